@@ -1,0 +1,1 @@
+"""backupflow tells a network operator what changed on a router and when."""
