@@ -1,0 +1,221 @@
+"""The values that everything else speaks of: frozen, without behaviour that touches the world."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, NewType
+from uuid import UUID
+
+from backupflow.errors import MessageMalformed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TenantId = NewType("TenantId", UUID)
+DeviceId = NewType("DeviceId", UUID)
+CollectionId = NewType("CollectionId", int)
+Seq = NewType("Seq", int)
+
+RawConfig = NewType("RawConfig", bytes)  # as the router gave it, byte for byte
+NormalConfig = NewType("NormalConfig", bytes)  # decides equality, diff and parsing; never downloaded
+ContentHash = NewType("ContentHash", bytes)  # HMAC-SHA-256 of a NormalConfig under the tenant's pepper
+Pepper = NewType("Pepper", bytes)  # 32 random bytes a tenant
+
+_SEALED = re.compile(r"vault:v[1-9][0-9]{0,8}:[A-Za-z0-9+/]+={0,2}")
+
+
+class State(StrEnum):
+    """Where a collection stands; every move is one UPDATE that names the state it comes from."""
+
+    CLAIMED = "claimed"
+    RUNNING = "running"
+    PUBLISHED = "published"
+    STORED = "stored"
+    WITHDRAWN = "withdrawn"
+    LOST = "lost"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    SUSPECT = "suspect"
+    TESTED = "tested"
+
+
+FINAL_STATES = frozenset(State) - {State.CLAIMED, State.RUNNING, State.PUBLISHED}
+
+
+class Lane(StrEnum):
+    """Which workers take a collection; each name is a queue."""
+
+    NOW = "collect.now"
+    NORMAL = "collect"
+    SLOW = "collect.slow"
+
+
+class Trigger(StrEnum):
+    """Why a collection was claimed."""
+
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+
+
+class Trust(StrEnum):
+    """What to do with the host key of a device that has none pinned."""
+
+    TOFU = "tofu"  # trust on first use: pin it, then log in
+    APPROVED = "approved"  # a person must approve it first
+
+
+class Purpose(StrEnum):
+    """The three Transit keys of a tenant; a name ends in the tenant, so that policies can tell the purposes apart."""
+
+    CREDENTIALS = "credentials"
+    DATA = "data"
+    PEPPER = "pepper"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Text that only the vault can open; the only form of a secret that fits a message or a row."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Refuse whatever is not a Transit ciphertext, so that plaintext cannot pass by mistake."""
+        if not _SEALED.fullmatch(self.text):
+            raise MessageMalformed("not a sealed text")
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the sealed text: tells two sealings apart, says nothing of the content."""
+        return hashlib.sha256(self.text.encode("ascii")).digest()
+
+
+class SealedConfig(Sealed):
+    """A sealed envelope around one export."""
+
+
+class SealedSecret(Sealed):
+    """A sealed login or pepper."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A server's public key as SSH sends it (RFC 4253, section 6.6)."""
+
+    key_type: str
+    blob: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """As ssh-keygen prints it: `SHA256:` and base64 without padding."""
+        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """An opened login; lives for one session and is never printed."""
+
+    username: str
+    password: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds of one session; their sum is its absolute deadline."""
+
+    connect: timedelta = timedelta(seconds=10)
+    banner: timedelta = timedelta(seconds=5)
+    login: timedelta = timedelta(seconds=30)
+    command: timedelta = timedelta(seconds=60)
+
+    @property
+    def deadline(self) -> timedelta:
+        """The longest that a whole session may last."""
+        return self.connect + self.banner + self.login + self.command
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect and what may be offered there."""
+
+    host: str
+    port: int
+    pinned: HostKey | None
+    legacy_ssh: bool
+    timeouts: Timeouts
+    max_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as the scheduler sees it."""
+
+    tenant_id: TenantId
+    device_id: DeviceId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One emitted piece of work: a collection that a worker may start."""
+
+    collection_id: CollectionId
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """All that a collector needs for a collection that it has just started; the fence is (collection_id, holder)."""
+
+    collection_id: CollectionId
+    holder: str
+    tenant_id: TenantId
+    device_id: DeviceId
+    device_name: str
+    seq: Seq
+    driver: str
+    target: Target
+    trust: Trust
+    username: str
+    sealed_login: SealedSecret
+    login_context: UUID
+    sealed_pepper: SealedSecret
+    remembered_command: str | None
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a collector knows when it passes the fence."""
+
+    content_hash: ContentHash
+    digest: bytes
+    normalization_version: int
+    command: str
+    exit_status: int | None
+    raw_bytes: int
+    facts: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A stored observation, as history shows it."""
+
+    collection_id: CollectionId
+    seq: Seq
+    collected_at: datetime
+    is_change: bool
+    content_hash: ContentHash
+    raw_bytes: int
+
+
+def content_hash(pepper: Pepper, text: NormalConfig) -> ContentHash:
+    """HMAC-SHA-256 (RFC 2104) under the tenant's pepper: a plain hash would confirm guesses of a template's one secret."""
+    return ContentHash(hmac.digest(pepper, text, hashlib.sha256))
