@@ -1,0 +1,53 @@
+"""What holds for every test: nothing is skipped, and one setting says how large a run is."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+Size = Literal["small", "soak"]
+
+SIZE: Size = "soak" if os.environ.get("BACKUPFLOW_TEST_SIZE") == "soak" else "small"
+
+# No deadlines: on a shared machine they measure the neighbours.
+settings.register_profile("small", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("soak", parent=settings.get_profile("small"), max_examples=2000)
+settings.load_profile(SIZE)
+
+
+@pytest.fixture(scope="session")
+def size() -> Size:
+    """How large a run is wanted: `small` for every day, `soak` (BACKUPFLOW_TEST_SIZE=soak) for the full sizes."""
+    return SIZE
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip or an expected failure into a failure: a test that does not run proves nothing."""
+    report = yield
+    return _fail_if_skipped(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself while it is collected."""
+    report = yield
+    return _fail_if_skipped(report)
+
+
+def _fail_if_skipped(report: Report) -> Report:
+    expected_failure = hasattr(report, "wasxfail")
+    if report.skipped or expected_failure:
+        why = report.wasxfail if expected_failure else report.longreprtext
+        report.outcome = "failed"
+        report.longrepr = f"a test may be neither skipped nor expected to fail: {why}"
+        if expected_failure:
+            del report.wasxfail
+    return report
