@@ -211,7 +211,7 @@ class Snapshot:
     collection_id: CollectionId
     seq: Seq
     collected_at: datetime
-    is_change: bool
+    is_change: bool | None  # None: not decided yet
     content_hash: ContentHash
     raw_bytes: int
 

@@ -1,0 +1,25 @@
+"""When a device is due: a start-up spread, then a fixed phase for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+
+def first_due(added_at: datetime, spread: tuple[timedelta, timedelta], dice: float) -> datetime:
+    """Spread new devices over a window (30-300 s by default), so that an import does not arrive all at once.
+
+    `dice` lies in [0, 1). The answer is also the device's anchor: its phase from then on.
+    """
+    shortest, longest = spread
+    return added_at + shortest + max(longest - shortest, shortest * 0) * dice
+
+
+def next_due(anchor: datetime, interval: timedelta, now: datetime) -> datetime:
+    """anchor + k * interval, the first k that lies in the future: three days down are one run, and the phase is kept."""
+    if now < anchor:
+        return anchor
+    periods = (now - anchor) // interval + 1
+    return anchor + periods * interval

@@ -1,0 +1,71 @@
+"""The values that pass between flows and the ledger of collections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backupflow.core.model import Claim, HostKey, State
+
+
+class Stored(StrEnum):
+    """What became of one message."""
+
+    STORED = "stored"
+    ALREADY = "already_stored"  # a duplicate of what is stored: acknowledged, nothing written
+    EXPIRED = "expired"  # below the device's kept_from_seq: acknowledged, nothing written
+    UNKNOWN = "unknown_collection"
+    FOREIGN = "other_owner"  # tenant, device or seq are not those of the row
+    OTHER_DIGEST = "other_digest"
+    WRONG_STATE = "wrong_state"  # the row never reached the fence, or ended without it
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether the message is done with; otherwise it goes into quarantine."""
+        return self in {Stored.STORED, Stored.ALREADY, Stored.EXPIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A claim that ended before any connection was made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a collection ends, and what follows for its device."""
+
+    state: State
+    code: str
+    detail: str = ""
+    counts: bool = False
+    blocks: bool = False
+    again_in: timedelta | None = None
+    offered: HostKey | None = None  # a key that was not the pinned one, kept to be shown
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one claim may take."""
+
+    window_factor: int = 3  # claimed rows of a lane <= this * its slots
+    max_total: int = 0  # claimed and running rows together; 0: no limit
+    emit_again_after: timedelta = timedelta(seconds=60)
+    process_alive: timedelta = timedelta(seconds=30)  # a heartbeat older than this has no slots
+    batch: int = 1000
+    may_claim: bool = True  # False: ours is down, only housekeeping is done
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one claim transaction decided; emitted after its commit."""
+
+    new: tuple[Claim, ...] = ()
+    again: tuple[Claim, ...] = ()
+    lost: int = 0
+    withdrawn: int = 0
+    jobs: tuple[str, ...] = field(default=())

@@ -1,0 +1,259 @@
+"""What the flows ask of the outside world, as Protocols; adapters answer, wiring brings them together.
+
+Every method may raise the errors of `backupflow.errors` that its part of the world can cause, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+    from backupflow.core.driver import Reply
+    from backupflow.core.ledger import Claimed, Ending, Limits, Stored, Withdrawn
+    from backupflow.core.message import SnapshotMessage
+    from backupflow.core.model import (
+        Assignment,
+        Claim,
+        CollectionId,
+        DeviceId,
+        HostKey,
+        Lane,
+        Login,
+        Pepper,
+        Published,
+        Purpose,
+        Sealed,
+        SealedConfig,
+        SealedSecret,
+        Target,
+        TenantId,
+    )
+
+
+# --- the device ------------------------------------------------------------------------------------------------
+
+
+class Session(Protocol):
+    """A logged-in SSH session."""
+
+    def run(self, command: str) -> Reply:
+        """Run one exec command and read both streams to EOF, under the target's byte cap and deadline."""
+        ...
+
+
+class Collector(Protocol):
+    """Opens sessions: TCP, key exchange, `admit` the offered key, ask for the `login`, authenticate once."""
+
+    def session(
+        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]
+    ) -> AbstractContextManager[Session]:
+        """Open a session. `admit` raises to refuse the key; it has committed the pin when it returns (I6)."""
+        ...
+
+
+# --- the vault -------------------------------------------------------------------------------------------------
+
+
+class Sealer(Protocol):
+    """The one maker of sealed configurations."""
+
+    def seal_config(self, tenant_id: TenantId, device_id: DeviceId, envelope: bytes) -> SealedConfig:
+        """Seal an envelope for its device."""
+        ...
+
+
+class ConfigOpener(Protocol):
+    """Opens what was sealed for a device."""
+
+    def open_config(self, tenant_id: TenantId, device_id: DeviceId, sealed: SealedConfig) -> bytes:
+        """Give back the envelope; MessageMalformed if it was sealed for another device or was altered."""
+        ...
+
+
+class SecretOpener(Protocol):
+    """Opens logins and peppers."""
+
+    def open_login(self, tenant_id: TenantId, context: UUID, sealed: SealedSecret) -> bytes:
+        """Give back the secret part of a login, sealed for its profile or device."""
+        ...
+
+    def open_pepper(self, tenant_id: TenantId, sealed: SealedSecret) -> Pepper:
+        """Give back the tenant's pepper."""
+        ...
+
+
+class SecretSealer(Protocol):
+    """Seals logins."""
+
+    def seal_login(self, tenant_id: TenantId, context: UUID, secret: bytes) -> SealedSecret:
+        """Seal the secret part of a login for its profile or device."""
+        ...
+
+
+class Canary(Protocol):
+    """Answers whether the vault still has the keys that it had."""
+
+    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
+        """The HMAC of a fixed text under the key; TransitKeyMissing if there is none."""
+        ...
+
+
+class KeyMaker(Protocol):
+    """Makes a new tenant's keys; never again for one that has them."""
+
+    def make_keys(self, tenant_id: TenantId) -> SealedSecret:
+        """Make the three derived keys and give back a new sealed pepper."""
+        ...
+
+
+class Rewrapper(Protocol):
+    """Moves a ciphertext to the newest key version without opening it."""
+
+    def rewrap(self, tenant_id: TenantId, purpose: Purpose, context: UUID, sealed: Sealed) -> Sealed:
+        """The same plaintext under the newest version."""
+        ...
+
+
+# --- the bus ---------------------------------------------------------------------------------------------------
+
+
+class Publisher(Protocol):
+    """Publishes sealed observations."""
+
+    def publish(self, message: SnapshotMessage) -> bool:
+        """True: the stream has it. False: nobody knows. Raises BusUnavailable for a definite refusal."""
+        ...
+
+
+class Delivery(Protocol):
+    """A message as the stream delivered it."""
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes as they came, not yet trusted."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """Where it was published."""
+        ...
+
+
+class Inbox(Protocol):
+    """The durable consumer."""
+
+    def fetch(self) -> Sequence[Delivery]:
+        """The next batch, of bounded count and bytes; empty if nothing came within a short wait."""
+        ...
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Done with it, for good; returns when the server has said so."""
+        ...
+
+    def later(self, delivery: Delivery, wait: timedelta) -> None:
+        """Deliver it again, not before `wait` is over."""
+        ...
+
+    def drained(self) -> bool:
+        """Whether the consumer says that nothing is pending and nothing unacknowledged."""
+        ...
+
+    def make_sure(self) -> bool:
+        """Make stream and consumer if they are missing; True if one had to be made."""
+        ...
+
+
+class BusGauge(Protocol):
+    """What beat asks of the bus before it claims."""
+
+    def room(self) -> int:
+        """Bytes that the stream still takes; BusUnavailable if it does not answer."""
+        ...
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------
+
+
+class ClaimStore(Protocol):
+    """The scheduler's view: one transaction claims what is due."""
+
+    def claim(self, limits: Limits) -> Claimed | None:
+        """Requests first, then due devices, within the limits; None if another beat holds the lock."""
+        ...
+
+
+class CollectionStore(Protocol):
+    """The collector's view of one collection."""
+
+    def start(self, collection_id: CollectionId, holder: str) -> Assignment | Withdrawn | None:
+        """claimed -> running with a lease, or -> withdrawn; None if there is no such claim any more."""
+        ...
+
+    def pin(self, assignment: Assignment, key: HostKey) -> None:
+        """Commit a first-seen key; raises if the lease is gone or another key was pinned meanwhile."""
+        ...
+
+    def verified(self, assignment: Assignment) -> None:
+        """The pinned key was seen again and the login accepted."""
+        ...
+
+    def login_allowed(self, assignment: Assignment) -> bool:
+        """Whether device and login are still to be used, looked at right before the login is sent."""
+        ...
+
+    def publish(self, assignment: Assignment, published: Published) -> bool:
+        """running -> published: the fence. False: the lease is gone, what was read must be dropped."""
+        ...
+
+    def end(self, assignment: Assignment, ending: Ending) -> bool:
+        """running (or published, after a definite refusal) -> a final state, with what follows for the device."""
+        ...
+
+
+class ObservationStore(Protocol):
+    """The ingester's view."""
+
+    def store(self, batch: Sequence[SnapshotMessage]) -> Sequence[Stored]:
+        """One transaction: every message against its row, content once, changes recomputed."""
+        ...
+
+    def set_aside(self, delivery: Delivery, reason: str) -> None:
+        """Keep the bytes in quarantine and raise an alarm."""
+        ...
+
+    def lose_published(self, older_than: timedelta) -> int:
+        """published -> lost for what the bus does not have any more; how many."""
+        ...
+
+    def alarm(self, code: str, scope: str, detail: str) -> None:
+        """Raise an alarm, once while it stands."""
+        ...
+
+    def clear_alarm(self, code: str, scope: str) -> None:
+        """Clear an alarm, if it stands."""
+        ...
+
+    def expected_marks(self, tenant_ids: Sequence[TenantId]) -> dict[tuple[TenantId, Purpose], str]:
+        """The canary of each key, as it was when the key was made."""
+        ...
+
+
+class Broker(Protocol):
+    """How beat hands out work."""
+
+    def emit(self, claims: Sequence[Claim]) -> int:
+        """Send a task per claim; how many went out. Never raises: what did not go is emitted again later."""
+        ...
+
+
+class Workers(Protocol):
+    """Who is alive."""
+
+    def beat(self, slots: dict[Lane, int], at: datetime) -> None:
+        """Say that this process lives."""
+        ...
