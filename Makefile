@@ -1,0 +1,56 @@
+# Every target stands on `setup`, which is quick when nothing changed.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up check test corpus soak bench docs format constraints
+
+PYTHON ?= python3
+PY := .venv/bin/python
+CORPUS ?= ../shared/corpus
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: .venv/.ready ## Make .venv with everything in it, from pinned hashes
+
+.venv/.ready: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "backupflow needs Python 3.11 or newer, and $(PYTHON) is older or not there: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment: on Debian, apt-get install python3-venv" >&2; exit 1; }
+	@echo "making .venv (a minute the first time) …"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## Show it all with simulated routers, in two minutes (KEEP=1: stay up)
+	@.venv/bin/backupflow demo $(if $(KEEP),--keep)
+
+up: setup ## Run everything in the foreground on this machine; Ctrl-C stops it
+	@.venv/bin/backupflow up
+
+check: setup ## Lint, types, contracts, schema, generated docs and fast tests, in under a minute
+	@$(PY) tools/run.py check
+
+test: setup ## Every kind of test once, at small sizes (at most 6 minutes)
+	@$(PY) tools/run.py test
+
+corpus: setup ## The RouterOS driver against real exports (CORPUS=folder)
+	@test -d "$(CORPUS)/seq" || { echo "no corpus of real exports in $(CORPUS): make corpus CORPUS=folder" >&2; exit 1; }
+	@BACKUPFLOW_CORPUS="$(abspath $(CORPUS))" $(PY) -m pytest -q tests/corpus
+	@$(PY) "$(CORPUS)/../tools/noise_check.py" --seq "$(CORPUS)/seq" --idempotent --synthetic 3 -- .venv/bin/backupflow normalize -
+
+soak: setup ## Every kind of test at full size (hours)
+	@BACKUPFLOW_TEST_SIZE=soak PYTEST_TIMEOUT=7200 $(PY) tools/run.py test
+
+bench: setup ## Measure, and print the figures
+	@$(PY) -m bench
+
+docs: setup ## Write what is generated from the code anew (docs/)
+	@$(PY) tools/generate_docs.py
+
+format: setup ## Format the code and mend what ruff can mend by itself
+	@.venv/bin/ruff check --quiet --fix . || true
+	@.venv/bin/ruff format --quiet .
+
+constraints: setup ## Resolve constraints.txt anew (UPGRADE=1: to the newest versions)
+	@PYTHON=$(PYTHON) tools/constraints.sh $(if $(UPGRADE),--upgrade)

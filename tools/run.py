@@ -1,0 +1,95 @@
+"""Run the checks or the tests, two at a time, and print one line for each.
+
+    python tools/run.py check | test
+
+The output of what succeeds is dropped but for its last line, the output of what fails is shown whole.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+SIDE_BY_SIDE = 2  # the cores that a small machine has
+KINDS = ("integration", "acceptance", "faults", "contract", "unit")  # the slow ones first: they overlap the quick ones
+SOURCES = ("backupflow", "tests", "tools", "bench", "celeryconfig.py")
+
+
+def program(name: str, *arguments: str) -> list[str]:
+    """A tool of this virtual environment, as an argument list."""
+    return [str(BIN / name), *arguments]
+
+
+def python(*arguments: str) -> list[str]:
+    """This Python, as an argument list."""
+    return [sys.executable, *arguments]
+
+
+def tests(kind: str, *paths: str) -> list[str]:
+    """One pytest process; each kind has its own cache, since two run side by side."""
+    return python("-m", "pytest", "-q", "--no-header", "-o", f"cache_dir=.pytest_cache/{kind}", *paths)
+
+
+def checks() -> dict[str, list[str]]:
+    """What `make check` runs, the slow ones first."""
+    there = [source for source in SOURCES if (ROOT / source).exists()]
+    return {
+        "mypy": program("mypy", *there),
+        "unit tests": tests("unit", "tests/unit", "tests/test_house.py"),
+        "alembic": python("tools/alembic_check.py"),
+        "docs": python("tools/generate_docs.py", "--check"),
+        "import-linter": program("lint-imports", "--no-color"),
+        "ruff": program("ruff", "check", "--quiet", "."),
+        "format": program("ruff", "format", "--quiet", "--check", "."),
+    }
+
+
+def kinds() -> dict[str, list[str]]:
+    """What `make test` runs: every kind of test. A kind without a test fails."""
+    return {f"{kind} tests": tests(kind, f"tests/{kind}") for kind in KINDS}
+
+
+def run(name: str, command: list[str]) -> tuple[str, int, float, str]:
+    """Run one command to its end: its name, exit status, seconds and output."""
+    began = time.monotonic()
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return name, done.returncode, time.monotonic() - began, done.stdout
+
+
+def main(wanted: str) -> int:
+    """Run what is wanted; 1 if anything failed."""
+    began = time.monotonic()
+    failed: list[str] = []
+    jobs = {"check": checks, "test": kinds}[wanted]()
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for future in as_completed([pool.submit(run, name, command) for name, command in jobs.items()]):
+            name, status, seconds, output = future.result()
+            last = output.strip().splitlines()[-1] if output.strip() else ""
+            if status:
+                failed.append(name)
+                print(f"\n{output.rstrip()}\n")
+            print(f"{'FAILED' if status else 'ok':<7}{name:<18}{seconds:6.1f} s  {last[:90]}", flush=True)
+    print(f"{'FAILED: ' + ', '.join(failed) if failed else 'all ok'}  ({time.monotonic() - began:.1f} s)")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in (["check"], ["test"]):
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1]))
