@@ -1,0 +1,1 @@
+"""PostgreSQL: the truth. Engine, tables, and one repository a noun."""

@@ -1,0 +1,220 @@
+"""The scheduler's view of the ledger: one transaction claims what is due, takes requests, and mends what was left.
+
+Lock order everywhere: device, then collection. Here devices are locked with SKIP LOCKED, so a claim waits for nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from backupflow.adapters.db.engine import transaction
+from backupflow.core import backoff, cadence
+from backupflow.core.ledger import Claimed, Limits
+from backupflow.core.model import Claim, CollectionId, Lane, State, Trigger
+from backupflow.core.scope import Policy, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+# One beat at a time. Of the transaction, not of the session: a stopped beat is freed of it by its time-out.
+_CLAIMING = 0x62666361
+_IDLE_SECONDS = 5
+
+# What keeps a device from being claimed, the first that applies; the collector asks the same again before it starts.
+HINDRANCE = """
+    CASE WHEN d.status <> 'active' THEN d.status
+         WHEN d.blocked_code IS NOT NULL THEN 'blocked: ' || d.blocked_code
+         WHEN l.id IS NULL THEN 'no login'
+         WHEN l.suspended_at IS NOT NULL THEN 'login suspended'
+    END"""
+# A device's own login before the profile of the nearest scope that names one.
+LOGIN = """
+    LEFT JOIN device_group g ON g.id = d.device_group_id
+    LEFT JOIN site s ON s.id = d.site_id
+    JOIN tenant t ON t.id = d.tenant_id
+    LEFT JOIN credential_profile own ON own.device_id = d.id
+    LEFT JOIN credential_profile l ON l.id = coalesce(
+        own.id, d.credential_profile_id, g.credential_profile_id, s.credential_profile_id)"""
+_OPEN = "EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running'))"
+_FIELDS = f"""d.id, d.tenant_id, d.lane, d.last_seq, d.anchor_at, {HINDRANCE} AS hindrance,
+    d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings, t.settings AS tenant_settings"""
+
+_ALIVE_SLOTS = text("""
+    SELECT slots FROM process WHERE heartbeat_at > now() - :alive""")
+_TAKEN = text("""
+    SELECT lane, state, count(*) AS n FROM collection WHERE state IN ('claimed', 'running') GROUP BY lane, state""")
+_AGAIN = text("""
+    UPDATE collection SET emitted_at = now(), emits = emits + 1
+    WHERE state = 'claimed' AND emitted_at <= now() - :after RETURNING id, lane""")
+_LAPSED = text("""
+    SELECT d.id FROM device d WHERE EXISTS (
+        SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'running' AND c.lease_until < now())
+    ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
+_LOSE = text("""
+    UPDATE collection c SET state = 'lost', code = 'lease_over', ended_at = now()
+    FROM device d WHERE d.id = c.device_id AND c.device_id = ANY(:devices)
+      AND c.state = 'running' AND c.lease_until < now()
+    RETURNING d.id, d.losses""")
+_LOST_DUE = text("UPDATE device SET losses = losses + 1, next_due_at = now() + :wait WHERE id = :device")
+_HINDERED = text(f"""
+    SELECT d.id, {HINDRANCE} AS hindrance FROM device d {LOGIN}
+    WHERE EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'claimed')
+      AND ({HINDRANCE}) IS NOT NULL
+    ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
+_WITHDRAW = text("""
+    UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
+    WHERE device_id = :device AND state = 'claimed'""")
+_REQUESTS = text("""
+    SELECT id, device_id, requested_by FROM request WHERE answered_at IS NULL ORDER BY id LIMIT :batch""")
+_REQUESTED = text(f"""
+    SELECT {_FIELDS}, (SELECT c.id FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running')) AS open
+    FROM device d {LOGIN} WHERE d.id = ANY(:devices) ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
+_ANSWER = text("""
+    UPDATE request SET answered_at = now(), answer = :answer, collection_id = :collection WHERE id = :request""")
+_DUE = text(f"""
+    SELECT {_FIELDS} FROM device d {LOGIN}
+    WHERE d.status = 'active' AND d.blocked_code IS NULL AND d.next_due_at <= now() AND d.lane = :lane
+      AND ({HINDRANCE}) IS NULL AND NOT {_OPEN}
+    ORDER BY d.next_due_at LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED""")
+_CLAIM = text("""
+    INSERT INTO collection (tenant_id, device_id, seq, trigger, lane)
+    VALUES (:tenant, :device, :seq, :trigger, :lane) RETURNING id""")
+_CLAIMED_DUE = text("UPDATE device SET last_seq = :seq, next_due_at = :due WHERE id = :device")
+_JOBS = text("""
+    UPDATE job SET claimed_at = now(), due_at = now() + every WHERE due_at <= now() RETURNING name""")
+
+
+@dataclass
+class _Room:
+    """How many rows may still be claimed; normal and immediate work share their workers' window."""
+
+    window: dict[Lane, int]
+    total: int | None
+
+    def left(self, lane: Lane) -> int:
+        room = self.window[_shared(lane)]
+        return max(room if self.total is None else min(room, self.total), 0)
+
+    def take(self, lane: Lane) -> None:
+        self.window[_shared(lane)] -= 1
+        if self.total is not None:
+            self.total -= 1
+
+
+def _shared(lane: Lane) -> Lane:
+    return Lane.NORMAL if lane is Lane.NOW else lane
+
+
+class Claims:
+    """core.ports.ClaimStore. `defaults` are the global settings, `dice` gives numbers in [0, 1)."""
+
+    def __init__(self, engine: Engine, defaults: Policy, dice: Callable[[], float]) -> None:
+        self._engine = engine
+        self._defaults = defaults
+        self._dice = dice
+
+    def claim(self, limits: Limits) -> Claimed | None:
+        """One claim transaction; None if another beat is at it."""
+        with transaction(self._engine) as tx:
+            if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _CLAIMING}):
+                return None
+            tx.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"))
+            lost = self._lose_lapsed(tx)
+            withdrawn = self._withdraw_hindered(tx)
+            again = _claims(tx.execute(_AGAIN, {"after": limits.emit_again_after}))
+            jobs = tuple(sorted(tx.scalars(_JOBS)))
+            new: list[Claim] = []
+            if limits.may_claim:
+                room = _room(tx, limits)
+                new += self._answer_requests(tx, room, limits)
+                for lane in (Lane.NORMAL, Lane.SLOW):
+                    new += self._claim_due(tx, lane, room, limits)
+            return Claimed(tuple(new), again, lost, withdrawn, jobs)
+
+    def _lose_lapsed(self, tx: Connection) -> int:
+        devices = list(tx.scalars(_LAPSED))
+        if not devices:
+            return 0
+        rows = tx.execute(_LOSE, {"devices": devices}).all()
+        for row in rows:
+            after = backoff.after_loss(row.losses, self._dice())
+            tx.execute(_LOST_DUE, {"device": row.id, "wait": after.again_in})
+        return len(rows)
+
+    def _withdraw_hindered(self, tx: Connection) -> int:
+        rows = tx.execute(_HINDERED).all()
+        for row in rows:
+            tx.execute(_WITHDRAW, {"device": row.id, "reason": row.hindrance})
+        return len(rows)
+
+    def _answer_requests(self, tx: Connection, room: _Room, limits: Limits) -> list[Claim]:
+        waiting = tx.execute(_REQUESTS, {"batch": limits.batch}).all()
+        if not waiting:
+            return []
+        devices = {row.id: row for row in tx.execute(_REQUESTED, {"devices": [r.device_id for r in waiting]})}
+        open_rows: dict[UUID, int] = {key: row.open for key, row in devices.items() if row.open}
+        new: list[Claim] = []
+        for request in waiting:
+            device = devices.get(request.device_id)
+            if device is None:  # locked by somebody at this moment: next tick
+                continue
+            if device.hindrance:
+                answer, collection = f"refused: {device.hindrance}", None
+            elif device.id in open_rows:
+                answer, collection = "attached", open_rows[device.id]
+            elif room.left(Lane.NOW):
+                claim = self._insert(tx, [device], Trigger.MANUAL, Lane.NOW, room)[0]
+                answer, collection = "claimed", claim.collection_id
+                open_rows[device.id] = claim.collection_id
+                new.append(claim)
+            else:
+                continue
+            tx.execute(_ANSWER, {"request": request.id, "answer": answer, "collection": collection})
+        return new
+
+    def _claim_due(self, tx: Connection, lane: Lane, room: _Room, limits: Limits) -> list[Claim]:
+        left = min(room.left(lane), limits.batch)
+        if not left:
+            return []
+        rows = tx.execute(_DUE, {"lane": lane, "room": left}).all()
+        return self._insert(tx, rows, Trigger.SCHEDULE, lane, room)
+
+    def _insert(
+        self, tx: Connection, devices: Sequence[Row[Any]], trigger: Trigger, lane: Lane, room: _Room
+    ) -> list[Claim]:
+        now: datetime = tx.scalar(text("SELECT now()"))
+        claims = []
+        for row in devices:
+            values = {"tenant": row.tenant_id, "device": row.id, "seq": row.last_seq + 1, "trigger": trigger, "lane": lane}
+            claims.append(Claim(CollectionId(tx.execute(_CLAIM, values).scalar_one()), lane))
+            due = cadence.next_due(row.anchor_at, policy_of(self._defaults, row).interval, now)
+            tx.execute(_CLAIMED_DUE, {"device": row.id, "seq": row.last_seq + 1, "due": due})
+            room.take(lane)
+        return claims
+
+
+def policy_of(defaults: Policy, row: Row[Any]) -> Policy:
+    """The effective settings of a device whose four scopes were read with it."""
+    return resolve(defaults, row.tenant_settings, row.site_settings, row.group_settings, row.device_settings)
+
+
+def _claims(rows: Iterable[Row[Any]]) -> tuple[Claim, ...]:
+    return tuple(Claim(CollectionId(row.id), Lane(row.lane)) for row in rows)
+
+
+def _room(tx: Connection, limits: Limits) -> _Room:
+    window = dict.fromkeys((Lane.NORMAL, Lane.SLOW), 0)
+    for slots in tx.scalars(_ALIVE_SLOTS, {"alive": limits.process_alive}):
+        for lane, count in slots.items():
+            window[_shared(Lane(lane))] += limits.window_factor * int(count)
+    taken = 0
+    for row in tx.execute(_TAKEN):
+        taken += row.n
+        if row.state == State.CLAIMED:
+            window[_shared(Lane(row.lane))] -= row.n
+    return _Room(window, limits.max_total - taken if limits.max_total else None)

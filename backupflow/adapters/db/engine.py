@@ -1,0 +1,91 @@
+"""Connections to PostgreSQL, one login role a process, and its errors as ours."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError as PoolTimeout
+
+from backupflow.errors import SchemaOutdated, SettingsInvalid, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROLE_PREFIX = "backupflow_"
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 30
+LOCK_SECONDS = 10
+
+# SQLSTATE classes that say "not now" rather than "never": connection, resources, operator intervention, system, and
+# the codes of lock wait, deadlock and read-only standby.
+_PASSING = ("08", "53", "57", "58", "55P03", "40", "25006", "28")
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """Where the database is (an address without a login) and who connects."""
+
+    url: str
+    role: str
+    password: str = field(repr=False)
+
+
+def open_engine(postgres: Postgres, pool: int = 5) -> Engine:
+    """An engine that has not connected yet; it holds at most `pool` connections and tests each before use."""
+    return create_engine(
+        _url(postgres),
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=LOCK_SECONDS,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": f"backupflow {postgres.role}",
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 20_000,
+            "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s -c timezone=UTC",
+        },
+    )
+
+
+def _url(postgres: Postgres) -> URL:
+    try:
+        url = make_url(postgres.url)
+    except ArgumentError as exc:
+        raise SettingsInvalid("DATABASE_URL is not an address such as postgresql://host:5432/backupflow") from exc
+    if url.password is not None or url.username is not None:
+        raise SettingsInvalid("DATABASE_URL must not hold a login; logins are files in CONFIG_SECRETS_DIR")
+    return url.set(drivername="postgresql+psycopg", username=ROLE_PREFIX + postgres.role, password=postgres.password)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction; StoreUnavailable if the database is away, whatever became of a commit under way."""
+    with translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Foreign errors become ours; what is a defect of ours (a constraint, a syntax error) stays what it is."""
+    try:
+        yield
+    except PoolTimeout as exc:
+        raise StoreUnavailable("no free connection") from exc
+    except DBAPIError as exc:
+        state = getattr(exc.orig, "sqlstate", None) or ""
+        if exc.connection_invalidated or not state or state.startswith(_PASSING):
+            raise StoreUnavailable(f"SQLSTATE {state or 'none'}") from exc
+        if state == "42P01":
+            raise SchemaOutdated("a table is missing") from exc
+        raise
+
+
+def server_version(engine: Engine) -> str:
+    """The version that the server states, for `doctor`."""
+    with transaction(engine) as tx:
+        return str(tx.execute(text("SHOW server_version")).scalar_one())

@@ -1,0 +1,405 @@
+"""The only schema. Times are PostgreSQL's; a table that belongs to a tenant carries it in every key.
+
+Composite foreign keys (tenant_id, …) make a row of another tenant impossible to refer to (I11).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_NOW = text("now()")
+_EMPTY = text("'{}'::jsonb")
+OPEN = "state IN ('claimed', 'running')"
+
+
+def _at(name: str, *, needed: bool = False) -> Column[object]:
+    default = {"server_default": _NOW} if needed else {}
+    return Column(name, DateTime(timezone=True), nullable=not needed, **default)  # type: ignore[arg-type]
+
+
+def _id() -> Column[object]:
+    return Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()"))
+
+
+def _number() -> Column[object]:
+    return Column("id", BigInteger, Identity(always=True), primary_key=True)
+
+
+def _tenant() -> Column[object]:
+    return Column("tenant_id", Uuid, ForeignKey("tenant.id"), nullable=False)
+
+
+def _within_tenant(column: str, target: str) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["tenant_id", column], [f"{target}.tenant_id", f"{target}.id"], use_alter=True)
+
+
+def _settings() -> Column[object]:
+    """What this scope sets itself; see core.scope."""
+    return Column("settings", JSONB, nullable=False, server_default=_EMPTY)
+
+
+tenant = Table(
+    "tenant",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("pepper", Text, comment="sealed; none until the keys are made"),
+    _settings(),
+    _at("created_at", needed=True),
+    _at("removed_at"),
+)
+
+transit_key = Table(
+    "transit_key",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenant.id"), primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("mark", Text, nullable=False, comment="canary: HMAC of a fixed text, made with the key"),
+    _at("created_at", needed=True),
+    CheckConstraint("purpose IN ('credentials', 'data', 'pepper')", name="purpose"),
+)
+
+credential_profile = Table(
+    "credential_profile",
+    metadata,
+    _id(),
+    _tenant(),
+    Column("name", Text),
+    Column("device_id", Uuid, comment="a device's own login, which has no name"),
+    Column("username", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("sealed", Text, nullable=False, comment="sealed for this profile, or for the device whose own login it is"),
+    _at("suspended_at"),
+    Column("suspended_reason", Text),
+    _at("created_at", needed=True),
+    _at("changed_at", needed=True),
+    UniqueConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "name"),
+    UniqueConstraint("device_id"),
+    _within_tenant("device_id", "device"),
+    CheckConstraint("(name IS NULL) <> (device_id IS NULL)", name="owner"),
+    CheckConstraint("method IN ('password', 'key')", name="method"),
+)
+
+jump_host = Table(
+    "jump_host",
+    metadata,
+    _id(),
+    _tenant(),
+    Column("name", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("port", Integer, nullable=False, server_default="22"),
+    Column("credential_profile_id", Uuid),
+    _at("created_at", needed=True),
+    UniqueConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "name"),
+    _within_tenant("credential_profile_id", "credential_profile"),
+)
+
+
+def _scope(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        _id(),
+        _tenant(),
+        Column("name", Text, nullable=False),
+        Column("credential_profile_id", Uuid),
+        Column("jump_host_id", Uuid),
+        _settings(),
+        _at("created_at", needed=True),
+        UniqueConstraint("tenant_id", "id"),
+        UniqueConstraint("tenant_id", "name"),
+        _within_tenant("credential_profile_id", "credential_profile"),
+        _within_tenant("jump_host_id", "jump_host"),
+    )
+
+
+site = _scope("site")
+device_group = _scope("device_group")
+
+device = Table(
+    "device",
+    metadata,
+    _id(),
+    _tenant(),
+    Column("name", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("port", Integer, nullable=False, server_default="22"),
+    Column("driver", Text, nullable=False, server_default="routeros"),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("site_id", Uuid),
+    Column("device_group_id", Uuid),
+    Column("credential_profile_id", Uuid),
+    Column("jump_host_id", Uuid),
+    _settings(),
+    Column("lane", Text, nullable=False, server_default="collect"),
+    # When it is due: `anchor_at` is its phase, `next_due_at` the next run; see core.cadence.
+    _at("anchor_at", needed=True),
+    _at("next_due_at"),
+    # Why it is not claimed, and what counts against it.
+    Column("blocked_code", Text),
+    Column("blocked_detail", Text),
+    _at("blocked_at"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("losses", Integer, nullable=False, server_default="0"),
+    Column("remembered_command", Text),
+    # Its sequence of observations.
+    Column("last_seq", BigInteger, nullable=False, server_default="0"),
+    Column("kept_from_seq", BigInteger, nullable=False, server_default="0"),
+    Column("current_seq", BigInteger, nullable=False, server_default="0"),
+    Column("current_collection_id", BigInteger),
+    _at("created_at", needed=True),
+    _at("removed_at"),
+    UniqueConstraint("tenant_id", "id"),
+    Index("uq_device_name", "tenant_id", "name", unique=True, postgresql_where=text("status <> 'removed'")),
+    Index(
+        "uq_device_address",
+        "tenant_id",
+        "jump_host_id",
+        "host",
+        "port",
+        unique=True,
+        postgresql_where=text("status <> 'removed'"),
+        postgresql_nulls_not_distinct=True,
+    ),
+    Index("ix_device_due", "next_due_at", postgresql_where=text("status = 'active' AND blocked_code IS NULL")),
+    _within_tenant("site_id", "site"),
+    _within_tenant("device_group_id", "device_group"),
+    _within_tenant("credential_profile_id", "credential_profile"),
+    _within_tenant("jump_host_id", "jump_host"),
+    ForeignKeyConstraint(
+        ["tenant_id", "id", "current_collection_id"],
+        ["collection.tenant_id", "collection.device_id", "collection.id"],
+        name="fk_device_current_collection",
+        ondelete="RESTRICT",
+        use_alter=True,
+    ),
+    CheckConstraint("status IN ('active', 'paused', 'removed')", name="status"),
+    CheckConstraint("lane IN ('collect', 'collect.slow')", name="lane"),
+    CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
+)
+
+host_key = Table(
+    "host_key",
+    metadata,
+    _number(),
+    _tenant(),
+    Column("device_id", Uuid),
+    Column("jump_host_id", Uuid),
+    Column("status", Text, nullable=False),
+    Column("key_type", Text, nullable=False),
+    Column("blob", LargeBinary, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    _at("first_seen_at", needed=True),
+    _at("last_seen_at", needed=True),
+    _at("last_verified_at"),
+    _within_tenant("device_id", "device"),
+    _within_tenant("jump_host_id", "jump_host"),
+    CheckConstraint("(device_id IS NULL) <> (jump_host_id IS NULL)", name="owner"),
+    CheckConstraint("status IN ('pinned', 'offered', 'retired')", name="status"),
+    Index("uq_host_key_pinned", "device_id", unique=True, postgresql_where=text("status = 'pinned'")),
+    Index(
+        "uq_host_key_offered",
+        "device_id",
+        "key_type",
+        "blob",
+        unique=True,
+        postgresql_where=text("status = 'offered'"),
+    ),
+    Index("uq_host_key_hop_pinned", "jump_host_id", unique=True, postgresql_where=text("status = 'pinned'")),
+)
+
+content = Table(
+    "content",
+    metadata,
+    _number(),
+    _tenant(),
+    Column("device_id", Uuid, nullable=False),
+    Column("normalization_version", Integer, nullable=False),
+    Column("content_hash", LargeBinary, nullable=False, comment="keyed: HMAC-SHA-256 under the tenant's pepper"),
+    Column("sealed", Text, nullable=False),
+    Column("raw_bytes", Integer, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    _at("created_at", needed=True),
+    UniqueConstraint("tenant_id", "device_id", "id"),
+    UniqueConstraint("tenant_id", "device_id", "normalization_version", "content_hash"),
+    _within_tenant("device_id", "device"),
+    CheckConstraint("sealed LIKE 'vault:v%'", name="sealed"),
+)
+
+collection = Table(
+    "collection",
+    metadata,
+    _number(),
+    _tenant(),
+    Column("device_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="claimed"),
+    Column("code", Text, comment="why it ended as it did"),
+    Column("detail", Text),
+    _at("claimed_at", needed=True),
+    _at("emitted_at", needed=True),
+    Column("emits", Integer, nullable=False, server_default="1"),
+    _at("started_at"),
+    Column("holder", Text),
+    _at("lease_until"),
+    # Written at the fence, running -> published.
+    _at("collected_at"),
+    Column("content_hash", LargeBinary),
+    Column("digest", LargeBinary, comment="SHA-256 of the sealed text"),
+    Column("normalization_version", Integer),
+    Column("raw_bytes", Integer),
+    Column("command", Text),
+    Column("exit_status", Integer),
+    Column("facts", JSONB),
+    # Written by ingest.
+    _at("stored_at"),
+    Column("content_id", BigInteger),
+    Column("is_change", Boolean, comment="differs from the observation just before it; null: undecided"),
+    Column("interpreted_after_seq", BigInteger, comment="the predecessor of the interpretation that was made"),
+    _at("ended_at"),
+    UniqueConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "device_id", "id"),
+    UniqueConstraint("device_id", "seq"),
+    _within_tenant("device_id", "device"),
+    ForeignKeyConstraint(
+        ["tenant_id", "device_id", "content_id"],
+        ["content.tenant_id", "content.device_id", "content.id"],
+        name="fk_collection_content",
+        ondelete="RESTRICT",
+    ),
+    CheckConstraint(
+        "state IN ('claimed', 'running', 'published', 'stored', 'withdrawn', 'lost', 'failed', 'blocked', 'suspect', 'tested')",
+        name="state",
+    ),
+    CheckConstraint("lane IN ('collect.now', 'collect', 'collect.slow')", name="lane"),
+    CheckConstraint("state <> 'running' OR (holder IS NOT NULL AND lease_until IS NOT NULL)", name="lease"),
+    CheckConstraint("state <> 'stored' OR (content_id IS NOT NULL AND digest IS NOT NULL)", name="stored"),
+    Index("uq_collection_open", "device_id", unique=True, postgresql_where=text(OPEN)),
+    Index("ix_collection_unfinished", "state", "lane", postgresql_where=text(f"{OPEN} OR state = 'published'")),
+    Index("ix_collection_stored", "device_id", "seq", postgresql_where=text("state = 'stored'")),
+)
+
+request = Table(
+    "request",
+    metadata,
+    _number(),
+    _tenant(),
+    Column("device_id", Uuid, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    _at("requested_at", needed=True),
+    Column("collection_id", BigInteger),
+    _at("answered_at"),
+    Column("answer", Text, comment="claimed, attached, or refused with a reason"),
+    _within_tenant("device_id", "device"),
+    ForeignKeyConstraint(["tenant_id", "collection_id"], ["collection.tenant_id", "collection.id"], ondelete="CASCADE"),
+    Index("ix_request_waiting", "requested_at", postgresql_where=text("answered_at IS NULL")),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("every", Interval, nullable=False),
+    _at("due_at", needed=True),
+    _at("claimed_at"),
+    _at("finished_at"),
+    Column("outcome", Text),
+)
+
+process = Table(
+    "process",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("slots", JSONB, nullable=False, server_default=_EMPTY, comment="lane -> how many at a time"),
+    _at("started_at", needed=True),
+    _at("heartbeat_at", needed=True),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    _number(),
+    Column("tenant_id", Uuid, ForeignKey("tenant.id")),
+    Column("code", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+    _at("since", needed=True),
+    _at("cleared_at"),
+    Index("uq_alarm_standing", "code", "scope", unique=True, postgresql_where=text("cleared_at IS NULL")),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _number(),
+    Column("tenant_id", Uuid, comment="as the message claims; not trusted, hence no reference"),
+    Column("reason", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the payload"),
+    _at("received_at", needed=True),
+    UniqueConstraint("digest", "reason"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _number(),
+    _tenant(),
+    Column("kind", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _at("created_at", needed=True),
+    _at("sent_at"),
+    Index("ix_outbox_waiting", "created_at", postgresql_where=text("sent_at IS NULL")),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _number(),
+    _at("at", needed=True),
+    Column("tenant_id", Uuid, comment="no reference: an act outlives what it was done to"),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("device_id", Uuid),
+    Column("detail", JSONB, nullable=False, server_default=_EMPTY),
+    Column("previous", LargeBinary, nullable=False, comment="digest of the row before"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 over previous and this row"),
+)

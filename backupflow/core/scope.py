@@ -1,0 +1,64 @@
+"""Settings that resolve device -> group -> site -> tenant -> global: the nearest scope that says something wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from backupflow.core.model import Timeouts, Trust
+from backupflow.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHORTEST_INTERVAL = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The effective settings of one device."""
+
+    interval: timedelta = timedelta(hours=6)
+    timeouts: Timeouts = Timeouts()
+    legacy_ssh: bool = False
+    trust: Trust = Trust.TOFU
+    max_bytes: int = 16 * 1024 * 1024
+
+
+def resolve(defaults: Policy, *scopes: Mapping[str, Any] | None) -> Policy:
+    """Apply the scopes in the order given, the nearest last; unknown names are left to who wrote them."""
+    policy = defaults
+    for scope in scopes:
+        for name, value in (scope or {}).items():
+            policy = _apply(policy, name, value)
+    return policy
+
+
+def _apply(policy: Policy, name: str, value: Any) -> Policy:
+    match name:
+        case "interval_seconds":
+            return replace(policy, interval=timedelta(seconds=float(value)))
+        case "command_timeout_seconds":
+            return replace(policy, timeouts=replace(policy.timeouts, command=timedelta(seconds=float(value))))
+        case "legacy_ssh":
+            return replace(policy, legacy_ssh=bool(value))
+        case "trust":
+            return replace(policy, trust=Trust(value))
+        case _:
+            return policy
+
+
+def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one scope as they may be stored; InputInvalid names the first wrong one."""
+    for name, value in settings.items():
+        match name, value:
+            case ("interval_seconds" | "command_timeout_seconds"), (int() | float()) if value >= 1:
+                continue
+            case "legacy_ssh", bool():
+                continue
+            case "trust", str() if value in set(Trust):
+                continue
+            case _:
+                raise InputInvalid(f"setting {name}: {value!r}")
+    return dict(settings)
