@@ -9,7 +9,7 @@ trap 'rm -rf "$scratch"' EXIT
 "${PYTHON:-python3}" -m venv "$scratch/venv"
 "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check uv
 
-# uv does not read what pip is configured with: hand it over.
+# uv does not read what pip is configured with: hand it over, and let it take, as pip does, the best of all places.
 configured() { "$scratch/venv/bin/pip" config list | sed -n "s/^[^.]*\.$1='\(.*\)'$/\1/p" | tail -n 1 | sed 's/\\n/ /g'; }
 UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$(configured index.url)}
 UV_INDEX=${UV_INDEX:-$(configured extra.index.url)}
@@ -22,4 +22,4 @@ done
 echo 'paramiko<5' >"$scratch/held.txt"
 
 "$scratch/venv/bin/uv" pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
-  --generate-hashes --no-header --no-annotate --constraints "$scratch/held.txt" --output-file constraints.txt --quiet "$@"
+  --index-strategy unsafe-best-match --generate-hashes --no-header --no-annotate --constraints "$scratch/held.txt" --output-file constraints.txt --quiet "$@"
