@@ -1,0 +1,180 @@
+r"""Reading an export: bytes in, classified lines and tokens out; pure, and linear in time whatever a router sends.
+
+    export   = [junk] header { section | item | comment } ;      no trailer
+    section  = "/" path EOL                                      path words by blank, or by "/" in RouterOS 7
+    item     = [ "/" path " " ] verb { token }                   the form with a path is what `terse` writes
+    token    = key "=" value | word | "[" | "]"                  a selector is "[" "find" … "]"; an unset property "!key"
+    value    = bare | '"' { char | escape } '"'                  never holds a raw newline
+    escape   = \" \\ \? \$ \_ (a blank) \a \b \f \n \r \t \v | \HH (two upper-case hexadecimal digits, one byte)
+    wrap     = "\" EOL { blank }                                 anywhere, also inside strings and words
+
+Read off exports of RouterOS 5.7 to 7.21. Text stays bytes: a value may be in any code page.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from io import BytesIO
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_VERBS: Final = rb"(?:add|set|remove|unset|enable|disable|move|reset)"
+_PATH: Final = re.compile(rb"/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++)*+")
+_TERSE: Final = re.compile(
+    rb"(/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++)*?)[ \t]++(" + _VERBS + rb"(?:[ \t].*+)?+)", re.DOTALL
+)
+_ITEM: Final = re.compile(_VERBS + rb"(?:[ \t].*+)?+", re.DOTALL)
+
+_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_BARE: Final = rb'[^ \t"\[\]]'
+_KEY: Final = rb'[^ \t"=\[\]]++='
+_BREAK: Final = rb"(?=[ \t\]]|\Z)"
+_TOKEN: Final = re.compile(
+    b"".join((rb"[ \t]*+(?:([\[\]])|(", _KEY, rb")?(?:(", _STRING, rb")|(", _BARE, rb"*+))", _BREAK, rb")")),
+    re.DOTALL,
+)
+_TOKENS: Final = re.compile(
+    b"".join((
+        rb"(?:[ \t]*+(?:[\[\]]|(?:", _KEY, rb"(?:", _STRING, rb"|", _BARE, rb"*+)|", _STRING, rb"|", _BARE, rb"++)",
+        _BREAK, rb"))*+[ \t]*+",
+    )),
+    re.DOTALL,
+)  # fmt: skip
+_STRINGS_END: Final = re.compile(rb'[^"]*+(?:' + _STRING + rb'[^"]*+)*+', re.DOTALL)
+
+_PLAIN: Final = rb"[A-Za-z0-9./,:_!@#*<>~+&-]"  # what RouterOS itself leaves without quotes
+_BARE_VALUE: Final = re.compile(_PLAIN + rb"++")
+_NAMED: Final = {rb"\"": b'"', rb"\\": b"\\", rb"\?": b"?", rb"\$": b"$", rb"\_": b" "}
+_NAMED_CONTROLS: Final = {rb"\a": b"\a", rb"\b": b"\b", rb"\f": b"\f", rb"\n": b"\n", rb"\r": b"\r", rb"\t": b"\t"}
+_ESCAPES: Final = {
+    **_NAMED,
+    **_NAMED_CONTROLS,
+    rb"\v": b"\v",
+    **{b"\\%02X" % byte: bytes((byte,)) for byte in range(256)},
+}
+_ESCAPE: Final = re.compile(rb'\\(?:[0-9A-F]{2}|["\\?$_abfnrtv])')
+_WRITTEN: Final = (
+    (b"\\", rb"\\"),
+    (b'"', rb"\""),
+    (b"?", rb"\?"),
+    (b"$", rb"\$"),
+    (b"\n", rb"\n"),
+    (b"\r", rb"\r"),
+    (b"\t", rb"\t"),
+)
+_UNPRINTABLE: Final = re.compile(rb"[^ -~]++")
+
+
+class Kind(Enum):
+    """What a logical line is, by its shape alone."""
+
+    COMMENT = auto()  # begins with "#": header, device comment or marker, by its place and text
+    SECTION = auto()
+    ITEM = auto()
+    DANGLING = auto()  # the text ends inside a wrapped line
+    UNKNOWN = auto()  # nothing that an export holds
+
+
+class Line(NamedTuple):
+    """A logical line: wraps joined, blanks around it gone; an item's text begins with its verb."""
+
+    kind: Kind
+    number: int  # of the last physical line, from 1
+    path: bytes  # of the section it stands in, canonical; empty before the first
+    text: bytes
+
+
+class Token(NamedTuple):
+    """A property (key and decoded value), a word (no key), or a bracket (no value)."""
+
+    key: bytes | None
+    value: bytes | None
+
+
+def scan(text: bytes) -> Iterator[Line]:
+    """Classify the logical lines of an export whose lines end in a plain newline."""
+    path = b""
+    for number, line, dangling in _logical(text):
+        if dangling:
+            yield Line(Kind.DANGLING, number, path, line)
+        elif line.startswith(b"#"):
+            yield Line(Kind.COMMENT, number, path, line)
+        elif line.startswith(b"/"):
+            if _PATH.fullmatch(line) and not _TERSE.fullmatch(line):
+                path = _canonical_path(line)
+                yield Line(Kind.SECTION, number, path, b"")
+            elif terse := _TERSE.fullmatch(line):
+                path = _canonical_path(terse[1])
+                yield Line(Kind.ITEM, number, path, terse[2])
+            else:
+                yield Line(Kind.UNKNOWN, number, path, line)
+        elif path and _ITEM.fullmatch(line):
+            yield Line(Kind.ITEM, number, path, line)
+        else:
+            yield Line(Kind.UNKNOWN, number, path, line)
+
+
+def tokens(text: bytes) -> list[Token] | None:
+    """Split what follows a verb; None if the text is not made of tokens (a string that does not end, for one)."""
+    if not _TOKENS.fullmatch(text):
+        return None
+    return [
+        Token(bracket, None) if bracket else Token(key[:-1] or None, decode(string[1:-1]) if string else bare)
+        for bracket, key, string, bare in _TOKEN.findall(text)
+        if bracket or key or string or bare
+    ]
+
+
+def strings_end(text: bytes) -> bool:
+    """Tell whether every string that begins in this text ends in it."""
+    return b'"' not in text or _STRINGS_END.fullmatch(text) is not None
+
+
+def decode(inner: bytes) -> bytes:
+    """Resolve the escapes of a string's inside; an escape that RouterOS does not know stays as it is."""
+    return _ESCAPE.sub(lambda found: _ESCAPES[found[0]], inner) if b"\\" in inner else inner
+
+
+def encode(value: bytes) -> bytes:
+    """Write a value in the one canonical way: bare if RouterOS would, else a string of printable ASCII."""
+    if _BARE_VALUE.fullmatch(value):
+        return value
+    for raw, written in _WRITTEN:
+        value = value.replace(raw, written)
+    return b'"' + printable(value) + b'"'
+
+
+def printable(text: bytes) -> bytes:
+    """Write bytes that are not printable ASCII as escapes."""
+    return _UNPRINTABLE.sub(lambda run: b"\\" + run[0].hex("\\").upper().encode(), text)
+
+
+def _logical(text: bytes) -> Iterator[tuple[int, bytes, bool]]:
+    """Join wrapped lines: (number of the last physical line, text, whether the text ended before the line did)."""
+    parts: list[bytes] = []
+    number = 0
+    for number, physical in enumerate(BytesIO(text), start=1):  # noqa: B007  (needed after the loop)
+        line = physical.strip(b" \t\n")
+        if not line:
+            continue  # captures double newlines, also inside wrapped lines
+        if line.endswith(b"\\") and (parts or not line.startswith(b"#")) and _odd_backslashes(line):
+            parts.append(line[:-1])
+        elif parts:
+            parts.append(line)
+            yield number, b"".join(parts).strip(b" \t"), False
+            parts = []
+        else:
+            yield number, line, False
+    if parts:
+        yield number, b"".join(parts).lstrip(b" \t") + b"\\", True
+
+
+def _odd_backslashes(line: bytes) -> bool:
+    return (len(line) - len(line.rstrip(b"\\"))) % 2 == 1
+
+
+def _canonical_path(path: bytes) -> bytes:
+    return b"/" + b" ".join(path.replace(b"/", b" ").split())
