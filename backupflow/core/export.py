@@ -1,7 +1,8 @@
 """An export as sections and items, whatever the vendor: the form in which two exports are compared.
 
-The normal form is text that a person can read and diff: header lines that begin with `#`, then sections, each a line that
-begins with `/` followed by its items, one a line. All of it is printable ASCII and every line ends in a newline.
+The normal form is text that a person can read and diff: header lines that begin with `#`, then sections, each
+a line that begins with `/` followed by its items, one a line.
+All of it is printable ASCII; every line ends in a newline.
 """
 
 from __future__ import annotations

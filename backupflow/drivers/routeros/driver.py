@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.driver import Complete, Completeness, Incomplete, Reason, Reply
@@ -16,16 +15,45 @@ SENSITIVE: Final = "/export show-sensitive"  # RouterOS 7 hides secrets unless a
 PLAIN: Final = "/export"
 _ANY_STATUS_BELOW: Final = 7  # the exit status of RouterOS 6 says nothing
 
-SECRET_KEYS: Final = frozenset({
-    "auth-key", "authentication-key", "authentication-password", "cak", "eap-password", "encryption-password", "identity",
-    "ipsec-secret", "key", "l2tp-secret", "management-protection-key", "md5-key", "mschapv2-password", "passphrase", "password",
-    "pre-shared-key", "preshared-key", "private-key", "private-passphrase", "private-pre-shared-key", "psk", "secret",
-    "shared-secret", "static-key-0", "static-key-1", "static-key-2", "static-key-3", "static-sta-private-key", "tcp-md5-key",
-    "token", "wpa-pre-shared-key", "wpa2-pre-shared-key",
-})  # fmt: skip
+# Names of properties; of a dotted name (`security.passphrase`) the last part counts. Masking one too many is harmless.
+SECRET_KEYS: Final = frozenset(
+    {
+        "auth-key",
+        "authentication-key",
+        "authentication-password",
+        "cak",
+        "eap-password",
+        "encryption-password",
+        "identity",
+        "ipsec-secret",
+        "key",
+        "l2tp-secret",
+        "management-protection-key",
+        "md5-key",
+        "mschapv2-password",
+        "passphrase",
+        "password",
+        "pre-shared-key",
+        "preshared-key",
+        "private-key",
+        "private-passphrase",
+        "private-pre-shared-key",
+        "psk",
+        "secret",
+        "shared-secret",
+        "static-key-0",
+        "static-key-1",
+        "static-key-2",
+        "static-key-3",
+        "static-sta-private-key",
+        "tcp-md5-key",
+        "token",
+        "wpa-pre-shared-key",
+        "wpa2-pre-shared-key",
+    },
+)
 
 
-@dataclass(frozen=True, slots=True)
 class RouterOS:
     """MikroTik RouterOS 3 to 7 over SSH exec."""
 

@@ -3,7 +3,7 @@ r"""Reading an export: bytes in, classified lines and tokens out; pure, and line
     export   = [junk] header { section | item | comment } ;      no trailer
     section  = "/" path EOL                                      path words by blank, or by "/" in RouterOS 7
     item     = [ "/" path " " ] verb { token }                   the form with a path is what `terse` writes
-    token    = key "=" value | word | "[" | "]"                  a selector is "[" "find" … "]"; an unset property "!key"
+    token    = key "=" value | word | "[" | "]"                 a selector is "[" "find" … "]", an unset property "!key"
     value    = bare | '"' { char | escape } '"'                  never holds a raw newline
     escape   = \" \\ \? \$ \_ (a blank) \a \b \f \n \r \t \v | \HH (two upper-case hexadecimal digits, one byte)
     wrap     = "\" EOL { blank }                                 anywhere, also inside strings and words
@@ -156,7 +156,7 @@ def _logical(text: bytes) -> Iterator[tuple[int, bytes, bool]]:
     """Join wrapped lines: (number of the last physical line, text, whether the text ended before the line did)."""
     parts: list[bytes] = []
     number = 0
-    for number, physical in enumerate(BytesIO(text), start=1):  # noqa: B007  (needed after the loop)
+    for number, physical in enumerate(BytesIO(text), start=1):
         line = physical.strip(b" \t\n")
         if not line:
             continue  # captures double newlines, also inside wrapped lines

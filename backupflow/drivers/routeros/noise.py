@@ -10,8 +10,8 @@ from backupflow.drivers.routeros.lexer import printable
 # Colours and cursor movements: a pseudo-terminal on the way. They never cross a line, so that none can hide lines.
 _ANSI: Final = re.compile(rb"\x1b(?:\[[0-9;?]*+[ -/]*+[@-~]|\][^\x07\x1b\n]*+(?:\x07|\x1b\\)|[@-Z\\-_])")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # editors on Windows
-# `# jan/02/2024 10:30:00 by RouterOS 6.49`, `# 2024-01-15 10:30:00 by RouterOS 7.14` (7.10 and later), and the same with
-# the time masked or cut by its owner: whatever stands before "by" is the time of the export, no configuration.
+# `# jan/02/2024 10:30:00 by RouterOS 6.49`, `# 2024-01-15 10:30:00 by RouterOS 7.14` (7.10 and later), and the same
+# with the time masked or cut by its owner: whatever stands before "by" is the time of the export, no configuration.
 _HEADER: Final = re.compile(rb"#[^\n]*?\bby RouterOS(?:[ \t]++(.*+))?", re.IGNORECASE | re.DOTALL)
 _NAME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9 _-]*+")
 # The two texts among the comments that speak of the export and not of the device's state.

@@ -42,7 +42,7 @@ def canonical_item(text: bytes) -> bytes:
 
 
 def _opening(before: list[Line], body: Iterable[Line]) -> tuple[list[bytes], Iterator[Statement]]:
-    """Split what stands before the first section: captured junk goes, the header stays, strange lines stay behind it."""
+    """Split what stands before the first section: captured junk goes, the header stays, strange lines stay after it."""
     start = next(
         (at for at, line in enumerate(before) if line.kind is Kind.COMMENT and is_header(line.text)), len(before)
     )
