@@ -8,8 +8,8 @@ A tenant has three keys, `<purpose>-<tenant>`, all made with `derived=true`: the
 3. A role that may only `update` gets 403, not 400, for encrypting under a missing key: the canary tells them apart.
 4. 503, 403 and time-outs never mean that a key is absent.
 
-What hvac and requests raise holds the body of the request, a plaintext or a secret id: it is translated and dropped, and
-ours is raised outside the handler, so that no chain of exceptions leads to it.
+What hvac and requests raise holds the body of the request, a plaintext or a secret id: it is translated and dropped,
+and ours is raised outside the handler, so that no chain of exceptions leads to it.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Token:
 
 
 class Vault:
-    """Sealer, ConfigOpener, SecretOpener, SecretSealer, Canary, KeyMaker and Rewrapper: the role's policy decides which.
+    """Sealer, ConfigOpener, SecretOpener, SecretSealer, Canary, KeyMaker, Rewrapper: the role's policy decides which.
 
     `timeout` bounds the connect and each wait for bytes; `patience` how long a starting node is waited for at a login;
     `pool` is how many threads call at once; `ca` a file with the authority of an https address.
