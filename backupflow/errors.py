@@ -166,6 +166,13 @@ class LoginSuspended(BackupflowError):
     verdict = Verdict.PAUSE
 
 
+class LeaseLost(BackupflowError):
+    """Another worker has taken this collection over; what was read is dropped."""
+
+    code = "lease_lost"
+    verdict = Verdict.PAUSE
+
+
 class SettingsInvalid(BackupflowError):
     """A setting is missing or wrong; correct it and start again."""
 

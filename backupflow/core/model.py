@@ -184,6 +184,7 @@ class Assignment:
     target: Target
     trust: Trust
     username: str
+    login_id: UUID
     sealed_login: SealedSecret
     login_context: UUID
     sealed_pepper: SealedSecret

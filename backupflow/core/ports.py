@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from uuid import UUID
 
     from backupflow.core.driver import Reply
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         CollectionId,
         DeviceId,
         HostKey,
-        Lane,
         Login,
         Pepper,
         Published,
@@ -198,10 +197,6 @@ class CollectionStore(Protocol):
         """Commit a first-seen key; raises if the lease is gone or another key was pinned meanwhile."""
         ...
 
-    def verified(self, assignment: Assignment) -> None:
-        """The pinned key was seen again and the login accepted."""
-        ...
-
     def login_allowed(self, assignment: Assignment) -> bool:
         """Whether device and login are still to be used, looked at right before the login is sent."""
         ...
@@ -230,14 +225,6 @@ class ObservationStore(Protocol):
         """published -> lost for what the bus does not have any more; how many."""
         ...
 
-    def alarm(self, code: str, scope: str, detail: str) -> None:
-        """Raise an alarm, once while it stands."""
-        ...
-
-    def clear_alarm(self, code: str, scope: str) -> None:
-        """Clear an alarm, if it stands."""
-        ...
-
     def expected_marks(self, tenant_ids: Sequence[TenantId]) -> dict[tuple[TenantId, Purpose], str]:
         """The canary of each key, as it was when the key was made."""
         ...
@@ -251,9 +238,21 @@ class Broker(Protocol):
         ...
 
 
-class Workers(Protocol):
-    """Who is alive."""
+class KeyLedger(Protocol):
+    """What the keys of all tenants must answer."""
 
-    def beat(self, slots: dict[Lane, int], at: datetime) -> None:
-        """Say that this process lives."""
+    def all_marks(self) -> dict[tuple[TenantId, Purpose], str]:
+        """The canary of each key of each tenant."""
+        ...
+
+
+class HouseStore(Protocol):
+    """The view of the jobs."""
+
+    def mend(self) -> Mapping[str, int]:
+        """Mend what disagrees, in one transaction; how many of each kind."""
+        ...
+
+    def finished(self, job: str, outcome: str) -> None:
+        """Record that a job ran."""
         ...

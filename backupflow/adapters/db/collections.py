@@ -1,0 +1,216 @@
+"""The collector's view of one collection. Each move names the state it comes from, and its holder: that is the fence.
+
+Lock order: device, then collection.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from backupflow.adapters.db.alarms import raise_alarm
+from backupflow.adapters.db.claims import HINDRANCE, LOGIN, policy_of
+from backupflow.adapters.db.engine import transaction
+from backupflow.core.ledger import Ending, Withdrawn
+from backupflow.core.model import (
+    Assignment,
+    CollectionId,
+    DeviceId,
+    HostKey,
+    Published,
+    SealedSecret,
+    Seq,
+    Target,
+    TenantId,
+)
+from backupflow.core.trust import Mismatch, judge
+from backupflow.errors import HostKeyMismatch, LeaseLost, TransitKeyMissing
+
+if TYPE_CHECKING:
+    from backupflow.core.scope import Policy
+
+LEASE_GRACE = timedelta(seconds=60)  # beyond the session's deadline: sealing and the fence
+
+_LOCK = text("""
+    SELECT d.id FROM device d JOIN collection c ON c.device_id = d.id WHERE c.id = :collection
+    FOR NO KEY UPDATE OF d""")
+_LOAD = text(f"""
+    SELECT c.seq, c.tenant_id, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.remembered_command,
+        d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
+        t.settings AS tenant_settings, t.pepper, {HINDRANCE} AS hindrance,
+        l.id AS login_id, l.device_id AS login_device_id, l.username, l.sealed, k.key_type, k.blob
+    FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
+    LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
+    WHERE c.id = :collection AND c.state = 'claimed'""")
+_START = text("""
+    UPDATE collection SET state = 'running', holder = :holder, started_at = now(), lease_until = now() + :lease
+    WHERE id = :collection AND state = 'claimed' RETURNING id""")
+_WITHDRAW = text("""
+    UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
+    WHERE id = :collection AND state = 'claimed'""")
+_HELD = text("""
+    SELECT 1 FROM collection WHERE id = :collection AND state = 'running' AND holder = :holder""")
+_PINNED = text("SELECT key_type, blob FROM host_key WHERE device_id = :device AND status = 'pinned'")
+_PIN = text("""
+    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
+    VALUES (:tenant, :device, 'pinned', :key_type, :blob, :fingerprint)""")
+_OFFERED = text("""
+    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
+    VALUES (:tenant, :device, 'offered', :key_type, :blob, :fingerprint)
+    ON CONFLICT (device_id, key_type, blob) WHERE status = 'offered' DO UPDATE SET last_seen_at = now()""")
+_VERIFIED = text("""
+    UPDATE host_key SET last_seen_at = now(), last_verified_at = now() WHERE device_id = :device AND status = 'pinned'""")
+_ALLOWED = text(f"""
+    SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
+    WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login AND ({HINDRANCE}) IS NULL""")
+_PUBLISH = text("""
+    UPDATE collection SET state = 'published', collected_at = now(), content_hash = :content_hash, digest = :digest,
+        normalization_version = :normalization_version, raw_bytes = :raw_bytes, command = :command,
+        exit_status = :exit_status, facts = CAST(:facts AS jsonb), lease_until = NULL
+    WHERE id = :collection AND state = 'running' AND holder = :holder RETURNING id""")
+_SUCCEEDED = text("""
+    UPDATE device SET failures = 0, losses = 0, remembered_command = :command, lane = 'collect' WHERE id = :device""")
+_END = text("""
+    UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
+    WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
+_FAILED = text("""
+    UPDATE device SET failures = failures + :counts, losses = 0,
+        next_due_at = CASE WHEN CAST(:wait AS interval) IS NULL THEN next_due_at ELSE now() + :wait END
+    WHERE id = :device""")
+_BLOCK = text("""
+    UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
+
+
+class Collections:
+    """core.ports.CollectionStore. `defaults` are the global settings."""
+
+    def __init__(self, engine: Engine, defaults: Policy) -> None:
+        self._engine = engine
+        self._defaults = defaults
+
+    def start(self, collection_id: CollectionId, holder: str) -> Assignment | Withdrawn | None:
+        """claimed -> running with a lease, or -> withdrawn; None if the claim is gone."""
+        with transaction(self._engine) as tx:
+            tx.execute(_LOCK, {"collection": collection_id})
+            row = tx.execute(_LOAD, {"collection": collection_id}).one_or_none()
+            if row is None:
+                return None
+            if row.hindrance:
+                tx.execute(_WITHDRAW, {"collection": collection_id, "reason": row.hindrance})
+                return Withdrawn(row.hindrance)
+            policy = policy_of(self._defaults, row)
+            lease = policy.timeouts.deadline + LEASE_GRACE
+            tx.execute(_START, {"collection": collection_id, "holder": holder, "lease": lease})
+            return _assignment(collection_id, holder, row, policy)
+
+    def pin(self, assignment: Assignment, key: HostKey) -> None:
+        """Commit a first-seen key, before any login is sent (I6)."""
+        with transaction(self._engine) as tx:
+            _lock_held(tx, assignment)
+            there = tx.execute(_PINNED, {"device": assignment.device_id}).one_or_none()
+            pinned = HostKey(there.key_type, bytes(there.blob)) if there else None
+            if isinstance(judge(pinned, key), Mismatch):
+                raise HostKeyMismatch("another key was pinned meanwhile")
+            if pinned is None:
+                tx.execute(_PIN, _key(assignment, key))
+
+    def login_allowed(self, assignment: Assignment) -> bool:
+        """Looked at right before the login is sent: the device may have been paused, its login suspended or changed."""
+        with transaction(self._engine) as tx:
+            values = {
+                "collection": assignment.collection_id,
+                "holder": assignment.holder,
+                "login": assignment.login_id,
+            }
+            return tx.scalar(_ALLOWED, values) is not None
+
+    def publish(self, assignment: Assignment, published: Published) -> bool:
+        """running -> published: the fence. False: the lease is gone."""
+        with transaction(self._engine) as tx:
+            tx.execute(_LOCK, {"collection": assignment.collection_id})
+            values = {
+                "collection": assignment.collection_id,
+                "holder": assignment.holder,
+                "content_hash": published.content_hash,
+                "digest": published.digest,
+                "normalization_version": published.normalization_version,
+                "raw_bytes": published.raw_bytes,
+                "command": published.command,
+                "exit_status": published.exit_status,
+                "facts": json.dumps(dict(published.facts)),
+            }
+            if tx.execute(_PUBLISH, values).scalar() is None:
+                return False
+            tx.execute(_SUCCEEDED, {"device": assignment.device_id, "command": published.command})
+            tx.execute(_VERIFIED, {"device": assignment.device_id})
+            return True
+
+    def end(self, assignment: Assignment, ending: Ending) -> bool:
+        """running (or published, after a definite refusal) -> a final state; False if the lease is gone."""
+        with transaction(self._engine) as tx:
+            tx.execute(_LOCK, {"collection": assignment.collection_id})
+            values = {
+                "collection": assignment.collection_id,
+                "holder": assignment.holder,
+                "state": ending.state,
+                "code": ending.code,
+                "detail": ending.detail,
+            }
+            if tx.execute(_END, values).scalar() is None:
+                return False
+            _consequences(tx, assignment, ending)
+            return True
+
+
+def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:
+    device = {"device": assignment.device_id}
+    tx.execute(_FAILED, device | {"counts": int(ending.counts), "wait": ending.again_in})
+    if ending.offered is not None:
+        tx.execute(_OFFERED, _key(assignment, ending.offered))
+    if ending.blocks:
+        tx.execute(_BLOCK, device | {"code": ending.code, "detail": ending.detail})
+        scope = f"device {assignment.device_id}"
+        raise_alarm(tx, ending.code, scope, f"{assignment.device_name}: {ending.detail}", assignment.tenant_id)
+
+
+def _lock_held(tx: Connection, assignment: Assignment) -> None:
+    tx.execute(_LOCK, {"collection": assignment.collection_id})
+    if tx.scalar(_HELD, {"collection": assignment.collection_id, "holder": assignment.holder}) is None:
+        raise LeaseLost
+
+
+def _key(assignment: Assignment, key: HostKey) -> dict[str, Any]:
+    return {
+        "tenant": assignment.tenant_id,
+        "device": assignment.device_id,
+        "key_type": key.key_type,
+        "blob": key.blob,
+        "fingerprint": key.fingerprint,
+    }
+
+
+def _assignment(collection_id: CollectionId, holder: str, row: Row[Any], policy: Policy) -> Assignment:
+    if row.pepper is None:
+        raise TransitKeyMissing("the tenant has no pepper")
+    pinned = HostKey(row.key_type, bytes(row.blob)) if row.blob else None
+    return Assignment(
+        collection_id=collection_id,
+        holder=holder,
+        tenant_id=TenantId(row.tenant_id),
+        device_id=DeviceId(row.device_id),
+        device_name=row.name,
+        seq=Seq(row.seq),
+        driver=row.driver,
+        target=Target(row.host, row.port, pinned, policy.legacy_ssh, policy.timeouts, policy.max_bytes),
+        trust=policy.trust,
+        username=row.username,
+        login_id=row.login_id,
+        sealed_login=SealedSecret(row.sealed),
+        login_context=row.login_device_id or row.login_id,
+        sealed_pepper=SealedSecret(row.pepper),
+        remembered_command=row.remembered_command,
+        failures=row.failures,
+    )

@@ -1,0 +1,175 @@
+"""The ingester's view: observations into history, in any order of delivery, each exactly once.
+
+The transaction of a batch, in numbered steps:
+ 1. lock the batch's devices, in order of id (unsorted: deadlocks), then each row when it is its turn
+ 2. check the message against the row that its collector wrote at the fence; nothing in it is believed otherwise
+ 3. insert the content, if this text is new for the device
+ 4. the row becomes stored, from published or from lost
+ 5. `is_change` of the row and of its successor, whose interpretation is cleared
+ 6. the device's current observation is the one with the greatest seq
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from backupflow.adapters.db.alarms import Alarms, raise_alarm
+from backupflow.adapters.db.engine import transaction
+from backupflow.core.backoff import AGAIN_WITHIN
+from backupflow.core.ledger import Stored
+from backupflow.core.model import ContentHash, Purpose, Seq, State, TenantId
+from backupflow.core.sequence import Observation, is_change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+
+    from backupflow.core.message import SnapshotMessage
+    from backupflow.core.ports import Delivery
+
+_LOCK = text("""
+    SELECT id, tenant_id, kept_from_seq, current_seq FROM device WHERE id = ANY(:devices)
+    ORDER BY id FOR NO KEY UPDATE""")
+_ROW = text("""
+    SELECT id, tenant_id, device_id, seq, state, content_hash, digest, normalization_version, raw_bytes
+    FROM collection WHERE id = :collection FOR UPDATE""")
+_CONTENT = text("""
+    INSERT INTO content (tenant_id, device_id, normalization_version, content_hash, sealed, raw_bytes, first_seq)
+    VALUES (:tenant, :device, :version, :hash, :sealed, :raw_bytes, :seq)
+    ON CONFLICT (tenant_id, device_id, normalization_version, content_hash) DO NOTHING RETURNING id""")
+_KNOWN = text("""
+    SELECT id FROM content WHERE tenant_id = :tenant AND device_id = :device
+      AND normalization_version = :version AND content_hash = :hash""")
+_PREVIOUS = text("""
+    SELECT seq, content_hash, normalization_version FROM collection
+    WHERE device_id = :device AND state = 'stored' AND seq < :seq ORDER BY seq DESC LIMIT 1""")
+_NEXT = text("""
+    SELECT seq, content_hash, normalization_version FROM collection
+    WHERE device_id = :device AND state = 'stored' AND seq > :seq ORDER BY seq LIMIT 1""")
+_STORE = text("""
+    UPDATE collection SET state = 'stored', code = NULL, stored_at = now(), ended_at = now(), content_id = :content,
+        is_change = :change, interpreted_after_seq = NULL
+    WHERE id = :collection AND state IN ('published', 'lost') RETURNING id""")
+_RECONSIDER = text("""
+    UPDATE collection SET is_change = :change, interpreted_after_seq = NULL
+    WHERE device_id = :device AND seq = :seq AND state = 'stored'""")
+_CURRENT = text("""
+    UPDATE device SET current_seq = :seq, current_collection_id = :collection
+    WHERE id = :device AND current_seq < :seq""")
+_QUARANTINE = text("""
+    INSERT INTO quarantine (tenant_id, reason, subject, payload, digest)
+    VALUES (:tenant, :reason, :subject, :payload, :digest) ON CONFLICT (digest, reason) DO NOTHING""")
+_VANISHED = text("""
+    SELECT d.id FROM device d WHERE EXISTS (
+        SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'published' AND c.collected_at < now() - :age)
+    ORDER BY d.id FOR NO KEY UPDATE OF d""")
+_LOSE = text("""
+    UPDATE collection SET state = 'lost', code = 'message_gone', ended_at = now()
+    WHERE device_id = ANY(:devices) AND state = 'published' AND collected_at < now() - :age RETURNING device_id""")
+_DUE = text("UPDATE device SET next_due_at = least(next_due_at, now() + :wait) WHERE id = :device")
+_MARKS = text("SELECT tenant_id, purpose, mark FROM transit_key WHERE tenant_id = ANY(:tenants)")
+
+
+class Observations(Alarms):
+    """core.ports.ObservationStore. `dice` gives numbers in [0, 1)."""
+
+    def __init__(self, engine: Engine, dice: Callable[[], float]) -> None:
+        super().__init__(engine)
+        self._dice = dice
+
+    def store(self, batch: Sequence[SnapshotMessage]) -> list[Stored]:
+        """One transaction: all of the batch or nothing of it; an outcome for each message, in order."""
+        with transaction(self._engine) as tx:
+            ids = sorted({message.device_id for message in batch})
+            devices = {row.id: row for row in tx.execute(_LOCK, {"devices": ids})}  # 1
+            return [_store(tx, message, devices.get(message.device_id)) for message in batch]
+
+    def set_aside(self, delivery: Delivery, reason: str, tenant_id: UUID | None = None) -> None:
+        """Keep the bytes as they came and raise an alarm; a repeated delivery is kept once."""
+        values = {
+            "tenant": tenant_id,
+            "reason": reason,
+            "subject": delivery.subject[:500],
+            "payload": delivery.payload,
+            "digest": hashlib.sha256(delivery.payload).digest(),
+        }
+        with transaction(self._engine) as tx:
+            tx.execute(_QUARANTINE, values)
+            raise_alarm(tx, "quarantine", reason, "a message could not be stored; its bytes are kept")
+
+    def lose_published(self, older_than: timedelta) -> int:
+        """published -> lost; only to be called when the consumer has just said that it holds nothing."""
+        with transaction(self._engine) as tx:
+            devices = list(tx.scalars(_VANISHED, {"age": older_than}))
+            if not devices:
+                return 0
+            lost = list(tx.scalars(_LOSE, {"devices": devices, "age": older_than}))
+            for device in lost:
+                tx.execute(_DUE, {"device": device, "wait": AGAIN_WITHIN * self._dice()})
+            return len(lost)
+
+    def expected_marks(self, tenant_ids: Sequence[TenantId]) -> dict[tuple[TenantId, Purpose], str]:
+        """The canary of each key, as it was when the key was made."""
+        with transaction(self._engine) as tx:
+            rows = tx.execute(_MARKS, {"tenants": list(tenant_ids)}).all()
+        return {(TenantId(row.tenant_id), Purpose(row.purpose)): row.mark for row in rows}
+
+
+def judge(message: SnapshotMessage, row: Row[Any] | None, kept_from_seq: int | None) -> Stored:
+    """2: what the message is worth, measured against the row that it names."""
+    if row is None or kept_from_seq is None:
+        return Stored.UNKNOWN
+    if (row.tenant_id, row.device_id, row.seq) != (message.tenant_id, message.device_id, message.seq):
+        return Stored.FOREIGN
+    if row.digest is None or bytes(row.digest) != message.sealed.digest:
+        return Stored.OTHER_DIGEST
+    fence = (bytes(row.content_hash), row.normalization_version)
+    if fence != (message.content_hash, message.normalization_version):
+        return Stored.OTHER_DIGEST
+    if row.state == State.STORED:
+        return Stored.ALREADY
+    if row.state not in {State.PUBLISHED, State.LOST}:
+        return Stored.WRONG_STATE
+    return Stored.EXPIRED if message.seq < kept_from_seq else Stored.STORED
+
+
+def _store(tx: Connection, message: SnapshotMessage, device: Row[Any] | None) -> Stored:
+    row = tx.execute(_ROW, {"collection": message.collection_id}).one_or_none()
+    outcome = judge(message, row, device.kept_from_seq if device else None)  # 2
+    if outcome is not Stored.STORED or row is None:
+        return outcome
+    content = _content(tx, message, row.raw_bytes)  # 3
+    here = Observation(message.seq, message.content_hash, message.normalization_version)
+    place = {"device": message.device_id, "seq": message.seq}
+    before = _observation(tx.execute(_PREVIOUS, place).one_or_none())
+    after = _observation(tx.execute(_NEXT, place).one_or_none())
+    change = is_change(before, here)
+    tx.execute(_STORE, {"collection": message.collection_id, "content": content, "change": change})  # 4, 5
+    if after is not None:
+        tx.execute(_RECONSIDER, place | {"seq": after.seq, "change": is_change(here, after)})  # 5
+    tx.execute(_CURRENT, place | {"collection": message.collection_id})  # 6
+    return Stored.STORED
+
+
+def _content(tx: Connection, message: SnapshotMessage, raw_bytes: int) -> int:
+    values = {
+        "tenant": message.tenant_id,
+        "device": message.device_id,
+        "version": message.normalization_version,
+        "hash": message.content_hash,
+        "sealed": message.sealed.text,
+        "raw_bytes": raw_bytes,
+        "seq": message.seq,
+    }
+    new = tx.execute(_CONTENT, values).scalar()
+    return int(new if new is not None else tx.execute(_KNOWN, values).scalar_one())
+
+
+def _observation(row: Row[Any] | None) -> Observation | None:
+    if row is None:
+        return None
+    return Observation(Seq(row.seq), ContentHash(bytes(row.content_hash)), row.normalization_version)

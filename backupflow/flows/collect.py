@@ -1,0 +1,194 @@
+"""A claim becomes a sealed message: the main job.
+
+ 1. start: claimed -> running, with a lease; the row's holder is the fence
+ 2. open the pepper; connect; admit the host key (commit it on first sight); only then open and send the login
+ 3. export, in the commands' order, within one session
+ 4. complete? normalize, hash under the pepper
+ 5. seal
+ 6. running -> published: the fence. No row: another has taken over, what was read is dropped
+ 7. publish; a definite refusal ends the row, an unknown outcome leaves it published
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupflow.core import backoff, trust
+from backupflow.core.driver import Complete, Driver, Facts, Incomplete, Reason, Reply
+from backupflow.core.envelope import pack
+from backupflow.core.export import NORMALIZATION_VERSION
+from backupflow.core.ledger import Ending, Withdrawn
+from backupflow.core.message import SnapshotMessage
+from backupflow.core.model import Assignment, CollectionId, HostKey, Login, Published, RawConfig, Trust, content_hash
+from backupflow.errors import (
+    BackupflowError,
+    CommandRejected,
+    HostKeyMismatch,
+    HostKeyUnapproved,
+    LoginSuspended,
+    NotAConfiguration,
+    OutputTruncated,
+    StoreUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.core.ports import CollectionStore, Collector, Publisher, Sealer, SecretOpener, Session
+
+_INCOMPLETE: dict[Reason, type[BackupflowError]] = {
+    Reason.TRUNCATED: OutputTruncated,
+    Reason.INTERRUPTED: OutputTruncated,
+    Reason.REJECTED: CommandRejected,
+    Reason.NOT_A_CONFIGURATION: NotAConfiguration,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a collect task ended: `what` is a state, or why nothing was done; `code` the failure, if one."""
+
+    what: str
+    code: str = ""
+    detail: str = ""
+    device: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CollectPorts:
+    """What collecting needs of the world."""
+
+    store: CollectionStore
+    collector: Collector
+    secrets: SecretOpener
+    sealer: Sealer
+    publisher: Publisher
+    driver: Callable[[str], Driver]
+    dice: Callable[[], float]
+
+
+def collect(ports: CollectPorts, collection_id: CollectionId, holder: str) -> Outcome:
+    """Run one collection to its end; whatever fails is recorded with its reason, except where the database is away."""
+    started = ports.store.start(collection_id, holder)  # 1
+    if started is None:
+        return Outcome("not_claimed")
+    if isinstance(started, Withdrawn):
+        return Outcome("withdrawn", detail=started.reason)
+    offered: list[HostKey] = []
+    try:
+        message, published = _read(ports, started, offered)  # 2-5
+        if not ports.store.publish(started, published):  # 6
+            return _outcome(started, "dropped", "lease_lost")
+        known = ports.publisher.publish(message)  # 7
+    except StoreUnavailable as exc:
+        return _outcome(started, "unfinished", exc.code, exc.detail)  # the lease ends it
+    except BackupflowError as exc:
+        return _end(ports, started, exc, offered)
+    return _outcome(started, "published" if known else "publish_unknown")
+
+
+def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offered: list[HostKey]) -> Outcome:
+    decision = backoff.after_failure(exc.verdict, assignment.failures, ports.dice())
+    ending = Ending(
+        decision.state,
+        exc.code,
+        exc.detail,
+        decision.counts,
+        decision.blocks,
+        decision.again_in,
+        offered[0] if offered and isinstance(exc, HostKeyMismatch | HostKeyUnapproved) else None,
+    )
+    try:
+        ended = ports.store.end(assignment, ending)
+    except StoreUnavailable as away:
+        return _outcome(assignment, "unfinished", away.code, away.detail)
+    return _outcome(assignment, decision.state if ended else "dropped", exc.code, exc.detail)
+
+
+def _read(
+    ports: CollectPorts, assignment: Assignment, offered: list[HostKey]
+) -> tuple[SnapshotMessage, Published]:
+    driver = ports.driver(assignment.driver)
+    pepper = ports.secrets.open_pepper(assignment.tenant_id, assignment.sealed_pepper)
+
+    def admit(key: HostKey) -> None:
+        offered.append(key)
+        _admit(ports.store, assignment, key)
+
+    def login() -> Login:
+        return _login(ports, assignment)
+
+    with ports.collector.session(assignment.target, admit, login) as session:  # 2
+        reply, facts = _export(session, driver, assignment.remembered_command)  # 3, 4
+    raw = RawConfig(reply.stdout)
+    normal = driver.normalize(raw)
+    hashed = content_hash(pepper, normal)
+    owner = (assignment.tenant_id, assignment.device_id, assignment.seq)
+    envelope = pack(owner, raw, normal, NORMALIZATION_VERSION)
+    sealed = ports.sealer.seal_config(assignment.tenant_id, assignment.device_id, envelope)  # 5
+    message = SnapshotMessage(
+        *owner[:2], assignment.collection_id, assignment.seq, NORMALIZATION_VERSION, hashed, sealed
+    )
+    shown = {"version": facts.version, "model": facts.model, "serial": facts.serial, "system_id": facts.system_id}
+    published = Published(
+        hashed, sealed.digest, NORMALIZATION_VERSION, reply.command, reply.exit_status, len(raw), shown
+    )
+    return message, published
+
+
+def _admit(store: CollectionStore, assignment: Assignment, key: HostKey) -> None:
+    """Refuse a key, or let it pass; when this returns, what was let pass is pinned and committed (I6)."""
+    match trust.judge(assignment.target.pinned, key):
+        case trust.Mismatch(pinned, other):
+            raise HostKeyMismatch(
+                f"pinned {pinned.key_type} {pinned.fingerprint}, offered {other.key_type} {other.fingerprint}"
+            )
+        case trust.FirstSeen(first) if assignment.trust is Trust.APPROVED:
+            raise HostKeyUnapproved(f"offered {first.key_type} {first.fingerprint}")
+        case trust.FirstSeen(first):
+            store.pin(assignment, first)
+        case trust.Trusted():
+            return
+
+
+def _login(ports: CollectPorts, assignment: Assignment) -> Login:
+    """Open the login at the last moment, after one more look at whether it may still be used (I7)."""
+    if not ports.store.login_allowed(assignment):
+        raise LoginSuspended("paused, blocked or suspended after the collection had begun")
+    secret = ports.secrets.open_login(assignment.tenant_id, assignment.login_context, assignment.sealed_login)
+    return login_of(assignment.username, secret)
+
+
+def login_secret(login: Login) -> bytes:
+    """The part of a login that is sealed."""
+    fields = {"password": login.password, "private_key": login.private_key, "passphrase": login.passphrase}
+    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+
+
+def login_of(username: str, secret: bytes) -> Login:
+    """The inverse of `login_secret`."""
+    return Login(username, **json.loads(secret))
+
+
+def _export(session: Session, driver: Driver, remembered: str | None) -> tuple[Reply, Facts]:
+    commands = driver.commands(remembered)
+    for command in commands:
+        reply = session.run(command)
+        if driver.refused(reply) and command != commands[-1]:
+            continue
+        verdict = driver.judge(reply)
+        if isinstance(verdict, Complete):
+            return reply, verdict.facts
+        raise _failure(verdict)
+    raise CommandRejected("the driver knows no command")
+
+
+def _failure(verdict: Incomplete) -> BackupflowError:
+    return _INCOMPLETE[verdict.reason](verdict.detail)
+
+
+def _outcome(assignment: Assignment, what: str, code: str = "", detail: str = "") -> Outcome:
+    return Outcome(what, code, detail, assignment.device_name, assignment.seq)
