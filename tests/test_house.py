@@ -83,8 +83,13 @@ def names_in(node: ast.AST | None) -> set[str]:
 
 
 def catch_alls(name: str) -> list[int]:
-    """The lines of `except:`, `except Exception` and `except BaseException`, also inside a tuple."""
-    handlers = [node for node in ast.walk(tree(name)) if isinstance(node, ast.ExceptHandler)]
+    """The lines of `except:`, `except Exception` and `except BaseException` that raise nothing again."""
+    handlers = [
+        node
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.ExceptHandler)
+        and not any(isinstance(inside, ast.Raise) and inside.exc is None for inside in ast.walk(node))
+    ]
     return [node.lineno for node in handlers if not node.type or names_in(node.type) & {"Exception", "BaseException"}]
 
 

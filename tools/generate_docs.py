@@ -1,0 +1,119 @@
+"""Write what the documentation takes from the code; with --check, only say what is out of date.
+
+    python tools/generate_docs.py [--check]
+
+docs/cli.md comes from the commands, docs/settings.md from backupflow.settings, docs/runbook/index.md from the failures.
+"""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import AliasChoices, SecretStr
+from pydantic_settings import BaseSettings
+
+from backupflow import settings
+from backupflow.errors import BackupflowError, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NOTE = "<!-- Made by `make docs`: change the code, not this page. -->\n"
+MEANS = {
+    Verdict.RETRY: "The device's world may heal: tried again after a growing wait.",
+    Verdict.BLOCK: "The same input fails the same way: the device is blocked until a person acts.",
+    Verdict.GIVE_UP: "This collection only: recorded, and the device goes on at its interval.",
+    Verdict.PAUSE: "Ours is down: nothing counts against a device, and it resumes by itself.",
+    Verdict.HALT: "The process does not start.",
+    Verdict.REFUSE: "What a person asked for cannot be done: nothing was changed.",
+}
+
+
+def cli_page() -> str:
+    """Every command with its options, as typer tells it."""
+    command = [sys.executable, "-m", "typer", "backupflow.cli", "utils", "docs", "--name", "backupflow"]
+    return NOTE + subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip() + "\n"
+
+
+def environment_names(group: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    """The names under which the environment is asked for a field, the first one first."""
+    if isinstance(field.validation_alias, AliasChoices):
+        return ", ".join(f"`{choice}`" for choice in field.validation_alias.choices)
+    alias = field.validation_alias or field.alias
+    return f"`{alias}`" if isinstance(alias, str) else f"`{group.model_config.get('env_prefix', '')}{name}`".upper()
+
+
+def default_of(field: FieldInfo) -> str:
+    """A default as a person would write it; a secret's is never printed."""
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=False)
+    if default in (None, "", ()) or isinstance(default, SecretStr):
+        return "–"
+    if isinstance(default, timedelta):
+        return f"{default.total_seconds():g} s"
+    return f"`{default}`"
+
+
+def groups() -> Iterator[type[BaseSettings]]:
+    """The groups of settings, in the order of their definition."""
+    for thing in vars(settings).values():
+        if inspect.isclass(thing) and issubclass(thing, BaseSettings) and thing.__module__ == settings.__name__:
+            yield thing
+
+
+def settings_page() -> str:
+    """Every setting with its default and meaning."""
+    page = [NOTE, "# Settings", "", "Read once from the environment when a process starts.", ""]
+    for group in groups():
+        page += [f"## {group.__name__}", "", inspect.getdoc(group) or "", ""]
+        page += ["| setting | default | meaning |", "|---|---|---|"]
+        for name, field in group.model_fields.items():
+            meaning = " ".join((field.description or "").split())
+            page.append(f"| {environment_names(group, name, field)} | {default_of(field)} | {meaning} |")
+        page.append("")
+    return "\n".join(page)
+
+
+def runbook_page() -> str:
+    """Every failure by its verdict, with its message and the page that says what to do."""
+    page = [
+        NOTE,
+        "# Runbook",
+        "",
+        "One page a code, as it stands in the log, in `status` and in metrics.",
+        "",
+    ]
+    failures = BackupflowError.__subclasses__()  # in the order of their definition
+    for verdict, means in MEANS.items():
+        page += [f"## {verdict}", "", means, "", "| code | what it says |", "|---|---|"]
+        page += [f"| [{f.code}]({f.code}.md) | {inspect.getdoc(f)} |" for f in failures if f.verdict is verdict]
+        page.append("")
+    return "\n".join(page)
+
+
+def main(*, check: bool) -> int:
+    """Write the pages, or compare them; 1 if one is out of date."""
+    pages = {"cli.md": cli_page(), "settings.md": settings_page(), "runbook/index.md": runbook_page()}
+    stale = [name for name, text in pages.items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text]
+    for name in stale:
+        if check:
+            print(f"docs/{name} is out of date: make docs")
+        else:
+            (DOCS / name).write_text(pages[name])
+            print(f"docs/{name} written")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in ([], ["--check"]):
+        sys.exit(__doc__)
+    sys.exit(main(check="--check" in sys.argv))
