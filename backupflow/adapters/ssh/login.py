@@ -1,0 +1,112 @@
+"""One login, one attempt: what a device may count against an account or an address is sent once."""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import TYPE_CHECKING
+
+import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from backupflow.adapters.ssh.algorithms import listed
+from backupflow.adapters.ssh.transport import LoginHandler
+from backupflow.errors import AuthenticationFailed, DeviceUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.adapters.ssh.transport import Transport
+    from backupflow.core.model import Login
+
+
+def authenticate(transport: Transport, login: Login) -> None:
+    """Log in once, by key if the login has one, else by password. AuthenticationFailed if that is not accepted."""
+    handler = LoginHandler(transport)
+    transport.auth_handler = handler
+    try:
+        if login.private_key is not None:
+            _by_key(transport, handler, login)
+        else:
+            _by_password(handler, login)
+    except paramiko.BadAuthenticationType as exc:
+        raise AuthenticationFailed(f"this way to log in is not offered, only: {listed(exc.allowed_types)}") from None
+    except paramiko.AuthenticationException:
+        if transport.is_active() or transport.disconnected:
+            raise AuthenticationFailed from None  # many servers end the connection rather than refuse politely
+        raise DeviceUnreachable("the connection broke during the login") from None
+    finally:
+        handler.password = handler.private_key = handler.interactive_handler = None
+
+
+def _by_key(transport: Transport, handler: LoginHandler, login: Login) -> None:
+    key = private_key(login.private_key or "", login.passphrase)
+    transport.prefer_rsa_like_the_host_key()
+    _ask(handler, lambda event: handler.auth_publickey(login.username, key, event))
+
+
+def _by_password(handler: LoginHandler, login: Login) -> None:
+    """Learn first which methods there are: a password sent to a server that does not take one counts as a failure.
+
+    The query `none` does not count (RFC 4252, section 5.2; every ssh client begins with it). OpenSSH logs and counts
+    a password offered where only keyboard-interactive is allowed, and may end the connection then (MaxAuthTries).
+    """
+    try:
+        _ask(handler, lambda event: handler.auth_none(login.username, event))
+    except paramiko.BadAuthenticationType as exc:
+        methods = exc.allowed_types
+    else:
+        return  # an account without a password
+    password = login.password or ""
+    if "password" in methods:
+        _ask(handler, lambda event: handler.auth_password(login.username, password, event))
+    elif "keyboard-interactive" in methods:
+        answer = _one_hidden_answer(password)
+        _ask(handler, lambda event: handler.auth_interactive(login.username, answer, event))
+    else:
+        raise AuthenticationFailed(f"this way to log in is not offered, only: {listed(methods)}")
+
+
+def _ask(handler: LoginHandler, send: Callable[[threading.Event], None]) -> None:
+    answered = threading.Event()
+    send(answered)
+    missing = handler.wait_for_response(answered)
+    if missing:
+        raise AuthenticationFailed(f"a second factor is asked for: {listed(missing)}")
+
+
+def _one_hidden_answer(password: str) -> Callable[[str, str, list[tuple[str, bool]]], list[str]]:
+    """Answer one prompt that does not echo, once (RFC 4256): anything else is not the question for a password."""
+    left = [password]
+
+    def answer(_title: str, _instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        if not prompts:
+            return []
+        if len(prompts) > 1 or prompts[0][1] or not left:
+            raise paramiko.AuthenticationException("a question that is not the one for a password")
+        return [left.pop()]
+
+    return answer
+
+
+def private_key(text: str, passphrase: str | None) -> paramiko.PKey:
+    """Open an RSA, ECDSA or Ed25519 key, PEM (PKCS#1, SEC 1, PKCS#8) or OpenSSH; raises AuthenticationFailed."""
+    secret = passphrase.encode() if passphrase else None
+    load = serialization.load_ssh_private_key if "BEGIN OPENSSH" in text else serialization.load_pem_private_key
+    try:
+        key = load(text.encode(), secret)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise AuthenticationFailed("the private key cannot be opened with its passphrase") from None
+    for kind, opened in (
+        (rsa.RSAPrivateKey, paramiko.RSAKey),
+        (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey),
+        (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
+    ):
+        if isinstance(key, kind):
+            plain = key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+            )
+            return opened.from_private_key(io.StringIO(plain.decode()))
+    raise AuthenticationFailed("the private key is of a type that is not supported")

@@ -1,0 +1,154 @@
+"""A session with a device over SSH, in numbered steps.
+
+1. TCP connect.
+2. Key exchange; with a pinned key, only algorithms of its type are offered.
+3. `admit` compares the whole key and raises to refuse. Nothing about the login has been asked for yet.
+4. Only now `login` is called: it looks once more whether the login is allowed, and opens the secret.
+5. One attempt to log in.
+6. Run the command, without a terminal.
+7. Read both streams to their end, under the byte cap and the deadline.
+8. The exit status, and whether the output ended or broke off.
+9. Further commands of the same session run on a new channel of the same connection.
+10. Close everything, whatever happened: channel, connection, thread, socket.
+
+No key agent, no file of the home directory and no known_hosts is looked at. What a server sends in words is hostile:
+none of it gets into an error but names of algorithms that look like ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import paramiko
+from paramiko.ssh_exception import IncompatiblePeer
+
+from backupflow.adapters.ssh import reading
+from backupflow.adapters.ssh.algorithms import lacks_pinned_type, mismatch, offer
+from backupflow.adapters.ssh.login import authenticate
+from backupflow.adapters.ssh.transport import Transport
+from backupflow.adapters.ssh.watchdog import watchdog_of_process
+from backupflow.adapters.ssh.wire import connect
+from backupflow.core.model import HostKey
+from backupflow.errors import (
+    AlgorithmsIncompatible,
+    BackupflowError,
+    DeviceUnreachable,
+    HostKeyMismatch,
+    OutputTruncated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from backupflow.adapters.ssh.watchdog import Watch
+    from backupflow.core.driver import Reply
+    from backupflow.core.model import Login, Target
+
+_BROKEN = (paramiko.SSHException, EOFError, OSError)  # all that the transport raises: see Transport.get_exception
+_JOIN_SECONDS = 5.0  # a shut socket wakes the transport's thread at once; the rest is for a busy machine
+
+
+class SshSession:
+    """A logged-in session; of one thread."""
+
+    def __init__(self, transport: Transport, watch: Watch, target: Target) -> None:
+        self._transport = transport
+        self._watch = watch
+        self._target = target
+
+    def run(self, command: str) -> Reply:
+        """Run a command and read both streams to their end (steps 6 to 9).
+
+        Raises DeviceTimeout, OutputTooLarge, OutputTruncated, CommandRejected.
+        """
+        self._watch.step("command", self._target.timeouts.command)
+        with _overdue_first(self._watch):
+            try:
+                return reading.run(self._transport, command, self._target.max_bytes)  # 6 7 8 9
+            except _BROKEN as exc:
+                raise OutputTruncated("the connection broke") from exc
+
+
+class SshCollector:
+    """Opens sessions with devices; cheap to make, opens nothing by itself, may be used by many threads at once."""
+
+    def __init__(self) -> None:
+        # paramiko logs tracebacks and what servers say, unescaped.
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
+
+    @contextmanager
+    def session(
+        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]
+    ) -> Iterator[SshSession]:
+        """Open a session, and close it again (steps 1 to 10).
+
+        What `admit` and `login` raise passes unchanged. Raises ConnectionRefused, DeviceUnreachable, DeviceTimeout,
+        AlgorithmsIncompatible, HostKeyMismatch, AuthenticationFailed.
+        """
+        started = time.monotonic()
+        timeouts = target.timeouts
+        wire = connect(target.host, target.port, timeouts.connect)  # 1
+        watch = watchdog_of_process().watch(wire, timeouts.deadline, started)
+        transport: Transport | None = None
+        try:
+            transport = Transport(wire, lambda: watch.step("key exchange", timeouts.login))
+            watch.step("banner", timeouts.banner)
+            with _overdue_first(watch):
+                offered = _exchange_keys(transport, target)  # 2
+            admit(offered)  # 3
+            watch.check()
+            credentials = login()  # 4
+            watch.step("login", timeouts.login)
+            with _overdue_first(watch):
+                _log_in(transport, credentials)  # 5
+            wire.allowance = None
+            del credentials
+            yield SshSession(transport, watch, target)
+        finally:
+            if transport is not None:
+                transport.end(_JOIN_SECONDS)  # 10
+            watch.cancel()
+            wire.close()
+
+
+@contextmanager
+def _overdue_first(watch: Watch) -> Iterator[None]:
+    """Whatever broke because the watchdog ended the session is a time-out."""
+    try:
+        yield
+    except BackupflowError as exc:
+        if watch.expired:
+            raise watch.failure() from exc
+        raise
+
+
+def _exchange_keys(transport: Transport, target: Target) -> HostKey:
+    offer(transport, target.pinned, legacy=target.legacy_ssh)
+    try:
+        transport.start_client()
+        key = transport.get_remote_server_key()
+    except IncompatiblePeer as exc:
+        raise _incompatible(transport, target) from exc
+    except _BROKEN as exc:
+        if transport.unproven:
+            raise HostKeyMismatch("the device could not prove that it owns the key that it showed") from exc
+        if not transport.remote_version:
+            raise DeviceUnreachable("nothing that speaks SSH answered") from exc
+        raise DeviceUnreachable("the connection broke during the key exchange") from exc
+    return HostKey(key.get_name(), key.asbytes())
+
+
+def _incompatible(transport: Transport, target: Target) -> BackupflowError:
+    if lacks_pinned_type(target.pinned, transport.offered):
+        return HostKeyMismatch("the device has no host key of the pinned type any more")
+    return AlgorithmsIncompatible(mismatch(transport.ours(), transport.offered))
+
+
+def _log_in(transport: Transport, login: Login) -> None:
+    try:
+        authenticate(transport, login)
+    except _BROKEN as exc:
+        raise DeviceUnreachable("the connection broke during the login") from exc
