@@ -34,8 +34,8 @@ def size() -> Size:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Run all four real servers in one folder for the whole session: use databases, prefixes and names of your own.
 
-    `servers.addresses` says where they are; `servers.secret_path(…)` of `admin.postgres`, `admin.redis`, `admin.nats` is
-    a file with the password of the user `admin`, that of `installer.openbao` is JSON with role_id and secret_id.
+    `servers.addresses` says where they are; `servers.secret_path("admin.postgres")`, `admin.redis` and `admin.nats` are
+    files with the password of the user `admin`, `installer.openbao` one with JSON: role_id and secret_id.
     """
     place = tmp_path_factory.mktemp("servers")
     options = ServerOptions(fsync=False, seal_key=place / "seal.key")

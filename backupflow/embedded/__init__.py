@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from backupflow.embedded.addresses import Address, Addresses, Server, running_install
 from backupflow.embedded.folder import DataFolder, default_folder, open_folder
+from backupflow.embedded.program import Program, Restart, State, Status
 from backupflow.embedded.servers import ServerOptions, Servers, start_servers
-from backupflow.embedded.supervisor import Program, Restart, State, Status, Supervisor
+from backupflow.embedded.supervisor import Supervisor
 
 __all__ = [
     "Address",

@@ -1,4 +1,4 @@
-"""Where the servers of a running install listen: for the processes of this `up`, and for another terminal's commands."""
+"""Where the servers of a running install listen: for this `up` itself, and for another terminal's commands."""
 
 from __future__ import annotations
 

@@ -105,6 +105,8 @@ def open_folder(path: Path | None = None, *, patience: timedelta = timedelta(sec
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         root = root.resolve()
+        if root.stat().st_uid != os.geteuid():  # as root half of its files would become root's
+            raise ServerUnusable(f"data folder {root} belongs to another user")
         for room in _ROOMS:
             (root / room).mkdir(mode=0o700, exist_ok=True)
         (root / "secrets").chmod(0o700)

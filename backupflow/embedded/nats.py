@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from backupflow.embedded.addresses import HOST, Server
 from backupflow.embedded.binaries import in_folder, in_scripts
 from backupflow.embedded.folder import DataFolder, write_private
-from backupflow.embedded.supervisor import Program
+from backupflow.embedded.program import Program
 
 if TYPE_CHECKING:
     from pathlib import Path

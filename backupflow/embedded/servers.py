@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backupflow.embedded import nats, openbao, postgres, valkey
 from backupflow.embedded.addresses import Addresses, Server, addresses_from, choose_ports, publish
-from backupflow.embedded.supervisor import Program, Restart, Supervisor
+from backupflow.embedded.supervisor import Supervisor
 from backupflow.errors import ServerUnusable
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupflow.embedded.folder import DataFolder
+    from backupflow.embedded.program import Program, Restart
 
 _CLUSTER = "openbao-cluster"
 _ATTEMPTS = 3

@@ -18,69 +18,21 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from backupflow.embedded import launch
 from backupflow.embedded.logs import BoundedLog
+from backupflow.embedded.program import Program, Restart, State, Status
 from backupflow.errors import ServerUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 _TICK = 0.2
 _LONGEST_WAIT = 30.0
 _SOUND_AFTER = 60.0  # a program that ran this long starts again with the shortest wait
 _UPKEEP_EVERY = 30.0
-
-
-class State(StrEnum):
-    """What a program is doing."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    WAITING = "waiting"  # died; is started again when its wait is over
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """What to run, and how to tell that it is ready. `ready` is asked again and again, and must not block for long."""
-
-    name: str
-    argv: Sequence[str]
-    cwd: Path
-    log: Path
-    env: Mapping[str, str]
-    user: tuple[int, int] | None = None  # uid and gid
-    ready: Callable[[], bool] | None = None
-    ready_timeout: timedelta = timedelta(seconds=60)
-    stop_signal: signal.Signals = signal.SIGTERM
-    stop_timeout: timedelta = timedelta(seconds=15)
-    before: Callable[[], None] | None = None  # before every start
-    upkeep: Callable[[int], None] | None = None  # every half minute, with the process id
-
-
-@dataclass(frozen=True)
-class Restart:
-    """A program died and is started again after `wait`; `deaths` in a row so far."""
-
-    name: str
-    exit_code: int
-    deaths: int
-    wait: timedelta
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a program is doing now."""
-
-    name: str
-    state: State
-    pid: int | None
-    restarts: int
 
 
 @dataclass
@@ -125,7 +77,7 @@ class Supervisor:
     def start(self, program: Program) -> None:
         """Start a program and wait until it is ready; ServerUnusable, with its last words, if it dies or is late."""
         with self._lock:
-            if program.name in self._children:
+            if program.name in self._children or self._ending.is_set():
                 raise ValueError(program.name)
             child = _Child(program, BoundedLog(program.log, hide=self._hide))
             self._children[program.name] = child
@@ -188,8 +140,6 @@ class Supervisor:
 
     def _spawn(self, child: _Child) -> None:
         program = child.program
-        if program.before:
-            program.before()
         uid, gid = program.user or (launch.UNCHANGED, launch.UNCHANGED)
         child.started = time.monotonic()
         child.process = subprocess.Popen(
