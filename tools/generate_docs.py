@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import AliasChoices, SecretStr
-from pydantic_settings import BaseSettings
 
 from backupflow import settings
 from backupflow.errors import BackupflowError, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pydantic.fields import FieldInfo
+    from pydantic_settings import BaseSettings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Made by `make docs`: change the code, not this page. -->\n"
@@ -63,17 +61,10 @@ def default_of(field: FieldInfo) -> str:
     return f"`{default}`"
 
 
-def groups() -> Iterator[type[BaseSettings]]:
-    """The groups of settings, in the order of their definition."""
-    for thing in vars(settings).values():
-        if inspect.isclass(thing) and issubclass(thing, BaseSettings) and thing.__module__ == settings.__name__:
-            yield thing
-
-
 def settings_page() -> str:
     """Every setting with its default and meaning."""
     page = [NOTE, "# Settings", "", "Read once from the environment when a process starts.", ""]
-    for group in groups():
+    for group in settings.GROUPS:
         page += [f"## {group.__name__}", "", inspect.getdoc(group) or "", ""]
         page += ["| setting | default | meaning |", "|---|---|---|"]
         for name, field in group.model_fields.items():
