@@ -45,8 +45,8 @@ def checks() -> dict[str, list[str]]:
         "alembic": python("tools/alembic_check.py"),
         "docs": python("tools/generate_docs.py", "--check"),
         "import-linter": program("lint-imports", "--no-color"),
-        "ruff": program("ruff", "check", "--quiet", "."),
-        "format": program("ruff", "format", "--quiet", "--check", "."),
+        "ruff": program("ruff", "check", "--output-format", "concise", "."),
+        "format": program("ruff", "format", "--check", "--output-format", "concise", "."),
     }
 
 
