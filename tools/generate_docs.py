@@ -38,7 +38,10 @@ MEANS = {
 def cli_page() -> str:
     """Every command with its options, as typer tells it."""
     command = [sys.executable, "-m", "typer", "backupflow.cli", "utils", "docs", "--name", "backupflow"]
-    return NOTE + subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip() + "\n"
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return NOTE + done.stdout.rstrip() + "\n"
 
 
 def environment_names(group: type[BaseSettings], name: str, field: FieldInfo) -> str:

@@ -44,7 +44,7 @@ def checks() -> dict[str, list[str]]:
         "unit tests": tests("unit", "tests/unit", "tests/test_house.py"),
         "alembic": python("tools/alembic_check.py"),
         "docs": python("tools/generate_docs.py", "--check"),
-        "import-linter": program("lint-imports", "--no-color"),
+        "import-linter": program("lint-imports", "--no-logo"),
         "ruff": program("ruff", "check", "--output-format", "concise", "."),
         "format": program("ruff", "format", "--check", "--output-format", "concise", "."),
     }
