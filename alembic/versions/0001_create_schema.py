@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
-
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
@@ -529,7 +528,8 @@ def upgrade() -> None:
             "state <> 'stored' OR (content_id IS NOT NULL AND digest IS NOT NULL)", name=op.f("ck_collection_stored")
         ),
         sa.CheckConstraint(
-            "state IN ('claimed', 'running', 'published', 'stored', 'withdrawn', 'lost', 'failed', 'blocked', 'suspect', 'tested')",
+            "state IN ('claimed', 'running', 'published', 'stored', 'withdrawn', "
+            "'lost', 'failed', 'blocked', 'suspect', 'tested')",
             name=op.f("ck_collection_state"),
         ),
         sa.ForeignKeyConstraint(

@@ -18,7 +18,7 @@ def first_due(added_at: datetime, spread: tuple[timedelta, timedelta], dice: flo
 
 
 def next_due(anchor: datetime, interval: timedelta, now: datetime) -> datetime:
-    """anchor + k * interval, the first k that lies in the future: three days down are one run, and the phase is kept."""
+    """anchor + k * interval, the first k in the future: three days down are one run, and the phase is kept."""
     if now < anchor:
         return anchor
     periods = (now - anchor) // interval + 1

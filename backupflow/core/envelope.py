@@ -26,7 +26,9 @@ class Header:
     normal_sha256: str
 
 
-def pack(owner: tuple[TenantId, DeviceId, Seq], raw: RawConfig, normal: NormalConfig, normalization_version: int) -> bytes:
+def pack(
+    owner: tuple[TenantId, DeviceId, Seq], raw: RawConfig, normal: NormalConfig, normalization_version: int
+) -> bytes:
     """Header and deflated export as one plaintext; deflate first makes all that follows some nine times smaller."""
     tenant_id, device_id, seq = owner
     header = {

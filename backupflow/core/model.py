@@ -218,5 +218,5 @@ class Snapshot:
 
 
 def content_hash(pepper: Pepper, text: NormalConfig) -> ContentHash:
-    """HMAC-SHA-256 (RFC 2104) under the tenant's pepper: a plain hash would confirm guesses of a template's one secret."""
+    """HMAC-SHA-256 (RFC 2104) under the tenant's pepper: a plain hash would confirm guesses of a template's secret."""
     return ContentHash(hmac.digest(pepper, text, hashlib.sha256))

@@ -35,16 +35,16 @@ def resolve(defaults: Policy, *scopes: Mapping[str, Any] | None) -> Policy:
     return policy
 
 
-def _apply(policy: Policy, name: str, value: Any) -> Policy:
+def _apply(policy: Policy, name: str, value: object) -> Policy:
     match name:
         case "interval_seconds":
-            return replace(policy, interval=timedelta(seconds=float(value)))
+            return replace(policy, interval=timedelta(seconds=float(str(value))))
         case "command_timeout_seconds":
-            return replace(policy, timeouts=replace(policy.timeouts, command=timedelta(seconds=float(value))))
+            return replace(policy, timeouts=replace(policy.timeouts, command=timedelta(seconds=float(str(value)))))
         case "legacy_ssh":
             return replace(policy, legacy_ssh=bool(value))
         case "trust":
-            return replace(policy, trust=Trust(value))
+            return replace(policy, trust=Trust(str(value)))
         case _:
             return policy
 
@@ -53,7 +53,7 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of one scope as they may be stored; InputInvalid names the first wrong one."""
     for name, value in settings.items():
         match name, value:
-            case ("interval_seconds" | "command_timeout_seconds"), (int() | float()) if value >= 1:
+            case (("interval_seconds" | "command_timeout_seconds"), (int() | float())) if value >= 1:
                 continue
             case "legacy_ssh", bool():
                 continue

@@ -1,12 +1,12 @@
 """A claim becomes a sealed message: the main job.
 
- 1. start: claimed -> running, with a lease; the row's holder is the fence
- 2. open the pepper; connect; admit the host key (commit it on first sight); only then open and send the login
- 3. export, in the commands' order, within one session
- 4. complete? normalize, hash under the pepper
- 5. seal
- 6. running -> published: the fence. No row: another has taken over, what was read is dropped
- 7. publish; a definite refusal ends the row, an unknown outcome leaves it published
+1. start: claimed -> running, with a lease; the row's holder is the fence
+2. open the pepper; connect; admit the host key (commit it on first sight); only then open and send the login
+3. export, in the commands' order, within one session
+4. complete? normalize, hash under the pepper
+5. seal
+6. running -> published: the fence. No row: another has taken over, what was read is dropped
+7. publish; a definite refusal ends the row, an unknown outcome leaves it published
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offe
     return _outcome(assignment, decision.state if ended else "dropped", exc.code, exc.detail)
 
 
-def _read(
-    ports: CollectPorts, assignment: Assignment, offered: list[HostKey]
-) -> tuple[SnapshotMessage, Published]:
+def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -> tuple[SnapshotMessage, Published]:
     driver = ports.driver(assignment.driver)
     pepper = ports.secrets.open_pepper(assignment.tenant_id, assignment.sealed_pepper)
 

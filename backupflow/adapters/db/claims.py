@@ -42,7 +42,8 @@ LOGIN = """
         own.id, d.credential_profile_id, g.credential_profile_id, s.credential_profile_id)"""
 _OPEN = "EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running'))"
 _FIELDS = f"""d.id, d.tenant_id, d.lane, d.last_seq, d.anchor_at, {HINDRANCE} AS hindrance,
-    d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings, t.settings AS tenant_settings"""
+    d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
+    t.settings AS tenant_settings"""
 
 _ALIVE_SLOTS = text("""
     SELECT slots FROM process WHERE heartbeat_at > now() - :alive""")
@@ -72,7 +73,8 @@ _WITHDRAW = text("""
 _REQUESTS = text("""
     SELECT id, device_id, requested_by FROM request WHERE answered_at IS NULL ORDER BY id LIMIT :batch""")
 _REQUESTED = text(f"""
-    SELECT {_FIELDS}, (SELECT c.id FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running')) AS open
+    SELECT {_FIELDS},
+        (SELECT c.id FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running')) AS open
     FROM device d {LOGIN} WHERE d.id = ANY(:devices) ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _ANSWER = text("""
     UPDATE request SET answered_at = now(), answer = :answer, collection_id = :collection WHERE id = :request""")
@@ -190,7 +192,13 @@ class Claims:
         now: datetime = tx.scalar(text("SELECT now()"))
         claims = []
         for row in devices:
-            values = {"tenant": row.tenant_id, "device": row.id, "seq": row.last_seq + 1, "trigger": trigger, "lane": lane}
+            values = {
+                "tenant": row.tenant_id,
+                "device": row.id,
+                "seq": row.last_seq + 1,
+                "trigger": trigger,
+                "lane": lane,
+            }
             claims.append(Claim(CollectionId(tx.execute(_CLAIM, values).scalar_one()), lane))
             due = cadence.next_due(row.anchor_at, policy_of(self._defaults, row).interval, now)
             tx.execute(_CLAIMED_DUE, {"device": row.id, "seq": row.last_seq + 1, "due": due})

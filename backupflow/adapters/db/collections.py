@@ -62,10 +62,12 @@ _OFFERED = text("""
     VALUES (:tenant, :device, 'offered', :key_type, :blob, :fingerprint)
     ON CONFLICT (device_id, key_type, blob) WHERE status = 'offered' DO UPDATE SET last_seen_at = now()""")
 _VERIFIED = text("""
-    UPDATE host_key SET last_seen_at = now(), last_verified_at = now() WHERE device_id = :device AND status = 'pinned'""")
+    UPDATE host_key SET last_seen_at = now(), last_verified_at = now()
+    WHERE device_id = :device AND status = 'pinned'""")
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
-    WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login AND ({HINDRANCE}) IS NULL""")
+    WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login
+      AND ({HINDRANCE}) IS NULL""")
 _PUBLISH = text("""
     UPDATE collection SET state = 'published', collected_at = now(), content_hash = :content_hash, digest = :digest,
         normalization_version = :normalization_version, raw_bytes = :raw_bytes, command = :command,

@@ -12,7 +12,10 @@ from backupflow.core.model import Purpose, SealedSecret, TenantId
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ALL = text("SELECT k.tenant_id, k.purpose, k.mark FROM transit_key k JOIN tenant t ON t.id = k.tenant_id WHERE t.removed_at IS NULL")
+_ALL = text(
+    "SELECT k.tenant_id, k.purpose, k.mark FROM transit_key k "
+    "JOIN tenant t ON t.id = k.tenant_id WHERE t.removed_at IS NULL"
+)
 _TENANT = text("""
     INSERT INTO tenant (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name
     RETURNING id, pepper""")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, text
 
@@ -27,6 +26,7 @@ from backupflow.core.sequence import Observation, is_change
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
+    from uuid import UUID
 
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.ports import Delivery

@@ -302,7 +302,8 @@ collection = Table(
         ondelete="RESTRICT",
     ),
     CheckConstraint(
-        "state IN ('claimed', 'running', 'published', 'stored', 'withdrawn', 'lost', 'failed', 'blocked', 'suspect', 'tested')",
+        "state IN ('claimed', 'running', 'published', 'stored', 'withdrawn', "
+        "'lost', 'failed', 'blocked', 'suspect', 'tested')",
         name="state",
     ),
     CheckConstraint("lane IN ('collect.now', 'collect', 'collect.slow')", name="lane"),

@@ -1,0 +1,157 @@
+"""The settings of a process: frozen groups, read once from the environment. Only wiring and the doors read them.
+
+Secrets are not settings: they are files in `CONFIG_SECRETS_DIR`, named `<role>.<server>`, readable by their owner only.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backupflow.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FROZEN = SettingsConfigDict(frozen=True, env_ignore_empty=True, populate_by_name=True, extra="ignore")
+Role = Literal["scheduler", "collector", "ingester", "interpreter", "operator"]
+
+
+def _seconds(value: object) -> object:
+    """A bare number is seconds; pydantic alone would read a string of digits as such only in some forms."""
+    try:
+        return timedelta(seconds=float(str(value)))
+    except ValueError:
+        return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+G = TypeVar("G", bound=BaseSettings)
+
+
+def _env(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+class Servers(BaseSettings):
+    """Where the servers are, without logins. `up` sets what it runs itself; what is set beforehand it leaves out."""
+
+    model_config = _FROZEN
+    database_url: str = Field("", validation_alias=_env("DATABASE_URL"), description="postgresql://host:port/database")
+    redis_url: str = Field("", validation_alias=_env("REDIS_URL"), description="redis://host:port/0")
+    nats_url: str = Field("", validation_alias=_env("NATS_URL"), description="nats://host:port")
+    openbao_addr: str = Field("", validation_alias=_env("OPENBAO_ADDR"), description="http(s)://host:port")
+    secrets_dir: Path = Field(
+        Path(), validation_alias=_env("CONFIG_SECRETS_DIR"), description="folder with the logins, `<role>.<server>`"
+    )
+
+
+class Process(BaseSettings):
+    """What this process is."""
+
+    model_config = _FROZEN
+    role: Role = Field(
+        "operator", validation_alias=_env("CONFIG_ROLE"), description="whose logins to the servers it uses"
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", validation_alias=_env("CONFIG_LOG_FORMAT"), description="one JSON object a line, or text for a terminal"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias=_env("CONFIG_LOG_LEVEL"), description="the least important events that are logged"
+    )
+
+
+class Collecting(BaseSettings):
+    """How devices are collected, unless a tenant, site, group or device says otherwise."""
+
+    model_config = _FROZEN
+    interval: Seconds = Field(
+        timedelta(hours=6),
+        gt=timedelta(0),
+        validation_alias=_env("CONFIG_BACKUP_INTERVAL"),
+        description="seconds between two collections of a device",
+    )
+    max_concurrent: int = Field(
+        10, ge=1, validation_alias=_env("CONFIG_BACKUP_MAX_CONCURRENT"), description="pool size of one collect worker"
+    )
+    max_total: int = Field(
+        0,
+        ge=0,
+        validation_alias=_env("CONFIG_BACKUP_MAX_TOTAL"),
+        description="most collections claimed or running in all workers; 0: no limit",
+    )
+    spread_from: Seconds = Field(
+        timedelta(seconds=30),
+        ge=timedelta(0),
+        validation_alias=_env("CONFIG_BACKUP_SPREAD_FROM"),
+        description="earliest first run of a new device, in seconds after it was added",
+    )
+    spread_to: Seconds = Field(
+        timedelta(seconds=300),
+        ge=timedelta(0),
+        validation_alias=_env("CONFIG_BACKUP_SPREAD_TO"),
+        description="latest first run of a new device, in seconds after it was added",
+    )
+    connect_timeout: Seconds = Field(
+        timedelta(seconds=10), gt=timedelta(0), validation_alias=_env("CONFIG_BACKUP_CONNECT_TIMEOUT"),
+        description="seconds for the TCP connection",
+    )  # fmt: skip
+    banner_timeout: Seconds = Field(
+        timedelta(seconds=5), gt=timedelta(0), validation_alias=_env("CONFIG_BACKUP_BANNER_TIMEOUT"),
+        description="seconds for the SSH banner and key exchange",
+    )  # fmt: skip
+    login_timeout: Seconds = Field(
+        timedelta(seconds=30), gt=timedelta(0), validation_alias=_env("CONFIG_BACKUP_LOGIN_TIMEOUT"),
+        description="seconds for the login",
+    )  # fmt: skip
+    command_timeout: Seconds = Field(
+        timedelta(seconds=60), gt=timedelta(0), validation_alias=_env("CONFIG_BACKUP_COMMAND_TIMEOUT"),
+        description="seconds for the export",
+    )  # fmt: skip
+    max_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        validation_alias=_env("CONFIG_BACKUP_MAX_BYTES"),
+        description="largest export that is accepted",
+    )
+    emit_again_after: Seconds = Field(
+        timedelta(seconds=60), gt=timedelta(0), validation_alias=_env("CONFIG_EMIT_AGAIN_AFTER"),
+        description="seconds after which a claim that no worker started is emitted again",
+    )  # fmt: skip
+    lost_after: Seconds = Field(
+        timedelta(seconds=60), ge=timedelta(seconds=20), validation_alias=_env("CONFIG_LOST_AFTER"),
+        description="seconds after which a published observation that the bus does not have is collected again",
+    )  # fmt: skip
+    stream_max_bytes: int = Field(
+        1024**3, ge=16 * 1024**2, validation_alias=_env("CONFIG_STREAM_MAX_BYTES"),
+        description="room of the stream between collectors and ingester",
+    )  # fmt: skip
+
+
+def _read(group: type[G], environment: Mapping[str, str] | None) -> G:
+    return group() if environment is None else group.model_validate(dict(environment))
+
+
+class Settings:
+    """All groups; HALT with the name of the variable, never its value, if one is wrong."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        try:
+            self.servers = _read(Servers, environment)
+            self.process = _read(Process, environment)
+            self.collecting = _read(Collecting, environment)
+        except ValidationError as exc:
+            first = exc.errors(include_input=False, include_url=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise SettingsInvalid(f"{name}: {first['msg']}") from None
+        if self.collecting.spread_to < self.collecting.spread_from:
+            raise SettingsInvalid("CONFIG_BACKUP_SPREAD_TO is less than CONFIG_BACKUP_SPREAD_FROM")
+
+
+GROUPS: tuple[type[BaseSettings], ...] = (Servers, Process, Collecting)

@@ -1,0 +1,60 @@
+"""The Celery app, and what every task has in common: bound log context, and one place for what nobody expected."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, Task
+from celery.signals import setup_logging
+
+from backupflow import telemetry
+from backupflow.wiring import shipped, wiring
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class TaskFailed(Exception):
+    """A task met what nobody foresaw; the log has the place. It carries no message: it might quote a configuration."""
+
+
+class BackupflowTask(Task):
+    """Binds the log context, and lets no foreign exception out: Celery would log and send its message."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task."""
+        telemetry.bind({"task": self.name, "task_id": self.request.id})
+        try:
+            return super().__call__(*args, **kwargs)
+        except Exception:  # the one place for what nobody expected of a task
+            telemetry.logger().exception(telemetry.TASK_FAILED)
+        raise TaskFailed(self.name)
+
+
+def _configuration() -> ModuleType:
+    """celeryconfig.py of this version: a stray one in the working directory would win over a bare name."""
+    spec = importlib.util.spec_from_file_location("backupflow_celeryconfig", shipped("celeryconfig.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError("celeryconfig.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _addresses() -> dict[str, Any]:
+    """Read at first use, so that importing the app needs no settings."""
+    return {"broker_url": wiring().broker_url(wiring().settings.process.role)}
+
+
+app = Celery("backupflow", task_cls=BackupflowTask)
+app.config_from_object(_configuration())
+app.add_defaults(_addresses)
+
+
+@setup_logging.connect
+def _set_up_logs(**_: Any) -> None:
+    process = wiring().settings.process
+    telemetry.set_up_logs(process.log_format, process.log_level)

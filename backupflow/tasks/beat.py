@@ -1,0 +1,137 @@
+"""FleetScheduler: Celery beat's scheduler, which claims due devices in PostgreSQL and emits a task per claim.
+
+It keeps no list and no file: any number may run, one claims at a time. A second thread looks at the vault and the bus,
+so that a slow answer never delays a tick.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from celery.beat import Scheduler
+from kombu.exceptions import OperationalError
+
+from backupflow import telemetry
+from backupflow.errors import BackupflowError
+from backupflow.flows import schedule
+from backupflow.tasks import life
+from backupflow.wiring import wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupflow.core.model import Claim
+
+TICK_SECONDS = 1.0
+DRAIN_EXPIRES = 2.0  # the next one comes a second later
+JOB_EXPIRES = 300.0
+BROKER_SECONDS = 0.5  # a tick must not wait for a broker that does not answer
+ROOM_PER_SLOT = 8 * 1024 * 1024  # the largest message
+ROOM_FOR = 4  # so many of the largest at least, before more is collected
+
+
+class FleetScheduler(Scheduler):
+    """core.ports.Broker, and the loop around flows.schedule."""
+
+    def setup_schedule(self) -> None:
+        """No entries: periodic work is rows."""
+        options = self.app.conf.broker_transport_options
+        timeouts = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
+        self.app.conf.broker_transport_options = {**options, **timeouts}
+        self._expires = wiring().limits.emit_again_after.total_seconds()
+        self._readiness = schedule.NOT_LOOKED
+        self._looked_at = 0.0
+        self._failing = ""
+        self._looking: threading.Thread | None = None
+        self._heart = life.Heart("scheduler", {})
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Claim and emit; gives the seconds until the next tick, and never raises: that would end beat."""
+        started = time.monotonic()
+        try:
+            self._begin()
+            self._tick()
+            self._failing = ""
+        except Exception as exc:
+            if type(exc).__name__ != self._failing:
+                telemetry.logger().exception(telemetry.TICK_FAILED)
+            self._failing = type(exc).__name__
+        return max(TICK_SECONDS - (time.monotonic() - started), 0.05)
+
+    def emit(self, claims: Sequence[Claim]) -> int:
+        """Send what was claimed; what does not go out now is emitted again from its row."""
+        return self._send([("collect.device", [claim.collection_id], claim.lane, self._expires) for claim in claims])
+
+    def close(self) -> None:
+        """End of beat."""
+        self._heart.stop()
+        wiring().close()
+
+    def _begin(self) -> None:
+        if self._looking is None:
+            life.await_database("scheduler")
+            self._heart.start()
+            self._looking = threading.Thread(target=self._look, name="readiness", daemon=True)
+            self._looking.start()
+
+    def _tick(self) -> None:
+        ticked = schedule.tick(wiring().claims, self, self._readiness, wiring().limits)
+        done = ticked.claimed
+        if done is None:
+            return
+        self._send([("ingest.drain", [], "ingest", DRAIN_EXPIRES)])
+        self._send([("maintain.run", [job], "maintain", JOB_EXPIRES) for job in done.jobs])
+        if done.new or done.again or done.lost or done.withdrawn:
+            counts = {
+                "claimed": len(done.new),
+                "again": len(done.again),
+                "lost": done.lost,
+                "withdrawn": done.withdrawn,
+            }
+            telemetry.logger().info(telemetry.CLAIMS_EMITTED, emitted=ticked.emitted, **counts)
+
+    def _send(self, tasks: Sequence[tuple[str, list[Any], str, float]]) -> int:
+        sent = 0
+        if not tasks:
+            return sent
+        try:
+            with self.app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer:
+                for name, args, queue, expires in tasks:
+                    options = {"queue": queue, "expires": expires, "producer": producer, "retry": False}
+                    self.app.send_task(name, args, ignore_result=True, **options)
+                    sent += 1
+        except (OperationalError, OSError) as exc:
+            telemetry.logger().error(telemetry.EMIT_FAILED, sent=sent, of=len(tasks), error=type(exc).__name__)
+        return sent
+
+    def _look(self) -> None:
+        """Look at what claiming depends on, again and again, apart from the tick."""
+        while True:
+            before = self._readiness
+            house = wiring()
+            try:
+                room = ROOM_FOR * ROOM_PER_SLOT
+                self._readiness = schedule.look(
+                    house.keys("scheduler"), house.vault("scheduler"), house.bus("scheduler"), room
+                )
+                self._tell(before, self._readiness)
+            except BackupflowError as exc:
+                self._readiness = schedule.Readiness(exc.code, exc.detail)
+            except Exception:  # the loop of this thread
+                self._readiness = schedule.Readiness("unexpected")
+                telemetry.logger().exception(telemetry.TICK_FAILED)
+            time.sleep(life.WAIT_SECONDS * 2)
+
+    @staticmethod
+    def _tell(before: schedule.Readiness, after: schedule.Readiness) -> None:
+        if before.code == after.code:
+            return
+        alarms = wiring().alarms("scheduler")
+        if before.code and before != schedule.NOT_LOOKED:
+            alarms.clear_alarm(before.code, "claiming")
+            telemetry.logger().info(telemetry.CLAIMING_RESUMED, after=before.code)
+        if after.code:
+            alarms.alarm(after.code, "claiming", after.detail)
+            telemetry.logger().error(telemetry.CLAIMING_PAUSED, code=after.code, detail=after.detail)

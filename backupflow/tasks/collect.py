@@ -1,0 +1,21 @@
+"""collect.device: one claimed collection."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from backupflow import telemetry
+from backupflow.core.model import CollectionId
+from backupflow.flows.collect import collect
+from backupflow.tasks import life  # noqa: F401 - its signals belong to every worker
+from backupflow.tasks.app import app
+from backupflow.wiring import wiring
+
+
+@app.task(name="collect.device")  # type: ignore[untyped-decorator]
+def device(collection_id: int) -> None:
+    """Collect; the argument is an id, and the row that it names is looked up here."""
+    outcome = collect(wiring().collect_ports, CollectionId(collection_id), str(uuid4()))
+    log = telemetry.logger().bind(collection_id=collection_id, device=outcome.device, seq=outcome.seq)
+    say = log.warning if outcome.code else log.info
+    say(telemetry.COLLECTION_ENDED, outcome=outcome.what, code=outcome.code, detail=outcome.detail)

@@ -1,0 +1,37 @@
+"""ingest.drain: what the stream holds becomes history."""
+
+from __future__ import annotations
+
+from backupflow import telemetry
+from backupflow.errors import BackupflowError
+from backupflow.flows import ingest
+from backupflow.tasks.app import app
+from backupflow.wiring import wiring
+
+BATCHES = 20  # then the next task goes on, so that no single one runs for ever
+_troubles: set[str] = set()
+
+
+def _unexpected(exc: Exception) -> None:
+    telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
+
+
+@app.task(name="ingest.drain")  # type: ignore[untyped-decorator]
+def drain() -> None:
+    """Drain; what is in the way is an alarm while it lasts, and nothing is acknowledged meanwhile."""
+    ports = wiring().ingest_ports(_unexpected)
+    try:
+        if ports.inbox.make_sure():
+            telemetry.logger().error(telemetry.STREAM_REMADE)
+            wiring().alarms("ingester").alarm("stream_remade", "bus", "stream or consumer was missing and made anew")
+        done = ingest.drain(ports, BATCHES)
+        while _troubles:
+            wiring().alarms("ingester").clear_alarm(_troubles.pop(), "ingest")
+    except BackupflowError as exc:
+        if exc.code not in _troubles:
+            telemetry.logger().error(telemetry.ALARM_RAISED, code=exc.code, detail=exc.detail, scope="ingest")
+        _troubles.add(exc.code)
+        wiring().alarms("ingester").alarm(exc.code, "ingest", exc.detail)
+        return
+    if done.outcomes or done.lost:
+        telemetry.logger().info(telemetry.MESSAGES_DRAINED, **done.outcomes, lost=done.lost)

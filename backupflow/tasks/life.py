@@ -1,0 +1,104 @@
+"""A process's life: it waits for its database, says that it lives, and says when it goes."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from celery.signals import celeryd_after_setup, worker_init, worker_ready, worker_shutdown
+
+from backupflow import telemetry
+from backupflow.core.model import Lane
+from backupflow.errors import BackupflowError, StoreUnavailable
+from backupflow.wiring import wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+HEARTBEAT_SECONDS = 5.0
+WAIT_SECONDS = 1.0
+
+
+class Heart:
+    """A daemon thread that says every few seconds that this process lives; `also` is done at each beat."""
+
+    def __init__(self, role: str, slots: Mapping[str, int], also: Callable[[], None] | None = None) -> None:
+        self._role = role
+        self._slots = slots
+        self._also = also
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def start(self) -> None:
+        """Beat from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more; the slots are free at once."""
+        self._ended.set()
+        self._thread.join(HEARTBEAT_SECONDS)
+        try:
+            wiring().processes(self._role).gone()
+        except BackupflowError:
+            return  # the row grows stale by itself
+
+    def _run(self) -> None:
+        failing = False
+        while not self._ended.is_set():
+            try:
+                wiring().processes(self._role).beat(self._slots)
+                if self._also:
+                    self._also()
+                failing = False
+            except BackupflowError as exc:
+                if not failing:
+                    telemetry.logger().error(telemetry.HEARTBEAT_FAILED, code=exc.code, detail=exc.detail)
+                failing = True
+            self._ended.wait(HEARTBEAT_SECONDS)
+
+
+def await_database(role: str) -> None:
+    """Wait until the database answers; SchemaOutdated if it is not for this version."""
+    said = False
+    while True:
+        try:
+            wiring().require_schema(role)
+        except StoreUnavailable as exc:
+            if not said:
+                telemetry.logger().warning(telemetry.BACKEND_AWAITED, code=exc.code, detail=exc.detail)
+            said = True
+            threading.Event().wait(WAIT_SECONDS)
+        else:
+            return
+
+
+_slots: dict[str, int] = {}
+_hearts: list[Heart] = []
+
+
+@worker_init.connect
+def _wait(**_: Any) -> None:
+    try:
+        await_database(wiring().settings.process.role)
+    except BackupflowError as exc:  # HALT: in one line, without a traceback
+        raise SystemExit(str(exc)) from None
+
+
+@celeryd_after_setup.connect
+def _count_slots(instance: Any, **_: Any) -> None:
+    lanes = {Lane.NORMAL, Lane.SLOW} & set(instance.app.amqp.queues.consume_from)
+    _slots.update({lane.value: int(instance.concurrency) for lane in lanes})
+
+
+@worker_ready.connect
+def _begin(**_: Any) -> None:
+    heart = Heart(wiring().settings.process.role, dict(_slots))
+    _hearts.append(heart)
+    heart.start()
+
+
+@worker_shutdown.connect
+def _end(**_: Any) -> None:
+    for heart in _hearts:
+        heart.stop()
+    wiring().close()

@@ -1,0 +1,247 @@
+"""Settings -> adapters -> ports.
+
+The one place that opens adapters; each is imported by its builder and opened once a process, after fork.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from uuid import UUID, uuid4
+
+from backupflow.core.ledger import Limits
+from backupflow.core.model import Timeouts
+from backupflow.core.scope import Policy
+from backupflow.errors import SettingsInvalid
+from backupflow.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from sqlalchemy import Engine
+
+    from backupflow.adapters.bus import Bus
+    from backupflow.adapters.db.alarms import Alarms
+    from backupflow.adapters.db.claims import Claims
+    from backupflow.adapters.db.house import House
+    from backupflow.adapters.db.keys import Keys
+    from backupflow.adapters.db.processes import Processes
+    from backupflow.adapters.vault import Vault
+    from backupflow.core.ports import Inbox
+    from backupflow.flows.collect import CollectPorts
+    from backupflow.flows.ingest import IngestPorts
+
+_SPARE_CONNECTIONS = 3  # heartbeat, health, one more
+DEFAULT_TENANT = "default"
+
+
+class Wiring:
+    """All that one process opens, each part when it is first asked for; `role` decides whose logins are used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.process_id: UUID = uuid4()
+        self._engines: dict[str, Engine] = {}
+        self._vaults: dict[str, Vault] = {}
+        self._buses: dict[str, Bus] = {}
+
+    # --- values --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The global settings of devices."""
+        collecting = self.settings.collecting
+        timeouts = Timeouts(
+            collecting.connect_timeout, collecting.banner_timeout, collecting.login_timeout, collecting.command_timeout
+        )
+        return Policy(interval=collecting.interval, timeouts=timeouts, max_bytes=collecting.max_bytes)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What one claim may take."""
+        collecting = self.settings.collecting
+        return Limits(max_total=collecting.max_total, emit_again_after=collecting.emit_again_after)
+
+    @property
+    def spread(self) -> tuple[timedelta, timedelta]:
+        """When new devices run first."""
+        return self.settings.collecting.spread_from, self.settings.collecting.spread_to
+
+    def dice(self) -> float:
+        """A number in [0, 1), for spreading only."""
+        return random.random()  # noqa: S311 - not a secret
+
+    def secret(self, role: str, server: str) -> str:
+        """A role's login to a server, from its file."""
+        path = self.settings.servers.secrets_dir / f"{role}.{server}"
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            raise SettingsInvalid(f"CONFIG_SECRETS_DIR/{role}.{server}: {exc.strerror}") from None
+
+    def broker_url(self, role: str) -> str:
+        """The broker's address with its login; for Celery only, never to be printed."""
+        address = _required(self.settings.servers.redis_url, "REDIS_URL")
+        scheme, _, rest = address.partition("://")
+        if "@" in rest:
+            raise SettingsInvalid("REDIS_URL must not hold a login; logins are files in CONFIG_SECRETS_DIR")
+        return f"{scheme}://{role}:{self.secret(role, 'redis')}@{rest}"
+
+    # --- adapters ------------------------------------------------------------------------------------------------
+
+    def engine(self, role: str) -> Engine:
+        """PostgreSQL as a role; the pool fits the threads of a collect worker."""
+        if role not in self._engines:
+            from backupflow.adapters.db.engine import Postgres, open_engine
+
+            url = _required(self.settings.servers.database_url, "DATABASE_URL")
+            pool = self.settings.collecting.max_concurrent if role == "collector" else 2
+            postgres = Postgres(url, role, self.secret(role, "postgres"))
+            self._engines[role] = open_engine(postgres, pool + _SPARE_CONNECTIONS)
+        return self._engines[role]
+
+    def vault(self, role: str) -> Vault:
+        """OpenBao as a role."""
+        if role not in self._vaults:
+            from backupflow.adapters.vault import AppRoleLogin, Vault
+
+            addr = _required(self.settings.servers.openbao_addr, "OPENBAO_ADDR")
+            login = json.loads(self.secret(role, "openbao"))
+            pool = self.settings.collecting.max_concurrent + 1
+            self._vaults[role] = Vault(addr, AppRoleLogin(login["role_id"], login["secret_id"]), pool=pool)
+        return self._vaults[role]
+
+    def bus(self, role: str) -> Bus:
+        """NATS as a role."""
+        if role not in self._buses:
+            from backupflow.adapters.bus import Bus, BusLogin
+
+            url = _required(self.settings.servers.nats_url, "NATS_URL")
+            room = self.settings.collecting.stream_max_bytes
+            self._buses[role] = Bus(url, BusLogin(role, self.secret(role, "nats")), max_bytes=room)
+        return self._buses[role]
+
+    # --- ports ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def collect_ports(self) -> CollectPorts:
+        """What collecting needs."""
+        from backupflow.adapters.db.collections import Collections
+        from backupflow.adapters.ssh import SshCollector
+        from backupflow.drivers import driver
+        from backupflow.flows.collect import CollectPorts
+
+        vault = self.vault("collector")
+        store = Collections(self.engine("collector"), self.policy)
+        return CollectPorts(store, SshCollector(), vault, vault, self.bus("collector"), driver, self.dice)
+
+    def ingest_ports(self, unexpected: Callable[[Exception], None]) -> IngestPorts:
+        """What ingesting needs."""
+        from backupflow.adapters.db.observations import Observations
+        from backupflow.flows.ingest import IngestPorts
+
+        store = Observations(self.engine("ingester"), self.dice)
+        vault, lost_after = self.vault("ingester"), self.settings.collecting.lost_after
+        return IngestPorts(cast("Inbox", self.bus("ingester")), store, vault, unexpected, lost_after)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """The scheduler's view of the ledger."""
+        from backupflow.adapters.db.claims import Claims
+
+        return Claims(self.engine("scheduler"), self.policy, self.dice)
+
+    def keys(self, role: str) -> Keys:
+        """The canaries of all tenants."""
+        from backupflow.adapters.db.keys import Keys
+
+        return Keys(self.engine(role))
+
+    def alarms(self, role: str) -> Alarms:
+        """Alarms."""
+        from backupflow.adapters.db.alarms import Alarms
+
+        return Alarms(self.engine(role))
+
+    @cached_property
+    def house(self) -> House:
+        """What the jobs need."""
+        from backupflow.adapters.db.house import House
+
+        return House(self.engine("operator"))
+
+    def processes(self, role: str) -> Processes:
+        """The heartbeat of this process."""
+        from backupflow.adapters.db.processes import Processes
+
+        return Processes(self.engine(role), self.process_id, role)
+
+    # --- set-up --------------------------------------------------------------------------------------------------
+
+    def require_schema(self, role: str) -> str:
+        """The schema's revision; SchemaOutdated if it is not the one of this version."""
+        from backupflow.adapters.db.migrate import require_current
+
+        return require_current(self.engine(role), shipped("alembic"))
+
+    def migrate(self) -> str:
+        """Bring the schema to this version, as the migrator."""
+        from backupflow.adapters.db.migrate import upgrade
+
+        return upgrade(self.engine("migrator"), shipped("alembic"))
+
+    def make_tenant(self, name: str = DEFAULT_TENANT) -> UUID:
+        """A tenant with its keys, pepper and canaries; what is there already stays as it is."""
+        keys = self.keys("operator")
+        tenant_id, has_keys = keys.tenant(name)
+        if not has_keys:
+            from backupflow.core.model import Purpose
+
+            vault = self.vault("provisioner")
+            pepper = vault.make_keys(tenant_id)
+            keys.keep(tenant_id, pepper, {purpose: vault.mark(tenant_id, purpose) for purpose in Purpose})
+        return tenant_id
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for vault in self._vaults.values():
+            vault.close()
+        for bus in self._buses.values():
+            bus.close()
+        for engine in self._engines.values():
+            engine.dispose()
+
+
+def shipped(name: str) -> Path:
+    """A file that is part of this version: the copy inside the wheel, else the tree's; never what lies in the cwd."""
+    package = Path(__file__).parent
+    inside = package / "_shipped" / name
+    return inside if inside.exists() else package.parent / name
+
+
+def _required(value: str, name: str) -> str:
+    if not value:
+        raise SettingsInvalid(f"{name} is not set, and no install runs here that would tell it")
+    return value
+
+
+_of_process: dict[int, Wiring] = {}
+
+
+def wiring() -> Wiring:
+    """The wiring of this process, made when it is first asked for; a fork makes its own."""
+    pid = os.getpid()
+    if pid not in _of_process:
+        _of_process.clear()  # what was inherited over a fork is the parent's
+        _of_process[pid] = Wiring(Settings())
+    return _of_process[pid]
+
+
+def use(given: Wiring) -> None:
+    """Make this the wiring of the process (the CLI finds the install that runs on a folder)."""
+    _of_process[os.getpid()] = given
