@@ -79,6 +79,8 @@ _SAYS = {
     "message authentication failed": _Trouble.ALTERED,
     "invalid ciphertext": _Trouble.ALTERED,
     "invalid role or secret ID": _Trouble.LOGIN,
+    "No secret engine mount at": _Trouble.ABSENT,
+    "No auth engine at": _Trouble.ABSENT,
     "node not active": _Trouble.STARTING,
     "is sealed": _Trouble.SEALED,
     "request body too large": _Trouble.TOO_LARGE,
