@@ -12,7 +12,7 @@ from backupflow.tasks.app import app
 from backupflow.wiring import wiring
 
 
-@app.task(name="collect.device")  # type: ignore[untyped-decorator]
+@app.task(name="collect.device")
 def device(collection_id: int) -> None:
     """Collect; the argument is an id, and the row that it names is looked up here."""
     outcome = collect(wiring().collect_ports, CollectionId(collection_id), str(uuid4()))

@@ -16,7 +16,7 @@ def _unexpected(exc: Exception) -> None:
     telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
 
 
-@app.task(name="ingest.drain")  # type: ignore[untyped-decorator]
+@app.task(name="ingest.drain")
 def drain() -> None:
     """Drain; what is in the way is an alarm while it lasts, and nothing is acknowledged meanwhile."""
     ports = wiring().ingest_ports(_unexpected)

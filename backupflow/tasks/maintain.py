@@ -8,7 +8,7 @@ from backupflow.tasks.app import app
 from backupflow.wiring import wiring
 
 
-@app.task(name="maintain.run")  # type: ignore[untyped-decorator]
+@app.task(name="maintain.run")
 def run(job: str) -> None:
     """Run a job by its name."""
     telemetry.logger().info(telemetry.JOB_FINISHED, job=job, **maintain.run(job, wiring().house))
