@@ -219,7 +219,7 @@ class Wiring:
 
 def shipped(name: str) -> Path:
     """A file that is part of this version: the copy inside the wheel, else the tree's; never what lies in the cwd."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "_shipped" / name
     return inside if inside.exists() else package.parent / name
 
