@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from backupflow.adapters.ssh.algorithms import listed
-from backupflow.adapters.ssh.transport import LoginHandler
+from backupflow.adapters.ssh.transport import BROKEN, LoginHandler
 from backupflow.errors import AuthenticationFailed, DeviceUnreachable
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def authenticate(transport: Transport, login: Login) -> None:
-    """Log in once, by key if the login has one, else by password. AuthenticationFailed if that is not accepted."""
+    """Log in once, by key if the login has one, else by password.
+
+    Raises AuthenticationFailed if that is not accepted, also when the server then hangs up, as many do;
+    DeviceUnreachable if the connection broke before there was an answer.
+    """
     handler = LoginHandler(transport)
     transport.auth_handler = handler
     try:
@@ -32,10 +36,12 @@ def authenticate(transport: Transport, login: Login) -> None:
         else:
             _by_password(handler, login)
     except paramiko.BadAuthenticationType as exc:
-        raise AuthenticationFailed(f"this way to log in is not offered, only: {listed(exc.allowed_types)}") from None
-    except paramiko.AuthenticationException:
-        if transport.is_active() or transport.disconnected:
-            raise AuthenticationFailed from None  # many servers end the connection rather than refuse politely
+        raise _not_offered(exc.allowed_types) from None
+    except UnicodeEncodeError:
+        raise AuthenticationFailed("the login has characters that cannot be sent") from None
+    except BROKEN:
+        if handler.refused or transport.disconnected:
+            raise AuthenticationFailed(handler.refused) from None
         raise DeviceUnreachable("the connection broke during the login") from None
     finally:
         handler.password = handler.private_key = handler.interactive_handler = None
@@ -50,8 +56,8 @@ def _by_key(transport: Transport, handler: LoginHandler, login: Login) -> None:
 def _by_password(handler: LoginHandler, login: Login) -> None:
     """Learn first which methods there are: a password sent to a server that does not take one counts as a failure.
 
-    The query `none` does not count (RFC 4252, section 5.2; every ssh client begins with it). OpenSSH logs and counts
-    a password offered where only keyboard-interactive is allowed, and may end the connection then (MaxAuthTries).
+    The query `none` does not count (RFC 4252, section 5.2; every OpenSSH client begins with it). OpenSSH logs and
+    counts a password that is offered where only keyboard-interactive is allowed, and may hang up then (MaxAuthTries).
     """
     try:
         _ask(handler, lambda event: handler.auth_none(login.username, event))
@@ -63,10 +69,14 @@ def _by_password(handler: LoginHandler, login: Login) -> None:
     if "password" in methods:
         _ask(handler, lambda event: handler.auth_password(login.username, password, event))
     elif "keyboard-interactive" in methods:
-        answer = _one_hidden_answer(password)
+        answer = _one_hidden_answer(handler, password)
         _ask(handler, lambda event: handler.auth_interactive(login.username, answer, event))
     else:
-        raise AuthenticationFailed(f"this way to log in is not offered, only: {listed(methods)}")
+        raise _not_offered(methods)
+
+
+def _not_offered(methods: list[str]) -> AuthenticationFailed:
+    return AuthenticationFailed(f"this kind of login is not taken; offered: {listed(methods)}")
 
 
 def _ask(handler: LoginHandler, send: Callable[[threading.Event], None]) -> None:
@@ -77,7 +87,7 @@ def _ask(handler: LoginHandler, send: Callable[[threading.Event], None]) -> None
         raise AuthenticationFailed(f"a second factor is asked for: {listed(missing)}")
 
 
-def _one_hidden_answer(password: str) -> Callable[[str, str, list[tuple[str, bool]]], list[str]]:
+def _one_hidden_answer(handler: LoginHandler, password: str) -> Callable[[str, str, list[tuple[str, bool]]], list[str]]:
     """Answer one prompt that does not echo, once (RFC 4256): anything else is not the question for a password."""
     left = [password]
 
@@ -85,7 +95,8 @@ def _one_hidden_answer(password: str) -> Callable[[str, str, list[tuple[str, boo
         if not prompts:
             return []
         if len(prompts) > 1 or prompts[0][1] or not left:
-            raise paramiko.AuthenticationException("a question that is not the one for a password")
+            handler.refused = "it asks for something else than one password"
+            raise paramiko.AuthenticationException(handler.refused)
         return [left.pop()]
 
     return answer

@@ -22,13 +22,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
 
 from backupflow.adapters.ssh import reading
 from backupflow.adapters.ssh.algorithms import lacks_pinned_type, mismatch, offer
 from backupflow.adapters.ssh.login import authenticate
-from backupflow.adapters.ssh.transport import Transport
+from backupflow.adapters.ssh.transport import BROKEN, Transport
 from backupflow.adapters.ssh.watchdog import watchdog_of_process
 from backupflow.adapters.ssh.wire import connect
 from backupflow.core.model import HostKey
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Reply
     from backupflow.core.model import Login, Target
 
-_BROKEN = (paramiko.SSHException, EOFError, OSError)  # all that the transport raises: see Transport.get_exception
 _JOIN_SECONDS = 5.0  # a shut socket wakes the transport's thread at once; the rest is for a busy machine
 
 
@@ -68,7 +66,7 @@ class SshSession:
         with _overdue_first(self._watch):
             try:
                 return reading.run(self._transport, command, self._target.max_bytes)  # 6 7 8 9
-            except _BROKEN as exc:
+            except BROKEN as exc:
                 raise OutputTruncated("the connection broke") from exc
 
 
@@ -90,28 +88,26 @@ class SshCollector:
         """
         started = time.monotonic()
         timeouts = target.timeouts
-        wire = connect(target.host, target.port, timeouts.connect)  # 1
-        watch = watchdog_of_process().watch(wire, timeouts.deadline, started)
-        transport: Transport | None = None
-        try:
+        with (
+            connect(target.host, target.port, timeouts.connect) as wire,  # 1
+            watchdog_of_process().watch(wire, timeouts.deadline, started) as watch,
+        ):
             transport = Transport(wire, lambda: watch.step("key exchange", timeouts.login))
-            watch.step("banner", timeouts.banner)
-            with _overdue_first(watch):
-                offered = _exchange_keys(transport, target)  # 2
-            admit(offered)  # 3
-            watch.check()
-            credentials = login()  # 4
-            watch.step("login", timeouts.login)
-            with _overdue_first(watch):
-                _log_in(transport, credentials)  # 5
-            wire.allowance = None
-            del credentials
-            yield SshSession(transport, watch, target)
-        finally:
-            if transport is not None:
+            try:
+                watch.step("banner", timeouts.banner)
+                with _overdue_first(watch):
+                    offered = _exchange_keys(transport, target)  # 2
+                admit(offered)  # 3
+                watch.check()
+                credentials = login()  # 4
+                watch.step("login", timeouts.login)
+                with _overdue_first(watch):
+                    authenticate(transport, credentials)  # 5
+                del credentials
+                wire.allowance = None
+                yield SshSession(transport, watch, target)
+            finally:
                 transport.end(_JOIN_SECONDS)  # 10
-            watch.cancel()
-            wire.close()
 
 
 @contextmanager
@@ -132,7 +128,7 @@ def _exchange_keys(transport: Transport, target: Target) -> HostKey:
         key = transport.get_remote_server_key()
     except IncompatiblePeer as exc:
         raise _incompatible(transport, target) from exc
-    except _BROKEN as exc:
+    except BROKEN as exc:
         if transport.unproven:
             raise HostKeyMismatch("the device could not prove that it owns the key that it showed") from exc
         if not transport.remote_version:
@@ -145,10 +141,3 @@ def _incompatible(transport: Transport, target: Target) -> BackupflowError:
     if lacks_pinned_type(target.pinned, transport.offered):
         return HostKeyMismatch("the device has no host key of the pinned type any more")
     return AlgorithmsIncompatible(mismatch(transport.ours(), transport.offered))
-
-
-def _log_in(transport: Transport, login: Login) -> None:
-    try:
-        authenticate(transport, login)
-    except _BROKEN as exc:
-        raise DeviceUnreachable("the connection broke during the login") from exc

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from backupflow.adapters.ssh.wire import Wire
 
 SIGNING = tuple(reversed(RSA))  # RFC 8332, section 3: rsa-sha2-256 is recommended to all, -512 is optional
+# All that a connection raises when it fails: see Transport.get_exception.
+BROKEN = (paramiko.SSHException, EOFError, OSError)
 CLIENT_NAME = "SSH-2.0-backupflow"
 # RouterOS loses the tail of a long export when the client's window is small, so the window is never the limit: the
 # byte cap of the target is, and it is far below.
@@ -121,7 +123,7 @@ class Transport(TransportInside):
     def get_exception(self) -> Exception | None:
         """What ended the connection; whatever hostile input made paramiko stumble over becomes an SSHException."""
         exc = super().get_exception()
-        if exc is None or isinstance(exc, (paramiko.SSHException, EOFError, OSError)):
+        if exc is None or isinstance(exc, BROKEN):
             return exc
         wrapped = paramiko.SSHException(f"protocol error: {type(exc).__name__}")
         wrapped.__cause__ = exc
@@ -162,6 +164,7 @@ class LoginHandler(AuthHandlerInside):
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport)
         self._accepted: bytes | None = None
+        self.refused = ""  # the server's verdict, which it may give and hang up before anybody has looked
 
     def _request_auth(self) -> None:
         if self._accepted is None:
@@ -174,3 +177,8 @@ class LoginHandler(AuthHandlerInside):
             return  # a server that says so again would be sent the login again
         self._accepted = m.get_remainder()
         super()._parse_service_accept(Message(self._accepted))
+
+    def _parse_userauth_failure(self, m: Message) -> None:
+        if self.auth_method != "none":
+            self.refused = self.auth_method
+        super()._parse_userauth_failure(m)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from backupflow.errors import DeviceTimeout
 
@@ -52,8 +52,12 @@ class Watch:
         """What ended an expired session."""
         return DeviceTimeout(self._reason)
 
-    def cancel(self) -> None:
-        """End the watch; from now on the socket is left alone. May be called again."""
+    def __enter__(self) -> Self:
+        """Watch from the making on."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the watch; from now on the socket is left alone, and may be closed."""
         self._watchdog.drop(self)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LARGEST_PACKET = 256 * 1024
 # What a server may send before it has accepted a login: key exchanges and banners are some kilobytes.
 BEFORE_LOGIN = 512 * 1024
+_AT_LEAST = 0.001  # seconds: none at all would mean "do not wait", and fail differently
 
 
 class Wire(socket.socket):
@@ -58,18 +59,23 @@ def connect(host: str, port: int, timeout: timedelta) -> Wire:
         raise DeviceUnreachable("its name could not be resolved") from exc
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, address in addresses:
-        wire = Wire(family, kind, protocol)
         try:
-            wire.settimeout(max(ends - time.monotonic(), 0.001))
-            wire.connect(address)
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return _open(Wire(family, kind, protocol), address, max(ends - time.monotonic(), _AT_LEAST))
         except OSError as exc:
-            wire.close()
             failure = exc
-        else:
-            return wire
     if isinstance(failure, ConnectionRefusedError):
         raise ConnectionRefused from failure
     if isinstance(failure, TimeoutError):
         raise DeviceUnreachable(f"connect: no answer within {timeout.total_seconds():g} s") from failure
     raise DeviceUnreachable(f"connect: {failure.strerror or 'failed'}") from failure
+
+
+def _open(wire: Wire, address: tuple[object, ...], seconds: float) -> Wire:
+    try:
+        wire.settimeout(seconds)
+        wire.connect(address)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a key exchange is many small messages
+    except BaseException:
+        wire.close()
+        raise
+    return wire
