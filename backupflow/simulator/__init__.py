@@ -1,0 +1,12 @@
+"""Simulated RouterOS routers that answer over real SSH, for the demo, the tests and the benchmarks.
+
+Many routers live in one process and one event loop. `Fleet` is the way in; what the routers really did is in its history.
+"""
+
+from __future__ import annotations
+
+from backupflow.simulator.fleet import Fleet, SimulatedRouter
+from backupflow.simulator.history import Event
+from backupflow.simulator.spec import Behaviour, HostKeyType, Login, Mute, RouterSpec
+
+__all__ = ["Behaviour", "Event", "Fleet", "HostKeyType", "Login", "Mute", "RouterSpec", "SimulatedRouter"]

@@ -1,0 +1,89 @@
+"""Steering a running fleet from outside: one JSON line in, one JSON line back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socketserver
+import threading
+from pathlib import Path
+from typing import Any
+
+from backupflow.errors import BackupflowError, InputInvalid
+from backupflow.simulator.fleet import Fleet, SimulatedRouter
+
+
+def obey(fleet: Fleet, text: str) -> str:
+    """Do what one line says; an error is an answer too: `{"ok": false, "error": …}`.
+
+    `{"do": "stats"}`, `{"router": R, "do": "stats" | "edit" | "change_key" | "text" | "history"}` (`kind`, `key_type`, `revision` and
+    `sensitive` may be given), `{"router": R, "behave": {…}}`, and without a router for all of them.
+    """
+    try:
+        wanted = json.loads(text)
+        if not isinstance(wanted, dict):
+            msg = "a command is a JSON object"
+            raise InputInvalid(msg)
+        return json.dumps({"ok": True, **_done(fleet, wanted)})
+    except (BackupflowError, ValueError, TypeError) as exc:
+        return json.dumps({"ok": False, "error": f"{type(exc).__name__}: {exc}"})
+
+
+def _done(fleet: Fleet, wanted: dict[str, Any]) -> dict[str, Any]:
+    name = wanted.get("router")
+    verb = "behave" if "behave" in wanted else wanted.get("do")
+    if verb == "stats":
+        return fleet.stats() if name is None else dataclasses.asdict(fleet[name].stats)
+    if verb == "behave":
+        for router in fleet.values() if name is None else (fleet[name],):
+            router.behave(**wanted["behave"])
+        return {}
+    if name is None:
+        msg = "which router?"
+        raise InputInvalid(msg)
+    return _done_by(fleet[name], str(verb), wanted)
+
+
+def _done_by(router: SimulatedRouter, verb: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    match verb:
+        case "edit":
+            return dataclasses.asdict(router.edit(wanted.get("kind")))
+        case "change_key":
+            return {"fingerprint": router.change_key(wanted.get("key_type")), "host_key_type": router.host_key_type}
+        case "text":
+            text = router.text(wanted.get("revision"), sensitive=wanted.get("sensitive", True))
+            return {"text": text.decode("ascii")}
+        case "history":
+            return {"events": [json.loads(event.as_json()) for event in router.history]}
+        case _:
+            msg = f"cannot {verb!r}"
+            raise InputInvalid(msg)
+
+
+class ControlSocket:
+    """A unix socket (0600) that takes any number of clients at a time; the path must be free and below 100 bytes."""
+
+    def __init__(self, fleet: Fleet, path: Path) -> None:
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                for row in self.rfile:
+                    self.wfile.write(obey(fleet, row.decode("utf-8", "replace")).encode("utf-8") + b"\n")
+
+        class Server(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+            block_on_close = False
+
+        self._path = path
+        self._server = Server(str(path), Handler, bind_and_activate=False)
+        self._server.server_bind()
+        path.chmod(0o600)
+        self._server.server_activate()
+        self._thread = threading.Thread(target=self._server.serve_forever, name="simulator-control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more commands and remove the socket."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self._path.unlink(missing_ok=True)

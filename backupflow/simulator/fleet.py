@@ -1,0 +1,213 @@
+"""Many simulated routers in one background thread with its own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from backupflow.errors import NotFound
+from backupflow.simulator.configuration import Edit
+from backupflow.simulator import finite_field
+from backupflow.simulator.history import Event, History
+from backupflow.simulator.router import HOST, Counts, Router
+from backupflow.simulator.spec import Behaviour, HostKeyType, RouterSpec
+
+Result = TypeVar("Result")
+_PATIENCE = 60.0  # seconds that a call into the loop may take
+
+
+class SimulatedRouter:
+    """The thread-safe handle of one router."""
+
+    def __init__(self, router: Router, call: Callable[[Callable[[], Any]], Any], history: History) -> None:
+        self._router = router
+        self._call = call
+        self._history = history
+
+    @property
+    def spec(self) -> RouterSpec:
+        """What it is from its start."""
+        return self._router.spec
+
+    @property
+    def name(self) -> str:
+        """Its name in the fleet."""
+        return self._router.spec.name
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return HOST
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._router.port
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """How it answers now."""
+        return self._router.behaviour
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the present host key, as ssh-keygen prints it."""
+        return str(self._call(lambda: self._router.key.fingerprint))
+
+    @property
+    def host_key_type(self) -> str:
+        """Of the present host key: `ssh-ed25519`, `ssh-rsa`, `ecdsa-sha2-nistp256`."""
+        return str(self._call(lambda: self._router.key.private.get_algorithm()))
+
+    @property
+    def host_key_blob(self) -> bytes:
+        """The present public key as SSH sends it."""
+        return bytes(self._call(lambda: self._router.key.blob))
+
+    @property
+    def stats(self) -> Counts:
+        """Its counts now."""
+        counts: Counts = self._call(self._router.stats)
+        return counts
+
+    @property
+    def revision(self) -> int:
+        """The number of edits so far."""
+        return len(self._router.kinds)
+
+    @property
+    def history(self) -> tuple[Event, ...]:
+        """What happened to it, in order."""
+        return self._history.events(self.name)
+
+    def edit(self, kind: str | None = None) -> Edit:
+        """Make one real change of a drawn or given kind (see configuration.EditKind); raises InputInvalid."""
+        edit: Edit = self._call(lambda: self._router.edit(kind))
+        return edit
+
+    def behave(self, **changes: Any) -> None:
+        """Change fields of its Behaviour; raises InputInvalid."""
+        self._call(lambda: self._router.behave(changes))
+
+    def change_key(self, key_type: HostKeyType | None = None) -> str:
+        """Another host key on the same port; returns its fingerprint."""
+        return str(self._call(lambda: self._router.change_key(key_type)))
+
+    def text(self, revision: int | None = None, *, sensitive: bool = True) -> bytes:
+        """The canonical export (CRLF; no header date, no device comments) of the present or of an earlier revision."""
+        return bytes(self._call(lambda: self._router.text(revision, sensitive=sensitive)).canonical)
+
+    def wait_idle(self, timeout: float = 10.0) -> bool:
+        """Wait until no session is open, so that the history of those that ended is whole."""
+        return self._history.wait_until(lambda: self._router.counts.open == 0, timeout)
+
+
+class Fleet(Mapping[str, SimulatedRouter]):
+    """Starts the routers on entering and stops them on leaving; `fleet["r001"]` is one of them."""
+
+    def __init__(self, routers: Iterable[RouterSpec], log_path: Path | None = None) -> None:
+        finite_field.install()
+        self.log = History(log_path)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
+        self._routers = {spec.name: Router(spec, self.log) for spec in routers}
+        self._handles = {name: SimulatedRouter(router, self._call, self.log) for name, router in self._routers.items()}
+
+    def __enter__(self) -> Self:
+        """Open all ports; raises OSError if a given port is taken."""
+        logging.getLogger("asyncssh").setLevel(logging.CRITICAL + 1)
+        self._thread.start()
+        try:
+            self._call(self._open)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop all connections and end the thread."""
+        self.stop()
+
+    def __getitem__(self, name: str) -> SimulatedRouter:
+        """One router by its name; raises NotFound."""
+        try:
+            return self._handles[name]
+        except KeyError:
+            raise NotFound(name) from None
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a router of that name."""
+        return name in self._handles
+
+    def __iter__(self) -> Iterator[str]:
+        """The names in their order."""
+        return iter(self._handles)
+
+    def __len__(self) -> int:
+        """The number of routers."""
+        return len(self._handles)
+
+    @property
+    def history(self) -> tuple[Event, ...]:
+        """What happened to all of them, in order."""
+        return self.log.events()
+
+    def stats(self) -> dict[str, Any]:
+        """The counts of the whole fleet and of each router."""
+        counts: dict[str, Counts] = self._call(lambda: {name: router.stats() for name, router in self._routers.items()})
+        return {
+            "open": sum(count.open for count in counts.values()),
+            "most_at_once_per_router": max((count.most_at_once for count in counts.values()), default=0),
+            "sessions": sum(count.sessions for count in counts.values()),
+            "logins": sum(count.logins for count in counts.values()),
+            "exports": sum(count.exports for count in counts.values()),
+            "routers": {name: dataclasses.asdict(count) for name, count in counts.items()},
+        }
+
+    def wait_idle(self, timeout: float = 10.0) -> bool:
+        """Wait until no router has a session open."""
+        return self.log.wait_until(lambda: not any(r.counts.open for r in self._routers.values()), timeout)
+
+    def stop(self) -> None:
+        """End everything; may be called twice."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_PATIENCE)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_PATIENCE)
+        self.log.close()
+
+    def _call(self, what: Callable[[], Result]) -> Result:
+        """Run something in the loop's thread and wait for its result."""
+
+        async def run() -> Result:
+            return what()
+
+        if not self._thread.is_alive() or threading.current_thread() is self._thread:
+            return what()
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_PATIENCE)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _open(self) -> None:
+        for router in self._routers.values():
+            router.open()
+
+    async def _close(self) -> None:
+        for router in self._routers.values():
+            router.close()
+        await asyncio.sleep(0)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)

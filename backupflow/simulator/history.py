@@ -1,0 +1,76 @@
+"""The true history: what the routers were asked and what they really sent, in the order in which it happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the history; `number` counts over all routers, `session` per router (None: not in a session).
+
+    Kinds and their facts: `session_opened` (peer), `client_seen` (version), `login_offered` (method, username, offered,
+    accepted), `logged_in` (username), `command` (text), `export_served` (revision, digest, bytes_sent, bytes_total, exact, complete,
+    sensitive), `session_closed` (), `edited` (revision, edit, section, before, after), `key_changed` (key_type, generation, fingerprint),
+    `behaviour_changed` (the fields).
+    """
+
+    at: datetime
+    number: int
+    router: str
+    kind: str
+    session: int | None
+    facts: Mapping[str, Any]
+
+    def as_json(self) -> str:
+        """The event as one line."""
+        head = {"at": self.at.isoformat(), "number": self.number, "router": self.router, "event": self.kind}
+        return json.dumps({**head, "session": self.session, **self.facts})
+
+
+class History:
+    """Keeps the events of all routers and appends them to a JSON-lines file (0600) if there is one. Thread-safe."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._grown = threading.Condition()
+        self._events: list[Event] = []
+        self._by_router: dict[str, list[Event]] = {}
+        self._file: TextIO | None = None
+        if path is not None:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
+
+    def add(self, router: str, kind: str, session: int | None = None, **facts: Any) -> Event:
+        """Append one event with the time now."""
+        with self._grown:
+            event = Event(datetime.now(UTC), len(self._events) + 1, router, kind, session, facts)
+            self._events.append(event)
+            self._by_router.setdefault(router, []).append(event)
+            if self._file is not None:
+                self._file.write(event.as_json() + "\n")
+            self._grown.notify_all()
+        return event
+
+    def events(self, router: str | None = None) -> tuple[Event, ...]:
+        """All events so far, of one router or of all."""
+        with self._grown:
+            return tuple(self._events if router is None else self._by_router.get(router, ()))
+
+    def wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
+        """Wait until something holds that only an event can make true; False if it does not within `timeout` seconds."""
+        with self._grown:
+            return self._grown.wait_for(holds, timeout)
+
+    def close(self) -> None:
+        """Close the file; the events stay."""
+        with self._grown:
+            if self._file is not None:
+                self._file.close()
+                self._file = None

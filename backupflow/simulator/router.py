@@ -1,0 +1,171 @@
+"""One simulated router: its port, its key, its configuration, and the counts of its sessions.
+
+Everything here runs in the event loop of the fleet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backupflow.simulator.configuration import Edit, EditKind, Rendered, at_revision, edit_kind, rendered
+from backupflow.simulator.history import History
+from backupflow.simulator.keys import SimulatedHostKey
+from backupflow.simulator.spec import HostKeyType, RouterSpec
+
+HOST = "127.0.0.1"
+_ACCEPTED_AT_ONCE = 32
+
+
+@dataclass(slots=True)
+class Counts:
+    """Sessions are counted from the TCP accept to the close; `logins` are those that were accepted."""
+
+    open: int = 0
+    most_at_once: int = 0
+    sessions: int = 0
+    logins: int = 0
+    exports: int = 0
+
+
+class Router:
+    """The state of one router. Configurations are made when they are asked for and kept only as the last text."""
+
+    def __init__(self, spec: RouterSpec, history: History) -> None:
+        self.spec = spec
+        self.behaviour = spec.behaviour
+        self.counts = Counts()
+        self.key = SimulatedHostKey(spec, spec.host_key_type, 0)
+        self.kinds: tuple[EditKind, ...] = ()
+        self.port = spec.port
+        self._history = history
+        self._texts: dict[bool, Rendered] = {}
+        self._socket: socket.socket | None = None
+        self._transports: set[asyncio.BaseTransport] = set()
+
+    def log(self, kind: str, session: int | None = None, **facts: Any) -> None:
+        """Append to the true history."""
+        self._history.add(self.spec.name, kind, session, **facts)
+
+    # -- the port
+
+    def open(self) -> None:
+        """Bind the port and listen, unless the behaviour says that connections are refused."""
+        self._bind()
+        if self.behaviour.listening:
+            self._listen()
+
+    def _bind(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((HOST, self.port))
+        self.port = self._socket.getsockname()[1]
+
+    def _listen(self) -> None:
+        assert self._socket is not None
+        self._socket.listen(_ACCEPTED_AT_ONCE)
+        asyncio.get_running_loop().add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        from backupflow.simulator.connection import Waiting  # noqa: PLC0415
+
+        assert self._socket is not None
+        loop = asyncio.get_running_loop()
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, peer = self._socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if exc.errno in {errno.ECONNABORTED, errno.EINTR}:
+                    continue
+                raise
+            connection.setblocking(False)
+            session = self._opened(peer)
+            loop.create_task(loop.connect_accepted_socket(lambda n=session: Waiting(self, n), connection))
+
+    def close(self) -> None:
+        """Stop listening and drop every connection."""
+        self._unlisten()
+        for transport in list(self._transports):
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()
+
+    def _unlisten(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    # -- sessions
+
+    def _opened(self, peer: tuple[str, int]) -> int:
+        self.counts.sessions += 1
+        self.counts.open += 1
+        self.counts.most_at_once = max(self.counts.most_at_once, self.counts.open)
+        self.log("session_opened", self.counts.sessions, peer=f"{peer[0]}:{peer[1]}")
+        return self.counts.sessions
+
+    def connected(self, transport: asyncio.BaseTransport) -> None:
+        """A connection has its transport: it is dropped when the router ends."""
+        self._transports.add(transport)
+
+    def closed(self, transport: asyncio.BaseTransport, session: int) -> None:
+        """A connection is gone."""
+        self._transports.discard(transport)
+        self.counts.open -= 1
+        self.log("session_closed", session)
+
+    # -- what may be done to it
+
+    def behave(self, changes: Mapping[str, Any]) -> None:
+        """Change the behaviour; raises InputInvalid."""
+        was, self.behaviour = self.behaviour, self.behaviour.changed(changes)
+        self.log("behaviour_changed", fields=sorted(changes))
+        if was.listening and not self.behaviour.listening:
+            # Bound but not listening: connections are refused, and nobody else gets the port meanwhile.
+            self._unlisten()
+            self._bind()
+        elif not was.listening and self.behaviour.listening:
+            self._listen()
+
+    def edit(self, kind: str | None = None) -> Edit:
+        """Make one real change; raises InputInvalid for a kind that does not exist."""
+        chosen = edit_kind(self.spec, len(self.kinds) + 1, kind)
+        _, edits = at_revision(self.spec, (*self.kinds, chosen))
+        self.kinds = (*self.kinds, chosen)
+        self._texts.clear()
+        edit = edits[-1]
+        facts = {"section": edit.section, "before": edit.before, "after": edit.after}
+        self.log("edited", revision=edit.revision, edit=edit.kind, **facts)
+        return edit
+
+    def change_key(self, key_type: HostKeyType | None = None) -> str:
+        """Another host key on the same port, of the same or of another type; returns its fingerprint."""
+        self.key = SimulatedHostKey(self.spec, key_type or self.key.key_type, self.key.generation + 1)
+        facts = {"key_type": self.key.key_type, "generation": self.key.generation, "fingerprint": self.key.fingerprint}
+        self.log("key_changed", **facts)
+        return self.key.fingerprint
+
+    def text(self, revision: int | None = None, *, sensitive: bool = True) -> Rendered:
+        """The text of the present revision, which is kept, or of an earlier one, which is made anew."""
+        if revision is not None and revision != len(self.kinds):
+            return rendered(self.spec, self.kinds[:revision], sensitive=sensitive)
+        if sensitive not in self._texts:
+            self._texts[sensitive] = rendered(self.spec, self.kinds, sensitive=sensitive)
+        return self._texts[sensitive]
+
+    def stats(self) -> Counts:
+        """The counts now."""
+        return replace(self.counts)
+
+
+def ignore_gone() -> contextlib.AbstractContextManager[None]:
+    """Around a write to a connection that may have ended: asyncssh says so with these."""
+    return contextlib.suppress(BrokenPipeError, ConnectionError)
