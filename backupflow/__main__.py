@@ -1,0 +1,7 @@
+"""`python -m backupflow`."""
+
+from __future__ import annotations
+
+from backupflow.cli import main
+
+main()

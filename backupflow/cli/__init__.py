@@ -1,0 +1,55 @@
+"""The command line: shims over flows. Importing it opens nothing and imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from backupflow.cli import output, session
+from backupflow.cli.exits import Exit, exit_of, table
+from backupflow.errors import BackupflowError
+
+app = typer.Typer(
+    name="backupflow",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # they would print the values of variables
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=table(),
+)
+
+
+@app.callback()
+def begin(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(envvar="BACKUPFLOW_DATA_DIR", help="Folder of the one-machine install.", show_default=False),
+    ] = None,
+) -> None:
+    """Keep every configuration of your routers, sealed, and give each one back byte for byte."""
+    session.begin(data_dir)
+
+
+for _name in ("up", "demo"):
+    if importlib.util.find_spec(f"backupflow.cli.{_name}"):
+        _command = getattr(importlib.import_module(f"backupflow.cli.{_name}"), _name, None)
+        if _command:
+            app.command(_name)(_command)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit with its code; what is expected to fail ends in one line on stderr."""
+    try:
+        app(arguments)
+    except BackupflowError as exc:
+        output.note(f"backupflow: {exc}")
+        sys.exit(exit_of(exc))
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+    sys.exit(Exit.OK)

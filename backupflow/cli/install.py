@@ -1,0 +1,48 @@
+"""Finds the install that a command is for: configured in the environment, or running on a data folder here."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from backupflow.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backupflow.embedded import Addresses
+    from backupflow.wiring import Wiring
+
+DATABASE = "backupflow"  # of a one-machine install
+
+
+def open_wiring(data_dir: Path | None) -> Wiring:
+    """The wiring of this process: what the environment names, and for the rest what runs on the folder.
+
+    Raises SettingsInvalid, with what to do, if there is neither.
+    """
+    from backupflow.embedded import default_folder, running_install
+    from backupflow.settings import Settings
+    from backupflow.wiring import Wiring, use
+
+    folder = data_dir or default_folder()
+    environment = {name: value for name, value in os.environ.items() if value}
+    running = running_install(folder)
+    if running is None and "DATABASE_URL" not in environment:
+        raise SettingsInvalid(f"no install runs on {folder}: start `backupflow up`, or set DATABASE_URL and its like")
+    if running is not None:
+        environment = addresses(running) | {"CONFIG_SECRETS_DIR": str(folder / "secrets")} | environment
+    found = Wiring(Settings(environment))
+    use(found)
+    return found
+
+
+def addresses(running: Addresses) -> dict[str, str]:
+    """The addresses of an install as settings; a server that was left out has none."""
+    told = {
+        "DATABASE_URL": running.postgres and f"postgresql://{running.postgres}/{DATABASE}",
+        "REDIS_URL": running.redis and f"redis://{running.redis}/0",
+        "NATS_URL": running.nats and f"nats://{running.nats}",
+        "OPENBAO_ADDR": running.openbao_url,
+    }
+    return {name: value for name, value in told.items() if value}
