@@ -1,0 +1,50 @@
+"""What a failure means for its device."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backupflow.core.backoff import after_failure, after_loss, step
+from backupflow.core.model import State
+from backupflow.errors import Verdict
+
+DICE = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.integers(0, 100), DICE)
+def test_a_retry_comes_later_than_its_step_and_never_much_later(failures: int, dice: float) -> None:
+    """5 min, 15 min, then every hour, each between 5 and 25 percent longer."""
+    base = (timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1))[min(failures, 2)]
+    assert base * 1.05 <= step(failures, dice) < base * 1.25
+
+
+def test_a_refused_login_blocks_and_does_not_come_back() -> None:
+    """A failure that a person must mend blocks the device and sets no time to try again."""
+    decision = after_failure(Verdict.BLOCK, 0, 0.5)
+    assert (decision.state, decision.blocks, decision.again_in) == (State.BLOCKED, True, None)
+
+
+@pytest.mark.parametrize("failures", [0, 7])
+def test_what_is_our_fault_counts_against_no_device(failures: int) -> None:
+    """When ours is down the device is due again within a minute, whatever its past."""
+    decision = after_failure(Verdict.PAUSE, failures, 0.99)
+    assert not decision.counts
+    assert not decision.blocks
+    assert decision.again_in is not None
+    assert decision.again_in < timedelta(minutes=1)
+
+
+def test_giving_up_leaves_the_interval_as_it_is() -> None:
+    """A failure of this one export changes nothing of when the device runs next."""
+    assert after_failure(Verdict.GIVE_UP, 3, 0.5).again_in is None
+
+
+def test_a_device_over_which_workers_vanish_waits_from_the_third_time_on() -> None:
+    """Two losses in a row are tried again at once; the third goes through backoff."""
+    waits = [after_loss(lost, 0.5).again_in for lost in range(4)]
+    assert all(wait is not None for wait in waits)
+    assert [wait < timedelta(minutes=1) for wait in waits if wait is not None] == [True, True, False, False]

@@ -1,0 +1,38 @@
+"""Settings that resolve from the global ones to those of a device."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from backupflow.core.model import Trust
+from backupflow.core.scope import Policy, checked, resolve
+from backupflow.errors import InputInvalid
+
+
+def test_the_nearest_scope_wins() -> None:
+    """What a device says stands over its site, what a site says over the tenant, each for itself."""
+    policy = resolve(Policy(), {"interval_seconds": 60, "legacy_ssh": True}, None, {"interval_seconds": 30}, {})
+    assert policy.interval == timedelta(seconds=30)
+    assert policy.legacy_ssh
+    assert policy.trust is Trust.TOFU
+
+
+def test_a_command_time_out_leaves_the_other_time_outs() -> None:
+    """One time-out is changed without touching the rest."""
+    policy = resolve(Policy(), {"command_timeout_seconds": 5, "trust": "approved"})
+    assert policy.timeouts.command == timedelta(seconds=5)
+    assert policy.timeouts.connect == Policy().timeouts.connect
+    assert policy.trust is Trust.APPROVED
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"interval_seconds": 0}, {"interval_seconds": "6"}, {"legacy_ssh": 1}, {"trust": "all"}, {"colour": "red"}],
+)
+def test_a_wrong_setting_is_refused_by_its_name(settings: dict[str, Any]) -> None:
+    """Nothing that resolve could not read is ever stored, and the error names the place."""
+    with pytest.raises(InputInvalid, match=next(iter(settings))):
+        checked(settings)
