@@ -201,6 +201,8 @@ class Bus:
                 answer = await client.request(message.subject, payload, timeout=patience, headers=headers)
                 refusal = json.loads(answer.data).get("error")
             except nats.errors.TimeoutError:
+                if message.subject in self._violation:
+                    raise BusUnavailable(self._violation) from None
                 unknown = True
                 continue
             except nats.errors.NoRespondersError:
