@@ -19,7 +19,7 @@ DICE = st.floats(0, 1, exclude_max=True)
 def test_a_retry_comes_later_than_its_step_and_never_much_later(failures: int, dice: float) -> None:
     """5 min, 15 min, then every hour, each between 5 and 25 percent longer."""
     base = (timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1))[min(failures, 2)]
-    assert base * 1.05 <= step(failures, dice) < base * 1.25
+    assert base * 1.05 <= step(failures, dice) <= base * 1.25
 
 
 def test_a_refused_login_blocks_and_does_not_come_back() -> None:
