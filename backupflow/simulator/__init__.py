@@ -1,6 +1,7 @@
 """Simulated RouterOS routers that answer over real SSH, for the demo, the tests and the benchmarks.
 
-Many routers live in one process and one event loop. `Fleet` is the way in; what the routers really did is in its history.
+Many routers live in one process and one event loop. `Fleet` is the way in; what the routers
+really did is in its history.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backupflow.errors import BackupflowError
 from backupflow.simulator.content import serial
@@ -18,6 +18,9 @@ from backupflow.simulator.control import ControlSocket, obey
 from backupflow.simulator.fleet import Fleet
 from backupflow.simulator.roster import read_roster
 from backupflow.simulator.spec import Login, RouterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

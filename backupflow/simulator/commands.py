@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from backupflow.simulator.content import serial
-from backupflow.simulator.spec import RouterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backupflow.simulator.spec import RouterSpec
 
 _STATEMENT = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*")+')
 _EXPORT_WORDS = frozenset({"compact", "hide-sensitive", "show-sensitive", "terse", "verbose"})
@@ -61,12 +65,12 @@ def _answer(spec: RouterSpec, statement: str, offset: int) -> Answer | _SyntaxEr
 
 
 def _export(spec: RouterSpec, words: list[tuple[str, int]]) -> Answer | _SyntaxError:
-    known = _EXPORT_WORDS - ({"show-sensitive"} if spec.major == 6 else set())
+    known = _EXPORT_WORDS - ({"show-sensitive"} if spec.old else set())
     for word, at in words:
         if word not in known:
             return _SyntaxError(_row(f"expected end of command (line 1 column {at + 1})"))
     given = {word for word, _ in words}
-    return ExportWanted(sensitive="hide-sensitive" not in given if spec.major == 6 else "show-sensitive" in given)
+    return ExportWanted(sensitive="hide-sensitive" not in given if spec.old else "show-sensitive" in given)
 
 
 def _words(statement: str, offset: int) -> Iterator[tuple[str, int]]:

@@ -6,20 +6,24 @@ Nothing is kept but the edits: any revision can be had again, in any process tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from random import Random
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from backupflow.errors import InputInvalid
 from backupflow.simulator.content import address, drawn, place, rule, sections, serial, software_id, word
 from backupflow.simulator.grammar import Body, Item, Section, body, line
-from backupflow.simulator.spec import RouterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from random import Random
+
+    from backupflow.simulator.spec import RouterSpec
 
 EditKind = Literal["address", "comment", "rule-added", "rule-removed", "secret", "revert"]
 _VISIBLE: tuple[EditKind, ...] = ("address", "comment", "rule-added", "rule-removed")
 _FILTER = "/ip firewall filter"
+_KEPT_RULES = 4  # with none left the next edits would have nothing to change
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def _edited(spec: RouterSpec, state: Configuration, revision: int, kind: EditKin
     elif kind == "rule-removed":
         spot = len(items) - 1
         before = items[spot]
-        if spot < 4:  # the first rules stay: a firewall that is gone would make the next edits impossible
+        if spot < _KEPT_RULES:
             before, after = None, rule(dice)
     else:
         after = _altered(cast("Item", before), kind, dice)
@@ -103,7 +107,7 @@ def header(spec: RouterSpec, clock: datetime | None) -> str:
         if spec.release >= (7, 17):
             rest = [f"# system id = {software_id(spec)[:4]}/t+{software_id(spec)[5:]}", "#"]
         else:
-            rest = ["# software id = ", "#", *(["#", "#"] if spec.major == 6 else [])]
+            rest = ["# software id = ", "#", *(["#", "#"] if spec.old else [])]
     else:
         rest = [
             f"# software id = {software_id(spec)}",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from backupflow.simulator.grammar import Item, Section, line
-from backupflow.simulator.spec import RouterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from backupflow.simulator.spec import RouterSpec
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _PLACES = (
@@ -32,7 +36,7 @@ _SCRIPT = (
 
 def drawn(spec: RouterSpec, *what: object) -> random.Random:
     """The generator of one purpose: the same router, seed and purpose draw the same values in every process."""
-    return random.Random("/".join(map(str, (spec.seed, spec.name, *what))))  # noqa: S311 - repeatable, nothing secret
+    return random.Random("/".join(map(str, (spec.seed, spec.name, *what))))
 
 
 def serial(spec: RouterSpec) -> str:
@@ -81,15 +85,15 @@ def sections(spec: RouterSpec) -> tuple[Section, ...]:
 
 
 def _interfaces(_spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]:
+    plain = ("ether1", "ether3")
     ports = [
-        _set(
-            f"[ find default-name=ether{n} ]",
-            "poe-out status: short_circuit" if n == 2 else "",
-            **({"name": f"ether{n}-{dice.choice(_PLACES)}"} if n > 3 else {}),
-            comment=place(dice),
-        )
-        for n in range(1, 6)
+        *(_set(f"[ find default-name={name} ]", comment=place(dice)) for name in plain),
+        *(
+            _set(f"[ find default-name={name} ]", name=f"{name}-{dice.choice(_PLACES)}", comment=place(dice))
+            for name in ("ether4", "ether5")
+        ),
     ]
+    ports.insert(1, _set("[ find default-name=ether2 ]", "poe-out status: short_circuit", comment=place(dice)))
     return {
         "/interface bridge": [_add(name="bridge", comment="defconf: all local ports", protocol_mode="rstp")],
         "/interface ethernet": ports,
@@ -109,7 +113,7 @@ def _interfaces(_spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]
 
 def _wireless(spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]:
     ssid, psk = f"{dice.choice(_PLACES)}-{dice.randrange(1000)}", word(dice, 20)
-    if spec.major == 6:
+    if spec.old:
         return {
             "/interface wireless security-profiles": [
                 _add(authentication_types="wpa2-psk", mode="dynamic-keys", name="home", wpa2_pre_shared_key=psk),

@@ -6,18 +6,21 @@ import dataclasses
 import json
 import socketserver
 import threading
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backupflow.errors import BackupflowError, InputInvalid
-from backupflow.simulator.fleet import Fleet, SimulatedRouter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backupflow.simulator.fleet import Fleet, SimulatedRouter
 
 
 def obey(fleet: Fleet, text: str) -> str:
     """Do what one line says; an error is an answer too: `{"ok": false, "error": …}`.
 
-    `{"do": "stats"}`, `{"router": R, "do": "stats" | "edit" | "change_key" | "text" | "history"}` (`kind`, `key_type`, `revision` and
-    `sensitive` may be given), `{"router": R, "behave": {…}}`, and without a router for all of them.
+    `{"router": R, "do": D}` with D one of `edit` (`kind`), `change_key` (`key_type`), `text` (`revision`, `sensitive`),
+    `history`, `stats`; `{"router": R, "behave": {…}}`. `stats` and `behave` go without a router too: for all of them.
     """
     try:
         wanted = json.loads(text)

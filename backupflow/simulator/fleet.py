@@ -7,16 +7,20 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from backupflow.errors import NotFound
-from backupflow.simulator.configuration import Edit
 from backupflow.simulator import finite_field
+from backupflow.simulator.connection import Waiting
 from backupflow.simulator.history import Event, History
 from backupflow.simulator.router import HOST, Counts, Router
-from backupflow.simulator.spec import Behaviour, HostKeyType, RouterSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from backupflow.simulator.configuration import Edit
+    from backupflow.simulator.spec import Behaviour, HostKeyType, RouterSpec
 
 Result = TypeVar("Result")
 _PATIENCE = 60.0  # seconds that a call into the loop may take
@@ -63,7 +67,7 @@ class SimulatedRouter:
     @property
     def host_key_type(self) -> str:
         """Of the present host key: `ssh-ed25519`, `ssh-rsa`, `ecdsa-sha2-nistp256`."""
-        return str(self._call(lambda: self._router.key.private.get_algorithm()))
+        return str(self._call(self._router.key.private.get_algorithm))
 
     @property
     def host_key_blob(self) -> bytes:
@@ -91,7 +95,7 @@ class SimulatedRouter:
         edit: Edit = self._call(lambda: self._router.edit(kind))
         return edit
 
-    def behave(self, **changes: Any) -> None:
+    def behave(self, **changes: object) -> None:
         """Change fields of its Behaviour; raises InputInvalid."""
         self._call(lambda: self._router.behave(changes))
 
@@ -116,7 +120,7 @@ class Fleet(Mapping[str, SimulatedRouter]):
         self.log = History(log_path)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
-        self._routers = {spec.name: Router(spec, self.log) for spec in routers}
+        self._routers = {spec.name: Router(spec, self.log, Waiting) for spec in routers}
         self._handles = {name: SimulatedRouter(router, self._call, self.log) for name, router in self._routers.items()}
 
     def __enter__(self) -> Self:

@@ -7,8 +7,11 @@ and go on after four blanks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WIDTH = 79
 _INDENT = "    "
@@ -105,7 +108,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _breakable(text: str, cut: int) -> int:
-    """The greatest place up to `cut` that is not inside an escape such as `\\n`."""
+    r"""The greatest place up to `cut` that is not inside an escape such as `\\n`."""
     slashes = len(text[:cut]) - len(text[:cut].rstrip("\\"))
     return cut - 1 if slashes % 2 else cut
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +19,13 @@ class Event:
     """One line of the history; `number` counts over all routers, `session` per router (None: not in a session).
 
     Kinds and their facts: `session_opened` (peer), `client_seen` (version), `login_offered` (method, username, offered,
-    accepted), `logged_in` (username), `command` (text), `export_served` (revision, digest, bytes_sent, bytes_total, exact, complete,
-    sensitive), `session_closed` (), `edited` (revision, edit, section, before, after), `key_changed` (key_type, generation, fingerprint),
-    `behaviour_changed` (the fields).
+    accepted), `logged_in` (username), `command` (text), `export_served` (revision, digest, sensitive, exact, complete,
+    bytes_sent, bytes_total, sent_digest), `channel_closed` (clean), `session_closed`, `edited` (revision, edit,
+    section, before, after), `key_changed` (key_type, generation, fingerprint), `behaviour_changed` (fields).
+
+    In `export_served`, `digest` is the SHA-256 of the canonical text (no header date, no device comments), `exact` says
+    that the router's own text was to be sent, `complete` that all bytes were handed to the client's window.
+    `offered` is the password itself, or the fingerprint of a public key.
     """
 
     at: datetime
@@ -47,7 +53,7 @@ class History:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
 
-    def add(self, router: str, kind: str, session: int | None = None, **facts: Any) -> Event:
+    def add(self, router: str, kind: str, session: int | None = None, **facts: object) -> Event:
         """Append one event with the time now."""
         with self._grown:
             event = Event(datetime.now(UTC), len(self._events) + 1, router, kind, session, facts)
@@ -64,7 +70,7 @@ class History:
             return tuple(self._events if router is None else self._by_router.get(router, ()))
 
     def wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
-        """Wait until something holds that only an event can make true; False if it does not within `timeout` seconds."""
+        """Wait until something holds that only an event can make true; False if not within `timeout` seconds."""
         with self._grown:
             return self._grown.wait_for(holds, timeout)
 

@@ -6,12 +6,14 @@ import base64
 import hashlib
 from collections import OrderedDict
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import asyncssh
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from backupflow.simulator.spec import HostKeyType, RouterSpec
+if TYPE_CHECKING:
+    from backupflow.simulator.spec import HostKeyType, RouterSpec
 
 _ORDER_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 

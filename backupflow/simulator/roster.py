@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backupflow.errors import InputInvalid
 from backupflow.simulator.spec import Behaviour, Login, RouterSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _KEY_TYPES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa", "ecdsa-sha2-nistp256": "ecdsa"}
 _PLAIN = ("name", "seed", "version", "model", "serial", "identity", "legacy", "size", "marker", "port")

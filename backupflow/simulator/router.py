@@ -6,17 +6,18 @@ Everything here runs in the event loop of the fleet.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backupflow.simulator.configuration import Edit, EditKind, Rendered, at_revision, edit_kind, rendered
-from backupflow.simulator.history import History
 from backupflow.simulator.keys import SimulatedHostKey
-from backupflow.simulator.spec import HostKeyType, RouterSpec
+
+if TYPE_CHECKING:
+    from backupflow.simulator.history import History
+    from backupflow.simulator.spec import HostKeyType, RouterSpec
 
 HOST = "127.0.0.1"
 _ACCEPTED_AT_ONCE = 32
@@ -33,10 +34,13 @@ class Counts:
     exports: int = 0
 
 
+ProtocolOfSession = Callable[["Router", int], asyncio.Protocol]
+
+
 class Router:
     """The state of one router. Configurations are made when they are asked for and kept only as the last text."""
 
-    def __init__(self, spec: RouterSpec, history: History) -> None:
+    def __init__(self, spec: RouterSpec, history: History, protocol: ProtocolOfSession) -> None:
         self.spec = spec
         self.behaviour = spec.behaviour
         self.counts = Counts()
@@ -44,11 +48,13 @@ class Router:
         self.kinds: tuple[EditKind, ...] = ()
         self.port = spec.port
         self._history = history
+        self._protocol = protocol
         self._texts: dict[bool, Rendered] = {}
         self._socket: socket.socket | None = None
         self._transports: set[asyncio.BaseTransport] = set()
+        self._accepting: set[asyncio.Task[object]] = set()
 
-    def log(self, kind: str, session: int | None = None, **facts: Any) -> None:
+    def log(self, kind: str, session: int | None = None, **facts: object) -> None:
         """Append to the true history."""
         self._history.add(self.spec.name, kind, session, **facts)
 
@@ -56,39 +62,35 @@ class Router:
 
     def open(self) -> None:
         """Bind the port and listen, unless the behaviour says that connections are refused."""
-        self._bind()
+        self._socket = bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        bound.settimeout(0)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((HOST, self.port))
+        self.port = bound.getsockname()[1]
         if self.behaviour.listening:
-            self._listen()
+            bound.listen(_ACCEPTED_AT_ONCE)
+            asyncio.get_running_loop().add_reader(bound, self._accept, bound)
 
-    def _bind(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((HOST, self.port))
-        self.port = self._socket.getsockname()[1]
-
-    def _listen(self) -> None:
-        assert self._socket is not None
-        self._socket.listen(_ACCEPTED_AT_ONCE)
-        asyncio.get_running_loop().add_reader(self._socket, self._accept)
-
-    def _accept(self) -> None:
-        from backupflow.simulator.connection import Waiting  # noqa: PLC0415
-
-        assert self._socket is not None
+    def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
-                connection, peer = self._socket.accept()
+                connection, peer = listening.accept()
             except BlockingIOError:
                 return
             except OSError as exc:
                 if exc.errno in {errno.ECONNABORTED, errno.EINTR}:
                     continue
                 raise
-            connection.setblocking(False)
+            connection.settimeout(0)
             session = self._opened(peer)
-            loop.create_task(loop.connect_accepted_socket(lambda n=session: Waiting(self, n), connection))
+            task = loop.create_task(self._serve(connection, session))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
+
+    async def _serve(self, connection: socket.socket, session: int) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: self._protocol(self, session), connection)
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
@@ -124,16 +126,14 @@ class Router:
 
     # -- what may be done to it
 
-    def behave(self, changes: Mapping[str, Any]) -> None:
+    def behave(self, changes: Mapping[str, object]) -> None:
         """Change the behaviour; raises InputInvalid."""
         was, self.behaviour = self.behaviour, self.behaviour.changed(changes)
         self.log("behaviour_changed", fields=sorted(changes))
-        if was.listening and not self.behaviour.listening:
+        if was.listening != self.behaviour.listening:
             # Bound but not listening: connections are refused, and nobody else gets the port meanwhile.
             self._unlisten()
-            self._bind()
-        elif not was.listening and self.behaviour.listening:
-            self._listen()
+            self.open()
 
     def edit(self, kind: str | None = None) -> Edit:
         """Make one real change; raises InputInvalid for a kind that does not exist."""
@@ -142,30 +142,28 @@ class Router:
         self.kinds = (*self.kinds, chosen)
         self._texts.clear()
         edit = edits[-1]
-        facts = {"section": edit.section, "before": edit.before, "after": edit.after}
-        self.log("edited", revision=edit.revision, edit=edit.kind, **facts)
+        lines = {"before": edit.before, "after": edit.after}
+        self._history.add(
+            self.spec.name, "edited", None, revision=edit.revision, edit=edit.kind, section=edit.section, **lines
+        )
         return edit
 
     def change_key(self, key_type: HostKeyType | None = None) -> str:
         """Another host key on the same port, of the same or of another type; returns its fingerprint."""
         self.key = SimulatedHostKey(self.spec, key_type or self.key.key_type, self.key.generation + 1)
-        facts = {"key_type": self.key.key_type, "generation": self.key.generation, "fingerprint": self.key.fingerprint}
-        self.log("key_changed", **facts)
-        return self.key.fingerprint
+        fingerprint = self.key.fingerprint
+        self.log("key_changed", key_type=self.key.key_type, generation=self.key.generation, fingerprint=fingerprint)
+        return fingerprint
 
     def text(self, revision: int | None = None, *, sensitive: bool = True) -> Rendered:
         """The text of the present revision, which is kept, or of an earlier one, which is made anew."""
         if revision is not None and revision != len(self.kinds):
             return rendered(self.spec, self.kinds[:revision], sensitive=sensitive)
-        if sensitive not in self._texts:
-            self._texts[sensitive] = rendered(self.spec, self.kinds, sensitive=sensitive)
-        return self._texts[sensitive]
+        text = self._texts.get(sensitive)
+        if text is None or text.revision != len(self.kinds):  # made in another thread, it may come after an edit
+            text = self._texts[sensitive] = rendered(self.spec, self.kinds, sensitive=sensitive)
+        return text
 
     def stats(self) -> Counts:
         """The counts now."""
         return replace(self.counts)
-
-
-def ignore_gone() -> contextlib.AbstractContextManager[None]:
-    """Around a write to a connection that may have ended: asyncssh says so with these."""
-    return contextlib.suppress(BrokenPipeError, ConnectionError)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from backupflow.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 HostKeyType = Literal["ed25519", "rsa", "ecdsa"]
 Mute = Literal["", "banner", "handshake", "command"]
@@ -47,53 +49,112 @@ class Behaviour:
     listening: bool = True  # False: connections are refused
     flapping: float = 0.3  # probability that a possible device comment stands in an export
 
-    def changed(self, changes: Mapping[str, Any]) -> Behaviour:
+    def changed(self, changes: Mapping[str, object]) -> Behaviour:
         """A copy with some fields set, as JSON may give them (seconds for spans, text for bytes).
 
-        Raises InputInvalid for a field that does not exist or a value of the wrong kind.
+        Raises InputInvalid for a field that does not exist or a value of the wrong kind: a wrong one would
+        otherwise be noticed only by a test that never ends.
         """
-        known = {item.name: item for item in fields(self)}
-        if unknown := sorted(set(changes) - set(known)):
-            raise InputInvalid("no such behaviour: " + ", ".join(unknown))
-        return replace(self, **{name: _as_field(getattr(_PLAIN, name), name, changes[name]) for name in changes})
+        return replace(self, **{name: _read(name, value) for name, value in changes.items()})
 
 
-_BYTES_FIELDS = frozenset({"stderr", "raw_export"})
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "mute": ("", "banner", "handshake", "command"),
-    "cut_manner": ("tcp", "channel"),
-}
-_OPTIONAL_COUNTS = frozenset({"bytes_per_second", "cut_after", "stall_after", "exit_status", "export_size"})
+def _read(name: str, value: object) -> Any:  # noqa: ANN401 - dataclasses.replace takes the fields by name
+    try:
+        read = _READERS[name]
+    except KeyError:
+        raise InputInvalid(f"no such behaviour: {name}") from None
+    try:
+        return read(value)
+    except (TypeError, ValueError):
+        raise InputInvalid(f"{name} cannot be {value!r}") from None
 
 
-def _as_field(default: object, name: str, value: Any) -> object:
-    """One value of a behaviour, checked: a wrong one would otherwise be noticed only by a test that never ends."""
-    if isinstance(default, timedelta):
-        if isinstance(value, timedelta):
-            return value
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return timedelta(seconds=value)
-    elif name in _BYTES_FIELDS:
-        if isinstance(value, str):
-            return value.encode("utf-8")
-        if isinstance(value, bytes) or (value is None and name == "raw_export"):
-            return value
-    elif name in _CHOICES:
-        if value in _CHOICES[name]:
-            return value
-    elif name == "login_methods":
-        if isinstance(value, list | tuple) and set(value) <= set(ALL_METHODS):
-            return tuple(value)
-    elif name in _OPTIONAL_COUNTS:
-        if value is None or (type(value) is int and value >= 0):
-            return value
-    elif name == "flapping":
-        if isinstance(value, int | float) and 0 <= value <= 1:
-            return float(value)
-    elif isinstance(value, bool):
+def _span(value: object) -> timedelta:
+    span = value if isinstance(value, timedelta) else timedelta(seconds=_number(value))
+    if span < timedelta():
+        raise ValueError
+    return span
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
+def _probability(value: object) -> float:
+    if not 0 <= (number := _number(value)) <= 1:
+        raise ValueError
+    return number
+
+
+def _count(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _speed(value: object) -> int | None:
+    if (speed := _count(value)) == 0:
+        raise ValueError
+    return speed
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    if not isinstance(value, bytes):
+        raise TypeError
+    return value
+
+
+def _bytes_or_none(value: object) -> bytes | None:
+    return None if value is None else _bytes(value)
+
+
+def _methods(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not set(value) <= set(ALL_METHODS):
+        raise ValueError
+    return tuple(value)
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
         return value
-    msg = f"{name} cannot be {type(value).__name__} {value!r}"
-    raise InputInvalid(msg)
+
+    return read
+
+
+_READERS: Mapping[str, Callable[[object], object]] = {
+    "banner_delay": _span,
+    "login_delay": _span,
+    "answer_delay": _span,
+    "bytes_per_second": _speed,
+    "mute": _one_of(*get_args(Mute)),
+    "refuse_login": _flag,
+    "login_methods": _methods,
+    "cut_after": _count,
+    "cut_manner": _one_of(*get_args(CutManner)),
+    "stall_after": _count,
+    "exit_status": _count,
+    "stderr": _bytes,
+    "raw_export": _bytes_or_none,
+    "export_size": _count,
+    "listening": _flag,
+    "flapping": _probability,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +176,9 @@ class RouterSpec:
     port: int = 0  # on 127.0.0.1; 0: a free one
 
     @property
-    def major(self) -> int:
-        """RouterOS 6 or 7."""
-        return self.release[0]
+    def old(self) -> bool:
+        """RouterOS 6: it shows secrets unless told not to, and knows no `show-sensitive`."""
+        return self.release < (7, 0)
 
     @property
     def release(self) -> tuple[int, int]:
@@ -127,6 +188,3 @@ class RouterSpec:
             msg = f"{self.version!r} is no RouterOS version"
             raise InputInvalid(msg)
         return int(found[1]), int(found[2])
-
-
-_PLAIN = Behaviour()
