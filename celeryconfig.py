@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 imports = [
     "backupflow.tasks.collect",
@@ -10,7 +10,11 @@ imports = [
     "backupflow.tasks.maintain",
 ]
 
-task_queues = [Queue(name) for name in ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain")]
+# Each with an exchange of its own: Celery would bind them all to the default one, and a message would reach every queue.
+task_queues = [
+    Queue(name, Exchange(name), routing_key=name)
+    for name in ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain")
+]
 task_default_queue = "maintain"
 task_create_missing_queues = False
 task_routes = {

@@ -86,8 +86,8 @@ def _wait(**_: Any) -> None:
 
 @celeryd_after_setup.connect
 def _count_slots(instance: Any, **_: Any) -> None:
-    lanes = {Lane.NORMAL, Lane.SLOW} & set(instance.app.amqp.queues.consume_from)
-    _slots.update({lane.value: int(instance.concurrency) for lane in lanes})
+    queues = instance.app.amqp.queues.consume_from
+    _slots.update({lane.value: int(instance.concurrency) for lane in (Lane.NORMAL, Lane.SLOW) if lane.value in queues})
 
 
 @worker_ready.connect

@@ -1,0 +1,37 @@
+"""The processes of an install: plain Celery ones, each with the role whose logins it uses."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from math import ceil
+
+_CELERY = (sys.executable, "-m", "celery", "-A", "backupflow.celery")
+_QUIET = ("--without-gossip", "--without-mingle")
+DRAINS = 2  # one more than works at a time, so that a slow one does not delay the look at the stream
+JOBS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of an install."""
+
+    name: str
+    role: str
+    argv: tuple[str, ...]
+
+
+def processes(max_concurrent: int) -> tuple[Process, ...]:
+    """All of them; `max_concurrent` is the pool size of the collect worker, the slow lane has a quarter more."""
+    return (
+        Process("beat", "scheduler", (*_CELERY, "beat")),
+        _worker("collect", "collector", "collect.now,collect", max_concurrent),
+        _worker("collect-slow", "collector", "collect.slow", ceil(max_concurrent / 4)),
+        _worker("ingest", "ingester", "ingest", DRAINS),
+        _worker("maintain", "operator", "maintain", JOBS),
+    )
+
+
+def _worker(name: str, role: str, queues: str, concurrency: int) -> Process:
+    pool = ("-P", "threads", "-c", str(concurrency))
+    return Process(name, role, (*_CELERY, "worker", "-n", f"{name}@%h", "-Q", queues, *pool, *_QUIET))

@@ -1,0 +1,90 @@
+"""Set-up of the four servers: the same least-privilege roles everywhere, whoever runs the server.
+
+What is there and works stays: every step can be run again at any time, and after a crash in its middle.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupflow.errors import SettingsInvalid, StoreUnavailable
+from backupflow.wiring import DEFAULT_TENANT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.wiring import Wiring
+
+# The roles that log in to each server, each with a file `<role>.<server>`. OpenBao's are made by the server itself.
+REDIS_ROLES = ("scheduler", "collector", "ingester", "interpreter", "operator", "flower")
+NATS_ROLES = ("scheduler", "collector", "ingester", "operator")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUsers:
+    """The users of the two servers that are told them by a file."""
+
+    redis: str  # lines of an ACL file
+    nats: str  # a piece of the configuration
+
+
+def server_users(secret: Callable[[str], str]) -> ServerUsers:
+    """The users and what each may do; `secret` gives the password of a `<role>.<server>`, and makes it if needed."""
+    from backupflow.adapters.broker import acl_text
+    from backupflow.adapters.bus_roles import users_config
+
+    return ServerUsers(
+        acl_text({role: secret(f"{role}.redis") for role in REDIS_ROLES}),
+        users_config({role: secret(f"{role}.nats") for role in NATS_ROLES}),
+    )
+
+
+def set_up(wiring: Wiring, secret: Callable[[str], str], say: Callable[[str], None]) -> None:
+    """Make roles, schema, keys and stream; `say` is told each step before it is begun."""
+    say("PostgreSQL: roles")
+    _make_postgres_roles(wiring, secret)
+    say("PostgreSQL: schema")
+    revision = wiring.migrate()
+    say(f"PostgreSQL: schema {revision}")
+    say("OpenBao: keys and roles")
+    _make_vault_roles(wiring)
+    wiring.make_tenant(DEFAULT_TENANT)
+    say("NATS: stream")
+    wiring.bus("ingester").make_sure()
+
+
+def _make_postgres_roles(wiring: Wiring, secret: Callable[[str], str]) -> None:
+    import psycopg
+    from sqlalchemy import make_url
+
+    from backupflow.adapters.db.roles import ROLES, make_roles
+
+    url = make_url(wiring.settings.servers.database_url)
+    user, _, password = wiring.secret("admin", "postgres").rpartition(":")
+    passwords = {role: secret(f"{role}.postgres") for role in ROLES}
+    try:
+        with psycopg.connect(
+            host=url.host, port=url.port, user=user or "admin", password=password, dbname="postgres", autocommit=True
+        ) as admin:
+            make_roles(admin, url.database or "backupflow", passwords)
+    except psycopg.OperationalError as exc:
+        raise StoreUnavailable(f"the admin login in admin.postgres was not accepted, or nobody answers: {url}") from exc
+
+
+def _make_vault_roles(wiring: Wiring) -> None:
+    from backupflow.adapters.vault import AppRoleLogin, TokenLogin, Vault
+    from backupflow.adapters.vault_roles import provision
+
+    login: AppRoleLogin | TokenLogin
+    try:
+        installer = json.loads(wiring.secret("installer", "openbao"))
+        login = AppRoleLogin(installer["role_id"], installer["secret_id"])
+    except SettingsInvalid:
+        login = TokenLogin(wiring.secret("admin", "openbao"))
+    vault = Vault(wiring.settings.servers.openbao_addr, login)
+    try:
+        provision(vault, wiring.settings.servers.secrets_dir)
+    finally:
+        vault.close()
