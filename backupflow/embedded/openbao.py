@@ -37,6 +37,7 @@ _MARKER = "unfinished"
 _POLICY = """
 path "sys/policies/acl/*" { capabilities = ["create", "read", "update", "delete", "list"] }
 path "sys/policies/acl" { capabilities = ["list"] }
+path "sys/policy/*" { capabilities = ["create", "read", "update", "delete", "list"] }
 path "auth/approle/role/*" { capabilities = ["create", "read", "update", "delete", "list"] }
 path "auth/approle/role" { capabilities = ["list"] }
 path "sys/mounts" { capabilities = ["read"] }
