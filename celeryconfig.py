@@ -10,7 +10,7 @@ imports = [
     "backupflow.tasks.maintain",
 ]
 
-# Each with an exchange of its own: Celery would bind them all to the default one, and a message would reach every queue.
+# Each with an exchange of its own: Celery would bind them all to the default one, and each would get every message.
 task_queues = [
     Queue(name, Exchange(name), routing_key=name)
     for name in ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain")

@@ -33,14 +33,29 @@ BACKEND_AWAITED: Final = "backend_awaited"
 JOB_FINISHED: Final = "job_finished"
 ALARM_RAISED: Final = "alarm_raised"
 
-_SECRET_WORDS = ("password", "passphrase", "secret", "token", "private_key", "pepper", "raw", "stdout", "config")
+_SECRET_WORDS = frozenset(
+    {
+        "password",
+        "passphrase",
+        "secret",
+        "token",
+        "key",
+        "pepper",
+        "raw",
+        "stdout",
+        "stderr",
+        "config",
+        "login",
+        "sealed",
+    }
+)
 _HIDDEN = "[hidden]"
 
 
 def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Blank the fields whose name says that they are secret, and all bytes."""
     for name, value in event.items():
-        if isinstance(value, bytes) or any(word in name.lower() for word in _SECRET_WORDS):
+        if isinstance(value, bytes) or not _SECRET_WORDS.isdisjoint(name.lower().split("_")):
             event[name] = _HIDDEN
     return event
 

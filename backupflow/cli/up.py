@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # A worker may finish the collections that it has begun; what takes longer is fenced and collected again.
 STOP_WITHIN = timedelta(seconds=20)
-# What a process inherits from the terminal; nothing else, since an environment is easily read and often full of secrets.
+# What a process inherits from the terminal, and nothing else: an environment is easily read, and often full of secrets.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE")
 
 
@@ -39,7 +39,7 @@ class Install:
 def installed(
     data_dir: Path | None, seal_key: Path | None, say: Callable[[str], None], *, fsync: bool = True
 ) -> Iterator[Install]:
-    """Servers, roles, schema and keys; the processes are started by `start_processes`. Stops all in order at the end."""
+    """Servers, roles, schema and keys, without the processes (`start_processes`); stops all in order at the end."""
     from backupflow.embedded import ServerOptions, open_folder, start_servers
     from backupflow.wiring import Wiring, provision
 
