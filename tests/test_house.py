@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_OURS = {"__pycache__", "build", "dist", "node_modules"}
+# Where `except Exception` may stand, and how often: at the end of a loop that must go on.
 PROCESS_LOOPS = {
-    "backupflow/tasks/app.py",
-    "backupflow/tasks/beat.py",
-    "backupflow/flows/ingest.py",
-    "backupflow/embedded/supervisor.py",
-    "backupflow/web/app.py",
+    "backupflow/embedded/supervisor.py": 1,
+    "backupflow/flows/ingest.py": 2,  # the batch, then its rows one by one
+    "backupflow/tasks/app.py": 1,  # the task base class
+    "backupflow/tasks/beat.py": 2,  # the tick, and the thread that looks at what claiming depends on
 }
 VAGUE_NAMES = {
     "base",
@@ -123,9 +123,9 @@ def test_no_file_names_a_path_of_one_machine() -> None:
 
 
 def test_only_a_process_loop_catches_everything() -> None:
-    """`except Exception` stands once per process loop; anywhere else it hides what nobody expected."""
+    """`except Exception` stands where a process loop must go on; anywhere else it hides what nobody expected."""
     found = {name: catch_alls(name) for name in PACKAGE}
-    assert {name: at for name, at in found.items() if len(at) > (name in PROCESS_LOOPS)} == {}
+    assert {name: at for name, at in found.items() if len(at) > PROCESS_LOOPS.get(name, 0)} == {}
 
 
 def test_every_failure_is_in_the_taxonomy() -> None:
