@@ -1,0 +1,133 @@
+"""Redis or Valkey as Celery's broker: who may do what on it, and whether it answers.
+
+Keys and commands are those of kombu 5.7 (read in its redis transport); tests/contract holds them against a real worker,
+beat's producer and remote control. Redis 7 or Valkey: `%R~` and `%W~` tell reading from writing.
+
+1. A queue is a list of its name, and one for each priority: name, two control bytes (`??`), then 3, 6 or 9.
+2. The bindings of an exchange are `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`; queues without
+   an exchange of their own are bound to the default one, `maintain`. Which tables expire is in a table of its own. The
+   commands for them stand in a selector: otherwise who may push to a queue could delete it, or make it a set.
+3. What workers have taken is in `unacked*`, the same for all of them: each may have to put back what a dead worker of
+   another role had taken, so all of them push to all queues. Messages hold ids only.
+4. Remote control is the channel `/<db>.celery.pidbox`, its answers are lists `<id>.reply.celery.pidbox`; events are the
+   channels `/<db>.celeryev/<event>`. A pattern that somebody subscribes to must stand here literally.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import redis
+
+from backupflow.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+QUEUES = ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain")
+_CONSUMES: dict[str, tuple[str, ...]] = {
+    "scheduler": (),
+    "collector": ("collect.now", "collect", "collect.slow"),
+    "ingester": ("ingest",),
+    "interpreter": ("interpret",),
+    "operator": ("maintain",),
+    "flower": (),
+}
+ROLES = tuple(_CONSUMES)
+_INSPECTORS = frozenset({"operator", "flower"})
+
+_CONNECTION = "ping hello select client|setinfo client|setname"
+_PRODUCING = "multi exec lpush llen exists publish"
+_LISTENING = "psubscribe punsubscribe subscribe unsubscribe script|load time"
+_CONSUMING = "brpop rpop rpush hset hget hdel zadd zrem zrange watch unwatch set get evalsha pexpire"
+_BOOKKEEPING = "sadd srem smembers exists llen del evalsha zadd zrangebyscore zrem"
+_TABLES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", *QUEUES)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """What `doctor` shows; without a version it does not answer, and `detail` says why."""
+
+    version: str = ""
+    detail: str = ""
+
+
+def acl_text(passwords: Mapping[str, str], *, db: int = 0) -> str:
+    """A line of a Redis ACL file for each role; the passwords stand in it as their SHA-256.
+
+    SettingsInvalid if there is a role that is not in `ROLES`.
+    """
+    unknown = set(passwords) - set(ROLES)
+    if unknown:
+        raise SettingsInvalid(f"no such roles of the broker: {', '.join(sorted(unknown))}")
+    return "".join(_line(role, password, db) for role, password in passwords.items())
+
+
+def acl_file(passwords: Mapping[str, str], *, db: int = 0) -> str:
+    """A whole ACL file: these roles, and nobody else."""
+    return f"user default off\n{acl_text(passwords, db=db)}"
+
+
+def ask(url: str, role: str, password: str, timeout: timedelta = timedelta(seconds=2)) -> BrokerStatus:
+    """Log in as a role and ask for the version; never raises. `url` is `redis://host:port/db`, without a login."""
+    seconds = timeout.total_seconds()
+    try:
+        with redis.Redis.from_url(
+            url, username=role, password=password, socket_timeout=seconds, socket_connect_timeout=seconds
+        ) as client:
+            hello = client.execute_command("HELLO")
+    except (redis.RedisError, OSError, ValueError) as exc:
+        return BrokerStatus(detail=type(exc).__name__)
+    about = hello if isinstance(hello, dict) else dict(zip(hello[::2], hello[1::2], strict=False))
+    return BrokerStatus(" ".join(_text(about.get(key, about.get(key.encode(), ""))) for key in ("server", "version")))
+
+
+def _line(role: str, password: str, db: int) -> str:
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    rights = [*_allow(_commands(role)), *_keys(role), *_channels(db)]
+    bookkeeping = ["-@all", *_allow(_BOOKKEEPING), *_tables()]
+    return f"user {role} on #{digest} -@all {' '.join(rights)} ({' '.join(bookkeeping)})\n"
+
+
+def _allow(commands: str) -> list[str]:
+    return [f"+{command}" for command in commands.split()]
+
+
+def _commands(role: str) -> str:
+    consumes = _CONSUMES[role] or role in _INSPECTORS
+    return " ".join((_CONNECTION, _PRODUCING, _LISTENING, _CONSUMING if consumes else ""))
+
+
+def _keys(role: str) -> Iterable[str]:
+    mine = _CONSUMES[role]
+    for queue in QUEUES:
+        foreign = "%R~" if role == "flower" else "%W~"  # Flower shows the lengths
+        yield from _lists("~" if queue in mine else foreign, queue)
+    yield from _lists("~" if role in _INSPECTORS else "%W~", "*.reply.celery.pidbox")
+    if mine:
+        yield from ("~unacked", "~unacked_index", "~unacked_mutex")
+
+
+def _tables() -> Iterable[str]:
+    for table in _TABLES:
+        yield f"~_kombu.binding.{table}"
+        yield f"~_kombu.binding_permanent.{table}"
+    yield "~_kombu.binding_deadlines"
+    for queue in ("*@*.celery.pidbox", "*.reply.celery.pidbox", "celeryev.*"):
+        yield from _lists("~", queue)
+
+
+def _lists(access: str, name: str) -> Iterable[str]:
+    return (f"{access}{name}", f"{access}{name}??[369]")
+
+
+def _channels(db: int) -> Iterable[str]:
+    yield f"&/{db}.celery.pidbox"
+    yield f"&/{db}.celeryev/*"
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
