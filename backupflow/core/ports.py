@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from backupflow.core.driver import Reply
+    from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
     from backupflow.core.ledger import Claimed, Ending, Limits, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.model import (
@@ -255,4 +256,27 @@ class HouseStore(Protocol):
 
     def finished(self, job: str, outcome: str) -> None:
         """Record that a job ran."""
+        ...
+
+
+# --- the operator ------------------------------------------------------------------------------------------------
+
+
+class DeviceStore(Protocol):
+    """The enroller's view: one device at a time, each act with its audit row in one transaction."""
+
+    def find(self, tenant_id: TenantId, name: str) -> DeviceRecord:
+        """The device of that name that was not removed; NotFound if there is none."""
+        ...
+
+    def add(
+        self, device: NewDevice, login: DeviceLogin, due: Callable[[datetime], datetime], actor: str
+    ) -> DeviceRecord:
+        """Insert it with its login; `due` gives its first run, which is its anchor. Conflict if it is there already."""
+        ...
+
+    def change(
+        self, tenant_id: TenantId, name: str, decide: Callable[[DeviceRecord], Update | None], actor: str
+    ) -> tuple[DeviceRecord, bool]:
+        """Lock it, let `decide` say what changes, apply that; the record afterwards, and whether anything changed."""
         ...

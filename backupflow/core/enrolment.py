@@ -1,0 +1,159 @@
+"""What each act on a device changes: (the record as it stands, what is wanted) -> Update; None: nothing to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from backupflow.core import cadence
+from backupflow.core.inventory import DeviceLogin, DeviceRecord, Update, checked_host, checked_name, checked_port
+from backupflow.core.scope import checked
+from backupflow.errors import (
+    AlgorithmsIncompatible,
+    AuthenticationFailed,
+    Conflict,
+    HostKeyMismatch,
+    HostKeyUnapproved,
+    InputInvalid,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backupflow.core.model import Login
+
+_KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
+_UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What of a device is to be another; None stays. `new_router`: another router answers there now."""
+
+    name: str | None = None
+    host: str | None = None
+    port: int | None = None
+    username: str | None = None
+    login: Login | None = None
+    settings: Mapping[str, Any] | None = None
+    new_router: bool = False
+
+
+def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Update | None:
+    """What an edit changes, and which blocks it ends."""
+    asked: dict[str, Any] = {
+        "name": wanted.name and checked_name(wanted.name),
+        "host": wanted.host and checked_host(wanted.host),
+        "port": wanted.port and checked_port(wanted.port),
+        "settings": _merged(record.settings, wanted.settings),
+    }
+    columns = {n: value for n, value in asked.items() if value is not None and value != getattr(record, n)}
+    if login and not login.sealed and not record.has_own_login:
+        raise InputInvalid("this device has no login of its own: give a password or a key with the name")
+    if not columns and login is None and not wanted.new_router:
+        return None
+    ended = _blocks_ended(wanted, columns)
+    detail = {"changed": sorted(columns) + (["login"] if login else []), "new_router": wanted.new_router}
+    retires = _all_keys(record) if wanted.new_router else ()
+    if record.blocked_code in ended:
+        columns |= _UNBLOCKED
+    if ended or {"host", "port"} & set(columns):
+        columns |= {"failures": 0} | _due_now(record)
+    return Update("device_edited", detail, columns, login, retires=retires, clears=tuple(sorted(ended)))
+
+
+def removed(record: DeviceRecord) -> Update:
+    """Removed for good; a claim of it is withdrawn by beat."""
+    columns = {"status": "removed", "removed_at": record.now, "next_due_at": None}
+    clears = (record.blocked_code,) if record.blocked_code else ()
+    return Update("device_removed", {"name": record.name}, columns, drops_login=True, clears=clears)
+
+
+def paused(record: DeviceRecord) -> Update | None:
+    """Paused: never due."""
+    if record.status == "paused":
+        return None
+    return Update("device_paused", {}, {"status": "paused", "next_due_at": None})
+
+
+def resumed(record: DeviceRecord) -> Update | None:
+    """Active again; due at once if a run was missed meanwhile."""
+    if record.status == "active":
+        return None
+    missed = record.last_collected_at is None or record.now - record.last_collected_at >= record.interval
+    due = record.now if missed else cadence.next_due(record.anchor_at, record.interval, record.now)
+    return Update("device_resumed", {}, {"status": "active", "next_due_at": due})
+
+
+def unblocked(record: DeviceRecord) -> Update | None:
+    """No block, no failures, due at once; the pin stays, so a wrong host key blocks it again."""
+    if record.blocked_code is None:
+        return None
+    columns = {**_UNBLOCKED, **_due_now(record)}
+    return Update("device_unblocked", {"was": record.blocked_code}, columns, clears=(record.blocked_code,))
+
+
+def router_replaced(record: DeviceRecord) -> Update:
+    """All that was known of the router itself is forgotten; the history stays."""
+    pinned = record.pinned
+    detail = {"retired": pinned.key.fingerprint if pinned else None, "was_blocked": record.blocked_code}
+    columns = {**_UNBLOCKED, **_due_now(record), "remembered_command": None}
+    clears = (record.blocked_code,) if record.blocked_code else ()
+    return Update("device_replaced", detail, columns, retires=_all_keys(record), clears=clears)
+
+
+def key_accepted(record: DeviceRecord, fingerprint: str) -> Update:
+    """The offered key becomes the pinned one; Conflict if that key is not the one on offer (any more)."""
+    chosen = next((key for key in record.offered if key.key.fingerprint == fingerprint), None)
+    if chosen is None:
+        offered = ", ".join(key.key.fingerprint for key in record.offered) or "none"
+        raise Conflict(f"{record.name} does not offer {fingerprint}; offered: {offered}")
+    pinned = record.pinned
+    detail = {
+        "accepted": fingerprint,
+        "key_type": chosen.key.key_type,
+        "retired": pinned.key.fingerprint if pinned else None,
+    }
+    retires = tuple(number for number in _all_keys(record) if number != chosen.number)
+    columns = _key_block_ended(record)
+    return Update("host_key_accepted", detail, columns, retires=retires, pins=chosen.number, clears=_KEY_BLOCKS)
+
+
+def key_reset(record: DeviceRecord) -> Update | None:
+    """No key is pinned any more."""
+    if not record.pinned and not record.offered:
+        return None
+    detail = {"retired": record.pinned.key.fingerprint if record.pinned else None}
+    columns = _key_block_ended(record)
+    return Update("host_key_reset", detail, columns, retires=_all_keys(record), clears=_KEY_BLOCKS)
+
+
+def _merged(there: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if wanted is None else {**there, **checked(wanted)}
+
+
+def _blocks_ended(wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
+    """The codes whose cause this edit takes away."""
+    settings = wanted.settings or {}
+    ended = set()
+    if wanted.login or wanted.username:
+        ended.add(AuthenticationFailed.code)
+    if settings.get("legacy_ssh") and "settings" in columns:
+        ended.add(AlgorithmsIncompatible.code)
+    if settings.get("trust") == "tofu" and "settings" in columns:
+        ended.add(HostKeyUnapproved.code)
+    if wanted.new_router:
+        ended.update(_KEY_BLOCKS)
+    return ended
+
+
+def _key_block_ended(record: DeviceRecord) -> dict[str, Any]:
+    return {**_UNBLOCKED, **_due_now(record)} if record.blocked_code in _KEY_BLOCKS else _due_now(record)
+
+
+def _due_now(record: DeviceRecord) -> dict[str, Any]:
+    return {"next_due_at": record.now} if record.status == "active" else {}
+
+
+def _all_keys(record: DeviceRecord) -> tuple[int, ...]:
+    return tuple(key.number for key in record.keys if key.status != "retired")

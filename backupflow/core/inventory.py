@@ -1,0 +1,139 @@
+"""Devices as an operator knows them: what may be written about one, what is decided about it, and what is shown."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from backupflow.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from backupflow.core.model import DeviceId, HostKey, SealedSecret, TenantId
+
+LONGEST_NAME = 100
+LONGEST_HOST = 253  # RFC 1035, section 2.3.4
+LONGEST_USERNAME = 255
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """A device that is to be enrolled; its id is made first, since its login is sealed for it."""
+
+    tenant_id: TenantId
+    device_id: DeviceId
+    name: str
+    host: str
+    port: int
+    driver: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLogin:
+    """A device's own login as it is stored; what is None stays as it was."""
+
+    username: str | None = None
+    method: str | None = None  # password or key
+    sealed: SealedSecret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenKey:
+    """A host key on record: pinned, offered (another than the pinned one), or retired."""
+
+    number: int
+    status: str
+    key: HostKey
+    first_seen_at: datetime
+    last_seen_at: datetime
+    last_verified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A device as it stands; `now` is PostgreSQL's, `interval` the effective one."""
+
+    tenant_id: TenantId
+    device_id: DeviceId
+    name: str
+    host: str
+    port: int
+    driver: str
+    status: str
+    settings: Mapping[str, Any]
+    username: str | None
+    method: str | None
+    has_own_login: bool
+    blocked_code: str | None
+    blocked_detail: str | None
+    blocked_at: datetime | None
+    failures: int
+    anchor_at: datetime
+    next_due_at: datetime | None
+    interval: timedelta
+    last_collected_at: datetime | None
+    now: datetime
+    keys: tuple[SeenKey, ...] = ()  # the newest first
+
+    @property
+    def pinned(self) -> SeenKey | None:
+        """The key that is trusted."""
+        return next((key for key in self.keys if key.status == "pinned"), None)
+
+    @property
+    def offered(self) -> tuple[SeenKey, ...]:
+        """The keys that were offered instead, the newest first."""
+        return tuple(key for key in self.keys if key.status == "offered")
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an act changes, all in one transaction with its audit row."""
+
+    action: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)  # of the device
+    login: DeviceLogin | None = None
+    drops_login: bool = False
+    retires: tuple[int, ...] = ()  # numbers of host keys
+    pins: int | None = None  # the number of an offered host key
+    clears: tuple[str, ...] = ()  # codes of alarms of this device
+
+
+def checked_name(name: str) -> str:
+    """A name that any terminal, file name and page can bear; InputInvalid otherwise."""
+    if not name or len(name) > LONGEST_NAME:
+        raise InputInvalid(f"a device's name has 1 to {LONGEST_NAME} characters")
+    if not name.isprintable() or name != name.strip() or name.startswith("-") or set(name) & set("/\\"):
+        raise InputInvalid("a device's name has no control character, no slash, no blank at its ends, no - before it")
+    return name
+
+
+def checked_host(host: str) -> str:
+    """A host name (RFC 1123) or an address, without port, user or brackets; InputInvalid otherwise."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        if len(host) > LONGEST_HOST or not _HOST.fullmatch(host) or ".." in host:
+            raise InputInvalid(f"not a host name or address: {host[:LONGEST_HOST]!r}") from None
+        return host
+
+
+def checked_port(port: int) -> int:
+    """A TCP port; InputInvalid otherwise."""
+    if not 1 <= port <= 65535:  # noqa: PLR2004 - RFC 9293
+        raise InputInvalid(f"not a port: {port}")
+    return port
+
+
+def checked_username(username: str) -> str:
+    """A login name; InputInvalid otherwise."""
+    if not username or len(username) > LONGEST_USERNAME or not username.isprintable():
+        raise InputInvalid(f"a login name has 1 to {LONGEST_USERNAME} characters, none of them a control character")
+    return username

@@ -1,0 +1,138 @@
+"""A device's life, one audited act at a time: each act decides over the locked record what it changes.
+
+The decisions are pure: the store locks the device, shows its record, and applies what was decided in one transaction
+with the audit row (I12). None decided: there is nothing to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupflow.core import cadence
+from backupflow.core.enrolment import (
+    Edit,
+    edited,
+    key_accepted,
+    key_reset,
+    paused,
+    removed,
+    resumed,
+    router_replaced,
+    unblocked,
+)
+from backupflow.core.inventory import (
+    DeviceLogin,
+    DeviceRecord,
+    NewDevice,
+    Update,
+    checked_host,
+    checked_name,
+    checked_port,
+    checked_username,
+)
+from backupflow.core.scope import checked
+from backupflow.flows.collect import login_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from backupflow.core.driver import Driver
+    from backupflow.core.model import DeviceId, Login, TenantId
+    from backupflow.core.ports import DeviceStore, SecretSealer
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollPorts:
+    """What enrolling needs of the world; `actor` is who does it."""
+
+    store: DeviceStore
+    sealer: SecretSealer
+    driver: Callable[[str], Driver]
+    spread: tuple[timedelta, timedelta]
+    dice: Callable[[], float]
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an act did; `changed` is False if all was so already."""
+
+    device: DeviceRecord
+    changed: bool
+
+
+def add(ports: EnrollPorts, device: NewDevice, login: Login) -> Done:
+    """Enrol a device with its own login, sealed for it; Conflict if its name or address is taken."""
+    ports.driver(device.driver)
+    new = NewDevice(
+        device.tenant_id,
+        device.device_id,
+        checked_name(device.name),
+        checked_host(device.host),
+        checked_port(device.port),
+        device.driver,
+        checked(device.settings),
+    )
+    stored = _sealed(ports, device.tenant_id, device.device_id, login)
+    spread, dice = ports.spread, ports.dice()
+    record = ports.store.add(new, stored, lambda now: cadence.first_due(now, spread, dice), ports.actor)
+    return Done(record, changed=True)
+
+
+def edit(ports: EnrollPorts, tenant_id: TenantId, name: str, wanted: Edit) -> Done:
+    """Change a device. New credentials end a refused login's block, and the device is due at once."""
+    login = None
+    if wanted.login is not None:
+        device_id = ports.store.find(tenant_id, name).device_id
+        login = _sealed(ports, tenant_id, device_id, wanted.login)
+    elif wanted.username is not None:
+        login = DeviceLogin(username=checked_username(wanted.username))
+    return _act(ports, tenant_id, name, lambda record: edited(record, wanted, login))
+
+
+def remove(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
+    """Stop collecting for good: the login goes, the name is free, the history stays."""
+    return _act(ports, tenant_id, name, removed)
+
+
+def pause(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
+    """Stop collecting until it is resumed."""
+    return _act(ports, tenant_id, name, paused)
+
+
+def resume(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
+    """Collect again, in its phase, or at once if a run was missed."""
+    return _act(ports, tenant_id, name, resumed)
+
+
+def unblock(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
+    """Try again at once whatever blocked it; a pinned host key stays pinned."""
+    return _act(ports, tenant_id, name, unblocked)
+
+
+def replaced(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
+    """Another router stands at the old name: forget the old one's key, and contact it at once."""
+    return _act(ports, tenant_id, name, router_replaced)
+
+
+def accept_key(ports: EnrollPorts, tenant_id: TenantId, name: str, fingerprint: str) -> Done:
+    """Pin the offered key of that fingerprint in place of the pinned one."""
+    return _act(ports, tenant_id, name, lambda record: key_accepted(record, fingerprint))
+
+
+def reset_key(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
+    """Forget the pinned key: the next one is a first sight again."""
+    return _act(ports, tenant_id, name, key_reset)
+
+
+def _act(ports: EnrollPorts, tenant_id: TenantId, name: str, decide: Callable[[DeviceRecord], Update | None]) -> Done:
+    record, changed = ports.store.change(tenant_id, name, decide, ports.actor)
+    return Done(record, changed)
+
+
+def _sealed(ports: EnrollPorts, tenant_id: TenantId, device_id: DeviceId, login: Login) -> DeviceLogin:
+    method = "key" if login.private_key is not None else "password"
+    sealed = ports.sealer.seal_login(tenant_id, device_id, login_secret(login))
+    return DeviceLogin(checked_username(login.username), method, sealed)
