@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _LONGEST_LINE = 65_536
@@ -26,8 +28,17 @@ def rotate(path: Path, keep: int) -> None:
 class BoundedLog:
     """One log file of at most `limit` bytes, and the `keep` before it; readable by its owner alone."""
 
-    def __init__(self, path: Path, *, hide: str = "", limit: int = 10_000_000, keep: int = 2) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        hide: str = "",
+        on_line: Callable[[str], None] | None = None,
+        limit: int = 10_000_000,
+        keep: int = 2,
+    ) -> None:
         self.path = path
+        self._on_line = on_line
         self.last: deque[str] = deque(maxlen=_TAIL)
         self._hide = hide.encode()
         self._limit = limit
@@ -48,12 +59,15 @@ class BoundedLog:
         """Append a line; a disk that is full costs lines, never the program that wrote them."""
         if self._hide:
             line = line.replace(self._hide, b".")
-        self.last.append(line.decode("utf-8", "replace").rstrip())
+        text = line.decode("utf-8", "replace").rstrip()
+        self.last.append(text)
+        if self._on_line:
+            self._on_line(text)
         with suppress(OSError):
             if self.path.exists() and self.path.stat().st_size > self._limit:
                 rotate(self.path, self._keep)
-            with self.path.open("ab") as file:
-                self.path.chmod(0o600)
+            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with os.fdopen(fd, "ab") as file:
                 file.write(line)
 
     def tail(self, lines: int = 3) -> str:

@@ -36,6 +36,7 @@ class Program:
     ready_timeout: timedelta = timedelta(seconds=60)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: timedelta = timedelta(seconds=15)
+    on_line: Callable[[str], None] | None = None  # told each line that goes to the log
     upkeep: Callable[[int], None] | None = None  # every half minute, with the process id
 
 

@@ -79,7 +79,7 @@ class Supervisor:
         with self._lock:
             if program.name in self._children or self._ending.is_set():
                 raise ValueError(program.name)
-            child = _Child(program, BoundedLog(program.log, hide=self._hide))
+            child = _Child(program, BoundedLog(program.log, hide=self._hide, on_line=program.on_line))
             self._children[program.name] = child
         self._launch(child)
 
@@ -93,13 +93,15 @@ class Supervisor:
         """Each program in the order of starting."""
         with self._lock:
             return [
-                Status(c.program.name, c.state, c.process.pid if c.process else None, c.restarts)
-                for c in self._children.values()
+                Status(child.program.name, child.state, _pid(child), child.restarts)
+                for child in self._children.values()
             ]
 
     def stop(self) -> None:
         """Stop all programs, the last started first; the supervisor is of no use afterwards."""
-        for child in reversed(self._children.values()):
+        with self._lock:
+            children = list(self._children.values())
+        for child in reversed(children):
             self._end(child)
         self._ending.set()
         self._thread.join()
@@ -165,10 +167,10 @@ class Supervisor:
                 child.restarts += 1
                 child.state = State.RUNNING
                 self._spawn(child)
-            elif child.state is State.RUNNING and child.process and now - child.kept_up > _UPKEEP_EVERY:
+            elif child.state is State.RUNNING and (pid := _pid(child)) and now - child.kept_up > _UPKEEP_EVERY:
                 child.kept_up = now
                 if child.program.upkeep:
-                    child.program.upkeep(child.process.pid)
+                    child.program.upkeep(pid)
         if died and self._on_restart:
             self._on_restart(died)
 
@@ -193,11 +195,20 @@ class Supervisor:
         _reap(child)
 
 
+def _pid(child: _Child) -> int | None:
+    process = child.process  # once: another thread may set it to None
+    return process.pid if process else None
+
+
 def _has_ended(child: _Child) -> bool:
     """Whether the process is dead; it stays a zombie, so that its number and group cannot become another's."""
-    if child.process is None or child.process.returncode is not None:
+    pid = _pid(child)
+    if pid is None:
         return True
-    return os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # another thread has just taken its exit code
+        return True
 
 
 def _reap(child: _Child) -> int:
