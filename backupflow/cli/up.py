@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from backupflow.cli import output
 from backupflow.cli.processes import Process, processes
-from backupflow.settings import Settings
+from backupflow.cli.session import session
+from backupflow.errors import ServerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from backupflow.embedded import DataFolder, Program, Servers
+    from backupflow.embedded import DataFolder, Program, Server, Servers
     from backupflow.wiring import Wiring
 
 # A worker may finish the collections that it has begun; what takes longer is fenced and collected again.
 STOP_WITHIN = timedelta(seconds=20)
+ALIVE_WITHIN = timedelta(seconds=60)
 # What a process inherits from the terminal, and nothing else: an environment is easily read, and often full of secrets.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE")
 
@@ -33,6 +40,7 @@ class Install:
     servers: Servers
     wiring: Wiring
     environment: Mapping[str, str]
+    seal_key: Path
 
 
 @contextmanager
@@ -40,17 +48,19 @@ def installed(
     data_dir: Path | None, seal_key: Path | None, say: Callable[[str], None], *, fsync: bool = True
 ) -> Iterator[Install]:
     """Servers, roles, schema and keys, without the processes (`start_processes`); stops all in order at the end."""
-    from backupflow.embedded import ServerOptions, open_folder, start_servers
+    from backupflow.embedded import ServerOptions, default_seal_key, open_folder, start_servers
+    from backupflow.settings import Settings
     from backupflow.wiring import Wiring, provision
 
     configured = Settings().servers
     with open_folder(data_dir) as folder:
+        key = seal_key or default_seal_key(folder)
         users = provision.server_users(folder.secret)
         options = ServerOptions(
             leave_out=_left_out(configured.model_dump()),
             redis_users=users.redis,
             nats_users=users.nats,
-            seal_key=seal_key,
+            seal_key=key,
             fsync=fsync,
         )
         say(f"data folder {folder.path}")
@@ -59,28 +69,61 @@ def installed(
             wiring = Wiring(Settings(environment))
             try:
                 provision.set_up(wiring, folder.secret, say)
-                yield Install(servers, wiring, environment)
+                yield Install(servers, wiring, environment, key)
             finally:
                 wiring.close()
 
 
-def start_processes(install: Install, say: Callable[[str], None]) -> None:
-    """Start the Celery processes and wait until each has said that it lives."""
+def start_processes(install: Install, on_line: Callable[[str, str], None] | None = None) -> None:
+    """Start the Celery processes and wait until each has said that it lives; `on_line` is told what they log."""
     wanted = processes(install.wiring.settings.collecting.max_concurrent)
     for process in wanted:
-        say(f"starting {process.name}")
-        install.servers.supervisor.start(_program(install, process))
+        install.servers.supervisor.start(_program(install, process, on_line))
+    until = time.monotonic() + ALIVE_WITHIN.total_seconds()
+    living = install.wiring.processes("reader")
+    while living.said_alive([status.pid or 0 for status in install.servers.supervisor.status()]) < len(wanted):
+        if time.monotonic() > until:
+            raise ServerUnusable("not every process said that it lives; see the logs in the data folder")
+        time.sleep(0.1)
 
 
-def until_stopped() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
+def up(
+    seal_key: Annotated[
+        Path | None, typer.Option(help="File with the key that opens the vault; kept outside of the data folder.")
+    ] = None,
+) -> None:
+    r"""Run everything on this machine, in the foreground, until Ctrl-C.
+
+    \b
+    Servers, roles, schema and keys are made at the first start and found again at the next.
+    A server whose address is set (DATABASE_URL, REDIS_URL, NATS_URL, OPENBAO_ADDR) is left out.
+    Example: backupflow --data-dir ./data up
+    """
+    stop = _stop_signals()
+    with installed(session().data_dir, seal_key, output.note) as install:
+        start_processes(install, lambda name, line: output.note(f"{name:>12} | {line}"))
+        folder = install.servers.folder.path
+        output.note(f"backupflow is up on {folder}; Ctrl-C stops it. The logs of its servers are in {folder / 'logs'}.")
+        output.note(f"That folder and the key in {install.seal_key} together are all secrets: keep them apart.")
+        output.note("Add a router from another terminal: backupflow device add NAME ADDRESS --username USER")
+        stop.wait()
+        output.note("stopping")
+
+
+def _stop_signals() -> threading.Event:
+    """Set at Ctrl-C and at SIGTERM, so that everything is stopped in order; a second Ctrl-C interrupts that too."""
     asked = threading.Event()
+
+    def ask(number: int, _frame: object) -> None:
+        asked.set()
+        signal.signal(number, signal.default_int_handler)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked.set())
-    asked.wait()
+        signal.signal(number, ask)
+    return asked
 
 
-def _left_out(configured: Mapping[str, object]) -> frozenset[object]:
+def _left_out(configured: Mapping[str, object]) -> frozenset[Server]:
     from backupflow.embedded import Server
 
     names = {
@@ -113,7 +156,7 @@ def _environment(servers: Servers, folder: DataFolder) -> dict[str, str]:
     return told | {"CONFIG_SECRETS_DIR": str(folder.path / "secrets")}
 
 
-def _program(install: Install, process: Process) -> Program:
+def _program(install: Install, process: Process, on_line: Callable[[str, str], None] | None) -> Program:
     from backupflow.embedded import Program
 
     folder = install.servers.folder
@@ -124,4 +167,5 @@ def _program(install: Install, process: Process) -> Program:
         log=folder.room("logs") / f"{process.name}.log",
         env={**install.environment, "CONFIG_ROLE": process.role},
         stop_timeout=STOP_WITHIN,
+        on_line=on_line and partial(on_line, process.name),
     )

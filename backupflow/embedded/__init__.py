@@ -8,6 +8,7 @@ from __future__ import annotations
 from backupflow.embedded.addresses import Address, Addresses, Server, running_install
 from backupflow.embedded.folder import DataFolder, default_folder, open_folder
 from backupflow.embedded.program import Program, Restart, State, Status
+from backupflow.embedded.seal import default_seal_key
 from backupflow.embedded.servers import ServerOptions, Servers, start_servers
 from backupflow.embedded.supervisor import Supervisor
 
@@ -24,6 +25,7 @@ __all__ = [
     "Status",
     "Supervisor",
     "default_folder",
+    "default_seal_key",
     "open_folder",
     "running_install",
     "start_servers",

@@ -12,12 +12,13 @@ from sqlalchemy import Engine, text
 from backupflow.adapters.db.engine import transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from uuid import UUID
 
 _BEAT = text("""
     INSERT INTO process (id, role, host, pid, slots) VALUES (:id, :role, :host, :pid, CAST(:slots AS jsonb))
     ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), slots = excluded.slots""")
+_SAID = text("SELECT count(*) FROM process WHERE pid = ANY(:pids) AND host = :host")
 _GONE = text("DELETE FROM process WHERE id = :id")
 
 
@@ -40,6 +41,11 @@ class Processes:
         }
         with transaction(self._engine) as tx:
             tx.execute(_BEAT, values)
+
+    def said_alive(self, pids: Collection[int]) -> int:
+        """How many of these processes of this machine have said that they live."""
+        with transaction(self._engine) as tx:
+            return int(tx.scalar(_SAID, {"pids": list(pids), "host": socket.gethostname()}) or 0)
 
     def gone(self) -> None:
         """Say that this process ends: its slots are free at once."""
