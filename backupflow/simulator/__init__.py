@@ -6,7 +6,8 @@ really did is in its history.
 
 from __future__ import annotations
 
-from backupflow.simulator.fleet import Fleet, SimulatedRouter
+from backupflow.simulator.fleet import Fleet
+from backupflow.simulator.handle import SimulatedRouter
 from backupflow.simulator.history import Event
 from backupflow.simulator.spec import Behaviour, HostKeyType, Login, Mute, RouterSpec
 

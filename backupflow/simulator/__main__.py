@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupflow.errors import BackupflowError
-from backupflow.simulator.content import serial
 from backupflow.simulator.control import ControlSocket, obey
+from backupflow.simulator.drawing import serial
 from backupflow.simulator.fleet import Fleet
 from backupflow.simulator.roster import read_roster
 from backupflow.simulator.spec import Login, RouterSpec

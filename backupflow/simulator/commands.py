@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupflow.simulator.content import serial
+from backupflow.simulator.drawing import serial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from backupflow.errors import InputInvalid
-from backupflow.simulator.content import address, drawn, place, rule, sections, serial, software_id, word
+from backupflow.simulator.content import rule, sections
+from backupflow.simulator.drawing import address, drawn, place, serial, software_id, word
 from backupflow.simulator.grammar import Body, Item, Section, body, line
 
 if TYPE_CHECKING:

@@ -3,67 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import random
 from typing import TYPE_CHECKING
 
+from backupflow.simulator.drawing import PLACES, address, drawn, place, word
 from backupflow.simulator.grammar import Item, Section, line
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator
 
     from backupflow.simulator.spec import RouterSpec
 
-_ALPHABET = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-_PLACES = (
-    "attic",
-    "barn",
-    "cellar",
-    "depot",
-    "foyer",
-    "garage",
-    "harbour",
-    "kiosk",
-    "library",
-    "mill",
-    "office",
-    "yard",
-)
 _SCRIPT = (
     ":local gone 0\r\n:foreach lease in=[/ip dhcp-server lease find where status=waiting] do={\r\n"
     '  # leases that nobody answered\r\n  :set gone ($gone + 1)\r\n}\r\n:log info "waiting: $gone"\r\n'
 )
-
-
-def drawn(spec: RouterSpec, *what: object) -> random.Random:
-    """The generator of one purpose: the same router, seed and purpose draw the same values in every process."""
-    return random.Random("/".join(map(str, (spec.seed, spec.name, *what))))
-
-
-def serial(spec: RouterSpec) -> str:
-    """The serial number, drawn if the specification leaves it open."""
-    return spec.serial or "".join(drawn(spec, "serial").choices("0123456789ABCDEF", k=12))
-
-
-def software_id(spec: RouterSpec) -> str:
-    """The software id, such as `K3TP-77QX`."""
-    letters = drawn(spec, "software id").choices("ABCDEFGHIJKLMNPQRSTUVWXYZ0123456789", k=8)
-    return "".join(letters[:4]) + "-" + "".join(letters[4:])
-
-
-def word(dice: random.Random, length: int = 14) -> str:
-    """A password as people generate them."""
-    return "".join(dice.choices(_ALPHABET, k=length))
-
-
-def address(dice: random.Random) -> str:
-    """A host in 10.0.0.0/8."""
-    bits = dice.getrandbits(24)
-    return f"10.{bits >> 16}.{bits >> 8 & 255}.{bits & 255}"
-
-
-def place(dice: random.Random) -> str:
-    """Words for a comment."""
-    return f"{dice.choice(_PLACES)} {dice.randrange(1, 400)}"
 
 
 def _add(about: str = "", /, **args: str) -> Item:
@@ -89,7 +43,7 @@ def _interfaces(_spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]
     ports = [
         *(_set(f"[ find default-name={name} ]", comment=place(dice)) for name in plain),
         *(
-            _set(f"[ find default-name={name} ]", name=f"{name}-{dice.choice(_PLACES)}", comment=place(dice))
+            _set(f"[ find default-name={name} ]", name=f"{name}-{dice.choice(PLACES)}", comment=place(dice))
             for name in ("ether4", "ether5")
         ),
     ]
@@ -112,7 +66,7 @@ def _interfaces(_spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]
 
 
 def _wireless(spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]:
-    ssid, psk = f"{dice.choice(_PLACES)}-{dice.randrange(1000)}", word(dice, 20)
+    ssid, psk = f"{dice.choice(PLACES)}-{dice.randrange(1000)}", word(dice, 20)
     if spec.old:
         return {
             "/interface wireless security-profiles": [
@@ -198,7 +152,7 @@ def _lease(dice: random.Random) -> Item:
 
 
 def _name(dice: random.Random) -> Item:
-    return _add(address=address(dice), name=f"{dice.choice(_PLACES)}{dice.randrange(10**7)}.lan", ttl="5m")
+    return _add(address=address(dice), name=f"{dice.choice(PLACES)}{dice.randrange(10**7)}.lan", ttl="5m")
 
 
 def _secret(dice: random.Random) -> Item:

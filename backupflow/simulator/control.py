@@ -13,7 +13,8 @@ from backupflow.errors import BackupflowError, InputInvalid
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backupflow.simulator.fleet import Fleet, SimulatedRouter
+    from backupflow.simulator.fleet import Fleet
+    from backupflow.simulator.handle import SimulatedRouter
 
 
 def obey(fleet: Fleet, text: str) -> str:

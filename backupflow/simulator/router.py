@@ -10,7 +10,7 @@ import errno
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backupflow.simulator.configuration import Edit, EditKind, Rendered, at_revision, edit_kind, rendered
 from backupflow.simulator.keys import SimulatedHostKey
