@@ -138,6 +138,8 @@ def _exchange_keys(transport: Transport, target: Target) -> HostKey:
 
 
 def _incompatible(transport: Transport, target: Target) -> BackupflowError:
+    if not transport.offered:
+        return AlgorithmsIncompatible("it speaks another version of the SSH protocol than 2")
     if lacks_pinned_type(target.pinned, transport.offered):
         return HostKeyMismatch("the device has no host key of the pinned type any more")
     return AlgorithmsIncompatible(mismatch(transport.ours(), transport.offered))

@@ -26,6 +26,7 @@ CLIENT_NAME = "SSH-2.0-backupflow"
 WINDOW = 64 * 1024 * 1024
 PACKET = 64 * 1024
 _NO_EXCHANGE = ("ext-info-", "kex-strict-")  # signs that travel in the list of key exchanges
+_LONGEST_QUOTE = 160
 _BANNER_SECONDS = 3600.0  # and other limits of paramiko's: the watchdog is sooner
 
 
@@ -121,9 +122,16 @@ class Transport(TransportInside):
         self._preferred_pubkeys = (*others, *spoken)
 
     def get_exception(self) -> Exception | None:
-        """What ended the connection; whatever hostile input made paramiko stumble over becomes an SSHException."""
+        """What ended the connection: one of BROKEN, whatever hostile input made paramiko stumble over.
+
+        It may quote the server, so it is made printable: someone may log it as the cause of an error of ours.
+        """
         exc = super().get_exception()
-        if exc is None or isinstance(exc, BROKEN):
+        if exc is None:
+            return None
+        if isinstance(exc, paramiko.SSHException):
+            exc.args = tuple(ascii(arg)[:_LONGEST_QUOTE] for arg in exc.args)
+        if isinstance(exc, BROKEN):
             return exc
         wrapped = paramiko.SSHException(f"protocol error: {type(exc).__name__}")
         wrapped.__cause__ = exc

@@ -62,7 +62,7 @@ class Watch:
 
 
 class Watchdog:
-    """Waits for the earliest deadline; its thread is started by the first session and sleeps while there is none."""
+    """Waits for the earliest deadline, in one thread that lives while there is a session to watch."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -76,8 +76,9 @@ class Watchdog:
         watch = Watch(self, wire, deadline, started)
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ssh-watchdog", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="ssh-watchdog", daemon=True)
+                thread.start()  # it waits for the lock that is held here
+                self._thread = thread
             self._watches.add(watch)
             self._changed.notify()
         return watch
@@ -94,13 +95,16 @@ class Watchdog:
         """Watch this session no longer."""
         with self._changed:
             self._watches.discard(watch)
+            if not self._watches:
+                self._changed.notify()
 
     def _run(self) -> None:
         with self._changed:
-            while True:
+            while self._watches:
+                earliest = min(watch.due for watch in self._watches)
+                self._changed.wait(max(0.0, earliest - time.monotonic()))
                 self._end_overdue(time.monotonic())
-                earliest = min((watch.due for watch in self._watches), default=None)
-                self._changed.wait(None if earliest is None else max(0.0, earliest - time.monotonic()))
+            self._thread = None  # under the lock: the next session starts another
 
     def _end_overdue(self, now: float) -> None:
         for watch in [watch for watch in self._watches if watch.due <= now]:
