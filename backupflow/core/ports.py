@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.driver import Reply
+    from backupflow.core.history import Run, SealedSnapshot
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
     from backupflow.core.ledger import Claimed, Ending, Limits, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
         Sealed,
         SealedConfig,
         SealedSecret,
+        Seq,
         Target,
         TenantId,
     )
+    from backupflow.core.overview import Asked
 
 
 # --- the device ------------------------------------------------------------------------------------------------
@@ -279,4 +282,36 @@ class DeviceStore(Protocol):
         self, tenant_id: TenantId, name: str, decide: Callable[[DeviceRecord], Update | None], actor: str
     ) -> tuple[DeviceRecord, bool]:
         """Lock it, let `decide` say what changes, apply that; the record afterwards, and whether anything changed."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """The reader's view of what is kept."""
+
+    def runs(self, tenant_id: TenantId, name: str, limit: int) -> Sequence[Run]:
+        """The newest runs of equal observations, the newest first; NotFound if there is no such device."""
+        ...
+
+    def read(self, tenant_id: TenantId, name: str, at: Seq | datetime | None, actor: str) -> SealedSnapshot:
+        """One observation with its sealed export; who reads it is written down in the same transaction."""
+        ...
+
+
+class AlarmBell(Protocol):
+    """Raises alarms on their own."""
+
+    def alarm(self, code: str, scope: str, detail: str) -> bool:
+        """True if it is new."""
+        ...
+
+
+class RequestStore(Protocol):
+    """The operator's view: collections out of turn. Beat takes them up, within the same limits."""
+
+    def ask(self, tenant_id: TenantId, names: Sequence[str] | None, actor: str) -> Sequence[int]:
+        """A request a device, audited, all or none; None: all that are active and not blocked."""
+        ...
+
+    def asked(self, numbers: Sequence[int]) -> Sequence[Asked]:
+        """What became of these requests."""
         ...

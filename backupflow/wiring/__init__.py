@@ -28,14 +28,22 @@ if TYPE_CHECKING:
     from backupflow.adapters.bus import Bus
     from backupflow.adapters.db.alarms import Alarms
     from backupflow.adapters.db.claims import Claims
+    from backupflow.adapters.db.devices import Devices
     from backupflow.adapters.db.house import House
     from backupflow.adapters.db.keys import Keys
     from backupflow.adapters.db.processes import Processes
+    from backupflow.adapters.db.requests import Requests
+    from backupflow.adapters.db.snapshots import Snapshots
+    from backupflow.adapters.db.status import Statuses
     from backupflow.adapters.vault import Vault
+    from backupflow.core.model import SealedSecret, TenantId
     from backupflow.core.ports import Inbox
     from backupflow.flows.collect import CollectPorts
+    from backupflow.flows.enroll import EnrollPorts
+    from backupflow.flows.history import HistoryPorts
     from backupflow.flows.ingest import IngestPorts
 
+_LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
 _SPARE_CONNECTIONS = 3  # heartbeat, health, one more
 DEFAULT_TENANT = "default"
 
@@ -153,6 +161,7 @@ class Wiring:
     def claims(self) -> Claims:
         """The scheduler's view of the ledger."""
         from backupflow.adapters.db.claims import Claims
+    from backupflow.adapters.db.devices import Devices
 
         return Claims(self.engine("scheduler"), self.policy, self.dice)
 
@@ -178,8 +187,54 @@ class Wiring:
     def processes(self, role: str) -> Processes:
         """The heartbeat of this process."""
         from backupflow.adapters.db.processes import Processes
+    from backupflow.adapters.db.requests import Requests
+    from backupflow.adapters.db.snapshots import Snapshots
+    from backupflow.adapters.db.status import Statuses
 
         return Processes(self.engine(role), self.process_id, role)
+
+    def devices(self, role: str) -> Devices:
+        """Devices, one at a time; `enroller` may write, `reader` only look."""
+        from backupflow.adapters.db.devices import Devices
+
+        return Devices(self.engine(role), self.policy)
+
+    def enroll_ports(self, actor: str) -> EnrollPorts:
+        """What acts on devices need."""
+        from backupflow.drivers import driver
+        from backupflow.flows.enroll import EnrollPorts
+
+        store = self.devices("enroller")
+        return EnrollPorts(store, _LateSealer(self), driver, self.spread, self.dice, actor)
+
+    def history_ports(self, actor: str) -> HistoryPorts:
+        """What reading configurations needs."""
+        from backupflow.drivers import driver
+        from backupflow.flows.history import HistoryPorts
+
+        vault, room = self.vault("reader"), max(self.policy.max_bytes, _LARGEST_EXPORT)
+        return HistoryPorts(self.snapshots, vault, vault, driver, self.alarms("operator"), actor, room)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """What is kept, for who may read."""
+        from backupflow.adapters.db.snapshots import Snapshots
+
+        return Snapshots(self.engine("reader"))
+
+    @cached_property
+    def statuses(self) -> Statuses:
+        """The install at one look."""
+        from backupflow.adapters.db.status import Statuses
+
+        return Statuses(self.engine("reader"), self.policy)
+
+    @cached_property
+    def requests(self) -> Requests:
+        """Collections asked for, and alarms cleared."""
+        from backupflow.adapters.db.requests import Requests
+
+        return Requests(self.engine("operator"))
 
     # --- set-up --------------------------------------------------------------------------------------------------
 
@@ -215,6 +270,17 @@ class Wiring:
             bus.close()
         for engine in self._engines.values():
             engine.dispose()
+
+
+class _LateSealer:
+    """Opens the vault when there is something to seal: an act without credentials works while the vault is away."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+
+    def seal_login(self, tenant_id: TenantId, context: UUID, secret: bytes) -> SealedSecret:
+        """core.ports.SecretSealer."""
+        return self._wiring.vault("enroller").seal_login(tenant_id, context, secret)
 
 
 def shipped(name: str) -> Path:

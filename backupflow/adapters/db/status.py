@@ -1,0 +1,95 @@
+"""The install at one look: devices, alarms, processes, all of one moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from backupflow.adapters.db.claims import HINDRANCE, LOGIN, policy_of
+from backupflow.adapters.db.engine import transaction
+from backupflow.core.model import DeviceId, State, TenantId
+from backupflow.core.overview import Alarm, DeviceState, LastCollection, LivingProcess, Overview
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from backupflow.core.scope import Policy
+
+_DEVICES = text(f"""
+    SELECT d.id, d.tenant_id, d.name, d.host, d.port, d.status, {HINDRANCE} AS hindrance, d.blocked_code, d.failures,
+        d.next_due_at, d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
+        t.settings AS tenant_settings, last.seq, last.state, last.code, last.detail,
+        coalesce(last.ended_at, last.collected_at, last.started_at, last.claimed_at) AS last_at,
+        CASE WHEN last.state = 'claimed' THEN last.claimed_at END AS claimed_at, current.collected_at AS current_at,
+        (SELECT count(*) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored' AND c.is_change) AS snapshots
+    FROM device d {LOGIN}
+    LEFT JOIN LATERAL (SELECT * FROM collection c WHERE c.device_id = d.id ORDER BY c.seq DESC LIMIT 1) last ON true
+    LEFT JOIN collection current ON current.id = d.current_collection_id
+    WHERE (CAST(:tenant AS uuid) IS NULL OR d.tenant_id = :tenant) AND (d.status <> 'removed' OR :removed)
+    ORDER BY d.name, d.removed_at""")
+_ALARMS = text("""
+    SELECT id, code, scope, detail, since, cleared_at FROM alarm WHERE cleared_at IS NULL OR :cleared
+    ORDER BY since DESC LIMIT :limit""")
+_PROCESSES = text("SELECT id, role, host, pid, slots, started_at, heartbeat_at FROM process ORDER BY role, started_at")
+_NOW = text("SELECT now()")
+_CLOCK = text("SELECT clock_timestamp()")
+_MANY = 1000
+
+
+class Statuses:
+    """core.ports.OverviewStore. `defaults` are the global settings."""
+
+    def __init__(self, engine: Engine, defaults: Policy) -> None:
+        self._engine = engine
+        self._defaults = defaults
+
+    def overview(self, tenant_id: TenantId | None = None, *, removed: bool = False) -> Overview:
+        """All of it in one transaction; `removed` shows removed devices too."""
+        with transaction(self._engine) as tx:
+            rows = tx.execute(_DEVICES, {"tenant": tenant_id, "removed": removed}).all()
+            devices = tuple(_device(row, self._defaults) for row in rows)
+            return Overview(tx.execute(_NOW).scalar_one(), devices, _alarms(tx), _processes(tx))
+
+    def alarms(self, *, cleared: bool = False) -> tuple[Alarm, ...]:
+        """The standing alarms, and the cleared ones too if asked for; the newest first."""
+        with transaction(self._engine) as tx:
+            return _alarms(tx, cleared=cleared)
+
+    def clock(self) -> datetime:
+        """PostgreSQL's time of day."""
+        with transaction(self._engine) as tx:
+            return tx.execute(_CLOCK).scalar_one()  # type: ignore[no-any-return]
+
+
+def _device(row: Row[Any], defaults: Policy) -> DeviceState:
+    last = LastCollection(row.seq, State(row.state), row.code, row.detail, row.last_at) if row.seq else None
+    return DeviceState(
+        TenantId(row.tenant_id),
+        DeviceId(row.id),
+        row.name,
+        row.host,
+        row.port,
+        row.status,
+        row.hindrance,
+        row.blocked_code,
+        row.failures,
+        policy_of(defaults, row).interval,
+        row.next_due_at,
+        row.claimed_at,
+        last,
+        row.current_at,
+        row.snapshots,
+    )
+
+
+def _alarms(tx: Connection, *, cleared: bool = False) -> tuple[Alarm, ...]:
+    rows = tx.execute(_ALARMS, {"cleared": cleared, "limit": _MANY})
+    return tuple(Alarm(row.id, row.code, row.scope, row.detail, row.since, row.cleared_at) for row in rows)
+
+
+def _processes(tx: Connection) -> tuple[LivingProcess, ...]:
+    return tuple(
+        LivingProcess(row.id, row.role, row.host, row.pid, row.slots, row.started_at, row.heartbeat_at)
+        for row in tx.execute(_PROCESSES)
+    )

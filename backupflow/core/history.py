@@ -1,0 +1,45 @@
+"""What is kept of a device, as values to be shown: runs of equal observations, and one of them sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from backupflow.core.model import ContentHash, DeviceId, SealedConfig, SealedSecret, Seq, TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Observations in a row with the same configuration: `seq` and `collected_at` are the first one's."""
+
+    seq: Seq
+    collected_at: datetime
+    last_seq: Seq
+    last_collected_at: datetime
+    observations: int
+    raw_bytes: int
+    content_hash: ContentHash
+    facts: Mapping[str, Any]
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSnapshot:
+    """One observation with the sealed export of its text; the export is the one of `first_seq`."""
+
+    tenant_id: TenantId
+    device_id: DeviceId
+    device_name: str
+    driver: str
+    seq: Seq
+    collected_at: datetime
+    first_seq: Seq
+    first_collected_at: datetime
+    normalization_version: int
+    content_hash: ContentHash
+    sealed: SealedConfig
+    sealed_pepper: SealedSecret

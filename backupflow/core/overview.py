@@ -1,0 +1,167 @@
+"""The install at one look, as values: how each device stands, what was asked for, which alarms stand, who is alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backupflow.core.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from backupflow.core.model import DeviceId, TenantId
+
+LATE = timedelta(minutes=15)  # at the least; a tenth of the interval if that is more (I9)
+ALIVE = timedelta(seconds=30)  # a heartbeat comes every 5 s
+BEAT_SILENT = timedelta(seconds=10)
+OPEN = frozenset({State.CLAIMED, State.RUNNING, State.PUBLISHED})
+GOOD = frozenset({State.STORED, State.PUBLISHED, State.TESTED})
+
+
+class Standing(StrEnum):
+    """How a device stands; of several the first that holds."""
+
+    REMOVED = "removed"
+    PAUSED = "paused"
+    BLOCKED = "blocked"
+    NO_LOGIN = "no login"
+    SUSPENDED = "suspended"
+    OVERDUE = "overdue"
+    FAILING = "failing"
+    WAITING = "waiting"  # for its first snapshot
+    OK = "ok"
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Whether an operator should look."""
+        return self not in {Standing.OK, Standing.WAITING, Standing.PAUSED, Standing.REMOVED}
+
+
+@dataclass(frozen=True, slots=True)
+class LastCollection:
+    """The newest collection of a device, however it ended."""
+
+    seq: int
+    state: State
+    code: str | None
+    detail: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What decides how a device stands."""
+
+    tenant_id: TenantId
+    device_id: DeviceId
+    name: str
+    host: str
+    port: int
+    status: str
+    hindrance: str | None  # why it is not claimed, in words
+    blocked_code: str | None
+    failures: int
+    interval: timedelta
+    next_due_at: datetime | None
+    claimed_at: datetime | None  # of a claim that nobody has started
+    last: LastCollection | None
+    current_at: datetime | None
+    snapshots: int
+
+    def overdue(self, now: datetime) -> bool:
+        """Due, or claimed and not begun, for longer than may be."""
+        since = self.claimed_at or self.next_due_at
+        return since is not None and now - since > max(LATE, self.interval / 10)
+
+    def standing(self, now: datetime) -> Standing:
+        """How it stands."""
+        if self.status != "active":
+            return Standing(self.status)
+        if self.blocked_code:
+            return Standing.BLOCKED
+        if self.hindrance:
+            return Standing.NO_LOGIN if self.hindrance == "no login" else Standing.SUSPENDED
+        if self.overdue(now):
+            return Standing.OVERDUE
+        if self.last and self.last.state not in GOOD | OPEN | {State.WITHDRAWN}:
+            return Standing.FAILING
+        return Standing.OK if self.current_at else Standing.WAITING
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that is, or was, wrong."""
+
+    number: int
+    code: str
+    scope: str
+    detail: str
+    since: datetime
+    cleared_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LivingProcess:
+    """A process that says that it lives, or did."""
+
+    process_id: UUID
+    role: str
+    host: str
+    pid: int
+    slots: Mapping[str, int]
+    started_at: datetime
+    heartbeat_at: datetime
+
+    def alive(self, now: datetime) -> bool:
+        """Whether it was heard lately."""
+        return now - self.heartbeat_at < ALIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything at one moment, PostgreSQL's `now`."""
+
+    now: datetime
+    devices: tuple[DeviceState, ...]
+    alarms: tuple[Alarm, ...]
+    processes: tuple[LivingProcess, ...]
+
+    @property
+    def beat_silent_for(self) -> timedelta | None:
+        """How long no scheduler was heard; None if there never was one."""
+        heard = [process.heartbeat_at for process in self.processes if process.role == "scheduler"]
+        return max(self.now - max(heard), timedelta(0)) if heard else None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request and what became of it."""
+
+    number: int
+    device: str
+    answer: str | None
+    state: State | None
+    code: str | None
+    detail: str | None
+    is_change: bool | None
+    seq: int | None
+
+    @property
+    def refused(self) -> bool:
+        """Beat would not claim the device."""
+        return bool(self.answer and self.answer.startswith("refused"))
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come."""
+        return self.refused or (self.state is not None and self.state not in OPEN)
+
+    @property
+    def succeeded(self) -> bool:
+        """There is a new observation in the history."""
+        return self.state is State.STORED

@@ -1,0 +1,92 @@
+"""The read side: what is kept of a device, and one export given back byte for byte (I16)."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupflow.core.envelope import unpack
+from backupflow.core.export import NORMALIZATION_VERSION
+from backupflow.core.model import content_hash
+from backupflow.errors import MessageMalformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from backupflow.core.driver import Driver
+    from backupflow.core.envelope import Header
+    from backupflow.core.history import Run, SealedSnapshot
+    from backupflow.core.model import RawConfig, Seq, TenantId
+    from backupflow.core.ports import AlarmBell, ConfigOpener, SecretOpener, SnapshotStore
+
+DAMAGED = "snapshot_damaged"  # code of the alarm
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPorts:
+    """What reading needs of the world; `actor` is who reads, `max_bytes` the largest export that was ever accepted."""
+
+    store: SnapshotStore
+    configs: ConfigOpener
+    secrets: SecretOpener
+    driver: Callable[[str], Driver]
+    alarms: AlarmBell
+    actor: str
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An export as the router gave it, and which one it is."""
+
+    raw: RawConfig
+    header: Header
+    snapshot: SealedSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """What is stored is not what was collected: nothing of it is given out, and an alarm stands."""
+
+    snapshot: SealedSnapshot
+    why: str
+
+
+def snapshots(store: SnapshotStore, tenant_id: TenantId, name: str, limit: int) -> Sequence[Run]:
+    """The newest `limit` configurations of a device, the newest first; one that came back later counts again."""
+    return store.runs(tenant_id, name, limit)
+
+
+def export(ports: HistoryPorts, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> Exported | Damaged:
+    """Read one export: the current one, one by its number, or the one that was current at a time.
+
+    The read is audited before anything is opened. All that can be checked is: the sealing is bound to the device, the
+    header names device and seq, the digest of the export, and the keyed hash of its normalized text (I2).
+    """
+    snapshot = ports.store.read(tenant_id, name, at, ports.actor)
+    try:
+        envelope = ports.configs.open_config(snapshot.tenant_id, snapshot.device_id, snapshot.sealed)
+        header, raw = unpack(envelope, ports.max_bytes)
+        _check(ports, snapshot, header, raw)
+    except MessageMalformed as exc:
+        why = exc.detail or "it cannot be opened"
+        scope = f"device {snapshot.device_id} seq {snapshot.first_seq}"
+        ports.alarms.alarm(DAMAGED, scope, f"{snapshot.device_name}: {why}")
+        return Damaged(snapshot, why)
+    return Exported(raw, header, snapshot)
+
+
+def _check(ports: HistoryPorts, snapshot: SealedSnapshot, header: Header, raw: RawConfig) -> None:
+    owner = (snapshot.tenant_id, snapshot.device_id, snapshot.first_seq)
+    if (header.tenant_id, header.device_id, header.seq) != owner:
+        raise MessageMalformed("its sealed header names another device or collection")
+    if header.normalization_version != snapshot.normalization_version:
+        raise MessageMalformed("its sealed header names another normalization")
+    if header.normalization_version != NORMALIZATION_VERSION:
+        return  # hashes compare only within one version; the digest of the export was compared
+    pepper = ports.secrets.open_pepper(snapshot.tenant_id, snapshot.sealed_pepper)
+    hashed = content_hash(pepper, ports.driver(snapshot.driver).normalize(raw))
+    if not hmac.compare_digest(hashed, snapshot.content_hash):
+        raise MessageMalformed("its text does not have the hash that was stored")
