@@ -76,16 +76,24 @@ def reachable_copy(tree: Path) -> Path:
         return tree
     seen = tree.stat()
     copy = _COPIES / f"{tree.name}-{seen.st_dev:x}-{seen.st_ino:x}-{seen.st_mtime_ns:x}"
-    if not copy.exists():
-        _COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=_COPIES))
-        shutil.copytree(tree, draft / "tree", symlinks=True)
-        for path in [draft / "tree", *(draft / "tree").rglob("*")]:
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-        (draft / "tree").rename(copy)
-        draft.rmdir()
+    try:
+        if not copy.exists():
+            _copy_open(tree, copy)
+    except OSError as exc:
+        raise ServerUnusable(f"{tree} is closed to other users, and a copy in {copy}: {exc.strerror}") from exc
     return copy
+
+
+def _copy_open(tree: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.parent.chmod(0o755)  # whatever the umask
+    draft = Path(tempfile.mkdtemp(dir=copy.parent))
+    shutil.copytree(tree, draft / "tree", symlinks=True)
+    for path in [draft / "tree", *(draft / "tree").rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+    (draft / "tree").rename(copy)
+    draft.rmdir()
 
 
 def _is_open(tree: Path) -> bool:

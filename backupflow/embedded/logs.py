@@ -56,13 +56,14 @@ class BoundedLog:
                 self.write(line)
 
     def write(self, line: bytes) -> None:
-        """Append a line; a disk that is full costs lines, never the program that wrote them."""
+        """Append a line; a full disk or a closed terminal costs lines, never the program that wrote them."""
         if self._hide:
             line = line.replace(self._hide, b".")
         text = line.decode("utf-8", "replace").rstrip()
         self.last.append(text)
         if self._on_line:
-            self._on_line(text)
+            with suppress(OSError, ValueError):
+                self._on_line(text)
         with suppress(OSError):
             if self.path.exists() and self.path.stat().st_size > self._limit:
                 rotate(self.path, self._keep)

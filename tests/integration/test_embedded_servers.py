@@ -279,6 +279,7 @@ def assert_order(install: Install) -> None:
     assert len(logins) == 6
     assert not [name for name in files_with(install.data, *logins) if not name.startswith("secrets/")]
     assert [path.name for path in (install.data / "run").iterdir()] == ["lock"]
+    assert not list((install.data / "postgres" / "data").glob("postmaster.*"))  # it names the place of the programs
     assert {stat.S_IMODE(room.stat().st_mode) for room in (install.data, *install.data.glob("*/"))} == {0o700}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (install.data / "secrets").iterdir()} == {0o600}
     assert stat.S_IMODE(install.key.stat().st_mode) == 0o600
@@ -316,6 +317,14 @@ def test_a_second_one_on_the_folder_is_refused(servers: Servers) -> None:
     """Two would write over each other."""
     with pytest.raises(FolderInUse), open_folder(servers.folder.path):
         pass
+
+
+def test_every_server_holds_the_lock_of_the_folder(servers: Servers) -> None:
+    """After a kill -9 the next run must wait for the last of them."""
+    lock = (servers.folder.path / "run" / "lock").stat().st_ino
+    for status in servers.supervisor.status():
+        held = [path.stat().st_ino for path in Path(f"/proc/{status.pid}/fd").iterdir() if path.exists()]
+        assert lock in held, status.name
 
 
 def test_another_terminal_finds_the_servers(servers: Servers) -> None:

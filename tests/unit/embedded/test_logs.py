@@ -42,6 +42,19 @@ def test_a_disk_that_is_full_does_not_stop_the_program(tmp_path: Path) -> None:
     assert log.tail() == "still here"
 
 
+def test_each_line_is_told_and_a_deaf_listener_is_no_harm(tmp_path: Path) -> None:
+    """Who starts a program may hear it; a terminal that was closed must not block its pipe."""
+    told: list[str] = []
+    BoundedLog(tmp_path / "x.log", on_line=told.append).write(b"line\n")
+    assert told == ["line"]
+
+    def closed(line: str) -> None:
+        raise BrokenPipeError(line)
+
+    BoundedLog(tmp_path / "x.log", on_line=closed).write(b"second\n")
+    assert (tmp_path / "x.log").read_bytes() == b"line\nsecond\n"
+
+
 def test_the_last_words_are_one_printable_line(tmp_path: Path) -> None:
     """An error must not move the cursor of the terminal that shows it."""
     log = BoundedLog(tmp_path / "x.log")
