@@ -161,7 +161,6 @@ class Wiring:
     def claims(self) -> Claims:
         """The scheduler's view of the ledger."""
         from backupflow.adapters.db.claims import Claims
-    from backupflow.adapters.db.devices import Devices
 
         return Claims(self.engine("scheduler"), self.policy, self.dice)
 
@@ -187,9 +186,6 @@ class Wiring:
     def processes(self, role: str) -> Processes:
         """The heartbeat of this process."""
         from backupflow.adapters.db.processes import Processes
-    from backupflow.adapters.db.requests import Requests
-    from backupflow.adapters.db.snapshots import Snapshots
-    from backupflow.adapters.db.status import Statuses
 
         return Processes(self.engine(role), self.process_id, role)
 
