@@ -83,6 +83,7 @@ class Server(asyncssh.SSHServer):
         """Every login needs proof; a router that is mute after the handshake never answers."""
         self._username = username
         self._router.log("client_seen", self._session, version=str(self._conn.get_extra_info("client_version")))
+        self._admit_another_service_request()
         if self._router.behaviour.mute == "handshake":
             await self._gone.wait()
         return True
@@ -132,7 +133,12 @@ class Server(asyncssh.SSHServer):
             self._keys_seen.add((offered, accepted))
             facts = {"method": method, "username": username, "offered": offered, "accepted": accepted}
             self._router.log("login_offered", self._session, **facts)
+        self._admit_another_service_request()
         return accepted
+
+    def _admit_another_service_request(self) -> None:
+        """Paramiko asks for the service before each attempt; OpenSSH admits that, asyncssh by itself does not."""
+        self._conn._next_service = b"ssh-userauth"  # noqa: SLF001 - it offers no other way
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         """One channel; a router has no limit to them here."""
