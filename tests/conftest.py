@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from psycopg import sql
 
+from backupflow.adapters.db.engine import ROLE_PREFIX, Postgres, open_engine
+from backupflow.adapters.db.migrate import upgrade
+from backupflow.adapters.db.roles import ROLES, make_roles
+from backupflow.adapters.vault import AppRoleLogin, Vault
+from backupflow.adapters.vault_roles import provision
 from backupflow.embedded import ServerOptions, Servers, open_folder, start_servers
+from backupflow.settings import Settings
+from backupflow.wiring import Wiring, shipped
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 Size = Literal["small", "soak"]
@@ -41,6 +54,98 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     options = ServerOptions(fsync=False, seal_key=place / "seal.key")
     with open_folder(place / "data") as folder, start_servers(folder, options) as running:
         yield running
+
+
+_TEMPLATE = "backupflow_template"
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database of a test's own; `secrets_dir` has `<role>.postgres` for every role."""
+
+    name: str
+    url: str
+    secrets_dir: Path
+
+    def wiring(self, **environment: str) -> Wiring:
+        """A wiring on it, with these settings beside; to be closed."""
+        return Wiring(Settings({"DATABASE_URL": self.url, "CONFIG_SECRETS_DIR": str(self.secrets_dir), **environment}))
+
+
+@dataclass(frozen=True)
+class Install:
+    """A database and a vault that were set up, with the tenant `default` and its keys; no process runs."""
+
+    database: Database
+    environment: dict[str, str]
+    wiring: Wiring
+
+
+def _admin(servers: Servers) -> psycopg.Connection:
+    address = servers.addresses.postgres
+    assert address
+    password = servers.secret_path("admin.postgres").read_text()
+    where = psycopg.conninfo.make_conninfo(host=address.host, port=address.port, dbname="postgres", user="admin")
+    return psycopg.connect(where, password=password, autocommit=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_roles(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the roles once, they are the cluster's, and a migrated database to copy; the folder with their logins."""
+    secrets_dir = tmp_path_factory.mktemp("logins")
+    passwords = {role: secrets.token_urlsafe(16) for role in ROLES}
+    for role, password in passwords.items():
+        file = secrets_dir / f"{role}.postgres"
+        file.touch(mode=0o600)
+        file.write_text(password)
+    with _admin(servers) as admin:
+        make_roles(admin, _TEMPLATE, passwords)
+    url = f"postgresql://{servers.addresses.postgres}/{_TEMPLATE}"
+    engine = open_engine(Postgres(url, "migrator", passwords["migrator"]))
+    upgrade(engine, shipped("alembic"))
+    engine.dispose()
+    return secrets_dir
+
+
+@pytest.fixture
+def database(servers: Servers, postgres_roles: Path) -> Iterator[Database]:
+    """Copy the migrated database for one test, with the rights of every role, and drop it at the end."""
+    name = f"test_{secrets.token_hex(6)}"
+    copied, owner = sql.Identifier(name), sql.Identifier(f"{ROLE_PREFIX}migrator")
+    with _admin(servers) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(copied, sql.Identifier(_TEMPLATE), owner)
+        )
+        admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(copied))
+        for role in ROLES:
+            grantee = sql.Identifier(f"{ROLE_PREFIX}{role}")
+            admin.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(copied, grantee))
+        yield Database(name, f"postgresql://{servers.addresses.postgres}/{name}", postgres_roles)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copied))
+
+
+@pytest.fixture(scope="session")
+def vault_roles(servers: Servers, postgres_roles: Path) -> Path:
+    """Set OpenBao up once; its logins are in the folder that has PostgreSQL's."""
+    login = json.loads(servers.secret_path("installer.openbao").read_text())
+    installer = Vault(servers.addresses.openbao_url, AppRoleLogin(login["role_id"], login["secret_id"]))
+    provision(installer, postgres_roles)
+    installer.close()
+    return postgres_roles
+
+
+@pytest.fixture
+def install(servers: Servers, database: Database, vault_roles: Path) -> Iterator[Install]:
+    """Set up all that commands and flows need but for the bus and the broker, whose roles are the business of `up`."""
+    environment = {
+        "DATABASE_URL": database.url,
+        "OPENBAO_ADDR": servers.addresses.openbao_url,
+        "CONFIG_SECRETS_DIR": str(vault_roles),
+    }
+    wiring = Wiring(Settings(environment))
+    wiring.make_tenant()
+    yield Install(database, environment, wiring)
+    wiring.close()
 
 
 @pytest.hookimpl(wrapper=True)
