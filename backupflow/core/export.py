@@ -7,6 +7,7 @@ All of it is printable ASCII; every line ends in a newline.
 
 from __future__ import annotations
 
+from io import BytesIO
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -36,7 +37,9 @@ class Section(NamedTuple):
 
 def render(header: Iterable[bytes], statements: Iterable[Statement]) -> NormalConfig:
     """Write the normal form: neighbours of one path share a section line, a section without items has none."""
-    return NormalConfig(b"".join(chain(_ended(header), _grouped(statements))))
+    text = BytesIO()
+    text.writelines(chain(_ended(header), _grouped(statements)))
+    return NormalConfig(text.getvalue())
 
 
 def sections(normal: NormalConfig) -> Iterator[Section]:

@@ -24,6 +24,8 @@ _REFUSED: Final = re.compile(
 )
 _CUT: Final = re.compile(rb"interrupted\b", re.IGNORECASE)
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MOST_JUNK: Final = 1000  # lines; a banner and a note are shorter
+_SHORTEST_SAYING: Final = len(b"#interrupted")
 _SHORT: Final = 4096  # bytes; a refusal is a line or two, however long the answer may be
 
 
@@ -48,14 +50,8 @@ class _Reading:
 
     header: list[bytes] = field(default_factory=list)
     markers: list[str] = field(default_factory=list)
-    strange: int = 0  # the first line before the header that is no comment
-    sections: int = 0
-
-    def comment(self, text: bytes) -> None:
-        if (said := marker(text)) is not None:
-            self.markers.append(said)
-        elif not self.sections and (self.header or is_header(text)):
-            self.header.append(text)
+    junk: int = 0  # lines before the header or the first section that are no comments
+    begun: bool = False  # there was a section
 
 
 def judge(raw: bytes) -> Completeness:
@@ -71,40 +67,51 @@ def judge(raw: bytes) -> Completeness:
 
 
 def _fault(line: Line, reading: _Reading) -> Incomplete | None:
-    kind, number, path, text = line
+    kind, number, _, text = line
     if kind is Kind.COMMENT:
-        reading.comment(text)
-        if path and header_version(text) is not None:
-            return _broken(Reason.NOT_A_CONFIGURATION, "a second export begins", number)
-        return None
+        return _comment(line, reading)
     if kind is Kind.SECTION or kind is Kind.ITEM:
-        reading.sections += 1
-        if reading.strange and not reading.header:
-            return _broken(Reason.NOT_A_CONFIGURATION, "neither a header nor a section comes first", reading.strange)
+        if not reading.begun and reading.junk and not reading.header:
+            return _broken(Reason.NOT_A_CONFIGURATION, "a section, but neither it nor a header comes first", number)
+        reading.begun = True
         return None if strings_end(text) else _broken(Reason.TRUNCATED, "a string does not end", number)
-    if kind is Kind.DANGLING:
-        begun = path or reading.header
-        return _broken(Reason.TRUNCATED if begun else Reason.NOT_A_CONFIGURATION, "the text ends inside a line", number)
+    if kind is Kind.DANGLING and (reading.begun or reading.header):
+        return _broken(Reason.TRUNCATED, "the text ends inside a line", number)
     return _strange(line, reading)
 
 
-def _strange(line: Line, reading: _Reading) -> Incomplete | None:
-    if _REFUSED.match(line.text):
-        return _broken(Reason.REJECTED, "the router answered with an error", line.number)
-    if _CUT.match(line.text):
-        return _broken(Reason.INTERRUPTED, "the router broke off", line.number)
-    if not strings_end(line.text) and line.path:
-        return _broken(Reason.TRUNCATED, "a string does not end", line.number)
-    if line.path or reading.header:
-        return _broken(Reason.NOT_A_CONFIGURATION, "not a line of a configuration", line.number)
-    reading.strange = reading.strange or line.number
+def _comment(line: Line, reading: _Reading) -> Incomplete | None:
+    _, number, _, text = line
+    if reading.begun and len(text) < _SHORTEST_SAYING:
+        return None
+    if (said := marker(text)) is not None:
+        reading.markers.append(said)
+    elif reading.begun:
+        if header_version(text) is not None:
+            return _broken(Reason.NOT_A_CONFIGURATION, "a second export begins", number)
+    elif reading.header or is_header(text):
+        reading.header.append(text)
     return None
+
+
+def _strange(line: Line, reading: _Reading) -> Incomplete | None:
+    _, number, _, text = line
+    if _REFUSED.match(text):
+        return _broken(Reason.REJECTED, "the router answered with an error", number)
+    if _CUT.match(text):
+        return _broken(Reason.INTERRUPTED, "the router broke off", number)
+    if reading.begun and not strings_end(text):
+        return _broken(Reason.TRUNCATED, "a string does not end", number)
+    if reading.begun or reading.header:
+        return _broken(Reason.NOT_A_CONFIGURATION, "not a line of a configuration", number)
+    reading.junk += 1
+    return None if reading.junk <= _MOST_JUNK else _broken(Reason.NOT_A_CONFIGURATION, "no header, no section", number)
 
 
 def _whole(reading: _Reading) -> Completeness:
     if any(_CUT.match(said.encode()) for said in reading.markers):
         return Incomplete(Reason.INTERRUPTED, "the router says that it was interrupted")
-    if reading.sections:
+    if reading.begun:
         return Complete(facts(reading.header, reading.markers))
     if reading.header:
         return Incomplete(Reason.TRUNCATED, "a header without a section")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_HASH, _SLASH, _BACKSLASH = b"#/\\"
 _VERBS: Final = rb"(?:add|set|remove|unset|enable|disable|move|reset)"
 _PATH: Final = re.compile(rb"/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++)*+")
 _TERSE: Final = re.compile(
@@ -33,7 +34,7 @@ _BARE: Final = rb'[^ \t"\[\]]'
 _KEY: Final = rb'[^ \t"=\[\]]++='
 _BREAK: Final = rb"(?=[ \t\]]|\Z)"
 _TOKEN: Final = re.compile(
-    b"".join((rb"[ \t]*+(?:([\[\]])|(", _KEY, rb")?(?:(", _STRING, rb")|(", _BARE, rb"*+))", _BREAK, rb")")),
+    b"".join((rb"[ \t]*+(?!\Z)(?:([\[\]])|(", _KEY, rb")?(?:(", _STRING, rb")|(", _BARE, rb"*+))", _BREAK, rb")")),
     re.DOTALL,
 )
 _TOKENS: Final = re.compile(
@@ -65,7 +66,8 @@ _WRITTEN: Final = (
     (b"\r", rb"\r"),
     (b"\t", rb"\t"),
 )
-_UNPRINTABLE: Final = re.compile(rb"[^ -~]++")
+_UNPRINTABLE: Final = re.compile(rb"[^ -~]")
+_HEX: Final = {byte: f"\\{byte:02X}" for byte in range(256) if not 0x20 <= byte <= 0x7E}  # noqa: PLR2004  (printable ASCII)
 
 
 class Kind(Enum):
@@ -78,13 +80,11 @@ class Kind(Enum):
     UNKNOWN = auto()  # nothing that an export holds
 
 
-class Line(NamedTuple):
-    """A logical line: wraps joined, blanks around it gone; an item's text begins with its verb."""
-
-    kind: Kind
-    number: int  # of the last physical line, from 1
-    path: bytes  # of the section it stands in, canonical; empty before the first
-    text: bytes
+Line = tuple[Kind, int, bytes, bytes]
+"""A logical line, wraps joined and blanks around it gone: what it is; the number of its last physical line, from 1; the
+canonical path of the section that it stands in, empty before the first; its text, an item's from its verb on. A plain
+tuple: a hostile text has millions.
+"""
 
 
 class Token(NamedTuple):
@@ -95,37 +95,34 @@ class Token(NamedTuple):
 
 
 def scan(text: bytes) -> Iterator[Line]:
-    """Classify the logical lines of an export whose lines end in a plain newline."""
-    path = b""
+    """Classify the logical lines of an export whose physical lines end in a plain newline."""
+    path, path_line = b"", b""
     for number, line, dangling in _logical(text):
+        first = line[0]
         if dangling:
-            yield Line(Kind.DANGLING, number, path, line)
-        elif line.startswith(b"#"):
-            yield Line(Kind.COMMENT, number, path, line)
-        elif line.startswith(b"/"):
-            if _PATH.fullmatch(line) and not _TERSE.fullmatch(line):
-                path = _canonical_path(line)
-                yield Line(Kind.SECTION, number, path, b"")
+            yield Kind.DANGLING, number, path, line
+        elif first == _HASH:
+            yield Kind.COMMENT, number, path, line
+        elif first == _SLASH:
+            if line == path_line:
+                yield Kind.SECTION, number, path, b""
             elif terse := _TERSE.fullmatch(line):
-                path = _canonical_path(terse[1])
-                yield Line(Kind.ITEM, number, path, terse[2])
+                path, path_line = _canonical_path(terse[1]), b""
+                yield Kind.ITEM, number, path, terse[2]
+            elif _PATH.fullmatch(line):
+                path, path_line = _canonical_path(line), line
+                yield Kind.SECTION, number, path, b""
             else:
-                yield Line(Kind.UNKNOWN, number, path, line)
+                yield Kind.UNKNOWN, number, path, line
         elif path and _ITEM.fullmatch(line):
-            yield Line(Kind.ITEM, number, path, line)
+            yield Kind.ITEM, number, path, line
         else:
-            yield Line(Kind.UNKNOWN, number, path, line)
+            yield Kind.UNKNOWN, number, path, line
 
 
-def tokens(text: bytes) -> list[Token] | None:
+def tokens(text: bytes) -> Iterator[Token] | None:
     """Split what follows a verb; None if the text is not made of tokens (a string that does not end, for one)."""
-    if not _TOKENS.fullmatch(text):
-        return None
-    return [
-        Token(bracket, None) if bracket else Token(key[:-1] or None, decode(string[1:-1]) if string else bare)
-        for bracket, key, string, bare in _TOKEN.findall(text)
-        if bracket or key or string or bare
-    ]
+    return map(_token, _TOKEN.finditer(text)) if _TOKENS.fullmatch(text) else None
 
 
 def strings_end(text: bytes) -> bool:
@@ -149,7 +146,16 @@ def encode(value: bytes) -> bytes:
 
 def printable(text: bytes) -> bytes:
     """Write bytes that are not printable ASCII as escapes."""
-    return _UNPRINTABLE.sub(lambda run: b"\\" + run[0].hex("\\").upper().encode(), text)
+    if _UNPRINTABLE.search(text) is None:
+        return text
+    return text.decode("latin-1").translate(_HEX).encode("ascii")
+
+
+def _token(found: re.Match[bytes]) -> Token:
+    bracket, key, string, bare = found.groups()
+    if bracket:
+        return Token(bracket, None)
+    return Token(key[:-1] if key else None, decode(string[1:-1]) if string else bare)
 
 
 def _logical(text: bytes) -> Iterator[tuple[int, bytes, bool]]:
@@ -160,7 +166,7 @@ def _logical(text: bytes) -> Iterator[tuple[int, bytes, bool]]:
         line = physical.strip(b" \t\n")
         if not line:
             continue  # captures double newlines, also inside wrapped lines
-        if line.endswith(b"\\") and (parts or not line.startswith(b"#")) and _odd_backslashes(line):
+        if line[-1] == _BACKSLASH and (parts or line[0] != _HASH) and _odd_backslashes(line):
             parts.append(line[:-1])
         elif parts:
             parts.append(line)

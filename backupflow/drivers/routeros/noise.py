@@ -29,7 +29,7 @@ def without_presentation(raw: bytes) -> bytes:
 
 def header_version(comment: bytes) -> bytes | None:
     """Give what a header's first line says after "by RouterOS" (perhaps nothing), None for any other comment."""
-    found = _HEADER.fullmatch(comment)
+    found = _HEADER.fullmatch(comment) if b"routeros" in comment.lower() else None
     return (found[1] or b"").strip() if found else None
 
 

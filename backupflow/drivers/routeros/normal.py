@@ -3,51 +3,64 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.export import Statement, render
 from backupflow.drivers.routeros.identity import is_header
-from backupflow.drivers.routeros.lexer import Kind, Line, encode, printable, scan, tokens
+from backupflow.drivers.routeros.lexer import Kind, encode, printable, scan, tokens
 from backupflow.drivers.routeros.noise import header_line, without_presentation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from backupflow.core.model import NormalConfig, RawConfig
-    from backupflow.drivers.routeros.lexer import Token
+    from backupflow.drivers.routeros.lexer import Line, Token
 
-# An item that is canonical already, which is nearly every one: no string, no bracket, no key that continues a prefix.
-_CANONICAL: Final = re.compile(rb"[a-z]++(?: (?![.=])[A-Za-z0-9./,:_!@#*<>~+&-]++(?:=[A-Za-z0-9./,:_!@#*<>~+&-]++)?)*+")
+_PLAIN: Final = rb"[A-Za-z0-9./,:_!@#*<>~+&-]++"
+# A string that `encode` would write just so: it needs its quotes and has no escape that is written otherwise.
+_STRING: Final = (
+    rb'"(?!' + _PLAIN + rb'")(?:[ !#%->@-\[\]^-~]++|\\["\\?$nrt]|\\(?:0[0-8BCEF]|1[0-9A-F]|7F|[89A-F][0-9A-F]))*+"'
+)
+_VALUE: Final = b"(?:" + _PLAIN + b"|" + _STRING + b")"
+# An item that is canonical already, which is nearly every one: written again token by token it would be the same.
+_CANONICAL: Final = re.compile(
+    rb"[a-z]++(?: (?:[\[\]]|" + _STRING + rb"|(?!\.)" + _PLAIN + rb"(?:=" + _VALUE + rb")?)(?= |\Z))*+"
+)
+_VERB: Final = re.compile(rb"[a-z]++")
+_LONGEST_PREFIX: Final = 32  # bytes; RouterOS has "configuration", and what a router sends must not blow up
 
 
 def normalize(raw: RawConfig) -> NormalConfig:
     """Reduce an export to its normal form; see docs/normalizer.md for every rule and its reason."""
     lines = scan(without_presentation(raw))
-    before: list[Line] = []
+    header: list[bytes] = []
+    strange: list[Statement] = []
     for line in lines:
-        if line.path:
-            return render(*_opening(before, chain((line,), lines)))
-        before.append(line)
-    return render(*_opening(before, ()))
+        kind, _, path, text = line
+        if path:
+            return render(header, chain(strange, _statements(chain((line,), lines))))
+        if kind is Kind.COMMENT:
+            if (header or is_header(text)) and (kept := header_line(text)) is not None:
+                header.append(kept)
+        elif header:  # before it, whatever a terminal left there
+            strange.append(Statement(b"", printable(text)))
+    return render(header, strange)
 
 
 def canonical_item(text: bytes) -> bytes:
     """Write an item (it begins with its verb) canonically; one that is not made of tokens stays as it is, printable."""
     if _CANONICAL.fullmatch(text):
         return text
-    verb, _, rest = text.partition(b" ")
-    read = tokens(rest)
-    return printable(text) if read is None else b" ".join(chain((verb,), _written(read)))
-
-
-def _opening(before: list[Line], body: Iterable[Line]) -> tuple[list[bytes], Iterator[Statement]]:
-    """Split what stands before the first section: captured junk goes, the header stays, strange lines stay after it."""
-    start = next(
-        (at for at, line in enumerate(before) if line.kind is Kind.COMMENT and is_header(line.text)), len(before)
-    )
-    header = (header_line(line.text) for line in before[start:] if line.kind is Kind.COMMENT)
-    return [line for line in header if line is not None], _statements(chain(before[start:], body))
+    verb = _VERB.match(text)
+    read = tokens(text[verb.end() :]) if verb else None
+    if verb is None or read is None:
+        return printable(text)
+    written = BytesIO()
+    written.write(verb[0])
+    written.writelines(_written(read))
+    return written.getvalue()
 
 
 def _statements(lines: Iterable[Line]) -> Iterator[Statement]:
@@ -63,13 +76,13 @@ def _written(read: Iterable[Token]) -> Iterator[bytes]:
     prefix = b""
     for key, value in read:
         if value is None:
-            yield key or b""
+            yield b" %b" % (key or b"")
         elif key is None:
-            yield encode(value)
+            yield b" " + encode(value)
         else:
             if key.startswith(b"."):
-                full = prefix + key
-            else:
-                full = key
-                prefix = key.rpartition(b".")[0] or prefix
-            yield b"%b=%b" % (printable(full), encode(value))
+                key = prefix + key  # noqa: PLW2901
+            elif b"." in key:
+                prefix = key.rpartition(b".")[0]
+                prefix = prefix if len(prefix) <= _LONGEST_PREFIX else b""
+            yield b" %b=%b" % (printable(key), encode(value))
