@@ -41,7 +41,7 @@ _INSPECTORS = frozenset({"operator", "flower"})
 
 _CONNECTION = "ping hello select client|setinfo client|setname"
 _PRODUCING = "multi exec lpush llen exists publish"
-_LISTENING = "psubscribe punsubscribe subscribe unsubscribe script|load time"
+_LISTENING = "psubscribe punsubscribe subscribe unsubscribe script|load script|exists time"
 _CONSUMING = "brpop rpop rpush hset hget hdel zadd zrem zrange watch unwatch set get evalsha pexpire"
 _BOOKKEEPING = "sadd srem smembers exists llen del evalsha zadd zrangebyscore zrem"
 _TABLES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", *QUEUES)
@@ -88,7 +88,7 @@ def ask(url: str, role: str, password: str, timeout: timedelta = timedelta(secon
 def _line(role: str, password: str, db: int) -> str:
     digest = hashlib.sha256(password.encode()).hexdigest()
     rights = [*_allow(_commands(role)), *_keys(role), *_channels(db)]
-    bookkeeping = ["-@all", *_allow(_BOOKKEEPING), *_tables()]
+    bookkeeping = ["-@all", *_allow(_BOOKKEEPING), *_tables(), *(["~unacked_mutex"] if _CONSUMES[role] else [])]
     return f"user {role} on #{digest} -@all {' '.join(rights)} ({' '.join(bookkeeping)})\n"
 
 
@@ -116,6 +116,7 @@ def _tables() -> Iterable[str]:
         yield f"~_kombu.binding.{table}"
         yield f"~_kombu.binding_permanent.{table}"
     yield "~_kombu.binding_deadlines"
+    yield "~unacked_mutex"  # its holder deletes it
     for queue in ("*@*.celery.pidbox", "*.reply.celery.pidbox", "celeryev.*"):
         yield from _lists("~", queue)
 
