@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from backupflow.simulator.spec import RouterSpec
 
 Result = TypeVar("Result")
+_DESCRIPTORS_PER_ROUTER = 2  # its port, and one session
+_UNASKED = 200  # descriptors that any system has room for
 _PATIENCE = 60.0  # seconds that a call into the loop may take
 
 
@@ -118,6 +121,7 @@ class Fleet(Mapping[str, SimulatedRouter]):
         self._loop.close()
 
     def _open(self) -> None:
+        _allow_descriptors(_DESCRIPTORS_PER_ROUTER * len(self._routers))
         for router in self._routers.values():
             router.open()
 
@@ -129,3 +133,11 @@ class Fleet(Mapping[str, SimulatedRouter]):
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Raise the soft limit of open files as far as needed and allowed: many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = soft + wanted if hard == resource.RLIM_INFINITY else min(hard, soft + wanted)
+    if wanted > _UNASKED and enough > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
