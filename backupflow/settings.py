@@ -124,6 +124,10 @@ class Collecting(BaseSettings):
         timedelta(seconds=60), gt=timedelta(0), validation_alias=_env("CONFIG_EMIT_AGAIN_AFTER"),
         description="seconds after which a claim that no worker started is emitted again",
     )  # fmt: skip
+    lease_grace: Seconds = Field(
+        timedelta(seconds=60), gt=timedelta(0), validation_alias=_env("CONFIG_LEASE_GRACE"),
+        description="seconds beyond a session's deadline after which its worker is taken for lost",
+    )  # fmt: skip
     lost_after: Seconds = Field(
         timedelta(seconds=60), ge=timedelta(seconds=20), validation_alias=_env("CONFIG_LOST_AFTER"),
         description="seconds after which a published observation that the bus does not have is collected again",

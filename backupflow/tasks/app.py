@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task
+from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
 
 from backupflow import telemetry
@@ -48,6 +50,9 @@ def _addresses() -> dict[str, Any]:
     """Read at first use, so that importing the app needs no settings."""
     return {"broker_url": wiring().broker_url(wiring().settings.process.role)}
 
+
+# As root Celery warns of pickled messages; ours are JSON, and a one-machine install may well be root's.
+warnings.filterwarnings("ignore", category=SecurityWarning, module="celery.platforms")
 
 app = Celery("backupflow", task_cls=BackupflowTask)
 app.config_from_object(_configuration())

@@ -145,7 +145,7 @@ class Wiring:
         from backupflow.flows.collect import CollectPorts
 
         vault = self.vault("collector")
-        store = Collections(self.engine("collector"), self.policy)
+        store = Collections(self.engine("collector"), self.policy, self.settings.collecting.lease_grace)
         return CollectPorts(store, SshCollector(), vault, vault, self.bus("collector"), driver, self.dice)
 
     def ingest_ports(self, unexpected: Callable[[Exception], None]) -> IngestPorts:

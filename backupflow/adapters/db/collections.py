@@ -87,11 +87,12 @@ _BLOCK = text("""
 
 
 class Collections:
-    """core.ports.CollectionStore. `defaults` are the global settings."""
+    """core.ports.CollectionStore. `defaults` are the global settings; a lease is a session's deadline and `grace`."""
 
-    def __init__(self, engine: Engine, defaults: Policy) -> None:
+    def __init__(self, engine: Engine, defaults: Policy, grace: timedelta = LEASE_GRACE) -> None:
         self._engine = engine
         self._defaults = defaults
+        self._grace = grace
 
     def start(self, collection_id: CollectionId, holder: str) -> Assignment | Withdrawn | None:
         """claimed -> running with a lease, or -> withdrawn; None if the claim is gone."""
@@ -104,7 +105,7 @@ class Collections:
                 tx.execute(_WITHDRAW, {"collection": collection_id, "reason": row.hindrance})
                 return Withdrawn(row.hindrance)
             policy = policy_of(self._defaults, row)
-            lease = policy.timeouts.deadline + LEASE_GRACE
+            lease = policy.timeouts.deadline + self._grace
             tx.execute(_START, {"collection": collection_id, "holder": holder, "lease": lease})
             return _assignment(collection_id, holder, row, policy)
 
