@@ -262,6 +262,7 @@ def test_data_and_keys_outlive_kills_and_a_move(install: Install) -> None:
 
     assert read_everywhere(Clients(install.data / "secrets", install.up()), sealed) == EVERYTHING
     install.down()
+    assert list((install.data / "nats" / "jetstream").glob("**/KEPT"))  # in the folder, not beside it
     assert files_with(install.data, *(str(path).encode() for path in (old, install.data, install.key))) == []
     assert_order(install)
 

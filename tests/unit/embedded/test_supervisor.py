@@ -188,7 +188,8 @@ with Supervisor() as supervisor:
     try:
         time.sleep(60)
     except KeyboardInterrupt:
-        alive = [status.pid for status in supervisor.status() if Path(f"/proc/{status.pid}").exists()]
+        time.sleep(0.6)  # long enough for a death to be seen
+        alive = [status for status in supervisor.status() if status.state == "running" and not status.restarts]
         print("asked", len(alive), flush=True)
 print("down", flush=True)
 """
