@@ -7,8 +7,8 @@ beat's producer and remote control. Redis 7 or Valkey: `%R~` and `%W~` tell read
 2. The bindings of an exchange are `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`; queues without
    an exchange of their own are bound to the default one, `maintain`. Which tables expire is in a table of its own. The
    commands for them stand in a selector: otherwise who may push to a queue could delete it, or make it a set.
-3. What workers have taken is in `unacked*`, the same for all of them: each may have to put back what a dead worker of
-   another role had taken, so all of them push to all queues. Messages hold ids only.
+3. What workers have taken is in `unacked*`, the same for all of them. Whoever waits for anything, an answer to a ping
+   too, puts back what a dead worker had taken: so every role pushes to every queue. Messages hold ids only.
 4. Remote control is the channel `/<db>.celery.pidbox`, its answers are lists `<id>.reply.celery.pidbox`; events are the
    channels `/<db>.celeryev/<event>`. A pattern that somebody subscribes to must stand here literally.
 """
@@ -42,8 +42,9 @@ _INSPECTORS = frozenset({"operator", "flower"})
 _CONNECTION = "ping hello select client|setinfo client|setname"
 _PRODUCING = "multi exec lpush llen exists publish"
 _LISTENING = "psubscribe punsubscribe subscribe unsubscribe script|load script|exists time"
-_CONSUMING = "brpop rpop rpush hset hget hdel zadd zrem zrange watch unwatch set get evalsha pexpire"
-_BOOKKEEPING = "sadd srem smembers exists llen del evalsha zadd zrangebyscore zrem"
+_RESTORING = "watch unwatch zrange zrem hget hdel rpush"
+_CONSUMING = "brpop rpop hset zadd pexpire"
+_BOOKKEEPING = "sadd srem smembers exists llen del evalsha zadd zrangebyscore zrem set get"
 _TABLES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", *QUEUES)
 
 
@@ -88,7 +89,7 @@ def ask(url: str, role: str, password: str, timeout: timedelta = timedelta(secon
 def _line(role: str, password: str, db: int) -> str:
     digest = hashlib.sha256(password.encode()).hexdigest()
     rights = [*_allow(_commands(role)), *_keys(role), *_channels(db)]
-    bookkeeping = ["-@all", *_allow(_BOOKKEEPING), *_tables(), *(["~unacked_mutex"] if _CONSUMES[role] else [])]
+    bookkeeping = ["-@all", *_allow(_BOOKKEEPING), *_tables()]
     return f"user {role} on #{digest} -@all {' '.join(rights)} ({' '.join(bookkeeping)})\n"
 
 
@@ -98,17 +99,14 @@ def _allow(commands: str) -> list[str]:
 
 def _commands(role: str) -> str:
     consumes = _CONSUMES[role] or role in _INSPECTORS
-    return " ".join((_CONNECTION, _PRODUCING, _LISTENING, _CONSUMING if consumes else ""))
+    return " ".join((_CONNECTION, _PRODUCING, _LISTENING, _RESTORING, _CONSUMING if consumes else ""))
 
 
 def _keys(role: str) -> Iterable[str]:
-    mine = _CONSUMES[role]
     for queue in QUEUES:
-        foreign = "%R~" if role == "flower" else "%W~"  # Flower shows the lengths
-        yield from _lists("~" if queue in mine else foreign, queue)
+        yield from _lists("~" if queue in _CONSUMES[role] else "%W~", queue)
     yield from _lists("~" if role in _INSPECTORS else "%W~", "*.reply.celery.pidbox")
-    if mine:
-        yield from ("~unacked", "~unacked_index", "~unacked_mutex")
+    yield from ("~unacked", "~unacked_index", "~unacked_mutex")
 
 
 def _tables() -> Iterable[str]:
@@ -116,6 +114,7 @@ def _tables() -> Iterable[str]:
         yield f"~_kombu.binding.{table}"
         yield f"~_kombu.binding_permanent.{table}"
     yield "~_kombu.binding_deadlines"
+    yield "~unacked_mutex"  # given back by a script that deletes it
     yield "~unacked_mutex"  # its holder deletes it
     for queue in ("*@*.celery.pidbox", "*.reply.celery.pidbox", "celeryev.*"):
         yield from _lists("~", queue)

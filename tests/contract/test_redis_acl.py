@@ -1,0 +1,297 @@
+"""The rights of every role on the broker, with Celery's own worker, beat and remote control on the real server."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from celery import Celery
+
+from backupflow.adapters.broker import QUEUES, ROLES, acl_text, ask
+from backupflow.embedded import Server, ServerOptions, open_folder, start_servers
+from backupflow.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PATIENCE = 20.0  # seconds for a process to start; nothing is asserted about time
+# So often that the tests see it: everybody who waits restores what dead workers had taken.
+RESTORING = {"unacked_restore_interval": 0.5, "unacked_restore_throttle": 1}
+# The application of the worker and of beat: the shipped configuration, a task that leaves a trace, the role's login.
+APP = """
+import importlib.util, json, pathlib, time
+from celery import Celery
+
+here = pathlib.Path(__file__).parent
+place = json.loads((here / "place.json").read_text())
+spec = importlib.util.spec_from_file_location("shipped", place["config"])
+shipped = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(shipped)
+app = Celery("test")
+app.config_from_object(shipped)
+app.conf.update(place["conf"])
+
+@app.task(name="leave.trace")
+def leave_trace(name, seconds=0.0):
+    (here / name).touch()
+    time.sleep(seconds)
+"""
+
+
+@dataclass
+class Place:
+    """A broker with these users, and the admin's view of it."""
+
+    address: str
+    passwords: dict[str, str]
+    admin: redis.Redis
+    config: Path
+
+    def url(self, role: str) -> str:
+        """The address with a role's login."""
+        return f"redis://{role}:{self.passwords[role]}@{self.address}/0"
+
+    def client(self, role: str) -> redis.Redis:
+        """A plain client under a role's login."""
+        return redis.Redis.from_url(self.url(role))
+
+    def app(self, role: str) -> Celery:
+        """A Celery application of this process under a role's login."""
+        app = Celery("test", set_as_current=False)
+        app.conf.update(broker_url=self.url(role), broker_transport_options=RESTORING)
+        return app
+
+    @contextmanager
+    def process(self, folder: Path, role: str, *words: str, **conf: object) -> Iterator[subprocess.Popen[bytes]]:
+        """Celery as a process under a role's login, from a folder of its own."""
+        folder.mkdir(exist_ok=True)
+        (folder / "traceapp.py").write_text(APP)
+        ours = {"imports": [], "beat_scheduler": "celery.beat:Scheduler", "broker_transport_options": RESTORING}
+        settings = {**ours, "broker_url": self.url(role), **conf}
+        (folder / "place.json").write_text(json.dumps({"config": str(self.config), "conf": settings}))
+        command = [sys.executable, "-m", "celery", "-A", "traceapp", *words, "--loglevel=INFO"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.wait()
+
+    def ask(self, *command: str) -> Any:  # noqa: ANN401 -- the server decides
+        """The server's answer to a command of the admin."""
+        return self.admin.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def refusals(self) -> list[tuple[str, str]]:
+        """What the server refused since the last look: user and what he wanted."""
+        entries = self.ask("ACL", "LOG")
+        self.ask("ACL", "LOG", "RESET")
+        return [(entry["username"], entry["object"]) for entry in entries]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Place]:
+    """Run a broker whose users are the text under test."""
+    passwords = {role: secrets.token_urlsafe(24) for role in ROLES}
+    users = acl_text(passwords) + "user admin on >admin ~* &* +@all\n"
+    options = ServerOptions(leave_out=frozenset(Server) - {Server.REDIS}, redis_users=users, fsync=False)
+    with open_folder(tmp_path_factory.mktemp("broker") / "data") as folder, start_servers(folder, options) as servers:
+        address = str(servers.addresses.redis)
+        admin = redis.Redis.from_url(f"redis://admin:admin@{address}/0", decode_responses=True)
+        yield Place(address, passwords, admin, pytestconfig.rootpath / "celeryconfig.py")
+        admin.close()
+
+
+@pytest.fixture(autouse=True)
+def _clean(place: Place) -> None:
+    place.admin.flushall()
+    place.refusals()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.05)
+
+
+def worker(queues: str) -> list[str]:
+    """The words that start a worker, as `up` does."""
+    return ["worker", "-Q", queues, "-P", "threads", "-c", "1", "--without-gossip", "--without-mingle"]
+
+
+CONSUMERS = {
+    "collector": "collect.now,collect,collect.slow",
+    "ingester": "ingest",
+    "interpreter": "interpret",
+    "operator": "maintain",
+}
+
+
+@pytest.mark.parametrize("role", CONSUMERS)
+def test_a_worker_gets_what_beat_sends_and_nothing_is_refused(place: Place, tmp_path: Path, role: str) -> None:
+    """Beat sends, the role's worker consumes, answers a ping, sends events and ends; the server refused none of it."""
+    queues = CONSUMERS[role].split(",")
+    with place.process(tmp_path / "worker", role, *worker(CONSUMERS[role]), "-E") as process:
+        with place.app("scheduler") as beat:
+            for queue in queues:
+                beat.send_task("leave.trace", [queue], queue=queue, expires=60)
+            for queue in queues:
+                wait_for((tmp_path / "worker" / queue).exists)
+        with place.app("flower") as flower:
+            wait_for(lambda: flower.control.ping(timeout=1.0))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert place.refusals() == []
+
+
+def test_beat_itself_answers_a_ping(place: Place, tmp_path: Path) -> None:
+    """Beat with remote control sends on schedule and answers the operator; the server refused none of it."""
+    entry = {"task": "leave.trace", "schedule": 0.2, "args": ["beat"], "options": {"queue": "ingest"}}
+    words = ["beat", "--enable-remote-control"]
+    with (
+        place.process(tmp_path / "worker", "ingester", *worker("ingest")),
+        place.process(tmp_path / "beat", "scheduler", *words, beat_schedule={"often": entry}) as beat,
+        place.app("operator") as operator,
+    ):
+        wait_for((tmp_path / "worker" / "beat").exists)
+        wait_for(lambda: len(operator.control.ping(timeout=1.0)) == 2)
+        beat.send_signal(signal.SIGTERM)
+        assert beat.wait(PATIENCE) == 0
+    assert place.refusals() == []
+
+
+def test_flower_hears_the_events_and_sees_the_lengths(place: Place, tmp_path: Path) -> None:
+    """Flower's role receives events of workers and asks how long the queues are; the server refused none of it."""
+    heard: list[str] = []
+    with (
+        place.process(tmp_path / "worker", "ingester", *worker("ingest"), "-E"),
+        place.app("flower") as flower,
+        flower.connection_for_read() as connection,
+    ):
+        receiver = flower.events.Receiver(connection, handlers={"*": lambda event: heard.append(event["type"])})
+        for _ in receiver.consume(limit=None, timeout=PATIENCE):
+            if heard:
+                break
+    assert heard
+    with place.client("flower") as client:
+        assert [client.llen(queue) for queue in QUEUES] == [0] * len(QUEUES)
+    assert place.refusals() == []
+
+
+def test_what_a_killed_worker_held_is_put_back_by_another_role(place: Place, tmp_path: Path) -> None:
+    """The messages that a killed worker had taken return to their queue, whoever restores them."""
+    with place.process(tmp_path / "dead", "ingester", *worker("ingest")) as process:
+        with place.app("scheduler") as beat:
+            beat.send_task("leave.trace", ["running", 3600.0], queue="ingest")
+            wait_for((tmp_path / "dead" / "running").exists)
+            beat.send_task("leave.trace", ["waiting"], queue="ingest")
+            wait_for(lambda: place.admin.hlen("unacked") and not place.admin.llen("ingest"))
+        process.kill()
+        process.wait()
+    soon = {"visibility_timeout": 1, **RESTORING}
+    with place.process(tmp_path / "other", "operator", *worker("maintain"), broker_transport_options=soon):
+        wait_for(lambda: place.admin.llen("ingest"))
+    assert place.refusals() == []
+
+
+def words(line: str) -> list[str]:
+    """The words of a command; `PRIO3` stands for kombu's suffix of a priority."""
+    return line.replace("PRIO3", "\x06\x163").split(" ")
+
+
+NOT_FOR_ANYBODY = [
+    "FLUSHALL",
+    "FLUSHDB",
+    "CONFIG GET *",
+    "KEYS *",
+    "SCAN 0",
+    "ACL LIST",
+    "ACL SETUSER scheduler nopass",
+    "DEBUG SLEEP 0",
+    "SHUTDOWN NOSAVE",
+    "MONITOR",
+    "CLIENT LIST",
+    "CLIENT KILL ID 1",
+    "SCRIPT FLUSH",
+    "EVAL return 0",
+    "FUNCTION LIST",
+    "MODULE LIST",
+    "SAVE",
+    "REPLICAOF NO ONE",
+    "MIGRATE 127.0.0.1 1 collect 0 1",
+    "GET device:1:status",
+    "SET device:1:status online",
+    "SET anything else",
+    "DEL collect",
+    "DEL ingest",
+    "DEL unacked",
+    "GET collect",
+    "SET collect value",
+    "RENAME collect other",
+    "SADD collect.now member",
+    "LRANGE collect 0 -1",
+    "LRANGE ingest 0 -1",
+    "LPUSH somewhere.else message",
+    "PUBLISH anything message",
+    "PSUBSCRIBE *",
+    "PSUBSCRIBE /0.*",
+]
+ONLY_FOR = {
+    **{f"RPOP {queue}": {role for role, mine in CONSUMERS.items() if queue in mine.split(",")} for queue in QUEUES},
+    "RPOP collectPRIO3": {"collector"},
+    "BRPOP collect 0.01": {"collector"},
+    **{f"LPUSH {queue} message": set(ROLES) for queue in QUEUES},
+    "LPUSH collectPRIO3 message": set(ROLES),
+    "HGET unacked tag": set(ROLES),
+    "HSET unacked tag message": {*CONSUMERS, "flower"},
+    "RPOP someone.reply.celery.pidbox": {"operator", "flower"},
+    "LPUSH someone.reply.celery.pidbox answer": set(ROLES),
+    "LLEN collect": set(ROLES),
+    "PSUBSCRIBE /0.celery.pidbox": set(ROLES),
+}
+
+
+@pytest.mark.parametrize("line", [*NOT_FOR_ANYBODY, *ONLY_FOR])
+def test_each_role_may_do_only_what_it_is_for(place: Place, line: str) -> None:
+    """Exactly the listed roles are let do a command; the rest is refused before anything happens."""
+    who = set()
+    for role in ROLES:
+        if place.ask("ACL", "DRYRUN", role, *words(line)) == "OK":
+            who.add(role)
+    assert who == ONLY_FOR.get(line, set())
+
+
+def test_nobody_gets_in_without_a_login(place: Place) -> None:
+    """There is no default user, and a wrong password is refused."""
+    with redis.Redis.from_url(f"redis://{place.address}/0") as anonymous, pytest.raises(redis.AuthenticationError):
+        anonymous.ping()
+    assert not ask(f"redis://{place.address}/0", "flower", "wrong").version
+
+
+def test_doctor_learns_the_version(place: Place) -> None:
+    """Every role may ask whether the broker answers and which it is; the text of a failure holds no password."""
+    for role in ROLES:
+        assert ask(f"redis://{place.address}/0", role, place.passwords[role]).version.split()[0] in {"valkey", "redis"}
+    gone = ask("redis://127.0.0.1:1/0", "flower", "secret-password")
+    assert not gone.version
+    assert "secret-password" not in gone.detail
+
+
+def test_the_file_holds_no_password(place: Place) -> None:
+    """Only hashes of the passwords stand in the text, and an unknown role is an error."""
+    text = acl_text(place.passwords)
+    assert not [password for password in place.passwords.values() if password in text]
+    with pytest.raises(SettingsInvalid):
+        acl_text({"stranger": "password"})
