@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from backupflow.adapters.ssh import SshCollector
 from backupflow.core.model import HostKey, Login, Target, Timeouts
@@ -24,6 +26,7 @@ from backupflow.errors import (
     OutputTruncated,
 )
 from backupflow.simulator import Behaviour, Event, Fleet, RouterSpec, SimulatedRouter
+from backupflow.simulator import Login as SimulatedLogin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,6 +229,21 @@ def test_an_old_router_is_named_with_what_it_speaks_unless_sha1_is_allowed() -> 
                 collect(wanted)
             assert "host key: the device offers ssh-rsa" in failure.value.detail
             assert collect(replace(wanted, legacy_ssh=True)).exit_status == 0
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["today", "SHA-1 only"])
+def test_a_key_logs_in_with_a_signature_that_the_router_knows(legacy: bool) -> None:
+    """An RSA key signs with SHA-2, or as the router signs itself where that knows nothing newer."""
+    key = rsa.generate_private_key(65537, 2048)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    spec = RouterSpec(
+        "r1", legacy=legacy, host_key_type="rsa", logins=(SimulatedLogin("backup", public_keys=(public,)),)
+    )
+    with a_router(spec) as router:
+        wanted = replace(target(router), legacy_ssh=legacy)
+        assert collect(wanted, Login("backup", private_key=private)).exit_status == 0
+        assert [event.facts["accepted"] for event in offered(router)] == [True]
 
 
 def test_a_closed_port_is_a_refused_connection() -> None:

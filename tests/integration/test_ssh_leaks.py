@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import paramiko
 import psutil
 import pytest
 
@@ -53,6 +54,14 @@ def outcome(router: SimulatedRouter, timeouts: Timeouts) -> str:
     except BackupflowError as failure:
         return failure.code
     return "collected"
+
+
+def test_the_thread_of_a_session_ends_before_its_socket_is_closed() -> None:
+    """Else it could read from a number that is another session's socket by now."""
+    with Fleet([RouterSpec("good"), RouterSpec("refused", behaviour=BEHAVIOURS["refused"])]) as fleet:
+        for name in ("good", "refused") * 5:
+            assert outcome(fleet[name], Timeouts()) == EXPECTED[name]
+            assert not [thread for thread in threading.enumerate() if isinstance(thread, paramiko.Transport)]
 
 
 def round_of(fleet: Fleet) -> None:

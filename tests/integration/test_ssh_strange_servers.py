@@ -291,6 +291,8 @@ def say(*parts: str) -> Callable[[paramiko.Transport, paramiko.Channel], None]:
                     tell(transport, cMSG_CHANNEL_CLOSE, channel)
                 case "status":
                     tell(transport, cMSG_CHANNEL_REQUEST, channel, "exit-status", False, 3)
+                case "cut":
+                    transport.sock.shutdown(socket.SHUT_RDWR)
                 case _:
                     tell(transport, cMSG_CHANNEL_REQUEST, channel, "exit-signal", False, "KILL", False, "", "")
 
@@ -322,9 +324,12 @@ def test_a_server_that_never_closes_the_channel_has_ended_all_the_same(monkeypat
     assert (reply.stdout, reply.exit_status) == (b"/ip dns\r\n", None)
 
 
-@pytest.mark.parametrize("parts", [("close",), ("signal", "eof", "close")], ids=str)
+@pytest.mark.parametrize("parts", [("close",), ("signal", "eof", "close"), ("status", "cut")], ids=str)
 def test_an_end_that_is_none_is_a_truncated_output(parts: tuple[str, ...]) -> None:
-    """A channel closed in mid-line, or a command that was killed, reads as success elsewhere."""
+    """A channel closed in mid-line, or a command that was killed, reads as success elsewhere.
+
+    A status says that the command is over, not that all it wrote has come.
+    """
     with serving(Server(say(*parts))) as port, pytest.raises(OutputTruncated):
         collect(port)
 

@@ -90,6 +90,23 @@ def test_an_rsa_key_that_is_used_with_sha1_is_still_the_pinned_type() -> None:
     assert not lacks_pinned_type(RSA, {})
 
 
+@pytest.mark.parametrize(
+    ("signed_with", "legacy", "first"),
+    [("ssh-ed25519", False, "rsa-sha2-256"), ("rsa-sha2-512", False, "rsa-sha2-512"), ("ssh-rsa", True, "ssh-rsa")],
+)
+def test_an_rsa_login_signs_first_as_the_server_does(signed_with: str, legacy: bool, first: str) -> None:
+    """A server that does not say what it takes probably takes what it uses itself; SHA-1 only if that is allowed."""
+    left, right = socket.socketpair()
+    with right, Wire(fileno=left.detach()) as wire:
+        transport = Transport(wire, lambda: None)
+        offer(transport, RSA if signed_with in host_key_algorithms(RSA, legacy=True) else None, legacy=legacy)
+        transport.host_key_type = signed_with
+        transport.prefer_rsa_like_the_host_key()
+        ways = [name for name in transport.preferred_pubkeys if "rsa" in name]
+    assert ways[0] == (first if first in transport.get_security_options().key_types else "rsa-sha2-256")
+    assert ("ssh-rsa" in ways) == (legacy and paramiko.__version__ < "5")
+
+
 def test_a_mismatch_names_only_what_has_nothing_in_common() -> None:
     """With the names that the device offers there."""
     ours = {"key exchange": ["a", "b"], "cipher": ["c"], "MAC": ["m"]}

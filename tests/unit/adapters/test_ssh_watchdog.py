@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import socket
-import threading
 import time
 import weakref
 from datetime import timedelta
@@ -19,6 +18,7 @@ from backupflow.adapters.ssh.wire import Wire
 from backupflow.errors import DeviceTimeout
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
 LONG = timedelta(seconds=60)
