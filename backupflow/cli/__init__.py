@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from backupflow.cli import output, session
+from backupflow.cli import alarm, backup, device, doctor, history, hostkey, judge, output, session, status
 from backupflow.cli.exits import Exit, exit_of, table
 from backupflow.errors import BackupflowError
 
@@ -36,6 +36,17 @@ def begin(
     session.begin(data_dir)
 
 
+app.add_typer(device.app)
+app.add_typer(hostkey.app)
+app.command()(backup.backup)
+app.command()(history.snapshots)
+app.command()(history.export)
+app.command()(status.status)
+app.add_typer(alarm.app)
+app.command()(doctor.doctor)
+app.command()(judge.normalize)
+app.command("check-export")(judge.check_export)
+app.command()(doctor.migrate)
 for _name in ("up", "demo"):
     if importlib.util.find_spec(f"backupflow.cli.{_name}"):
         _command = getattr(importlib.import_module(f"backupflow.cli.{_name}"), _name, None)

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+import typer
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console, RenderableType
+
+    from backupflow.cli.exits import Exit
+
+PIPE_WIDTH = 400  # columns of a table that goes to a file or a program: nothing is folded there
+Cell = str | int | datetime | timedelta | None
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def visible(text: str) -> str:
@@ -29,9 +39,70 @@ def note(text: str) -> None:
     _write(sys.stderr, visible(text))
 
 
+def stop(code: Exit, text: str) -> NoReturn:
+    """End the command: one line that says why and what to do, and the exit code."""
+    note(f"backupflow: {text}")
+    raise typer.Exit(code)
+
+
 def as_document(value: object) -> None:
     """The result as one JSON document on stdout, in ASCII: whatever a terminal does with it is harmless."""
     _write(sys.stdout, json.dumps(value, indent=2, default=_plain))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], styles: Mapping[str, str] | None = None) -> None:
+    """A table on stdout; `styles` colours whole words."""
+    console().print(make_table(columns, rows, styles))
+
+
+def make_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Cell]], styles: Mapping[str, str] | None = None
+) -> RenderableType:
+    """A table for rich; its cells are plain text, so that no markup is read in them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for row in rows:
+        words = [in_words(cell) for cell in row]
+        table.add_row(*(Text(word, style=(styles or {}).get(word, "")) for word in words))
+    return table
+
+
+def console() -> Console:
+    """The terminal, or a file that is wide enough."""
+    from rich.console import Console
+
+    return Console(
+        width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, highlight=False, emoji=False, soft_wrap=False
+    )
+
+
+def in_words(cell: Cell) -> str:
+    """A cell as text; times in UTC, to the second."""
+    match cell:
+        case None:
+            return "–"
+        case datetime():
+            return cell.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        case timedelta():
+            return span(cell)
+        case _:
+            return visible(str(cell))
+
+
+def span(length: timedelta) -> str:
+    """A span in its largest unit, and the next one if there is some of it: `2 h 5 min`."""
+    left, words = int(abs(length).total_seconds()), list[str]()
+    for seconds, unit in _UNITS:
+        count, left = divmod(left, seconds)
+        if count:
+            words.append(f"{count} {unit}")
+        elif words:
+            break
+    return " ".join(words[:2]) or "0 s"
 
 
 def _write(stream: TextIO, line: str) -> None:
@@ -42,7 +113,7 @@ def _write(stream: TextIO, line: str) -> None:
 
 def _plain(value: object) -> str | float:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.astimezone(UTC).isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
     return str(value)

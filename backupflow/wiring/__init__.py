@@ -232,6 +232,20 @@ class Wiring:
 
         return Requests(self.engine("operator"))
 
+    def postgres_version(self, role: str) -> str:
+        """The version that PostgreSQL states, for `doctor`."""
+        from backupflow.adapters.db.engine import server_version
+
+        return server_version(self.engine(role))
+
+    def broker_version(self, role: str) -> tuple[str, str]:
+        """The broker's name and version, and why it does not answer, one of them empty; for `doctor`."""
+        from backupflow.adapters.broker import ask
+
+        url = _required(self.settings.servers.redis_url, "REDIS_URL")
+        status = ask(url, role, self.secret(role, "redis"))
+        return status.version, status.detail
+
     # --- set-up --------------------------------------------------------------------------------------------------
 
     def require_schema(self, role: str) -> str:

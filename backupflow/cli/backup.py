@@ -1,0 +1,160 @@
+"""`backupflow backup`: collections out of turn. It writes requests; beat takes them up, within the same limits."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupflow.cli import output
+from backupflow.cli.exits import Exit
+from backupflow.cli.options import AsJson, InTenant, actor, seconds
+from backupflow.cli.session import wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import RenderableType
+
+    from backupflow.core.overview import Asked
+
+POLL_SECONDS = 0.5
+_STYLES = {"stored": "green", "failed": "red", "blocked": "red", "lost": "yellow", "refused": "red", "running": "cyan"}
+
+
+def backup(
+    devices: Annotated[list[str] | None, typer.Argument(metavar="DEVICE…", help="Names of devices.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All that are active and not blocked.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show how it goes until all have ended.")] = False,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="With --wait: give up watching after this.", show_default=False)
+    ] = None,
+    tenant: InTenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Collect devices now, before their turn.
+
+    Without --wait it returns when the request is written down; with it, exit code 1 says that one did not succeed.
+
+    \b
+    Examples:
+      backupflow backup core-1 core-2 --wait
+      backupflow backup --all
+    """  # noqa: D301 - \b keeps the lines of the examples
+    if bool(devices) == every:
+        raise typer.BadParameter("name devices, or say --all")
+    patience = seconds(timeout)
+    tenant_id = wiring().devices("reader").tenant(tenant)
+    numbers = wiring().requests.ask(tenant_id, None if every else devices, actor())
+    if not numbers:
+        output.stop(Exit.NOT_FOUND, "no device is active and not blocked; see `device list`")
+    asked = _watch(numbers, patience, quiet=as_json) if wait else wiring().requests.asked(numbers)
+    if as_json:
+        output.as_document({"requests": [document(one) for one in asked]})
+    elif not wait:
+        output.say(f"asked for {len(numbers)}: " + ", ".join(one.device for one in asked[:10]))
+        _mind_beat(wiring().requests.beat_silent_for())
+    if wait and not all(one.succeeded for one in asked):
+        raise typer.Exit(Exit.WRONG)
+
+
+def document(asked: Asked) -> dict[str, Any]:
+    """A request as JSON."""
+    return {
+        "request": asked.number,
+        "device": asked.device,
+        "ended": asked.ended,
+        "succeeded": asked.succeeded,
+        "answer": asked.answer,
+        "seq": asked.seq,
+        "state": asked.state,
+        "code": asked.code,
+        "detail": asked.detail,
+        "is_change": asked.is_change,
+    }
+
+
+def _watch(numbers: Sequence[int], patience: float | None, *, quiet: bool) -> Sequence[Asked]:
+    """Look until all have ended; a live table on a terminal, else a line for each that moved."""
+    if quiet or not sys.stdout.isatty():
+        said: dict[int, str] = {}
+        return _poll(numbers, patience, (lambda _: None) if quiet else (lambda asked: _say_moved(asked, said)))
+    from rich.live import Live
+
+    with Live(console=output.console(), auto_refresh=False, transient=True) as live:
+        asked = _poll(numbers, patience, lambda now: live.update(_table(now), refresh=True))
+    output.console().print(_table(asked))
+    return asked
+
+
+def _poll(numbers: Sequence[int], patience: float | None, show: Callable[[Sequence[Asked]], None]) -> Sequence[Asked]:
+    until = time.monotonic() + patience if patience is not None else None
+    minded = False
+    while True:
+        asked = wiring().requests.asked(numbers)
+        show(asked)
+        if all(one.ended for one in asked):
+            return asked
+        if until is not None and time.monotonic() >= until:
+            output.note("backupflow: not all have ended; what was asked for stays asked for")
+            return asked
+        if any(one.answer is None for one in asked) and not minded:
+            minded = _mind_beat(wiring().requests.beat_silent_for())
+        time.sleep(POLL_SECONDS)
+
+
+def _mind_beat(silent_for: timedelta | None) -> bool:
+    """Say so if nobody would take a request up; True if it was said."""
+    from backupflow.core.overview import BEAT_SILENT
+
+    if silent_for is not None and silent_for <= BEAT_SILENT:
+        return False
+    since = "ever" if silent_for is None else f"for {output.span(silent_for)}"
+    output.note(f"backupflow: no beat has ticked {since}; requests wait until one runs (`backupflow up`, `doctor`)")
+    return True
+
+
+def _say_moved(asked: Sequence[Asked], said: dict[int, str]) -> None:
+    for one in asked:
+        words = _words(one)
+        if said.get(one.number) != words:
+            said[one.number] = words
+            output.say(f"{one.device}: {words}")
+
+
+def _words(one: Asked) -> str:
+    return " – ".join(word for word in (_state(one), _says(one)) if word)
+
+
+def _table(asked: Sequence[Asked]) -> RenderableType:
+    rows = [(one.device, _state(one), _says(one)) for one in asked]
+    return output.make_table(("device", "state", ""), rows, _STYLES)
+
+
+def _state(one: Asked) -> str:
+    if one.refused:
+        return "refused"
+    return one.state.value if one.state else "waiting for beat"
+
+
+def _says(one: Asked) -> str:
+    """What came of it, and what to do if it failed."""
+    if one.refused:
+        return (one.answer or "").partition(": ")[2]
+    if one.succeeded:
+        return {True: "changed", False: "unchanged", None: ""}[one.is_change]
+    return failure(one.code, one.detail)
+
+
+def failure(code: str | None, detail: str | None) -> str:
+    """A code of a collection with its meaning and remedy."""
+    from backupflow.errors import BackupflowError
+
+    if not code:
+        return ""
+    known = next((kind for kind in BackupflowError.__subclasses__() if kind.code == code), None)
+    return f"{code}: {known(detail or '')}" if known else " ".join(filter(None, (code, detail)))

@@ -1,0 +1,171 @@
+"""`backupflow doctor`: each part that backupflow depends on, and what to do about it; `backupflow migrate`."""
+
+from __future__ import annotations
+
+import stat
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from backupflow.cli import output
+from backupflow.cli.exits import Exit
+from backupflow.cli.options import AsJson
+from backupflow.cli.session import wiring
+from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.wiring import Wiring
+
+CLOCKS_APART = timedelta(seconds=5)
+NEEDED = {"scheduler": "beat", "collector": "a collect worker", "ingester": "an ingest worker", "operator": "maintain"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `remedy` is empty if it is well."""
+
+    name: str
+    says: str
+    remedy: str = ""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at everything it depends on.
+
+    Servers, keys, stream, clock, logins, processes and alarms, and what to do about each; exit code 1 if any is wrong.
+
+    \b
+    Example: backupflow doctor
+    """  # noqa: D301 - \b keeps the line of the example
+    found = wiring()
+    checks = [_look(name, look, found) for name, look in CHECKS.items()]
+    wrong = [check for check in checks if check.remedy]
+    if as_json:
+        output.as_document({"well": not wrong, "checks": [_document(check) for check in checks]})
+    else:
+        rows = [("wrong" if check.remedy else "well", check.name, check.says) for check in checks]
+        output.show_table(("", "part", "finding"), rows, {"well": "green", "wrong": "bold red"})
+        for check in wrong:
+            output.say(f"\n{check.name}: {check.remedy}".lstrip())
+    if wrong:
+        raise typer.Exit(Exit.WRONG)
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database to this version's schema.
+
+    \b
+    Example: backupflow migrate
+    """  # noqa: D301 - \b keeps the line of the example
+    revision = wiring().migrate()
+    if as_json:
+        output.as_document({"revision": revision})
+    else:
+        output.say(f"schema {revision}")
+
+
+def _look(name: str, look: Callable[[Wiring], Check], found: Wiring) -> Check:
+    try:
+        return look(found)
+    except BackupflowError as exc:
+        return Check(name, exc.detail or exc.code, str(exc))
+
+
+def _database(found: Wiring) -> Check:
+    return Check("PostgreSQL", f"version {found.postgres_version('reader')}")
+
+
+def _schema(found: Wiring) -> Check:
+    return Check("schema", f"revision {found.require_schema('reader')}")
+
+
+def _clock(found: Wiring) -> Check:
+    before = datetime.now(UTC)
+    theirs = found.statuses.clock()
+    after = datetime.now(UTC)
+    apart = max(before - theirs, theirs - after, timedelta(0))
+    remedy = "set both clocks by NTP; all times are PostgreSQL's" if apart > CLOCKS_APART else ""
+    return Check("clock", f"at most {apart.total_seconds():.1f} s apart from PostgreSQL's", remedy)
+
+
+def _vault(found: Wiring) -> Check:
+    status = found.vault("reader").status()
+    if status.initialised and not status.sealed and status.active:
+        return Check("OpenBao", f"version {status.version}")
+    raise VaultUnavailable("sealed" if status.sealed else "not initialised" if not status.initialised else "standby")
+
+
+def _keys(found: Wiring) -> Check:
+    from backupflow.flows.ingest import check_marks
+
+    marks = found.keys("reader").all_marks()
+    if not marks:
+        raise SettingsInvalid("no tenant has keys yet: `backupflow up` makes them")
+    check_marks(found.vault("reader"), marks)
+    tenants = len({tenant_id for tenant_id, _ in marks})
+    return Check("keys", f"{len(marks)} canaries of {tenants} tenant{'s' if tenants > 1 else ''} answer as ever")
+
+
+def _bus(found: Wiring) -> Check:
+    status = found.bus("operator").status()
+    says = f"version {status.version}, {status.messages} messages, {status.room / 2**20:.0f} MiB free in the stream"
+    if not status.room:
+        raise BusUnavailable(f"the stream is full: {says}")
+    return Check("NATS", says)
+
+
+def _broker(found: Wiring) -> Check:
+    version, trouble = found.broker_version("operator")
+    remedy = f"the broker does not answer ({trouble}): start it, or correct REDIS_URL" if trouble else ""
+    return Check("broker", version or trouble, remedy)
+
+
+def _logins(found: Wiring) -> Check:
+    folder = found.settings.servers.secrets_dir
+    files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+    if not files:
+        raise SettingsInvalid(f"CONFIG_SECRETS_DIR: no logins in {folder}")
+    public = sorted(file.name for file in files if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    says = f"{len(files)} files" + (f", others may read {', '.join(public)}" if public else ", private")
+    return Check("logins", says, f"chmod 600 {folder}/*" if public else "")
+
+
+def _processes(found: Wiring) -> Check:
+    overview = found.statuses.overview()
+    alive = Counter(process.role for process in overview.processes if process.alive(overview.now))
+    missing = [words for role, words in NEEDED.items() if role not in alive]
+    says = ", ".join(f"{count} {role}" for role, count in sorted(alive.items())) or "none was heard for 30 s"
+    remedy = f"not running: {', '.join(missing)}; `backupflow up` starts them all" if missing else ""
+    return Check("processes", says, remedy)
+
+
+def _alarms(found: Wiring) -> Check:
+    alarms = found.statuses.alarms()
+    if not alarms:
+        return Check("alarms", "none stands")
+    first = alarms[0]
+    says = f"{len(alarms)} stand{'s' if len(alarms) == 1 else ''}, the newest: {first.code} {first.detail}"
+    return Check("alarms", says, "see `alarm list`; each code has a page in docs/runbook")
+
+
+CHECKS: dict[str, Callable[[Wiring], Check]] = {
+    "PostgreSQL": _database,
+    "schema": _schema,
+    "clock": _clock,
+    "OpenBao": _vault,
+    "keys": _keys,
+    "NATS": _bus,
+    "broker": _broker,
+    "logins": _logins,
+    "processes": _processes,
+    "alarms": _alarms,
+}
+
+
+def _document(check: Check) -> dict[str, Any]:
+    return {"part": check.name, "well": not check.remedy, "finding": check.says, "remedy": check.remedy or None}

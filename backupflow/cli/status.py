@@ -1,0 +1,147 @@
+"""`backupflow status`: the install at one look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from backupflow.cli import output
+from backupflow.cli.options import AsJson, InTenant
+from backupflow.cli.session import wiring
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from backupflow.core.overview import Alarm, DeviceState, LivingProcess, Overview
+
+SHOWN = 30  # devices, those that need somebody first
+STYLES = {
+    "ok": "green",
+    "blocked": "red",
+    "failing": "yellow",
+    "overdue": "red",
+    "no login": "red",
+    "suspended": "red",
+    "waiting": "cyan",
+    "paused": "dim",
+    "removed": "dim",
+    "alive": "green",
+    "silent": "red",
+}
+device_columns = ("device", "address", "stands", "last collection", "ago", "stored", "changes", "due in")
+
+
+def status(tenant: InTenant = "default", as_json: AsJson = False) -> None:
+    """Show how everything stands, at one look.
+
+    Devices by how they stand, what is overdue or blocked, the alarms, and who is alive.
+
+    \b
+    Example: backupflow status
+    """  # noqa: D301 - \b keeps the line of the example
+    overview = wiring().statuses.overview(wiring().devices("reader").tenant(tenant))
+    if as_json:
+        output.as_document(document(overview))
+    else:
+        _show(overview)
+
+
+def _show(overview: Overview) -> None:
+    now = overview.now
+    counts = Counter(device.standing(now) for device in overview.devices)
+    output.say(f"{len(overview.devices)} devices: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
+    for alarm in overview.alarms:
+        output.say(
+            f"ALARM {alarm.number}  {alarm.code}  {alarm.detail or alarm.scope}  since {output.in_words(alarm.since)}"
+        )
+    alive = Counter(process.role for process in overview.processes if process.alive(now))
+    words = ", ".join(f"{n} {role}" for role, n in sorted(alive.items()))
+    output.say(f"alive: {words or 'nobody: start `backupflow up`, or see `doctor`'}")
+    if "scheduler" not in alive and alive:
+        output.say("no beat is alive: nothing is claimed; see `doctor`")
+    if not overview.devices:
+        output.say("add one: backupflow device add NAME HOST")
+        return
+    ordered = sorted(overview.devices, key=lambda device: (not device.standing(now).needs_somebody, device.name))
+    output.say("")
+    output.show_table(device_columns, [device_row(device, now) for device in ordered[:SHOWN]], STYLES)
+    if len(ordered) > SHOWN:
+        output.say(f"… and {len(ordered) - SHOWN} more: `device list`")
+
+
+def device_row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
+    """A device as a row under `device_columns`."""
+    last = device.last
+    how = f"{last.state} {last.code}" if last and last.code else last.state if last else None
+    due = device.next_due_at if device.status == "active" and not device.blocked_code else None
+    return (
+        device.name,
+        f"{device.host}:{device.port}" if ":" not in device.host else f"[{device.host}]:{device.port}",
+        device.standing(now),
+        how,
+        now - last.at if last else None,
+        now - device.current_at if device.current_at else None,
+        device.snapshots,
+        None if due is None else "now" if due <= now else due - now,
+    )
+
+
+def document(overview: Overview) -> dict[str, Any]:
+    """All of it as JSON."""
+    now = overview.now
+    counts = Counter(device.standing(now).value for device in overview.devices)
+    return {
+        "at": now,
+        "counts": dict(counts),
+        "devices": [device_document(device, now) for device in overview.devices],
+        "alarms": [alarm_document(alarm) for alarm in overview.alarms],
+        "processes": [process_document(process, now) for process in overview.processes],
+        "beat_silent_seconds": overview.beat_silent_for,
+    }
+
+
+def device_document(device: DeviceState, now: datetime) -> dict[str, Any]:
+    """A device and how it stands as JSON."""
+    last = device.last
+    told = last and {"seq": last.seq, "state": last.state, "code": last.code, "detail": last.detail, "at": last.at}
+    return {
+        "id": device.device_id,
+        "name": device.name,
+        "host": device.host,
+        "port": device.port,
+        "standing": device.standing(now),
+        "blocked_code": device.blocked_code,
+        "failures": device.failures,
+        "overdue": device.overdue(now),
+        "interval_seconds": device.interval.total_seconds(),
+        "next_due_at": device.next_due_at,
+        "last_collection": told,
+        "last_stored_at": device.current_at,
+        "changes": device.snapshots,
+    }
+
+
+def alarm_document(alarm: Alarm) -> dict[str, Any]:
+    """An alarm as JSON."""
+    return {
+        "number": alarm.number,
+        "code": alarm.code,
+        "scope": alarm.scope,
+        "detail": alarm.detail,
+        "since": alarm.since,
+        "cleared_at": alarm.cleared_at,
+    }
+
+
+def process_document(process: LivingProcess, now: datetime) -> dict[str, Any]:
+    """A process as JSON."""
+    return {
+        "id": process.process_id,
+        "role": process.role,
+        "host": process.host,
+        "pid": process.pid,
+        "slots": dict(process.slots),
+        "alive": process.alive(now),
+        "started_at": process.started_at,
+        "heartbeat_at": process.heartbeat_at,
+    }
