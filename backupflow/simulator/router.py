@@ -140,7 +140,6 @@ class Router:
         chosen = edit_kind(self.spec, len(self.kinds) + 1, kind)
         _, edits = at_revision(self.spec, (*self.kinds, chosen))
         self.kinds = (*self.kinds, chosen)
-        self._texts.clear()
         edit = edits[-1]
         lines = {"before": edit.before, "after": edit.after}
         self._history.add(

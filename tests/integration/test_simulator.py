@@ -375,6 +375,20 @@ def test_a_small_window_gets_all_of_a_great_export(router: SimulatedRouter) -> N
         assert sum(map(len, iter(lambda: channel.recv(1000), b""))) == 500_000
 
 
+def test_what_a_client_did_not_read_is_not_told_as_sent(fleet: Fleet, router: SimulatedRouter) -> None:
+    """Nothing goes beyond the client's window, and the history says how far the export came."""
+    router.behave(export_size=5_000_000)
+    with closing(connected(router)) as transport:
+        transport.auth_password(USER, PASSWORD)
+        channel = transport.open_session(window_size=65_536)
+        channel.exec_command("/export")
+        assert channel.recv(10)
+    assert fleet.log.wait_until(lambda: bool(facts(router, "export_served")), 10)
+    (served,) = facts(router, "export_served")
+    assert served["complete"] is False
+    assert served["bytes_sent"] <= 65_536
+
+
 def test_refused_connections_and_back(router: SimulatedRouter) -> None:
     """On the same port."""
     port = router.port
@@ -451,6 +465,14 @@ def test_unknown_routers_and_behaviours_are_refused(fleet: Fleet) -> None:
         fleet["plain"].behave(speed=1)
 
 
+def clients_gone() -> None:
+    """Wait for the threads of closed clients, of earlier tests too: their sockets are counted with ours."""
+    for thread in threading.enumerate():
+        if isinstance(thread, paramiko.Transport):
+            thread.join(10)
+    gc.collect()
+
+
 def descriptors() -> int:
     """The number of open files of this process."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
@@ -458,7 +480,7 @@ def descriptors() -> int:
 
 def test_a_fleet_leaves_nothing_behind(tmp_path: Path) -> None:
     """Threads, descriptors and ports are as before, also with sessions that hang in each kind of silence."""
-    gc.collect()
+    clients_gone()
     before = threading.active_count(), descriptors()
     hung: list[paramiko.Transport] = []
     with Fleet([RouterSpec(f"h{n}", logins=LOGINS) for n in range(3)], log_path=tmp_path / "log") as fleet:
@@ -474,8 +496,7 @@ def test_a_fleet_leaves_nothing_behind(tmp_path: Path) -> None:
     held.close()
     for transport in hung:
         transport.close()
-        transport.join(5)
-    gc.collect()
+    clients_gone()
     assert (threading.active_count(), descriptors()) == before
     rows = [json.loads(row) for row in (tmp_path / "log").read_text().splitlines()]
     assert [row["number"] for row in rows] == list(range(1, len(rows) + 1))
