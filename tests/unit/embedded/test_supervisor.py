@@ -148,7 +148,7 @@ def test_restart_gives_a_new_process(supervisor: Supervisor, tmp_path: Path) -> 
 
 def test_who_does_not_stop_when_asked_is_killed_with_his_children(tmp_path: Path) -> None:
     """A deaf program ends all the same, and so does what it started."""
-    script = "trap '' TERM; sleep 60 & echo $! > child; echo $$ > pid; while :; do sleep 0.1; done"
+    script = "trap '' TERM; sleep 60 & echo $! > child; echo $$ > .pid; mv .pid pid; while :; do sleep 0.1; done"
     with Supervisor() as supervisor:
         supervisor.start(shell(tmp_path, "deaf", script, ready=(tmp_path / "pid").exists, stop=0.3))
         pids = [int((tmp_path / name).read_text(encoding="utf-8")) for name in ("pid", "child")]
@@ -180,12 +180,12 @@ place = Path(sys.argv[1])
 with Supervisor() as supervisor:
     for name in ("one", "two"):
         program = Program(
-            name=name, argv=["/bin/sh", "-c", f"echo $$ > {name}; exec sleep 60"], cwd=place, log=place / "log",
-            env={}, ready=(place / name).exists,
+            name=name, argv=["/bin/sh", "-c", f"echo $$ > .{name}; mv .{name} {name}; exec sleep 60"],
+            cwd=place, log=place / "log", env={}, ready=(place / name).exists,
         )
         supervisor.start(program)
-    print("up", flush=True)
     try:
+        print("up", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         time.sleep(0.6)  # long enough for a death to be seen
@@ -239,7 +239,7 @@ def test_a_child_whose_supervisor_is_gone_already_does_not_start(tmp_path: Path)
 
 def test_a_child_leaves_no_core_file_and_no_open_files_to_others(supervisor: Supervisor, tmp_path: Path) -> None:
     """A core file would hold keys; a new file is the owner's alone."""
-    script = "ulimit -c > core; touch new; touch done; exec sleep 60"
+    script = "ulimit -c > core; touch new done; exec sleep 60"
     supervisor.start(shell(tmp_path, "one", script, ready=(tmp_path / "done").exists))
     assert (tmp_path / "core").read_text(encoding="utf-8") == "0\n"
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
