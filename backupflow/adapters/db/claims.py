@@ -6,15 +6,18 @@ Lock order everywhere: device, then collection. Here devices are locked with SKI
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
+from backupflow.adapters.db.alarms import raise_alarm
 from backupflow.adapters.db.engine import transaction
 from backupflow.core import backoff, cadence
 from backupflow.core.ledger import Claimed, Limits
 from backupflow.core.model import Claim, CollectionId, Lane, State, Trigger
-from backupflow.core.scope import Policy, resolve
+from backupflow.core.scope import SHORTEST_INTERVAL, Policy, resolve
+from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,11 +27,16 @@ if TYPE_CHECKING:
 # One beat at a time. Of the transaction, not of the session: a stopped beat is freed of it by its time-out.
 _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
+# Beyond these a time cannot be reckoned with, or a lease would never end.
+_LONGEST_INTERVAL = timedelta(days=3660)
+_LONGEST_SESSION = timedelta(days=1)
 
 # What keeps a device from being claimed, the first that applies; the collector asks the same again before it starts.
 HINDRANCE = """
     CASE WHEN d.status <> 'active' THEN d.status
          WHEN d.blocked_code IS NOT NULL THEN 'blocked: ' || d.blocked_code
+         WHEN t.removed_at IS NOT NULL THEN 'tenant removed'
+         WHEN t.pepper IS NULL THEN 'no keys'
          WHEN l.id IS NULL THEN 'no login'
          WHEN l.suspended_at IS NOT NULL THEN 'login suspended'
     END"""
@@ -61,7 +69,10 @@ _LOSE = text("""
     FROM device d WHERE d.id = c.device_id AND c.device_id = ANY(:devices)
       AND c.state = 'running' AND c.lease_until < now()
     RETURNING d.id, d.losses""")
-_LOST_DUE = text("UPDATE device SET losses = losses + 1, next_due_at = now() + :wait WHERE id = :device")
+_LOST_DUE = text("""
+    UPDATE device SET losses = losses + 1,
+        next_due_at = CASE WHEN status = 'active' THEN now() + :wait ELSE next_due_at END
+    WHERE id = :device""")
 _HINDERED = text(f"""
     SELECT d.id, {HINDRANCE} AS hindrance FROM device d {LOGIN}
     WHERE EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'claimed')
@@ -70,6 +81,8 @@ _HINDERED = text(f"""
 _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
     WHERE device_id = :device AND state = 'claimed'""")
+# The run that was withdrawn is still owed: it is due as soon as nothing is in the way any more.
+OWED = text("UPDATE device SET next_due_at = now() WHERE id = :device AND status = 'active'")
 _REQUESTS = text("""
     SELECT id, device_id, requested_by FROM request WHERE answered_at IS NULL ORDER BY id LIMIT :batch""")
 _REQUESTED = text(f"""
@@ -85,8 +98,11 @@ _DUE = text(f"""
     ORDER BY d.next_due_at LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _CLAIM = text("""
     INSERT INTO collection (tenant_id, device_id, seq, trigger, lane)
-    VALUES (:tenant, :device, :seq, :trigger, :lane) RETURNING id""")
-_CLAIMED_DUE = text("UPDATE device SET last_seq = :seq, next_due_at = :due WHERE id = :device")
+    SELECT tenant_id, id, last_seq + 1, :trigger, :lane FROM device WHERE id = ANY(:devices)
+    RETURNING id, device_id""")
+_CLAIMED_DUE = text("""
+    UPDATE device d SET last_seq = last_seq + 1, next_due_at = due.at
+    FROM unnest(CAST(:devices AS uuid[]), CAST(:due AS timestamptz[])) AS due (id, at) WHERE d.id = due.id""")
 _JOBS = text("""
     UPDATE job SET claimed_at = now(), due_at = now() + every WHERE due_at <= now() RETURNING name""")
 
@@ -102,10 +118,10 @@ class _Room:
         room = self.window[_shared(lane)]
         return max(room if self.total is None else min(room, self.total), 0)
 
-    def take(self, lane: Lane) -> None:
-        self.window[_shared(lane)] -= 1
+    def take(self, lane: Lane, count: int) -> None:
+        self.window[_shared(lane)] -= count
         if self.total is not None:
-            self.total -= 1
+            self.total -= count
 
 
 def _shared(lane: Lane) -> Lane:
@@ -123,9 +139,9 @@ class Claims:
     def claim(self, limits: Limits) -> Claimed | None:
         """One claim transaction; None if another beat is at it."""
         with transaction(self._engine) as tx:
+            tx.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"))
             if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _CLAIMING}):
                 return None
-            tx.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"))
             lost = self._lose_lapsed(tx)
             withdrawn = self._withdraw_hindered(tx)
             again = _claims(tx.execute(_AGAIN, {"after": limits.emit_again_after}))
@@ -152,6 +168,7 @@ class Claims:
         rows = tx.execute(_HINDERED).all()
         for row in rows:
             tx.execute(_WITHDRAW, {"device": row.id, "reason": row.hindrance})
+            tx.execute(OWED, {"device": row.id})
         return len(rows)
 
     def _answer_requests(self, tx: Connection, room: _Room, limits: Limits) -> list[Claim]:
@@ -189,26 +206,45 @@ class Claims:
     def _insert(
         self, tx: Connection, devices: Sequence[Row[Any]], trigger: Trigger, lane: Lane, room: _Room
     ) -> list[Claim]:
+        if not devices:
+            return []
         now: datetime = tx.scalar(text("SELECT now()"))
-        claims = []
-        for row in devices:
-            values = {
-                "tenant": row.tenant_id,
-                "device": row.id,
-                "seq": row.last_seq + 1,
-                "trigger": trigger,
-                "lane": lane,
-            }
-            claims.append(Claim(CollectionId(tx.execute(_CLAIM, values).scalar_one()), lane))
-            due = cadence.next_due(row.anchor_at, policy_of(self._defaults, row).interval, now)
-            tx.execute(_CLAIMED_DUE, {"device": row.id, "seq": row.last_seq + 1, "due": due})
-            room.take(lane)
-        return claims
+        keys = [row.id for row in devices]
+        made = tx.execute(_CLAIM, {"trigger": trigger, "lane": lane, "devices": keys})
+        claimed = {row.device_id: Claim(CollectionId(row.id), lane) for row in made}
+        tx.execute(_CLAIMED_DUE, {"devices": keys, "due": [self._next_due(tx, row, now) for row in devices]})
+        room.take(lane, len(keys))
+        return [claimed[key] for key in keys]
+
+    def _next_due(self, tx: Connection, row: Row[Any], now: datetime) -> datetime:
+        """One device whose settings make no sense must not stop the fleet: its collector refuses it, in each period."""
+        try:
+            interval = usable_policy(self._defaults, row).interval
+        except InputInvalid as exc:
+            interval = self._defaults.interval
+            raise_alarm(tx, "settings_unusable", f"device {row.id}", exc.detail, row.tenant_id)
+        return cadence.next_due(row.anchor_at, interval, now)
+
+
+def usable_policy(defaults: Policy, row: Row[Any]) -> Policy:
+    """The effective settings of a device whose four scopes were read with it; InputInvalid if they make no sense."""
+    try:
+        policy = resolve(defaults, row.tenant_settings, row.site_settings, row.group_settings, row.device_settings)
+    except (ValueError, TypeError, AttributeError, OverflowError) as exc:
+        raise InputInvalid("a setting of the device or of its scopes cannot be understood") from exc
+    if not SHORTEST_INTERVAL <= policy.interval <= _LONGEST_INTERVAL:
+        raise InputInvalid(f"an interval of {policy.interval}")
+    if not timedelta(0) < policy.timeouts.deadline <= _LONGEST_SESSION:
+        raise InputInvalid(f"a session of {policy.timeouts.deadline}")
+    return policy
 
 
 def policy_of(defaults: Policy, row: Row[Any]) -> Policy:
-    """The effective settings of a device whose four scopes were read with it."""
-    return resolve(defaults, row.tenant_settings, row.site_settings, row.group_settings, row.device_settings)
+    """The same, to be shown only: where they make no sense it is the defaults, so that they can be seen and mended."""
+    try:
+        return usable_policy(defaults, row)
+    except InputInvalid:
+        return defaults
 
 
 def _claims(rows: Iterable[Row[Any]]) -> tuple[Claim, ...]:

@@ -6,13 +6,14 @@ Lock order: device, then collection.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.alarms import raise_alarm
-from backupflow.adapters.db.claims import HINDRANCE, LOGIN, policy_of
+from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.ledger import Ending, Withdrawn
 from backupflow.core.model import (
@@ -27,11 +28,12 @@ from backupflow.core.model import (
     TenantId,
 )
 from backupflow.core.trust import Mismatch, judge
-from backupflow.errors import HostKeyMismatch, LeaseLost, TransitKeyMissing
+from backupflow.errors import BackupflowError, HostKeyMismatch, InputInvalid, LeaseLost
 
 if TYPE_CHECKING:
     from backupflow.core.scope import Policy
 
+_LONGEST_DETAIL = 2000  # characters
 LEASE_GRACE = timedelta(seconds=60)  # beyond the session's deadline: sealing and the fence
 
 _LOCK = text("""
@@ -66,7 +68,7 @@ _VERIFIED = text("""
     WHERE device_id = :device AND status = 'pinned'""")
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
-    WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login
+    WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login AND l.sealed = :sealed
       AND ({HINDRANCE}) IS NULL""")
 _PUBLISH = text("""
     UPDATE collection SET state = 'published', collected_at = now(), content_hash = :content_hash, digest = :digest,
@@ -74,13 +76,14 @@ _PUBLISH = text("""
         exit_status = :exit_status, facts = CAST(:facts AS jsonb), lease_until = NULL
     WHERE id = :collection AND state = 'running' AND holder = :holder RETURNING id""")
 _SUCCEEDED = text("""
-    UPDATE device SET failures = 0, losses = 0, remembered_command = :command, lane = 'collect' WHERE id = :device""")
+    UPDATE device SET failures = 0, remembered_command = :command, lane = 'collect' WHERE id = :device""")
 _END = text("""
     UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
     WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
 _FAILED = text("""
     UPDATE device SET failures = failures + :counts, losses = 0,
-        next_due_at = CASE WHEN CAST(:wait AS interval) IS NULL THEN next_due_at ELSE now() + :wait END
+        next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
+                           ELSE now() + :wait END
     WHERE id = :device""")
 _BLOCK = text("""
     UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
@@ -102,12 +105,18 @@ class Collections:
             if row is None:
                 return None
             if row.hindrance:
-                tx.execute(_WITHDRAW, {"collection": collection_id, "reason": row.hindrance})
-                return Withdrawn(row.hindrance)
-            policy = policy_of(self._defaults, row)
+                tx.execute(OWED, {"device": row.device_id})
+                return _withdraw(tx, collection_id, row.hindrance)
+            try:
+                policy = usable_policy(self._defaults, row)
+                assignment = _assignment(collection_id, holder, row, policy)
+            except BackupflowError as exc:  # a row that nobody can work with must not be emitted for ever
+                code = "settings_unusable" if isinstance(exc, InputInvalid) else "row_unusable"
+                raise_alarm(tx, code, f"device {row.device_id}", exc.detail, row.tenant_id)
+                return _withdraw(tx, collection_id, f"{code}: {exc.detail}")
             lease = policy.timeouts.deadline + self._grace
-            tx.execute(_START, {"collection": collection_id, "holder": holder, "lease": lease})
-            return _assignment(collection_id, holder, row, policy)
+            values = {"collection": collection_id, "holder": holder, "lease": lease}
+            return assignment if tx.scalar(_START, values) is not None else None
 
     def pin(self, assignment: Assignment, key: HostKey) -> None:
         """Commit a first-seen key, before any login is sent (I6)."""
@@ -127,6 +136,7 @@ class Collections:
                 "collection": assignment.collection_id,
                 "holder": assignment.holder,
                 "login": assignment.login_id,
+                "sealed": assignment.sealed_login.text,
             }
             return tx.scalar(_ALLOWED, values) is not None
 
@@ -143,7 +153,7 @@ class Collections:
                 "raw_bytes": published.raw_bytes,
                 "command": published.command,
                 "exit_status": published.exit_status,
-                "facts": json.dumps(dict(published.facts)),
+                "facts": json.dumps({name: fact and _storable(fact) for name, fact in published.facts.items()}),
             }
             if tx.execute(_PUBLISH, values).scalar() is None:
                 return False
@@ -153,6 +163,7 @@ class Collections:
 
     def end(self, assignment: Assignment, ending: Ending) -> bool:
         """running (or published, after a definite refusal) -> a final state; False if the lease is gone."""
+        ending = replace(ending, detail=_storable(ending.detail))
         with transaction(self._engine) as tx:
             tx.execute(_LOCK, {"collection": assignment.collection_id})
             values = {
@@ -166,6 +177,16 @@ class Collections:
                 return False
             _consequences(tx, assignment, ending)
             return True
+
+
+def _withdraw(tx: Connection, collection_id: CollectionId, reason: str) -> Withdrawn:
+    tx.execute(_WITHDRAW, {"collection": collection_id, "reason": reason})
+    return Withdrawn(reason)
+
+
+def _storable(said: str) -> str:
+    """What a router said may hold what PostgreSQL's text cannot: NUL, lone surrogates; and no end."""
+    return said[:_LONGEST_DETAIL].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:
@@ -196,8 +217,6 @@ def _key(assignment: Assignment, key: HostKey) -> dict[str, Any]:
 
 
 def _assignment(collection_id: CollectionId, holder: str, row: Row[Any], policy: Policy) -> Assignment:
-    if row.pepper is None:
-        raise TransitKeyMissing("the tenant has no pepper")
     pinned = HostKey(row.key_type, bytes(row.blob)) if row.blob else None
     return Assignment(
         collection_id=collection_id,

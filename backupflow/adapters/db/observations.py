@@ -58,7 +58,7 @@ _RECONSIDER = text("""
     UPDATE collection SET is_change = :change, interpreted_after_seq = NULL
     WHERE device_id = :device AND seq = :seq AND state = 'stored'""")
 _CURRENT = text("""
-    UPDATE device SET current_seq = :seq, current_collection_id = :collection
+    UPDATE device SET current_seq = :seq, current_collection_id = :collection, losses = 0
     WHERE id = :device AND current_seq < :seq""")
 _QUARANTINE = text("""
     INSERT INTO quarantine (tenant_id, reason, subject, payload, digest)

@@ -1,0 +1,244 @@
+"""A fleet in a real database: devices, logins and workers are set up as the superuser; every act goes as its role."""
+# ruff: noqa: ANN401, S608 - rows hold values of any type; the statements are put together of our own constants
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine, Row, create_engine, make_url, text
+
+from backupflow.adapters.db.claims import Claims
+from backupflow.adapters.db.collections import Collections
+from backupflow.adapters.db.engine import Postgres, open_engine
+from backupflow.adapters.db.house import House
+from backupflow.adapters.db.observations import Observations
+from backupflow.adapters.db.tables import metadata
+from backupflow.core.ledger import Limits
+from backupflow.core.message import SnapshotMessage
+from backupflow.core.model import (
+    Assignment,
+    CollectionId,
+    ContentHash,
+    DeviceId,
+    Published,
+    SealedConfig,
+    Seq,
+    TenantId,
+)
+from backupflow.core.scope import Policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMITS = Limits()
+SECRET = "vault:v1:bG9naW4="
+POOL = 12
+
+
+def sealed(content: str) -> SealedConfig:
+    """A sealed text of its own for each word."""
+    return SealedConfig("vault:v1:" + hashlib.sha256(content.encode()).hexdigest())
+
+
+def hashed(content: str) -> ContentHash:
+    """The keyed hash that a text of this word would have."""
+    return ContentHash(hashlib.sha256(b"pepper" + content.encode()).digest())
+
+
+def published(content: str, **other: Any) -> Published:
+    """What a collector knows at the fence, for a content that is one word."""
+    return replace(Published(hashed(content), sealed(content).digest, 1, "/export", 0, 100, {"model": "CCR"}), **other)
+
+
+@dataclass
+class Fleet:
+    """Everything a test of the ledger needs; close it at the end."""
+
+    url: str
+    secrets_dir: Path
+    admin_password: str = field(repr=False)
+    policy: Policy = field(default_factory=Policy)
+    _engines: dict[str, Engine] = field(default_factory=dict)
+
+    # --- who acts ------------------------------------------------------------------------------------------------
+
+    def engine(self, role: str) -> Engine:
+        """PostgreSQL as a role."""
+        if role not in self._engines:
+            password = (self.secrets_dir / f"{role}.postgres").read_text(encoding="utf-8")
+            self._engines[role] = open_engine(Postgres(self.url, role, password), POOL)
+        return self._engines[role]
+
+    @cached_property
+    def admin(self) -> Engine:
+        """The superuser: sets the scene and looks at it, never acts in it."""
+        url = make_url(self.url).set(drivername="postgresql+psycopg", username="admin", password=self.admin_password)
+        return create_engine(url, pool_size=4, max_overflow=0)
+
+    def sql(self, statement: str, **values: Any) -> list[Row[Any]]:
+        """Run a statement as the superuser, in a transaction of its own."""
+        with self.admin.begin() as tx:
+            result = tx.execute(text(statement), values)
+            return list(result.all()) if result.returns_rows else []
+
+    def value(self, statement: str, **values: Any) -> Any:
+        """The one value that a statement gives."""
+        return self.sql(statement, **values)[0][0]
+
+    def empty(self) -> None:
+        """Take every row away, whatever guards it, and make the jobs anew."""
+        self.__dict__.pop("tenant", None)
+        self.policy = Policy()
+        with self.admin.begin() as tx:
+            tx.execute(text("SET LOCAL session_replication_role = replica"))
+            for table in metadata.tables:
+                tx.execute(text(f"DELETE FROM {table}"))
+            tx.execute(text("INSERT INTO job (name, every) VALUES ('reconcile', interval '5 minutes')"))
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for engine in (*self._engines.values(), self.admin):
+            engine.dispose()
+
+    @property
+    def claims(self) -> Claims:
+        """The scheduler, whose dice always show 0: what is due again `at once` is due now."""
+        return Claims(self.engine("scheduler"), self.policy, lambda: 0.0)
+
+    @property
+    def collections(self) -> Collections:
+        """The collector."""
+        return Collections(self.engine("collector"), self.policy)
+
+    @property
+    def observations(self) -> Observations:
+        """The ingester."""
+        return Observations(self.engine("ingester"), lambda: 0.0)
+
+    @property
+    def house(self) -> House:
+        """The jobs."""
+        return House(self.engine("operator"))
+
+    # --- the scene -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def tenant(self) -> TenantId:
+        """A tenant that has its keys."""
+        return TenantId(self.value("INSERT INTO tenant (name, pepper) VALUES ('main', :p) RETURNING id", p=SECRET))
+
+    def device(self, *, login: bool = True, due: timedelta | None = timedelta(minutes=-1), **columns: Any) -> DeviceId:
+        """A device with a login of its own, due a minute ago; `due=None`: never."""
+        device_id = DeviceId(uuid4())
+        values = {"id": device_id, "tenant_id": self.tenant, "name": f"r-{device_id}", "host": f"h-{device_id}"}
+        values |= columns
+        values = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items()}
+        names = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        self.sql(
+            f"INSERT INTO device ({names}, next_due_at, anchor_at) "
+            f"VALUES ({marks}, now() + :due, now() + coalesce(:due, interval '0'))",
+            **values,
+            due=due,
+        )
+        if login:
+            self.login(device_id, tenant=columns.get("tenant_id"))
+        return device_id
+
+    def login(self, device_id: UUID | None = None, *, name: str | None = None, tenant: UUID | None = None) -> UUID:
+        """A device's own login, or a profile with a name."""
+        made: UUID = self.value(
+            "INSERT INTO credential_profile (tenant_id, name, device_id, username, method, sealed) "
+            "VALUES (:tenant, :name, :device, 'backup', 'password', :sealed) RETURNING id",
+            tenant=tenant or self.tenant,
+            name=name,
+            device=device_id,
+            sealed=SECRET,
+        )
+        return made
+
+    def fleet(self, count: int, **columns: Any) -> None:
+        """Many due devices on one profile, in one statement."""
+        profile = self.login(name=f"p-{uuid4()}")
+        self.sql(
+            "INSERT INTO device (tenant_id, name, host, credential_profile_id, next_due_at, lane) "
+            "SELECT :tenant, 'm-' || :tag || n, 'm-' || :tag || n, :profile, "
+            "now() - interval '1 minute' + n * interval '1 microsecond', :lane FROM generate_series(1, :count) n",
+            tenant=self.tenant,
+            tag=str(profile),
+            profile=profile,
+            count=count,
+            lane=columns.get("lane", "collect"),
+        )
+
+    def workers(self, *, age: timedelta = timedelta(0), **slots: int) -> UUID:
+        """A worker process with a heartbeat of that age; `collect_slow` names the slow lane."""
+        lanes = {name.replace("_", "."): count for name, count in slots.items()}
+        process_id = uuid4()
+        self.sql(
+            "INSERT INTO process (id, role, host, pid, slots, heartbeat_at) "
+            "VALUES (:id, 'collector', 'test', 1, CAST(:slots AS jsonb), now() - :age)",
+            id=process_id,
+            slots=json.dumps(lanes),
+            age=age,
+        )
+        return process_id
+
+    def request(self, device_id: UUID) -> int:
+        """Somebody asks for a collection."""
+        tenant = self.row("device", device_id).tenant_id
+        insert = "INSERT INTO request (tenant_id, device_id, requested_by) VALUES (:t, :d, 'me') RETURNING id"
+        return int(self.value(insert, t=tenant, d=device_id))
+
+    def running(self, content_of: DeviceId | None = None, **columns: Any) -> Assignment:
+        """A collection that a collector has just started, on a new device."""
+        device_id = content_of or self.device(**columns)
+        seq = self.value("UPDATE device SET last_seq = last_seq + 1 WHERE id = :d RETURNING last_seq", d=device_id)
+        collection = self.value(
+            "INSERT INTO collection (tenant_id, device_id, seq, trigger, lane) "
+            "SELECT tenant_id, id, :seq, 'schedule', 'collect' FROM device WHERE id = :d RETURNING id",
+            d=device_id,
+            seq=seq,
+        )
+        started = self.collections.start(CollectionId(collection), f"holder-{uuid4()}")
+        assert isinstance(started, Assignment)
+        return started
+
+    def passed(self, content: str, device_id: DeviceId | None = None) -> SnapshotMessage:
+        """An observation that has passed the fence, as the message that its collector sends."""
+        assignment = self.running(device_id)
+        assert self.collections.publish(assignment, published(content))
+        return message(assignment, content)
+
+    # --- what became of it ---------------------------------------------------------------------------------------
+
+    def row(self, table: str, key: object) -> Row[Any]:
+        """A row by its id."""
+        return self.sql(f"SELECT * FROM {table} WHERE id = :key", key=key)[0]
+
+    def alarms(self) -> list[tuple[str, str]]:
+        """The alarms that stand: code and scope."""
+        return [(a.code, a.scope) for a in self.sql("SELECT * FROM alarm WHERE cleared_at IS NULL ORDER BY id")]
+
+    def expire(self, collection: CollectionId) -> None:
+        """Let the lease of a running collection be over."""
+        self.sql("UPDATE collection SET lease_until = now() - interval '1 second' WHERE id = :c", c=collection)
+
+
+def message(assignment: Assignment, content: str) -> SnapshotMessage:
+    """The message of an assignment that read this content."""
+    return SnapshotMessage(
+        assignment.tenant_id,
+        assignment.device_id,
+        assignment.collection_id,
+        Seq(assignment.seq),
+        1,
+        hashed(content),
+        sealed(content),
+    )
