@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nats.js.client import JetStreamContext
 
     from backupflow.core.message import SnapshotMessage
+    from backupflow.core.ports import Delivery
 
 STREAM = "CONFIG_SNAPSHOTS"
 CONSUMER = "ingest"
@@ -146,11 +147,11 @@ class Bus:
         """At most 100 messages and 64 MiB; empty if nothing came within `wait`."""
         return [_delivery(msg) for msg in self._run(self._fetch())]
 
-    def acknowledge(self, delivery: StreamDelivery) -> None:
+    def acknowledge(self, delivery: Delivery) -> None:
         """Done with it, for good; returns when the server has said so."""
         self._run(self._answer(delivery, b"+ACK"))
 
-    def later(self, delivery: StreamDelivery, wait: timedelta) -> None:
+    def later(self, delivery: Delivery, wait: timedelta) -> None:
         """Deliver it again, not before `wait` is over: a refusal without delay would come back at once, for ever."""
         delay = max(int(wait.total_seconds() * 1e9), 1)
         self._run(self._answer(delivery, b"-NAK " + json.dumps({"delay": delay}).encode()))
@@ -249,7 +250,9 @@ class Bus:
                 break
         return msgs
 
-    async def _answer(self, delivery: StreamDelivery, answer: bytes) -> None:
+    async def _answer(self, delivery: Delivery, answer: bytes) -> None:
+        if not isinstance(delivery, StreamDelivery):
+            raise TypeError("not a delivery of this bus")
         client = await self._connected()
         await client.request(delivery.reply, answer, timeout=self._timeout)
 
