@@ -2,65 +2,50 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
-from backupflow.cli import alarm, backup, device, doctor, history, hostkey, judge, output, session, status
-from backupflow.cli.exits import Exit, exit_of, table
 from backupflow.errors import BackupflowError
 
-app = typer.Typer(
-    name="backupflow",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,  # they would print the values of variables
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=table(),
-)
+if TYPE_CHECKING:
+    import typer
 
-
-@app.callback()
-def begin(
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(envvar="BACKUPFLOW_DATA_DIR", help="Folder of the one-machine install.", show_default=False),
-    ] = None,
-) -> None:
-    """Keep every configuration of your routers, sealed, and give each one back byte for byte."""
-    session.begin(data_dir)
-
-
-app.add_typer(device.app)
-app.add_typer(hostkey.app)
-app.command()(backup.backup)
-app.command()(history.snapshots)
-app.command()(history.export)
-app.command()(status.status)
-app.add_typer(alarm.app)
-app.command()(doctor.doctor)
-app.command()(judge.normalize)
-app.command("check-export")(judge.check_export)
-app.command()(doctor.migrate)
-for _name in ("up", "demo"):
-    if importlib.util.find_spec(f"backupflow.cli.{_name}"):
-        _command = getattr(importlib.import_module(f"backupflow.cli.{_name}"), _name, None)
-        if _command:
-            app.command(_name)(_command)
+_WITH_FILE = 2  # words of `normalize FILE`
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code; what is expected to fail ends in one line on stderr."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments)
+        if words[:1] == ["normalize"] and len(words) == _WITH_FILE and (words[1] == "-" or words[1][:1] != "-"):
+            from backupflow.cli.normal import normalize  # run once a file: typer alone would double its time
+
+            sys.exit(normalize(words[1], "routeros"))
+        _app()(words)
     except BackupflowError as exc:
+        from backupflow.cli import output
+        from backupflow.cli.exits import exit_of
+
         output.note(f"backupflow: {exc}")
         sys.exit(exit_of(exc))
     except KeyboardInterrupt:
-        sys.exit(Exit.INTERRUPTED)
-    sys.exit(Exit.OK)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _app() -> typer.Typer:
+    from backupflow.cli.commands import app
+
+    return app
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """`backupflow.cli.app`, made when it is first asked for."""
+    if name == "app":
+        return _app()
+    raise AttributeError(name)
+
+
+def __dir__() -> list[str]:
+    """What is here, `app` too: the tool that writes the documentation looks for it."""
+    return [*globals(), "app"]

@@ -72,7 +72,8 @@ def add(
 ) -> None:
     """Enrol a device.
 
-    From then on it is collected at its interval, the first time within some minutes. The login name is `backup` unless another is given; the password is asked for unless a source is named.
+    From then on it is collected at its interval, the first time within some minutes. The login
+    name is `backup` unless another is given; the password is asked for unless a source is named.
 
     \b
     Examples:

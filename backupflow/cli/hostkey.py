@@ -52,7 +52,8 @@ def accept(
 ) -> None:
     """Pin the key that the device offers.
 
-    It replaces the pinned one and ends the block over it. Compare the fingerprint with the router's own first: /ip ssh print, or ssh-keygen on its console.
+    It replaces the pinned one and ends the block over it. Compare the fingerprint with the router's own first: on its
+    console, or over a way that you trust.
 
     \b
     Examples:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,17 +27,9 @@ def normalize(
     \b
     Example: backupflow normalize core-1.rsc
     """  # noqa: D301 - \b keeps the line of the example
-    from backupflow.core.driver import Incomplete
-    from backupflow.core.model import RawConfig
-    from backupflow.drivers import driver as find
+    from backupflow.cli.normal import normalize as write
 
-    judge = find(driver)
-    raw = _read(file)
-    sys.stdout.buffer.write(judge.normalize(RawConfig(raw)))
-    sys.stdout.buffer.flush()
-    verdict = judge.judge_file(raw)
-    if isinstance(verdict, Incomplete):
-        output.stop(Exit.DATA, f"incomplete, {verdict.reason}: {verdict.detail}")
+    raise typer.Exit(write(file, driver))
 
 
 def check_export(
@@ -53,11 +44,12 @@ def check_export(
     \b
     Example: backupflow check-export *.rsc
     """  # noqa: D301 - \b keeps the line of the example
+    from backupflow.cli.normal import read
     from backupflow.core.driver import Incomplete
     from backupflow.drivers import driver as find
 
     judge = find(driver)
-    verdicts = [(file, judge.judge_file(_read(file))) for file in files]
+    verdicts = [(file, judge.judge_file(read(file))) for file in files]
     if as_json:
         output.as_document({"files": [_document(file, verdict) for file, verdict in verdicts]})
     else:
@@ -65,16 +57,6 @@ def check_export(
             output.say(f"{file}: {_words(verdict)}")
     if any(isinstance(verdict, Incomplete) for _, verdict in verdicts):
         raise typer.Exit(Exit.DATA)
-
-
-def _read(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        with open(file, "rb") as stream:  # noqa: PTH123 - pathlib would cost a tenth of the start
-            return stream.read()
-    except OSError as exc:
-        output.stop(Exit.NOT_FOUND, f"{file} cannot be read: {exc.strerror}")
 
 
 def _words(verdict: Completeness) -> str:

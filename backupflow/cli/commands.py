@@ -1,0 +1,52 @@
+"""All commands, as typer knows them. Importing them opens nothing and imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backupflow.cli import alarm, backup, device, doctor, history, hostkey, judge, session, status
+from backupflow.cli.exits import table
+
+app = typer.Typer(
+    name="backupflow",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # they would print the values of variables
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=table(),
+)
+
+
+@app.callback()
+def begin(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(envvar="BACKUPFLOW_DATA_DIR", help="Folder of the one-machine install.", show_default=False),
+    ] = None,
+) -> None:
+    """Keep every configuration of your routers, sealed, and give each one back byte for byte."""
+    session.begin(data_dir)
+
+
+app.add_typer(device.app)
+app.add_typer(hostkey.app)
+app.command()(backup.backup)
+app.command()(history.snapshots)
+app.command()(history.export)
+app.command()(status.status)
+app.add_typer(alarm.app)
+app.command()(doctor.doctor)
+app.command()(judge.normalize)
+app.command("check-export")(judge.check_export)
+app.command()(doctor.migrate)
+for _name in ("up", "demo"):
+    if importlib.util.find_spec(f"backupflow.cli.{_name}"):
+        _command = getattr(importlib.import_module(f"backupflow.cli.{_name}"), _name, None)
+        if _command:
+            app.command(_name)(_command)
