@@ -8,7 +8,7 @@ from typing import Final
 
 from backupflow.core.driver import Complete, Completeness, Incomplete, Reason
 from backupflow.drivers.routeros.identity import facts, is_header
-from backupflow.drivers.routeros.lexer import Kind, Line, scan, strings_end
+from backupflow.drivers.routeros.lexer import Kind, Line, scan, strings_end, tokens
 from backupflow.drivers.routeros.noise import header_version, marker, without_presentation
 
 # What RouterOS answers (on stdout, as text) instead of an export, or in the midst of one.
@@ -52,6 +52,7 @@ class _Reading:
     markers: list[str] = field(default_factory=list)
     junk: int = 0  # lines before the header or the first section that are no comments
     begun: bool = False  # there was a section
+    pending: bool = False  # a section line or a device comment came last: the item that it announces is to come
 
 
 def judge(raw: bytes) -> Completeness:
@@ -67,26 +68,39 @@ def judge(raw: bytes) -> Completeness:
 
 
 def _fault(line: Line, reading: _Reading) -> Incomplete | None:
-    kind, number, _, text = line
+    kind, number, _, _ = line
     if kind is Kind.COMMENT:
         return _comment(line, reading)
     if kind is Kind.SECTION or kind is Kind.ITEM:
         if not reading.begun and reading.junk and not reading.header:
             return _broken(Reason.NOT_A_CONFIGURATION, "a section, but neither it nor a header comes first", number)
-        reading.begun = True
-        return None if strings_end(text) else _broken(Reason.TRUNCATED, "a string does not end", number)
+        reading.begun, reading.pending = True, kind is Kind.SECTION
+        return _item(line)
     if kind is Kind.DANGLING and (reading.begun or reading.header):
         return _broken(Reason.TRUNCATED, "the text ends inside a line", number)
     return _strange(line, reading)
 
 
+def _item(line: Line) -> Incomplete | None:
+    _, number, _, text = line
+    if not strings_end(text):
+        return _broken(Reason.TRUNCATED, "a string does not end", number)
+    if text.count(b"[") != text.count(b"]") and (read := tokens(text)) is not None:
+        brackets = [token.key for token in read if token.value is None]
+        if brackets.count(b"[") != brackets.count(b"]"):
+            return _broken(Reason.TRUNCATED, "a bracket does not end", number)
+    return None
+
+
 def _comment(line: Line, reading: _Reading) -> Incomplete | None:
     _, number, _, text = line
     if reading.begun and len(text) < _SHORTEST_SAYING:
-        return None
-    if (said := marker(text)) is not None:
+        reading.pending = True
+    elif (said := marker(text)) is not None:
         reading.markers.append(said)
+        reading.pending = False
     elif reading.begun:
+        reading.pending = True
         if header_version(text) is not None:
             return _broken(Reason.NOT_A_CONFIGURATION, "a second export begins", number)
     elif reading.header or is_header(text):
@@ -111,6 +125,8 @@ def _strange(line: Line, reading: _Reading) -> Incomplete | None:
 def _whole(reading: _Reading) -> Completeness:
     if any(_CUT.match(said.encode()) for said in reading.markers):
         return Incomplete(Reason.INTERRUPTED, "the router says that it was interrupted")
+    if reading.pending:
+        return Incomplete(Reason.TRUNCATED, "the text ends where an item was to come")
     if reading.begun:
         return Complete(facts(reading.header, reading.markers))
     if reading.header:

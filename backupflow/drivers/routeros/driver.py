@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SENSITIVE: Final = "/export show-sensitive"  # RouterOS 7 hides secrets unless asked; 6 does not know the word
 PLAIN: Final = "/export"
-_ANY_STATUS_BELOW: Final = 7  # the exit status of RouterOS 6 says nothing
+_SECRETS_HIDDEN_FROM: Final = 7  # the major version; the exit status of an earlier one says nothing
 
 # Names of properties; of a dotted name (`security.passphrase`) the last part counts. Masking one too many is harmless.
 SECRET_KEYS: Final = frozenset(
@@ -74,7 +74,7 @@ class RouterOS:
             not reply.stdout and completeness.unknown_command(reply.stderr)
         ):
             return True
-        return reply.command == PLAIN and not _any_status(completeness.major_version(reply.stdout))
+        return reply.command == PLAIN and (completeness.major_version(reply.stdout) or 0) >= _SECRETS_HIDDEN_FROM
 
     def judge(self, reply: Reply) -> Completeness:
         """Judge an answer off the wire: the text, and how it ended."""
@@ -100,7 +100,7 @@ class RouterOS:
 
 
 def _any_status(major: int | None) -> bool:
-    return major is not None and major < _ANY_STATUS_BELOW
+    return major is not None and major < _SECRETS_HIDDEN_FROM
 
 
 def _empty(reply: Reply) -> Completeness:
