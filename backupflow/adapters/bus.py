@@ -53,6 +53,7 @@ _HEADER_BYTES = (
     512  # more than ours take; the server counts them, nats-py does not, and a violation closes the connection
 )
 _POLL_SECONDS = 0.02
+_NOBODY = "nobody answers at its address"
 _SLACK_SECONDS = 5.0  # every coroutine ends by its own bounds; this one is for a loop that is gone
 
 T = TypeVar("T")
@@ -134,7 +135,7 @@ class Bus:
         self._connecting: asyncio.Task[None] | None = None
         self._inbox: Subscription | None = None
         self._requests = 0
-        self._trouble = "nobody answers at its address"
+        self._trouble = _NOBODY
         self._violation = ""
 
     # --- the ports ---------------------------------------------------------------------------------------------
@@ -302,6 +303,7 @@ class Bus:
             if asyncio.get_running_loop().time() >= deadline:
                 raise BusUnavailable(self._trouble)
             await asyncio.sleep(_POLL_SECONDS)
+        self._trouble = _NOBODY
         return client
 
     async def _end(self) -> None:
@@ -315,9 +317,11 @@ class Bus:
         await asyncio.gather(*rest, return_exceptions=True)
 
     async def _note(self, exc: Exception) -> None:
-        self._trouble = str(exc) or type(exc).__name__
-        if "permissions violation" in self._trouble.lower():  # the server answers nothing else to what is not allowed
-            self._violation = self._trouble
+        trouble = str(exc) or type(exc).__name__
+        if "permissions violation" in trouble.lower():  # the server answers nothing else to what is not allowed
+            self._violation = trouble
+        if "authorization violation" not in self._trouble.lower():  # a reset follows it, and says less
+            self._trouble = trouble
 
     # --- the thread --------------------------------------------------------------------------------------------
 
