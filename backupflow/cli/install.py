@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 from backupflow.errors import SettingsInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from backupflow.embedded import Addresses
+    from backupflow.embedded import Addresses, DataFolder
     from backupflow.wiring import Wiring
 
 DATABASE = "backupflow"  # of a one-machine install
+_SETTINGS = "settings.json"
 
 
 def open_wiring(data_dir: Path | None) -> Wiring:
@@ -31,10 +34,26 @@ def open_wiring(data_dir: Path | None) -> Wiring:
     if running is None and "DATABASE_URL" not in environment:
         raise SettingsInvalid(f"no install runs on {folder}: start `backupflow up`, or set DATABASE_URL and its like")
     if running is not None:
-        environment = addresses(running) | {"CONFIG_SECRETS_DIR": str(folder / "secrets")} | environment
+        found_here = addresses(running) | {"CONFIG_SECRETS_DIR": str(folder / "secrets")}
+        environment = _settings_of(folder) | found_here | environment
     found = Wiring(Settings(environment))
     use(found)
     return found
+
+
+def tell_settings(folder: DataFolder, environment: Mapping[str, str]) -> None:
+    """Tell the commands of other terminals the settings of this run: a new device shall follow its spread, and so on."""
+    settings = {name: value for name, value in environment.items() if name.startswith("CONFIG_")}
+    settings.pop("CONFIG_SECRETS_DIR", None)  # the folder holds no path to itself
+    (folder.room("run") / _SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _settings_of(folder: Path) -> dict[str, str]:
+    try:
+        told: dict[str, str] = json.loads((folder / "run" / _SETTINGS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return told
 
 
 def addresses(running: Addresses) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backupflow.cli import output
+from backupflow.cli.install import tell_settings
 from backupflow.cli.processes import Process, processes
 from backupflow.cli.session import session
 from backupflow.errors import ServerUnusable
@@ -66,6 +67,7 @@ def installed(
         say(f"data folder {folder.path}")
         with start_servers(folder, options) as servers:
             environment = _environment(servers, folder)
+            tell_settings(folder, environment)
             wiring = Wiring(Settings(environment))
             try:
                 provision.set_up(wiring, folder.secret, say)
