@@ -36,6 +36,7 @@ from backupflow.embedded import (
     Server,
     ServerOptions,
     Servers,
+    binaries,
     open_folder,
     openbao,
     running_install,
@@ -59,12 +60,13 @@ _UP = textwrap.dedent("""
         sys.stdin.read()
     print("stopped", flush=True)
 """)
-# An ordinary user who may read what the tests run from, wherever the tree lies: a clone below root's home is closed to
-# all others. Reading is all that the capability gives; the servers own and write as that user.
-_AS_NOBODY = [
-    *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"),
-    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "--bounding-set=-all,+dac_read_search"),
-]
+_AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+# What the tests run from may lie below root's home, closed to all others: then the ordinary user gets the right to read
+# everything, and no other; the servers own and write as that user.
+_READ = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "--bounding-set=-all,+dac_read_search"]
+_NEEDED = (Path(sys.executable).resolve().parent, Path(sys.prefix), Path(__file__).parents[2])
+if not all(binaries._is_open(place) for place in _NEEDED):
+    _AS_NOBODY += _READ
 _SELF: list[str] = []
 USERS = [pytest.param(_SELF, id="as-who-runs-the-tests")]
 if os.geteuid() == 0:
