@@ -42,7 +42,7 @@ def open_wiring(data_dir: Path | None) -> Wiring:
 
 
 def tell_settings(folder: DataFolder, environment: Mapping[str, str]) -> None:
-    """Tell the commands of other terminals the settings of this run: a new device shall follow its spread, and so on."""
+    """Tell the commands of other terminals the settings of this run: a new device shall follow its spread."""
     settings = {name: value for name, value in environment.items() if name.startswith("CONFIG_")}
     settings.pop("CONFIG_SECRETS_DIR", None)  # the folder holds no path to itself
     (folder.room("run") / _SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
