@@ -97,6 +97,7 @@ class SshCollector:
                 watch.step("banner", timeouts.banner)
                 with _overdue_first(watch):
                     offered = _exchange_keys(transport, target)  # 2
+                watch.step("pin and login", timeouts.deadline)  # the time of our own servers is not the device's
                 admit(offered)  # 3
                 watch.check()
                 credentials = login()  # 4
@@ -105,6 +106,7 @@ class SshCollector:
                     authenticate(transport, credentials)  # 5
                 del credentials
                 wire.allowance = None
+                watch.step("session", timeouts.deadline)
                 yield SshSession(transport, watch, target)
             finally:
                 transport.end(_JOIN_SECONDS)  # 10
