@@ -32,8 +32,9 @@ def list_alarms(
     elif not alarms:
         output.say("no alarm stands")
     else:
-        rows = [(a.number, a.code, a.scope, a.detail, a.since, a.cleared_at) for a in alarms]
-        output.show_table(("number", "code", "scope", "what", "since", "cleared"), rows)
+        rows = [(a.number, a.code, a.detail or a.scope, a.since, a.cleared_at) for a in alarms]
+        columns = ("number", "code", "what", "since", "cleared")
+        output.show_table(columns if cleared else columns[:-1], rows if cleared else [row[:-1] for row in rows])
 
 
 @app.command()

@@ -188,7 +188,7 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
             ("why", record.blocked_detail),
             ("failures", record.failures),
             ("interval", record.interval),
-            ("next due", record.next_due_at),
+            ("next due", None if record.blocked_code else record.next_due_at),
             ("last stored", record.last_collected_at),
             ("host key", f"{pinned.key.key_type} {pinned.key.fingerprint}" if pinned else None),
             ("settings", ", ".join(f"{key}={value}" for key, value in record.settings.items()) or None),
@@ -204,14 +204,15 @@ def list_devices(
     as_json: AsJson = False,
 ) -> None:
     """List all devices and how each stands. Example: `backupflow device list`."""
-    from backupflow.cli.status import STYLES, device_columns, device_document, device_row
+    from backupflow.cli.status import COLUMNS, STYLES, device_document, device_row
 
     tenant_id = wiring().devices("reader").tenant(tenant)
     overview = wiring().statuses.overview(tenant_id, removed=removed)
     if as_json:
         output.as_document({"devices": [device_document(device, overview.now) for device in overview.devices]})
     else:
-        output.show_table(device_columns, [device_row(d, overview.now) for d in overview.devices], STYLES)
+        rows = [(*device_row(d, overview.now), f"{d.host} {d.port}") for d in overview.devices]
+        output.show_table((*COLUMNS, "address"), rows, STYLES)
 
 
 def document(record: DeviceRecord) -> dict[str, Any]:

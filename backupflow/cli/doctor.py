@@ -50,8 +50,9 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         rows = [("wrong" if check.remedy else "well", check.name, check.says) for check in checks]
         output.show_table(("", "part", "finding"), rows, {"well": "green", "wrong": "bold red"})
+        output.say("")
         for check in wrong:
-            output.say(f"\n{check.name}: {check.remedy}".lstrip())
+            output.say(f"{check.name}: {check.remedy}")
     if wrong:
         raise typer.Exit(Exit.WRONG)
 

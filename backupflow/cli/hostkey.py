@@ -69,7 +69,8 @@ def accept(
     record = devices.find(tenant_id, name)
     chosen = fingerprint or next((key.key.fingerprint for key in record.offered), None)
     if chosen is None:
-        output.stop(Exit.NOT_FOUND, f"{record.name} offers no other key than the pinned one")
+        remedy = "none on record: see `hostkey show`, and `hostkey reset` if the router lost or changed its key"
+        output.stop(Exit.NOT_FOUND, f"{record.name} offers no other key than the pinned one, or {remedy}")
     offered = next((key for key in record.offered if key.key.fingerprint == chosen), None)
     if not yes and offered is not None:
         pinned = record.pinned

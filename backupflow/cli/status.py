@@ -28,7 +28,7 @@ STYLES = {
     "alive": "green",
     "silent": "red",
 }
-device_columns = ("device", "address", "stands", "last collection", "ago", "stored", "changes", "due in")
+COLUMNS = ("device", "stands", "last", "ago", "stored", "changes", "due in")
 
 
 def status(tenant: InTenant = "default", as_json: AsJson = False) -> None:
@@ -64,19 +64,18 @@ def _show(overview: Overview) -> None:
         return
     ordered = sorted(overview.devices, key=lambda device: (not device.standing(now).needs_somebody, device.name))
     output.say("")
-    output.show_table(device_columns, [device_row(device, now) for device in ordered[:SHOWN]], STYLES)
+    output.show_table(COLUMNS, [device_row(device, now) for device in ordered[:SHOWN]], STYLES)
     if len(ordered) > SHOWN:
         output.say(f"… and {len(ordered) - SHOWN} more: `device list`")
 
 
 def device_row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
-    """A device as a row under `device_columns`."""
+    """A device as a row under COLUMNS."""
     last = device.last
-    how = f"{last.state} {last.code}" if last and last.code else last.state if last else None
+    how = (last.code or last.state.value) if last else None
     due = device.next_due_at if device.status == "active" and not device.blocked_code else None
     return (
         device.name,
-        f"{device.host}:{device.port}" if ":" not in device.host else f"[{device.host}]:{device.port}",
         device.standing(now),
         how,
         now - last.at if last else None,
