@@ -39,7 +39,8 @@ _WRONG_CURRENT = text("""
         SELECT DISTINCT ON (device_id) device_id, seq, id FROM collection
         WHERE state = 'stored' ORDER BY device_id, seq DESC)
     UPDATE device d SET current_seq = g.seq, current_collection_id = g.id FROM greatest_stored g
-    WHERE g.device_id = d.id AND d.current_collection_id IS DISTINCT FROM g.id RETURNING d.id""")
+    WHERE g.device_id = d.id AND (d.current_collection_id, d.current_seq) IS DISTINCT FROM (g.id, g.seq)
+    RETURNING d.id""")
 
 
 class House:

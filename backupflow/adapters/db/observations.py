@@ -1,7 +1,8 @@
 """The ingester's view: observations into history, in any order of delivery, each exactly once.
 
 The transaction of a batch, in numbered steps:
- 1. lock the batch's devices, in order of id (unsorted: deadlocks), then each row when it is its turn
+ 1. lock the batch's devices, in order of id (unsorted: deadlocks); every move of a row holds its device's lock, and a
+    row that is only named by a forged message is read but never locked
  2. check the message against the row that its collector wrote at the fence; nothing in it is believed otherwise
  3. insert the content, if this text is new for the device
  4. the row becomes stored, from published or from lost
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.alarms import Alarms, raise_alarm
 from backupflow.adapters.db.engine import transaction
-from backupflow.core.backoff import AGAIN_WITHIN
+from backupflow.core.backoff import after_loss
 from backupflow.core.ledger import Stored
 from backupflow.core.model import ContentHash, Purpose, Seq, State, TenantId
 from backupflow.core.sequence import Observation, is_change
@@ -36,7 +37,7 @@ _LOCK = text("""
     ORDER BY id FOR NO KEY UPDATE""")
 _ROW = text("""
     SELECT id, tenant_id, device_id, seq, state, content_hash, digest, normalization_version, raw_bytes
-    FROM collection WHERE id = :collection FOR UPDATE""")
+    FROM collection WHERE id = :collection""")
 _CONTENT = text("""
     INSERT INTO content (tenant_id, device_id, normalization_version, content_hash, sealed, raw_bytes, first_seq)
     VALUES (:tenant, :device, :version, :hash, :sealed, :raw_bytes, :seq)
@@ -68,9 +69,14 @@ _VANISHED = text("""
         SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'published' AND c.collected_at < now() - :age)
     ORDER BY d.id FOR NO KEY UPDATE OF d""")
 _LOSE = text("""
-    UPDATE collection SET state = 'lost', code = 'message_gone', ended_at = now()
-    WHERE device_id = ANY(:devices) AND state = 'published' AND collected_at < now() - :age RETURNING device_id""")
-_DUE = text("UPDATE device SET next_due_at = least(next_due_at, now() + :wait) WHERE id = :device")
+    UPDATE collection c SET state = 'lost', code = 'message_gone', ended_at = now()
+    FROM device d WHERE d.id = c.device_id AND c.device_id = ANY(:devices)
+      AND c.state = 'published' AND c.collected_at < now() - :age
+    RETURNING c.device_id, c.seq, d.losses""")
+# Only if nothing newer is stored: then nothing is missing that another collection could bring.
+_LOST_DUE = text("""
+    UPDATE device SET losses = losses + 1, next_due_at = now() + :wait
+    WHERE id = :device AND status = 'active' AND current_seq < :seq""")
 _MARKS = text("SELECT tenant_id, purpose, mark FROM transit_key WHERE tenant_id = ANY(:tenants)")
 
 
@@ -107,9 +113,10 @@ class Observations(Alarms):
             devices = list(tx.scalars(_VANISHED, {"age": older_than}))
             if not devices:
                 return 0
-            lost = list(tx.scalars(_LOSE, {"devices": devices, "age": older_than}))
-            for device in lost:
-                tx.execute(_DUE, {"device": device, "wait": AGAIN_WITHIN * self._dice()})
+            lost = tx.execute(_LOSE, {"devices": devices, "age": older_than}).all()
+            for row in lost:
+                wait = after_loss(row.losses, self._dice()).again_in
+                tx.execute(_LOST_DUE, {"device": row.device_id, "seq": row.seq, "wait": wait})
             return len(lost)
 
     def expected_marks(self, tenant_ids: Sequence[TenantId]) -> dict[tuple[TenantId, Purpose], str]:
@@ -119,27 +126,30 @@ class Observations(Alarms):
         return {(TenantId(row.tenant_id), Purpose(row.purpose)): row.mark for row in rows}
 
 
-def judge(message: SnapshotMessage, row: Row[Any] | None, kept_from_seq: int | None) -> Stored:
-    """2: what the message is worth, measured against the row that it names."""
-    if row is None or kept_from_seq is None:
+def judge(message: SnapshotMessage, row: Row[Any] | None, device: Row[Any] | None) -> Stored:
+    """2: what the message is worth, measured against the row that it names, and the device that it claims to be of."""
+    if device is None:
         return Stored.UNKNOWN
+    if row is None:  # retention takes rows away below kept_from_seq: what is late for them has had its time
+        expired = device.tenant_id == message.tenant_id and message.seq < device.kept_from_seq
+        return Stored.EXPIRED if expired else Stored.UNKNOWN
     if (row.tenant_id, row.device_id, row.seq) != (message.tenant_id, message.device_id, message.seq):
         return Stored.FOREIGN
-    if row.digest is None or bytes(row.digest) != message.sealed.digest:
-        return Stored.OTHER_DIGEST
-    fence = (bytes(row.content_hash), row.normalization_version)
-    if fence != (message.content_hash, message.normalization_version):
+    if row.digest is None:
+        return Stored.WRONG_STATE
+    fence = (bytes(row.digest), bytes(row.content_hash), row.normalization_version)
+    if fence != (message.sealed.digest, message.content_hash, message.normalization_version):
         return Stored.OTHER_DIGEST
     if row.state == State.STORED:
         return Stored.ALREADY
     if row.state not in {State.PUBLISHED, State.LOST}:
         return Stored.WRONG_STATE
-    return Stored.EXPIRED if message.seq < kept_from_seq else Stored.STORED
+    return Stored.EXPIRED if message.seq < device.kept_from_seq else Stored.STORED
 
 
 def _store(tx: Connection, message: SnapshotMessage, device: Row[Any] | None) -> Stored:
     row = tx.execute(_ROW, {"collection": message.collection_id}).one_or_none()
-    outcome = judge(message, row, device.kept_from_seq if device else None)  # 2
+    outcome = judge(message, row, device)  # 2
     if outcome is not Stored.STORED or row is None:
         return outcome
     content = _content(tx, message, row.raw_bytes)  # 3
@@ -148,7 +158,8 @@ def _store(tx: Connection, message: SnapshotMessage, device: Row[Any] | None) ->
     before = _observation(tx.execute(_PREVIOUS, place).one_or_none())
     after = _observation(tx.execute(_NEXT, place).one_or_none())
     change = is_change(before, here)
-    tx.execute(_STORE, {"collection": message.collection_id, "content": content, "change": change})  # 4, 5
+    moved = tx.execute(_STORE, {"collection": message.collection_id, "content": content, "change": change})  # 4, 5
+    moved.scalar_one()  # under the device's lock nobody else can have moved it
     if after is not None:
         tx.execute(_RECONSIDER, place | {"seq": after.seq, "change": is_change(here, after)})  # 5
     tx.execute(_CURRENT, place | {"collection": message.collection_id})  # 6

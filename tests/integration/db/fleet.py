@@ -34,6 +34,7 @@ from backupflow.core.model import (
 from backupflow.core.scope import Policy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 LIMITS = Limits()
@@ -216,6 +217,38 @@ class Fleet:
         assert self.collections.publish(assignment, published(content))
         return message(assignment, content)
 
+    def observed(self, histories: Sequence[str]) -> list[list[SnapshotMessage]]:
+        """A device a history, each letter of it a content that was published; the messages, each sealed anew."""
+        made = []
+        for history in histories:
+            device_id = DeviceId(uuid4())
+            made.append([_observation(self.tenant, device_id, Seq(n + 1), letter) for n, letter in enumerate(history)])
+        devices = [{"id": one[0].device_id, "t": self.tenant, "n": len(one)} for one in made]
+        rows = [
+            {
+                "t": self.tenant,
+                "d": m.device_id,
+                "s": m.seq,
+                "hash": m.content_hash,
+                "digest": m.sealed.digest,
+                "version": m.normalization_version,
+            }
+            for one in made
+            for m in one
+        ]
+        with self.admin.begin() as tx:
+            insert = "INSERT INTO device (id, tenant_id, name, host, last_seq) VALUES (:id, :t, :id, :id, :n)"
+            tx.execute(text(insert), devices)
+            insert = (
+                "INSERT INTO collection (tenant_id, device_id, seq, trigger, lane, state, collected_at, content_hash, "
+                "digest, normalization_version, raw_bytes) VALUES (:t, :d, :s, 'schedule', 'collect', 'published', "
+                "now(), :hash, :digest, :version, 100)"
+            )
+            tx.execute(text(insert), rows)
+            found = tx.execute(text("SELECT device_id, seq, id FROM collection"))
+            numbers = {(row.device_id, row.seq): CollectionId(row.id) for row in found}
+        return [[replace(m, collection_id=numbers[m.device_id, m.seq]) for m in one] for one in made]
+
     # --- what became of it ---------------------------------------------------------------------------------------
 
     def row(self, table: str, key: object) -> Row[Any]:
@@ -229,6 +262,12 @@ class Fleet:
     def expire(self, collection: CollectionId) -> None:
         """Let the lease of a running collection be over."""
         self.sql("UPDATE collection SET lease_until = now() - interval '1 second' WHERE id = :c", c=collection)
+
+
+def _observation(tenant: TenantId, device_id: DeviceId, seq: Seq, letter: str) -> SnapshotMessage:
+    """Two sealings of one text differ: the nonce is another."""
+    nothing = CollectionId(0)
+    return SnapshotMessage(tenant, device_id, nothing, seq, 1, hashed(letter), sealed(f"{device_id}{seq}{letter}"))
 
 
 def message(assignment: Assignment, content: str) -> SnapshotMessage:
