@@ -32,9 +32,10 @@ def list_alarms(
     elif not alarms:
         output.say("no alarm stands")
     else:
-        rows = [(a.number, a.code, a.detail or a.scope, a.since, a.cleared_at) for a in alarms]
-        columns = ("number", "code", "what", "since", "cleared")
-        output.show_table(columns if cleared else columns[:-1], rows if cleared else [row[:-1] for row in rows])
+        for alarm in alarms:
+            ended = f", cleared {output.in_words(alarm.cleared_at)}" if alarm.cleared_at else ""
+            output.say(f"{alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}{ended}")
+            output.say(f"   {alarm.detail or alarm.scope}")
 
 
 @app.command()

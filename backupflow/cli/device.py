@@ -204,15 +204,16 @@ def list_devices(
     as_json: AsJson = False,
 ) -> None:
     """List all devices and how each stands. Example: `backupflow device list`."""
-    from backupflow.cli.status import COLUMNS, STYLES, device_document, device_row
+    from backupflow.cli.status import STYLES, device_document, device_row
 
     tenant_id = wiring().devices("reader").tenant(tenant)
     overview = wiring().statuses.overview(tenant_id, removed=removed)
     if as_json:
         output.as_document({"devices": [device_document(device, overview.now) for device in overview.devices]})
     else:
-        rows = [(*device_row(d, overview.now), f"{d.host} {d.port}") for d in overview.devices]
-        output.show_table((*COLUMNS, "address"), rows, STYLES)
+        shown = [(device_row(device, overview.now), device) for device in overview.devices]
+        rows = [(*row[:3], row[-1], device.host, device.port) for row, device in shown]
+        output.show_table(("device", "stands", "last", "due in", "address", "port"), rows, STYLES)
 
 
 def document(record: DeviceRecord) -> dict[str, Any]:

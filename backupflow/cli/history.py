@@ -43,8 +43,8 @@ def snapshots(
     elif not runs:
         output.say(f"{name} has no snapshot yet; see `status`")
     else:
-        columns = ("snapshot", "collected", "last seen", "seen", "bytes", "version", "")
-        output.show_table(columns, [_row(run) for run in runs], {"current": "green"})
+        columns = ("snapshot", "collected", "last seen", "seen", "bytes", "version")
+        output.show_table(columns, [_row(run) for run in runs])
 
 
 def export(
@@ -179,9 +179,8 @@ def _origin(exported: Exported) -> str:
 
 def _row(run: Run) -> tuple[output.Cell, ...]:
     version = run.facts.get("version")
-    current = "current" if run.is_current else ""
     last = run.last_collected_at if run.observations > 1 else None
-    return (run.seq, run.collected_at, last, run.observations, run.raw_bytes, version, current)
+    return (run.seq, run.collected_at, last, run.observations, run.raw_bytes, version)
 
 
 def _document(run: Run) -> dict[str, Any]:

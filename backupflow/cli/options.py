@@ -48,5 +48,5 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         output.stop(Exit.REFUSED, f"{question} Nobody can be asked here: say --yes")
-    if not typer.confirm(output.visible(question)):
+    if not typer.confirm(output.visible(question), err=True):
         output.stop(Exit.REFUSED, "not confirmed; nothing was changed")

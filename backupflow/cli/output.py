@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from backupflow.cli.exits import Exit
 
-UNFOLDED = 24  # characters: columns that are no wider stay on one line
 PIPE_WIDTH = 400  # columns of a table that goes to a file or a program: nothing is folded there
 Cell = str | int | datetime | timedelta | None
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -64,11 +63,10 @@ def make_table(
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    lines = [[in_words(cell) for cell in row] for row in rows]
-    for number, column in enumerate(columns):
-        widest = max((len(words[number]) for words in lines), default=0)
-        table.add_column(Text(column), overflow="fold", no_wrap=widest <= UNFOLDED)
-    for words in lines:
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")  # never cut: what is left out might be what matters
+    for row in rows:
+        words = [in_words(cell) for cell in row]
         table.add_row(*(Text(word, style=(styles or {}).get(word, "")) for word in words))
     return table
 
