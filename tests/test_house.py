@@ -68,6 +68,8 @@ FAILURES = {
     if isinstance(thing, type) and issubclass(thing, BackupflowError) and thing is not BackupflowError
 }
 CODES = {failure.code for failure in FAILURES.values()}
+# Alarms that no failure raises.
+ALARMS = {"quarantine", "row_unusable", "settings_unusable", "snapshot_damaged", "stream_remade", "wrong_current"}
 
 
 @cache
@@ -178,14 +180,22 @@ def test_migrations_never_shadow_the_library() -> None:
     assert [name for name in MODULES if name.startswith("alembic/") and name.endswith("__init__.py")] == []
 
 
-def test_each_failure_has_a_runbook_page_and_each_page_a_failure() -> None:
+def test_each_code_has_a_runbook_page_and_each_page_a_code() -> None:
     """Whoever reads a code at night finds a page of that name, and no page outlives its code."""
-    assert {path.stem for path in (ROOT / "docs/runbook").glob("*.md")} - {"index"} == CODES
+    assert {path.stem for path in (ROOT / "docs/runbook").glob("*.md")} - {"index"} == CODES | ALARMS
+
+
+def test_every_alarm_is_known() -> None:
+    """An alarm has a code of its own or that of a failure; both have a page."""
+    raised = [re.findall(r"""alarm\((?:tx, )?"(\w+)\"""", FILES[name].read_text()) for name in PACKAGE]
+    assert {code for codes in raised for code in codes} <= CODES | ALARMS
+    strings = {node.value for name in PACKAGE for node in ast.walk(tree(name)) if isinstance(node, ast.Constant)}
+    assert strings >= ALARMS
 
 
 def test_every_runbook_page_answers_the_same_three_questions() -> None:
     """At night the answer stands at the same place of every page."""
     asked = ["What happened", "What backupflow does by itself", "What to do"]
-    pages = {code: (ROOT / "docs/runbook" / f"{code}.md").read_text() for code in CODES}
+    pages = {code: (ROOT / "docs/runbook" / f"{code}.md").read_text() for code in CODES | ALARMS}
     assert [code for code, page in pages.items() if not page.startswith(f"# {code}\n")] == []
     assert [code for code, page in pages.items() if re.findall(r"(?m)^## (.+)$", page) != asked] == []

@@ -8,18 +8,22 @@ docs/cli.md comes from the commands, docs/settings.md from backupflow.settings, 
 from __future__ import annotations
 
 import inspect
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import typer
 from pydantic import AliasChoices, SecretStr
+from typer.testing import CliRunner
 
 from backupflow import settings
+from backupflow.cli import app
 from backupflow.errors import BackupflowError, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
@@ -36,12 +40,21 @@ MEANS = {
 
 
 def cli_page() -> str:
-    """Every command with its options, as typer tells it."""
-    command = [sys.executable, "-m", "typer", "backupflow.cli", "utils", "docs", "--name", "backupflow"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return NOTE + done.stdout.rstrip() + "\n"
+    """Every command with its help, as a terminal of 80 columns shows it."""
+    page = [NOTE, "# Commands", ""]
+    for words in command_lines(typer.main.get_command(app)):
+        shown = CliRunner().invoke(app, [*words, "--help"], prog_name="backupflow", env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+        if shown.exit_code:
+            sys.exit(shown.output)
+        page += ["## " + " ".join(["backupflow", *words]), "", "```text", shown.output.strip(), "```", ""]
+    return "\n".join(page)
+
+
+def command_lines(command: Any, *words: str) -> Iterator[list[str]]:  # noqa: ANN401  typer gives its click no public name
+    """The words of every command below one, itself first, in the order of its help."""
+    yield list(words)
+    for name, child in getattr(command, "commands", {}).items():
+        yield from command_lines(child, *words, name)
 
 
 def environment_names(group: type[BaseSettings], name: str, field: FieldInfo) -> str:
@@ -91,7 +104,10 @@ def runbook_page() -> str:
         page += [f"## {verdict}", "", means, "", "| code | what it says |", "|---|---|"]
         page += [f"| [{f.code}]({f.code}.md) | {inspect.getdoc(f)} |" for f in failures if f.verdict is verdict]
         page.append("")
-    return "\n".join(page)
+    rest = sorted({path.stem for path in (DOCS / "runbook").glob("*.md")} - {"index"} - {f.code for f in failures})
+    page += ["## alarms", "", "What is no failure of one act, and stands until it is cleared.", ""]
+    page += [f"- [{code}]({code}.md)" for code in rest]
+    return "\n".join([*page, ""])
 
 
 def main(*, check: bool) -> int:
