@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from backupflow import telemetry
-from backupflow.errors import BackupflowError
+from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows import ingest
 from backupflow.tasks.app import app
 from backupflow.wiring import wiring
@@ -31,7 +33,8 @@ def drain() -> None:
         if exc.code not in _troubles:
             telemetry.logger().error(telemetry.ALARM_RAISED, code=exc.code, detail=exc.detail, scope="ingest")
         _troubles.add(exc.code)
-        wiring().alarms("ingester").alarm(exc.code, "ingest", exc.detail)
+        with suppress(StoreUnavailable):  # an alarm is a row: while there is no database the log has it
+            wiring().alarms("ingester").alarm(exc.code, "ingest", exc.detail)
         return
     if done.outcomes or done.lost:
         telemetry.logger().info(telemetry.MESSAGES_DRAINED, **done.outcomes, lost=done.lost)
