@@ -8,7 +8,7 @@ from typing import Final
 
 from backupflow.core.driver import Complete, Completeness, Incomplete, Reason
 from backupflow.drivers.routeros.identity import facts, is_header
-from backupflow.drivers.routeros.lexer import Kind, Line, scan, strings_end, tokens
+from backupflow.drivers.routeros.lexer import COMMENT, DANGLING, ITEM, SECTION, Line, scan, strings_end, tokens
 from backupflow.drivers.routeros.noise import header_version, marker, without_presentation
 
 # What RouterOS answers (on stdout, as text) instead of an export, or in the midst of one.
@@ -69,14 +69,14 @@ def judge(raw: bytes) -> Completeness:
 
 def _fault(line: Line, reading: _Reading) -> Incomplete | None:
     kind, number, _, _ = line
-    if kind is Kind.COMMENT:
+    if kind is COMMENT:
         return _comment(line, reading)
-    if kind is Kind.SECTION or kind is Kind.ITEM:
+    if kind is SECTION or kind is ITEM:
         if not reading.begun and reading.junk and not reading.header:
             return _broken(Reason.NOT_A_CONFIGURATION, "a section, but neither it nor a header comes first", number)
-        reading.begun, reading.pending = True, kind is Kind.SECTION
+        reading.begun, reading.pending = True, kind is SECTION
         return _item(line)
-    if kind is Kind.DANGLING and (reading.begun or reading.header):
+    if kind is DANGLING and (reading.begun or reading.header):
         return _broken(Reason.TRUNCATED, "the text ends inside a line", number)
     return _strange(line, reading)
 

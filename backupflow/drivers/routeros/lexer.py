@@ -80,6 +80,9 @@ class Kind(Enum):
     UNKNOWN = auto()  # nothing that an export holds
 
 
+# To look a member up in its class takes longer than all else that is done with a short line.
+COMMENT, SECTION, ITEM, DANGLING, UNKNOWN = Kind
+
 Line = tuple[Kind, int, bytes, bytes]
 """A logical line, wraps joined and blanks around it gone: what it is; the number of its last physical line, from 1; the
 canonical path of the section that it stands in, empty before the first; its text, an item's from its verb on. A plain
@@ -100,24 +103,24 @@ def scan(text: bytes) -> Iterator[Line]:
     for number, line, dangling in _logical(text):
         first = line[0]
         if dangling:
-            yield Kind.DANGLING, number, path, line
+            yield DANGLING, number, path, line
         elif first == _HASH:
-            yield Kind.COMMENT, number, path, line
+            yield COMMENT, number, path, line
         elif first == _SLASH:
             if line == path_line:
-                yield Kind.SECTION, number, path, b""
+                yield SECTION, number, path, b""
             elif terse := _TERSE.fullmatch(line):
                 path, path_line = _canonical_path(terse[1]), b""
-                yield Kind.ITEM, number, path, terse[2]
+                yield ITEM, number, path, terse[2]
             elif _PATH.fullmatch(line):
                 path, path_line = _canonical_path(line), line
-                yield Kind.SECTION, number, path, b""
+                yield SECTION, number, path, b""
             else:
-                yield Kind.UNKNOWN, number, path, line
+                yield UNKNOWN, number, path, line
         elif path and _ITEM.fullmatch(line):
-            yield Kind.ITEM, number, path, line
+            yield ITEM, number, path, line
         else:
-            yield Kind.UNKNOWN, number, path, line
+            yield UNKNOWN, number, path, line
 
 
 def tokens(text: bytes) -> Iterator[Token] | None:
@@ -160,22 +163,23 @@ def _token(found: re.Match[bytes]) -> Token:
 
 def _logical(text: bytes) -> Iterator[tuple[int, bytes, bool]]:
     """Join wrapped lines: (number of the last physical line, text, whether the text ended before the line did)."""
-    parts: list[bytes] = []
+    begun, wrapped = BytesIO(), False
     number = 0
     for number, physical in enumerate(BytesIO(text), start=1):
         line = physical.strip(b" \t\n")
         if not line:
             continue  # captures double newlines, also inside wrapped lines
-        if line[-1] == _BACKSLASH and (parts or line[0] != _HASH) and _odd_backslashes(line):
-            parts.append(line[:-1])
-        elif parts:
-            parts.append(line)
-            yield number, b"".join(parts).strip(b" \t"), False
-            parts = []
+        if line[-1] == _BACKSLASH and (wrapped or line[0] != _HASH) and _odd_backslashes(line):
+            begun.write(line[:-1])
+            wrapped = True
+        elif wrapped:
+            begun.write(line)
+            yield number, begun.getvalue().strip(b" \t"), False
+            begun, wrapped = BytesIO(), False
         else:
             yield number, line, False
-    if parts:
-        yield number, b"".join(parts).lstrip(b" \t") + b"\\", True
+    if wrapped:
+        yield number, begun.getvalue().lstrip(b" \t") + b"\\", True
 
 
 def _odd_backslashes(line: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core.export import Statement, render
 from backupflow.drivers.routeros.identity import is_header
-from backupflow.drivers.routeros.lexer import Kind, encode, printable, scan, tokens
+from backupflow.drivers.routeros.lexer import COMMENT, DANGLING, ITEM, UNKNOWN, encode, printable, scan, tokens
 from backupflow.drivers.routeros.noise import header_line, without_presentation
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def normalize(raw: RawConfig) -> NormalConfig:
         kind, _, path, text = line
         if path:
             return render(header, chain(strange, _statements(chain((line,), lines))))
-        if kind is Kind.COMMENT:
+        if kind is COMMENT:
             if (header or is_header(text)) and (kept := header_line(text)) is not None:
                 header.append(kept)
         elif header:  # before it, whatever a terminal left there
@@ -65,9 +65,9 @@ def canonical_item(text: bytes) -> bytes:
 
 def _statements(lines: Iterable[Line]) -> Iterator[Statement]:
     for kind, _number, path, text in lines:
-        if kind is Kind.ITEM:
+        if kind is ITEM:
             yield Statement(path, canonical_item(text))
-        elif kind is Kind.UNKNOWN or kind is Kind.DANGLING:
+        elif kind is UNKNOWN or kind is DANGLING:
             yield Statement(path, printable(text))
 
 

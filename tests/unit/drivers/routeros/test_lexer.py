@@ -75,6 +75,14 @@ def test_wrapped_lines_are_joined(text: bytes, joined: bytes) -> None:
     assert [line for kind, _, _, line in scan(text) if kind is Kind.ITEM] == [joined]
 
 
+def test_escaped_backslashes_at_the_end_do_not_wrap() -> None:
+    """An even number of them is part of the line."""
+    assert [line for kind, _, _, line in scan(b"/a\nadd k=a\\\\\nadd k=b\n") if kind is Kind.ITEM] == [
+        b"add k=a\\\\",
+        b"add k=b",
+    ]
+
+
 def test_a_comment_never_goes_on_in_the_next_line() -> None:
     """A device comment that ends in a backslash swallows no item."""
     assert [kind for kind, *_ in scan(b"/a\n# odd \\\nadd k=v\n")] == [Kind.SECTION, Kind.COMMENT, Kind.ITEM]

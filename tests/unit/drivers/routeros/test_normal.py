@@ -68,6 +68,7 @@ def test_the_identity_in_the_header_is_not_noise(old: bytes, new: bytes) -> None
     "presented",
     [
         EXPORT.replace(b"\n", b"\r\n"),
+        EXPORT.replace(b"\n", b"\r"),
         EXPORT.replace(b"\n", b"\n\n"),
         EXPORT.replace(b"\n", b" \t\n"),
         EXPORT.removesuffix(b"\n"),
