@@ -43,7 +43,7 @@ def cli_page() -> str:
     """Every command with its help, as a terminal of 80 columns shows it."""
     page = [NOTE, "# Commands", ""]
     for words in command_lines(typer.main.get_command(app)):
-        shown = CliRunner().invoke(app, [*words, "--help"], prog_name="backupflow", env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+        shown = CliRunner().invoke(app, [*words, "--help"], prog_name="backupflow", env={"COLUMNS": "80"})
         if shown.exit_code:
             sys.exit(shown.output)
         page += ["## " + " ".join(["backupflow", *words]), "", "```text", shown.output.strip(), "```", ""]
