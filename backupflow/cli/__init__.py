@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             from backupflow.cli.normal import normalize  # run once a file: typer alone would double its time
 
             sys.exit(normalize(words[1], "routeros"))
-        _app()(words)
+        _run(words)
     except BackupflowError as exc:
         from backupflow.cli import output
         from backupflow.cli.exits import exit_of
@@ -31,6 +31,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _run(words: list[str]) -> None:
+    from backupflow.cli import session
+
+    try:
+        _app()(words)
+    finally:
+        session.end()
 
 
 def _app() -> typer.Typer:

@@ -34,6 +34,13 @@ def begin(data_dir: Path | None) -> None:
     vars(_current).pop("wiring", None)
 
 
+def end() -> None:
+    """Close what a command has opened."""
+    opened: Wiring | None = vars(_current).pop("wiring", None)
+    if opened is not None:
+        opened.close()
+
+
 def session() -> Session:
     """This call."""
     return _current

@@ -1,0 +1,173 @@
+"""`device` and `hostkey`: what they refuse, what they write, and that no secret shows anywhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupflow.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.scene import Ran, Scene
+
+
+def add(scene: Scene, *more: str, name: str = "core-1", host: str = "192.0.2.1", stdin: bytes = b"s3cret\n") -> Ran:
+    """`device add` with the password from stdin."""
+    return scene.run("device", "add", name, host, "--password-stdin", *more, stdin=stdin)
+
+
+def test_a_device_is_added_and_shown(scene: Scene) -> None:
+    """What was given is what is shown, as JSON with stable names, and the secret is nowhere in it."""
+    added = add(scene, "--port", "2222", "--interval", "15m", "--legacy-ssh", "--trust", "approved")
+    assert added.code == Exit.OK, added.err
+    shown = scene.run("device", "show", "core-1", "--json")
+    device = json.loads(shown.out)
+    assert (device["host"], device["port"], device["username"], device["method"]) == (
+        "192.0.2.1", 2222, "backup", "password",
+    )  # fmt: skip
+    assert device["settings"] == {"legacy_ssh": True, "interval_seconds": 900.0, "trust": "approved"}
+    assert device["interval_seconds"] == 900
+    assert b"s3cret" not in added.out + shown.out
+    listed = json.loads(scene.run("device", "list", "--json").out)
+    assert [(d["name"], d["standing"]) for d in listed["devices"]] == [("core-1", "waiting")]
+
+
+def test_who_acted_is_in_the_audit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The actor is the user of the process, and who became it; the environment cannot forge the former."""
+    monkeypatch.setenv("LOGNAME", "nobody-at-all")
+    monkeypatch.setenv("SUDO_USER", "alice")
+    add(scene)
+    (actor,) = (row.actor for row in scene.rows("SELECT actor FROM audit"))
+    assert actor.startswith("cli:")
+    assert actor.endswith("(sudo by alice)")
+    assert "nobody-at-all" not in actor
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("a\x1b[31mb", "192.0.2.1"),
+        ("a/b", "192.0.2.1"),
+        ("\u202erouter", "192.0.2.1"),
+        ("x" * 101, "192.0.2.1"),
+        ("core-1", "192.0.2.1 -oProxyCommand=x"),
+        ("core-1", "user@host"),
+        ("core-1", "a..b"),
+    ],
+)
+def test_hostile_names_are_refused(scene: Scene, name: str, host: str) -> None:
+    """What a terminal, a file name or a page could not bear is not stored, and is not repeated in the clear."""
+    refused = add(scene, name=name, host=host)
+    assert refused.code == Exit.DATA
+    assert refused.err.count("\n") == 1
+    assert "\x1b" not in refused.err
+    assert scene.rows("SELECT 1 FROM device") == []
+
+
+def test_a_name_that_is_taken_is_refused(scene: Scene) -> None:
+    """One line on stderr, and nothing on stdout."""
+    add(scene)
+    refused = add(scene, host="192.0.2.2")
+    assert (refused.code, refused.out) == (Exit.REFUSED, b"")
+    assert "name is there already" in refused.err
+    assert refused.err.count("\n") == 1
+
+
+def test_a_secret_file_must_be_private(scene: Scene, tmp_path: Path) -> None:
+    """A file that others may read is refused with the command that mends it; then it is taken."""
+    file = tmp_path / "password"
+    file.write_text("s3cret\n")
+    file.chmod(0o640)
+    arguments = ("device", "add", "core-1", "192.0.2.1", "--password-file", str(file))
+    refused = scene.run(*arguments)
+    assert refused.code == Exit.REFUSED
+    assert f"chmod 600 {file}" in refused.err
+    assert "s3cret" not in refused.err
+    file.chmod(0o600)
+    assert scene.run(*arguments).code == Exit.OK
+
+
+def test_no_option_takes_a_secret(scene: Scene) -> None:
+    """A password on the command line is no option at all: others could read it there."""
+    refused = scene.run("device", "add", "core-1", "192.0.2.1", "--password", "s3cret")
+    assert refused.code == Exit.USAGE
+    assert scene.rows("SELECT 1 FROM device") == []
+
+
+def test_without_a_terminal_nobody_is_asked(scene: Scene) -> None:
+    """A script that forgot the source of the password is told its options, and does not hang."""
+    refused = scene.run("device", "add", "core-1", "192.0.2.1", stdin=b"s3cret\n")
+    assert refused.code == Exit.USAGE
+    assert "--password-stdin" in refused.err
+
+
+def test_a_key_with_its_passphrase_is_sealed(scene: Scene, tmp_path: Path) -> None:
+    """Both come from private files."""
+    for name, content in (("key", "-----BEGIN OPENSSH PRIVATE KEY-----\n"), ("passphrase", "open sesame\n")):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_text(content)
+    files = ("--key-file", str(tmp_path / "key"), "--passphrase-file", str(tmp_path / "passphrase"))
+    assert scene.run("device", "add", "core-1", "192.0.2.1", *files).code == Exit.OK
+    assert json.loads(scene.run("device", "show", "core-1", "--json").out)["method"] == "key"
+
+
+def test_the_life_of_a_device(scene: Scene) -> None:
+    """Pause, resume, edit and remove, each told in words and once in the audit; doing it twice changes nothing."""
+    add(scene)
+    assert scene.run("device", "pause", "core-1").out == b"core-1 paused\n"
+    assert scene.run("device", "pause", "core-1").out == b"core-1: nothing to do\n"
+    assert scene.run("device", "resume", "core-1").out == b"core-1 resumed; due in 0 s\n"
+    assert scene.run("device", "edit", "core-1", "--host", "192.0.2.7", "--name", "core-x").code == Exit.OK
+    assert scene.run("device", "remove", "core-x").code == Exit.REFUSED
+    assert scene.run("device", "remove", "core-x", "--yes").code == Exit.OK
+    assert scene.run("device", "show", "core-x").code == Exit.NOT_FOUND
+    acts = [row.action for row in scene.rows("SELECT action FROM audit ORDER BY id")]
+    assert acts == ["device_added", "device_paused", "device_resumed", "device_edited", "device_removed"]
+
+
+def test_a_blocked_device_is_unblocked(scene: Scene) -> None:
+    """The block and its alarm end, once."""
+    device_id = scene.add()
+    scene.block(device_id, "authentication_failed")
+    assert json.loads(scene.run("device", "show", "core-1", "--json").out)["blocked"]["code"] == "authentication_failed"
+    done = json.loads(scene.run("device", "unblock", "core-1", "--json").out)
+    assert (done["changed"], done["device"]["blocked"]) == (True, None)
+    assert scene.rows("SELECT 1 FROM alarm WHERE cleared_at IS NULL") == []
+    assert json.loads(scene.run("device", "unblock", "core-1", "--json").out)["changed"] is False
+
+
+def test_a_host_key_is_accepted_only_by_the_fingerprint_that_was_compared(scene: Scene) -> None:
+    """Without a terminal --yes needs the fingerprint, and another one than the offered is refused."""
+    device_id = scene.add()
+    old = scene.offer(device_id, b"old", "pinned")
+    new = scene.offer(device_id, b"new")
+    scene.block(device_id, "host_key_mismatch")
+    assert scene.run("hostkey", "accept", "core-1").code == Exit.REFUSED
+    assert scene.run("hostkey", "accept", "core-1", "--yes").code == Exit.USAGE
+    assert scene.run("hostkey", "accept", "core-1", "--yes", "--fingerprint", old.fingerprint).code == Exit.REFUSED
+    shown = scene.run("hostkey", "show", "core-1").out.decode()
+    assert f"pinned    ssh-ed25519  {old.fingerprint}" in shown
+    assert f"offered   ssh-ed25519  {new.fingerprint}" in shown
+    done = scene.run("hostkey", "accept", "core-1", "--yes", "--fingerprint", new.fingerprint, "--json")
+    keys = {key["fingerprint"]: key["status"] for key in json.loads(done.out)["keys"]}
+    assert keys == {old.fingerprint: "retired", new.fingerprint: "pinned"}
+
+
+def test_a_host_key_is_reset(scene: Scene) -> None:
+    """No key is pinned after it; it is asked about unless --yes."""
+    scene.offer(scene.add(), b"old", "pinned")
+    assert scene.run("hostkey", "reset", "core-1").code == Exit.REFUSED
+    assert scene.run("hostkey", "reset", "core-1", "--yes").code == Exit.OK
+    assert json.loads(scene.run("device", "show", "core-1", "--json").out)["fingerprint"] is None
+
+
+def test_an_act_on_no_device_says_where_to_look(scene: Scene) -> None:
+    """A name that is not there ends in one line and its own exit code, its control characters visible."""
+    missing = scene.run("device", "pause", "nowhere\x07")
+    assert missing.code == Exit.NOT_FOUND
+    assert "device list" in missing.err
+    assert "\x07" not in missing.err

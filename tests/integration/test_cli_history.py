@@ -1,0 +1,159 @@
+"""`snapshots` and `export`: byte for byte, audited, never by accident, never what is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupflow.cli.exits import Exit
+from backupflow.core.model import RawConfig
+from tests.integration.scene import export_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.scene import Scene
+
+FIRST, AGAIN = export_text("one", "2026-11-20 10:00:00"), export_text("one", "2026-11-20 16:00:00")
+OTHER = export_text("two", "2026-11-20 22:00:00")
+
+
+@pytest.fixture
+def told(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Collect a text, the same again, and another one; commands run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    device_id = scene.add()
+    for raw in (FIRST, AGAIN, OTHER):
+        scene.observe(device_id, raw)
+    return scene
+
+
+def test_snapshots_are_runs_of_equal_texts(told: Scene) -> None:
+    """Two collections of one text are one line, seen twice; the newest comes first."""
+    shown = json.loads(told.run("snapshots", "core-1", "--json").out)["snapshots"]
+    assert [(s["snapshot"], s["last_snapshot"], s["observations"], s["current"]) for s in shown] == [
+        (3, 3, 1, True),
+        (1, 2, 2, False),
+    ]
+    assert len(told.run("snapshots", "core-1").out.splitlines()) == 3
+    assert len(json.loads(told.run("snapshots", "core-1", "--json", "--limit", "1").out)["snapshots"]) == 1
+
+
+def test_an_export_is_the_routers_bytes_in_a_private_file(told: Scene, tmp_path: Path) -> None:
+    """Nothing is added or lost, the file is its owner's alone, and its name tells device and time."""
+    assert told.run("export", "core-1").code == Exit.OK
+    (file,) = tmp_path.iterdir()
+    assert file.name.startswith("router-core-1-2")
+    assert file.suffix == ".rsc"
+    assert file.read_bytes() == OTHER
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_what_is_given_is_the_first_with_that_text_and_it_says_so(told: Scene) -> None:
+    """A later collection of the same text gives the first one's bytes, and stderr says when that was (I16)."""
+    done = told.run("export", "core-1", "--at", "2", "-o", "-")
+    assert (done.code, done.out) == (Exit.OK, FIRST)
+    assert "snapshot 2 of core-1" in done.err
+    assert "(snapshot 1)" in done.err
+    assert "(snapshot 1)" not in told.run("export", "core-1", "--at", "1", "-o", "-").err
+
+
+def test_an_export_by_time_is_what_was_current_then(told: Scene) -> None:
+    """Before the first collection there is none; in the future it is the last."""
+    assert told.run("export", "core-1", "--at", "2001-01-01", "-o", "-").code == Exit.NOT_FOUND
+    assert told.run("export", "core-1", "--at", "2999-01-01T00:00:00+02:00", "-o", "-").out == OTHER
+    assert told.run("export", "core-1", "--at", "yesterday", "-o", "-").code == Exit.USAGE
+
+
+def test_nothing_is_overwritten_unless_forced(told: Scene, tmp_path: Path) -> None:
+    """A file that is there stays as it is, and nothing is read, so nothing is audited."""
+    file = tmp_path / "kept.rsc"
+    file.write_text("mine")
+    refused = told.run("export", "core-1", "-o", str(file))
+    assert (refused.code, file.read_text()) == (Exit.WOULD_OVERWRITE, "mine")
+    assert told.rows("SELECT 1 FROM audit WHERE action = 'config_exported'") == []
+    assert told.run("export", "core-1", "-o", str(file), "--force").code == Exit.OK
+    assert file.read_bytes() == OTHER
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.rsc"]
+
+
+def test_reading_is_audited(told: Scene) -> None:
+    """Each read is one row with who and what."""
+    told.run("export", "core-1", "--at", "2", "-o", "-")
+    (act,) = told.rows("SELECT actor, detail FROM audit WHERE action = 'config_exported'")
+    assert act.actor.startswith("cli:")
+    assert act.detail == {"seq": 2, "first_seq": 1}
+
+
+def test_nothing_is_shown_that_cannot_be_audited(told: Scene, tmp_path: Path) -> None:
+    """If the read cannot be written down, nothing comes out."""
+    told.write("migrator", "REVOKE INSERT ON audit FROM backupflow_reader")
+    with pytest.raises(Exception, match="permission denied"):
+        told.run("export", "core-1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_swapped_ciphertexts_are_found(told: Scene, tmp_path: Path) -> None:
+    """A sealed text that was put in another's place is refused loudly, with an alarm, and nothing is written (I2)."""
+    other = told.add("core-2", "192.0.2.2")
+    told.observe(other, export_text("of another device"))
+    swap = "UPDATE content a SET sealed = b.sealed FROM content b WHERE a.device_id = :a AND b.device_id = :b"
+    first = told.rows("SELECT id FROM device WHERE name = 'core-1'")[0].id
+    told.write("operator", swap, a=first, b=other)
+    refused = told.run("export", "core-1")
+    assert (refused.code, refused.out) == (Exit.DATA, b"")
+    assert "DAMAGED" in refused.err
+    assert list(tmp_path.iterdir()) == []
+    assert [row.code for row in told.rows("SELECT code FROM alarm WHERE cleared_at IS NULL")] == ["snapshot_damaged"]
+
+
+def test_a_text_under_anothers_hash_is_found(told: Scene) -> None:
+    """Two contents of one device that changed places open well, and are refused all the same."""
+    swap = """UPDATE content a SET sealed = b.sealed FROM content b
+        WHERE a.device_id = b.device_id AND a.first_seq = 3 AND b.first_seq = 1"""
+    told.write("operator", swap)
+    refused = told.run("export", "core-1", "-o", "-")
+    assert (refused.code, refused.out) == (Exit.DATA, b"")
+
+
+def test_a_text_that_does_not_have_its_hash_is_found(told: Scene) -> None:
+    """The keyed hash of what was opened is compared with the stored one."""
+    told.write("migrator", "UPDATE content SET content_hash = sha256(content_hash) WHERE first_seq = 3")
+    refused = told.run("export", "core-1", "-o", "-")
+    assert (refused.code, refused.out) == (Exit.DATA, b"")
+    assert "hash" in refused.err
+
+
+def on_a_terminal(*arguments: str) -> tuple[int, bytes]:
+    """Run a command with its stdout on a terminal; its exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "backupflow", *arguments]
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # EIO: the other side is closed
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    os.close(ours)
+    return process.wait(), shown
+
+
+def test_a_terminal_sees_nothing_unless_revealed(scene: Scene) -> None:
+    """Secrets do not scroll by unasked; revealed, an escape sequence of the router does nothing to the terminal."""
+    evil = RawConfig(export_text("x").replace(b'"x"', b'"\x1b]0;owned\x07 \xff"'))
+    scene.observe(scene.add(), evil)
+    code, shown = on_a_terminal("export", "core-1", "-o", "-")
+    assert (code, shown) == (Exit.REFUSED, b"")
+    code, shown = on_a_terminal("export", "core-1", "-o", "-", "--reveal")
+    assert code == Exit.OK
+    assert rb"\x1b]0;owned\x07 \xff" in shown
+    assert b"\x1b" not in shown
