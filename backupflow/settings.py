@@ -139,7 +139,9 @@ class Collecting(BaseSettings):
 
 
 def _read(group: type[G], environment: Mapping[str, str] | None) -> G:
-    return group() if environment is None else group.model_validate(dict(environment))
+    if environment is None:
+        return group()
+    return group.model_validate({name: value for name, value in environment.items() if value})
 
 
 class Settings:

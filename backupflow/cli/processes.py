@@ -22,13 +22,16 @@ class Process:
 
 
 def processes(max_concurrent: int) -> tuple[Process, ...]:
-    """All of them; `max_concurrent` is the pool size of the collect worker, the slow lane has a quarter more."""
+    """All of them, in the order of starting; they are stopped from the last on, so that nothing new is claimed first.
+
+    `max_concurrent` is the pool size of the collect worker, the slow lane has a quarter more.
+    """
     return (
-        Process("beat", "scheduler", (*_CELERY, "beat")),
-        _worker("collect", "collector", "collect.now,collect", max_concurrent),
-        _worker("collect-slow", "collector", "collect.slow", ceil(max_concurrent / 4)),
-        _worker("ingest", "ingester", "ingest", DRAINS),
         _worker("maintain", "operator", "maintain", JOBS),
+        _worker("ingest", "ingester", "ingest", DRAINS),
+        _worker("collect-slow", "collector", "collect.slow", ceil(max_concurrent / 4)),
+        _worker("collect", "collector", "collect.now,collect", max_concurrent),
+        Process("beat", "scheduler", (*_CELERY, "beat")),
     )
 
 

@@ -24,14 +24,16 @@ from backupflow.errors import ServerUnusable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from backupflow.embedded import DataFolder, Program, Server, Servers
+    from backupflow.embedded import DataFolder, Program, Restart, Server, Servers
     from backupflow.wiring import Wiring
 
 # A worker may finish the collections that it has begun; what takes longer is fenced and collected again.
 STOP_WITHIN = timedelta(seconds=20)
 ALIVE_WITHIN = timedelta(seconds=60)
 # What a process inherits from the terminal, and nothing else: an environment is easily read, and often full of secrets.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE")
+_INHERITED = {"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE"} | {
+    "DATABASE_URL", "REDIS_URL", "NATS_URL", "OPENBAO_ADDR",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,17 @@ class Install:
 
 @contextmanager
 def installed(
-    data_dir: Path | None, seal_key: Path | None, say: Callable[[str], None], *, fsync: bool = True
+    data_dir: Path | None, seal_key: Path | None, say: Callable[[str], None], outside: Mapping[str, str] = os.environ
 ) -> Iterator[Install]:
-    """Servers, roles, schema and keys, without the processes (`start_processes`); stops all in order at the end."""
+    """Servers, roles, schema and keys, without the processes (`start_processes`); stops all in order at the end.
+
+    `outside` is the environment whose settings are followed.
+    """
     from backupflow.embedded import ServerOptions, default_seal_key, open_folder, start_servers
     from backupflow.settings import Settings
     from backupflow.wiring import Wiring, provision
 
-    configured = Settings().servers
+    configured = Settings(outside).servers
     with open_folder(data_dir) as folder:
         key = seal_key or default_seal_key(folder)
         users = provision.server_users(folder.secret)
@@ -62,11 +67,11 @@ def installed(
             redis_users=users.redis,
             nats_users=users.nats,
             seal_key=key,
-            fsync=fsync,
+            on_restart=lambda died: say(_restarted(died)),
         )
         say(f"data folder {folder.path}")
         with start_servers(folder, options) as servers:
-            environment = _environment(servers, folder)
+            environment = _environment(servers, folder, outside)
             tell_settings(folder, environment)
             wiring = Wiring(Settings(environment))
             try:
@@ -101,7 +106,7 @@ def up(
     A server whose address is set (DATABASE_URL, REDIS_URL, NATS_URL, OPENBAO_ADDR) is left out.
     Example: backupflow --data-dir ./data up
     """
-    stop = _stop_signals()
+    stop = stop_signals()
     with installed(session().data_dir, seal_key, output.note) as install:
         start_processes(install, lambda name, line: output.note(f"{name:>12} | {line}"))
         folder = install.servers.folder.path
@@ -112,7 +117,7 @@ def up(
         output.note("stopping")
 
 
-def _stop_signals() -> threading.Event:
+def stop_signals() -> threading.Event:
     """Set at Ctrl-C and at SIGTERM, so that everything is stopped in order; a second Ctrl-C interrupts that too."""
     asked = threading.Event()
 
@@ -137,16 +142,14 @@ def _left_out(configured: Mapping[str, object]) -> frozenset[Server]:
     return frozenset(server for server, name in names.items() if configured[name])
 
 
-def _environment(servers: Servers, folder: DataFolder) -> dict[str, str]:
+def _restarted(died: Restart) -> str:
+    return f"{died.name} ended with {died.exit_code} and is started again; see its log"
+
+
+def _environment(servers: Servers, folder: DataFolder, outside: Mapping[str, str]) -> dict[str, str]:
     """What the processes are told: addresses and settings, never a secret."""
     at = servers.addresses
-    told = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    told |= {name: value for name, value in os.environ.items() if name.startswith("CONFIG_")}
-    told |= {
-        name: os.environ[name]
-        for name in ("DATABASE_URL", "REDIS_URL", "NATS_URL", "OPENBAO_ADDR")
-        if name in os.environ
-    }
+    told = {name: value for name, value in outside.items() if name in _INHERITED or name.startswith("CONFIG_")}
     if at.postgres:
         told["DATABASE_URL"] = f"postgresql://{at.postgres}/backupflow"
     if at.redis:

@@ -1,0 +1,152 @@
+"""The story of the demo: each step waits for what must become true, and tells it from rows just read."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupflow.core.model import State
+from backupflow.flows import history
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backupflow.core.history import Run
+    from backupflow.core.model import RawConfig, TenantId
+    from backupflow.core.overview import DeviceState
+    from backupflow.simulator import Event, Fleet
+    from backupflow.wiring import Wiring
+
+PATIENCE = 45.0  # seconds that a step may take to become true
+SHOWN_LINES = 16
+
+
+class DoesNotHold(Exception):
+    """What the demo promises is not so."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """The routers, what backupflow knows of them, and who plays which part."""
+
+    wiring: Wiring
+    tenant_id: TenantId
+    fleet: Fleet
+    good: tuple[str, ...]
+    locked_out: str  # its password is wrong
+    edited: str
+    impostor: str  # it will change its key
+    mute: str
+
+    def devices(self) -> Mapping[str, DeviceState]:
+        """Every device as it stands now."""
+        return {device.name: device for device in self.wiring.statuses.overview(self.tenant_id).devices}
+
+    def runs(self, name: str) -> list[Run]:
+        """The configurations of a device, the newest first."""
+        return list(self.wiring.snapshots.runs(self.tenant_id, name, 100))
+
+    def export(self, name: str) -> RawConfig:
+        """Its current export, as the router gave it."""
+        read = history.export(self.wiring.history_ports("demo"), self.tenant_id, name, None)
+        if isinstance(read, history.Damaged):
+            raise DoesNotHold(f"the export of {name} is damaged: {read.why}")
+        return read.raw
+
+    def offered(self, name: str, after: int = 0) -> list[Event]:
+        """The logins that a router was offered after an event of its history."""
+        return [event for event in self.fleet[name].history if event.kind == "login_offered" and event.number > after]
+
+
+def until(what: str, condition: Callable[[], bool]) -> None:
+    """Wait until it is so; DoesNotHold says what did not become true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise DoesNotHold(f"{what}: not within {PATIENCE:.0f} s")
+        time.sleep(0.2)
+
+
+def first_snapshots(story: Story) -> str:
+    """Every router that lets us in has its first snapshot."""
+    until("a first snapshot of each router", lambda: all(story.devices()[name].snapshots for name in story.good))
+    snapshots = [story.devices()[name].snapshots for name in story.good]
+    return f"{len(snapshots)} routers collected over SSH and sealed, each with its first snapshot"
+
+
+def refused_login(story: Story) -> str:
+    """A refused login blocks its device after one attempt."""
+    name = story.locked_out
+    until(f"{name} to be blocked", lambda: story.devices()[name].blocked_code == "authentication_failed")
+    attempts = [event for event in story.offered(name) if event.facts["method"] != "none"]
+    if len(attempts) != 1:
+        raise DoesNotHold(f"{name} was offered {len(attempts)} logins, not one")
+    return f"{name} refused the login: blocked after {len(attempts)} attempt, until somebody acts"
+
+
+def unchanged_runs(story: Story) -> str:
+    """Further runs of unchanged routers store nothing new."""
+
+    def observed() -> list[int]:
+        return [sum(run.observations for run in story.runs(name)) for name in story.good]
+
+    until("two more runs of each router", lambda: min(observed()) >= 3)  # noqa: PLR2004 - the first, and two more
+    configurations = Counter(len(story.runs(name)) for name in story.good)
+    if set(configurations) != {1}:
+        raise DoesNotHold(f"unchanged routers have {dict(configurations)} configurations (number: routers)")
+    return f"{sum(observed())} collections of unchanged routers: still {configurations[1]} configurations, one each"
+
+
+def edit_seen(story: Story) -> str:
+    """An edit on a router is a new configuration, and the one before is kept."""
+    name = story.edited
+    before = story.export(name)
+    edit = story.fleet[name].edit("address")
+    until(f"the edit on {name}", lambda: len(story.runs(name)) == 2)  # noqa: PLR2004 - the old and the new
+    after = story.export(name)
+    added = set(after.splitlines()) - set(before.splitlines())
+    if not any(edit.after.encode() in line for line in added):
+        raise DoesNotHold(f"the new configuration of {name} does not show the edit in {edit.section}")
+    newest = story.runs(name)[0]
+    return f"{name} was edited in {edit.section}: a second configuration, first seen in its run {newest.seq}"
+
+
+def changed_key(story: Story) -> str:
+    """A router with another key is blocked, and no password goes to it."""
+    name = story.impostor
+    story.fleet[name].change_key()
+    changed = next(event.number for event in reversed(story.fleet[name].history) if event.kind == "key_changed")
+    until(f"{name} to be blocked", lambda: story.devices()[name].blocked_code == "host_key_mismatch")
+    leaked = story.offered(name, after=changed)
+    if leaked:
+        raise DoesNotHold(f"{name} was offered {len(leaked)} logins after its key had changed")
+    return f"{name} showed another host key: blocked, and {len(leaked)} passwords left"
+
+
+def mute_router(story: Story) -> str:
+    """A router that says nothing times out, and the others go on meanwhile."""
+    others = [name for name in story.good if name not in {story.mute, story.impostor}]
+
+    def observed() -> int:
+        return sum(run.observations for name in others for run in story.runs(name))
+
+    def timed_out() -> bool:
+        last = story.devices()[story.mute].last
+        return last is not None and last.state is State.FAILED and last.code == "device_timeout"
+
+    before = observed()
+    story.fleet[story.mute].behave(mute="handshake")
+    until(f"{story.mute} to time out", timed_out)
+    until("the others to go on", lambda: observed() >= before + len(others))
+    return f"{story.mute} went mute: timed out, while the others were collected {observed() - before} times"
+
+
+STEPS = (first_snapshots, refused_login, unchanged_runs, edit_seen, changed_key, mute_router)
+
+
+def shown_export(story: Story) -> list[str]:
+    """The first lines of a real export, opened from its sealed snapshot."""
+    lines = story.export(story.edited).decode("latin-1").splitlines()
+    return [*lines[:SHOWN_LINES], f"… {len(lines) - SHOWN_LINES} more lines"]
