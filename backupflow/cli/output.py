@@ -64,7 +64,7 @@ def make_table(
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(Text(column), overflow="fold")  # never cut: what is left out might be what matters
+        table.add_column(Text(visible(column)), overflow="fold")  # never cut: what is left out might be what matters
     for row in rows:
         words = [in_words(cell) for cell in row]
         table.add_row(*(Text(word, style=(styles or {}).get(word, "")) for word in words))

@@ -1,0 +1,53 @@
+"""Which install a command is for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupflow.cli.install import open_wiring
+from backupflow.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backupflow.embedded import Servers
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL", "NATS_URL", "OPENBAO_ADDR", "CONFIG_SECRETS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_running_install_is_found_by_its_folder(servers: Servers) -> None:
+    """Its addresses and the folder of its logins are taken from there."""
+    found = open_wiring(servers.folder.path).settings.servers
+    assert found.database_url == f"postgresql://{servers.addresses.postgres}/backupflow"
+    assert found.nats_url == f"nats://{servers.addresses.nats}"
+    assert found.openbao_addr == servers.addresses.openbao_url
+    assert found.secrets_dir == servers.folder.path / "secrets"
+
+
+def test_what_the_environment_names_wins(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is configured is used though another one runs here; an empty variable configures nothing."""
+    monkeypatch.setenv("NATS_URL", "nats://elsewhere:4222")
+    monkeypatch.setenv("OPENBAO_ADDR", "")
+    found = open_wiring(servers.folder.path).settings.servers
+    assert found.nats_url == "nats://elsewhere:4222"
+    assert found.openbao_addr == servers.addresses.openbao_url
+
+
+def test_a_configured_install_needs_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses in the environment are enough."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db:5432/backupflow")
+    monkeypatch.setenv("CONFIG_SECRETS_DIR", str(tmp_path))
+    found = open_wiring(tmp_path / "none").settings.servers
+    assert (found.database_url, found.secrets_dir) == ("postgresql://db:5432/backupflow", tmp_path)
+
+
+def test_nothing_to_be_found_says_what_to_do(tmp_path: Path) -> None:
+    """One line names both ways out."""
+    with pytest.raises(SettingsInvalid, match=r"backupflow up.*DATABASE_URL"):
+        open_wiring(tmp_path / "none")

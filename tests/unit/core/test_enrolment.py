@@ -1,0 +1,164 @@
+"""What each act on a device changes, decided over values alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backupflow.core.enrolment import (
+    Edit,
+    edited,
+    key_accepted,
+    key_reset,
+    removed,
+    resumed,
+    router_replaced,
+    unblocked,
+)
+from backupflow.core.inventory import DeviceLogin, DeviceRecord, SeenKey, checked_host, checked_name
+from backupflow.core.model import DeviceId, HostKey, Login, SealedSecret, TenantId
+from backupflow.errors import Conflict, InputInvalid
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+SEALED = DeviceLogin("backup", "password", SealedSecret("vault:v1:YQ=="))
+
+
+def seen(number: int, status: str, blob: bytes) -> SeenKey:
+    """A host key on record."""
+    return SeenKey(number, status, HostKey("ssh-ed25519", blob), NOW, NOW, None)
+
+
+RECORD = DeviceRecord(
+    TenantId(UUID(int=1)), DeviceId(UUID(int=2)), "core-1", "192.0.2.1", 22, "routeros", "active", {}, "backup",
+    "password", True, None, None, None, 0, NOW - timedelta(days=1), NOW + timedelta(hours=1), timedelta(hours=6),
+    NOW - timedelta(hours=5), NOW,
+)  # fmt: skip
+BLOCKED = replace(RECORD, blocked_code="host_key_mismatch", failures=3, keys=(
+    seen(2, "offered", b"new"), seen(1, "pinned", b"old"), seen(0, "retired", b"older"),
+))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted", "ends"),
+    [
+        ("authentication_failed", Edit(login=Login("backup", password="x")), True),
+        ("authentication_failed", Edit(host="192.0.2.2"), False),
+        ("algorithms_incompatible", Edit(settings={"legacy_ssh": True}), True),
+        ("algorithms_incompatible", Edit(settings={"legacy_ssh": False}), False),
+        ("host_key_unapproved", Edit(settings={"trust": "tofu"}), True),
+        ("host_key_mismatch", Edit(settings={"trust": "tofu"}), False),
+        ("host_key_mismatch", Edit(login=Login("backup", password="x")), False),
+        ("host_key_mismatch", Edit(new_router=True), True),
+    ],
+)
+def test_an_edit_ends_only_the_block_whose_cause_it_takes_away(code: str, wanted: Edit, ends: bool) -> None:
+    """A new password says nothing about a changed host key, and the other way round (I6, I7)."""
+    update = edited(replace(RECORD, blocked_code=code), wanted, SEALED if wanted.login else None)
+    assert update
+    assert (update.columns.get("blocked_code", code) is None) is ends
+    assert (code in update.clears) is ends
+
+
+def test_a_paused_device_stays_paused_whatever_is_edited() -> None:
+    """An edit makes nothing due that an operator has stopped."""
+    update = edited(replace(RECORD, status="paused", next_due_at=None), Edit(host="192.0.2.2"), None)
+    assert update
+    assert "next_due_at" not in update.columns
+
+
+def test_a_user_name_alone_needs_a_login_to_belong_to() -> None:
+    """A device that uses its group's login has no password of its own to keep."""
+    with pytest.raises(InputInvalid):
+        edited(replace(RECORD, has_own_login=False), Edit(username="x"), DeviceLogin("x"))
+
+
+def test_resumed_within_its_interval_it_waits_for_its_phase() -> None:
+    """Nothing was missed, so the phase is kept."""
+    update = resumed(replace(RECORD, status="paused"))
+    assert update
+    assert update.columns["next_due_at"] == RECORD.anchor_at + 5 * timedelta(hours=6)
+
+
+@pytest.mark.parametrize("last", [None, NOW - timedelta(hours=6)])
+def test_resumed_after_a_missed_run_it_is_due_at_once(last: datetime | None) -> None:
+    """A device that was paused over its turn is not left for another interval."""
+    update = resumed(replace(RECORD, status="paused", last_collected_at=last))
+    assert update
+    assert update.columns["next_due_at"] == NOW
+
+
+def test_unblocking_touches_no_key() -> None:
+    """The pin is the business of `hostkey accept` alone (I7)."""
+    update = unblocked(BLOCKED)
+    assert update
+    assert (update.retires, update.pins) == ((), None)
+
+
+def test_accepting_pins_the_chosen_key_and_retires_the_others() -> None:
+    """Exactly one is pinned afterwards, and no older offer is left to be accepted by mistake."""
+    update = key_accepted(BLOCKED, HostKey("ssh-ed25519", b"new").fingerprint)
+    assert (update.pins, update.retires) == (2, (1,))
+    assert update.columns["blocked_code"] is None
+
+
+@pytest.mark.parametrize("blob", [b"old", b"older", b"never"])
+def test_only_an_offered_key_can_be_accepted(blob: bytes) -> None:
+    """Neither the pinned one, nor one that was retired, nor one that was never seen."""
+    with pytest.raises(Conflict):
+        key_accepted(BLOCKED, HostKey("ssh-ed25519", blob).fingerprint)
+
+
+def test_accepting_does_not_end_another_block() -> None:
+    """A refused login stays blocked though its key is accepted."""
+    update = key_accepted(replace(BLOCKED, blocked_code="authentication_failed"), BLOCKED.offered[0].key.fingerprint)
+    assert "blocked_code" not in update.columns
+
+
+def test_a_replaced_router_leaves_no_key_behind() -> None:
+    """Pinned and offered ones are retired, the remembered command is forgotten."""
+    update = router_replaced(BLOCKED)
+    assert set(update.retires) == {1, 2}
+    assert update.columns["remembered_command"] is None
+    assert update.columns["blocked_code"] is None
+
+
+def test_a_reset_without_keys_is_nothing() -> None:
+    """No audit row for what did not happen."""
+    assert key_reset(RECORD) is None
+
+
+def test_a_removed_device_keeps_no_login() -> None:
+    """Its sealed login goes with the act, and it is never due again."""
+    update = removed(RECORD)
+    assert update.drops_login
+    assert update.columns["next_due_at"] is None
+
+
+@given(st.text(max_size=120))
+def test_a_name_that_passes_is_printable(name: str) -> None:
+    """What is stored can be shown anywhere and be part of a file name."""
+    try:
+        checked_name(name)
+    except InputInvalid:
+        return
+    assert name.isprintable()
+    assert 1 <= len(name) <= 100
+    assert not set(name) & set("/\\\0\n")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "r1.example.net", "r_1", "a-b"])
+def test_hosts_that_may_be_connected_to(host: str) -> None:
+    """Names and addresses of both families."""
+    assert checked_host(host) == host
+
+
+@pytest.mark.parametrize("host", ["", "-o", "a b", "a/b", "a\n", "user@h", "[::1]", "h:22", "a..b", "x" * 254, "é"])
+def test_hosts_that_are_none(host: str) -> None:
+    """Nothing that another program could read as more than a host."""
+    with pytest.raises(InputInvalid):
+        checked_host(host)
