@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PROGRAM: Any = typer.main.get_command(app)
 MADE = {"cli.md"}  # comes from the commands themselves
 MESSAGES = {f"{found.__name__}": found.__doc__ or "" for found in BackupflowError.__subclasses__()}
 
@@ -35,7 +36,7 @@ def spans(text: str) -> Iterator[str]:
 def complaint(line: str) -> str | None:
     """Why a command line of ours cannot be typed; None if it can."""
     words = shlex.split(line, comments=True)
-    here: Any = typer.main.get_command(app)
+    here = PROGRAM
     while words and hasattr(here, "commands"):
         name = words.pop(0)
         if name.startswith("-"):
