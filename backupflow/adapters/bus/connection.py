@@ -108,7 +108,7 @@ class BusConnection:
         if self._connecting is not None and not self._connecting.done():
             self._connecting.cancel()
         if self._client is not None:
-            # A task of its own: closed in the middle of a reconnect it may end as cancelled, which must not end this one.
+            # A task of its own: closed while it reconnects it may end as cancelled, which must not end this one.
             await asyncio.wait({asyncio.create_task(self._client.close())}, timeout=self._timeout)
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
