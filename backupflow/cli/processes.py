@@ -22,7 +22,7 @@ class Process:
 
 
 def processes(max_concurrent: int) -> tuple[Process, ...]:
-    """All of them, in the order of starting; they are stopped from the last on, so that nothing new is claimed first.
+    """All of them, in the order of starting; beat is the last.
 
     `max_concurrent` is the pool size of the collect worker, the slow lane has a quarter more.
     """

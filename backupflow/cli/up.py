@@ -74,10 +74,12 @@ def installed(
             environment = _environment(servers, folder, outside)
             tell_settings(folder, environment)
             wiring = Wiring(Settings(environment))
+            install = Install(servers, wiring, environment, key)
             try:
                 provision.set_up(wiring, folder.secret, say)
-                yield Install(servers, wiring, environment, key)
+                yield install
             finally:
+                _stop_processes(install)
                 wiring.close()
 
 
@@ -92,6 +94,13 @@ def start_processes(install: Install, on_line: Callable[[str, str], None] | None
         if time.monotonic() > until:
             raise ServerUnusable("not every process said that it lives; see the logs in the data folder")
         time.sleep(0.1)
+
+
+def _stop_processes(install: Install) -> None:
+    """Nothing new is claimed first; then the workers end what they have begun, all at the same time."""
+    names = [process.name for process in processes(1)]
+    install.servers.supervisor.stop_together(names[-1:])
+    install.servers.supervisor.stop_together(names[:-1])
 
 
 def up(
