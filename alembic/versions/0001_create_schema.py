@@ -38,6 +38,10 @@ GUARDS = (
     CREATE FUNCTION audit_chain() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, public, pg_temp AS $$
     BEGIN
+        -- An older snapshot would not show the newest row, and the chain would fork.
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION 'the audit is written under READ COMMITTED only';
+        END IF;
         PERFORM pg_advisory_xact_lock(hashtext('backupflow audit'));
         NEW.id := nextval(pg_get_serial_sequence('public.audit', 'id'));
         NEW.at := clock_timestamp();
@@ -82,7 +86,7 @@ GRANTS: dict[str, dict[str, str]] = {
     "scheduler": {
         "device": "SELECT, UPDATE (next_due_at, last_seq, losses, lane)",
         "credential_profile": "SELECT (id, tenant_id, device_id, suspended_at)",
-        "collection": "SELECT, INSERT, UPDATE",
+        "collection": "SELECT, INSERT, UPDATE (state, code, detail, emitted_at, emits, ended_at)",
         "request": "SELECT, UPDATE (collection_id, answered_at, answer)",
         "job": "SELECT, UPDATE (due_at, claimed_at)",
         "transit_key": "SELECT",
@@ -107,7 +111,10 @@ GRANTS: dict[str, dict[str, str]] = {
             "remembered_command, lane)"
         ),
         "credential_profile": "SELECT",
-        "collection": "SELECT, UPDATE",
+        "collection": (
+            "SELECT, UPDATE (state, code, detail, started_at, holder, lease_until, collected_at, content_hash, digest, "
+            "normalization_version, raw_bytes, command, exit_status, facts, ended_at)"
+        ),
         "host_key": "SELECT, INSERT, UPDATE (status, last_seen_at, last_verified_at)",
         "alarm": "SELECT, INSERT, UPDATE (cleared_at)",
         "process": "SELECT, INSERT, UPDATE, DELETE",
@@ -115,7 +122,9 @@ GRANTS: dict[str, dict[str, str]] = {
     },
     "ingester": {
         "device": "SELECT, UPDATE (current_seq, current_collection_id, next_due_at, losses)",
-        "collection": "SELECT, UPDATE",
+        "collection": (
+            "SELECT, UPDATE (state, code, stored_at, ended_at, content_id, is_change, interpreted_after_seq)"
+        ),
         "content": "SELECT, INSERT",
         "quarantine": "SELECT, INSERT",
         "transit_key": "SELECT",

@@ -5,19 +5,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import psycopg
+from psycopg import sql
 from sqlalchemy import Engine, Row, create_engine, make_url, text
 
 from backupflow.adapters.db.claims import Claims
 from backupflow.adapters.db.collections import Collections
 from backupflow.adapters.db.engine import Postgres, open_engine
 from backupflow.adapters.db.house import House
+from backupflow.adapters.db.migrate import upgrade
 from backupflow.adapters.db.observations import Observations
+from backupflow.adapters.db.roles import ROLES, make_roles
 from backupflow.adapters.db.tables import metadata
 from backupflow.core.ledger import Limits
 from backupflow.core.message import SnapshotMessage
@@ -32,10 +38,13 @@ from backupflow.core.model import (
     TenantId,
 )
 from backupflow.core.scope import Policy
+from backupflow.wiring import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from backupflow.embedded import Servers
 
 LIMITS = Limits()
 SECRET = "vault:v1:bG9naW4="
@@ -281,3 +290,20 @@ def message(assignment: Assignment, content: str) -> SnapshotMessage:
         hashed(content),
         sealed(content),
     )
+
+
+@contextmanager
+def migrated(servers: Servers, secrets_dir: Path) -> Iterator[Fleet]:
+    """A migrated database for many tests, with the roles that are there already."""
+    name, address = f"fleet_{secrets.token_hex(4)}", servers.addresses.postgres
+    assert address
+    admin_password = servers.secret_path("admin.postgres").read_text(encoding="utf-8").strip()
+    login = psycopg.conninfo.make_conninfo(host=address.host, port=address.port, dbname="postgres", user="admin")
+    passwords = {role: (secrets_dir / f"{role}.postgres").read_text(encoding="utf-8") for role in ROLES}
+    with psycopg.connect(login, password=admin_password, autocommit=True) as admin:
+        make_roles(admin, name, passwords)
+        made = Fleet(f"postgresql://{address}/{name}", secrets_dir, admin_password)
+        upgrade(made.engine("migrator"), shipped("alembic"))
+        yield made
+        made.close()
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

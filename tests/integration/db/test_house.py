@@ -1,0 +1,170 @@
+"""Each mend of the job `reconcile` on a real PostgreSQL, as the role `operator`: what it mends, and what it leaves."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupflow.core.model import CollectionId
+from backupflow.flows import maintain
+from tests.integration.db.fleet import LIMITS, Fleet, message, published
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOUR = timedelta(hours=1)
+
+
+def mended(fleet: Fleet) -> Mapping[str, int]:
+    """What was mended, and only that."""
+    return {kind: count for kind, count in fleet.house.mend().items() if count}
+
+
+def test_a_house_in_order_is_left_alone(fleet: Fleet) -> None:
+    """Claims, sessions, histories, logins and waiting requests of living devices are no disorder."""
+    fleet.workers(collect=5)
+    fleet.device()
+    fleet.claims.claim(LIMITS)
+    fleet.running()
+    fleet.observations.store([fleet.passed("A")])
+    fleet.device(status="paused", due=None)
+    fleet.request(fleet.device(due=HOUR))
+    tables = ("device", "collection", "credential_profile", "request", "process", "alarm")
+    before = [fleet.sql(f"SELECT * FROM {table} ORDER BY id") for table in tables]  # noqa: S608 - ours
+    assert mended(fleet) == {}
+    assert [fleet.sql(f"SELECT * FROM {table} ORDER BY id") for table in tables] == before  # noqa: S608 - ours
+
+
+def test_a_device_that_is_never_due_becomes_due(fleet: Fleet) -> None:
+    """Active, but without a next run: it would be overdue without anybody seeing it (I9)."""
+    fleet.workers(collect=5)
+    device = fleet.device(due=None)
+    assert mended(fleet) == {"no_due_time": 1}
+    done = fleet.claims.claim(LIMITS)
+    assert done is not None
+    assert [fleet.row("collection", claim.collection_id).device_id for claim in done.new] == [device]
+    assert mended(fleet) == {}
+
+
+@pytest.mark.parametrize("status", ["paused", "removed"])
+def test_what_is_not_active_is_not_due(fleet: Fleet, status: str) -> None:
+    """A paused or removed device has no next run."""
+    device = fleet.device(status=status, login=False)
+    assert mended(fleet) == {"due_though_inactive": 1}
+    assert fleet.row("device", device).next_due_at is None
+
+
+def test_a_claim_of_a_removed_device_is_withdrawn(fleet: Fleet) -> None:
+    """No worker starts it any more, even if its message is still in a queue."""
+    fleet.workers(collect=5)
+    device, other = fleet.device(login=False), fleet.device()
+    profile = fleet.login(name="shared")
+    fleet.sql("UPDATE device SET credential_profile_id = :p WHERE id = :d", p=profile, d=device)
+    done = fleet.claims.claim(LIMITS)
+    assert done is not None
+    fleet.sql("UPDATE device SET status = 'removed', next_due_at = NULL WHERE id = :d", d=device)
+    assert mended(fleet) == {"claim_of_removed": 1}
+    rows = {row.device_id: row for row in fleet.sql("SELECT * FROM collection")}
+    assert (rows[device].state, rows[device].code, rows[device].detail) == ("withdrawn", "withdrawn", "removed")
+    assert rows[device].ended_at is not None
+    assert rows[other].state == "claimed"
+    assert fleet.collections.start(CollectionId(rows[device].id), "late") is None
+
+
+def test_the_login_of_a_removed_device_goes(fleet: Fleet) -> None:
+    """A secret that nobody needs is deleted; a profile that others share is not."""
+    device = fleet.device(status="removed", due=None)
+    profile, living = fleet.login(name="shared"), fleet.device()
+    fleet.sql("UPDATE device SET credential_profile_id = :p WHERE id = :d", p=profile, d=device)
+    assert mended(fleet) == {"login_without_owner": 1}
+    left = {(row.name, row.device_id) for row in fleet.sql("SELECT * FROM credential_profile")}
+    assert left == {("shared", None), (None, living)}
+
+
+def test_a_request_for_a_removed_device_is_refused(fleet: Fleet) -> None:
+    """Whoever waits for it hears why, even when no beat runs."""
+    gone, living = fleet.request(fleet.device(status="removed", login=False, due=None)), fleet.request(fleet.device())
+    assert mended(fleet) == {"request_of_removed": 1}
+    assert fleet.row("request", gone).answer == "refused: removed"
+    assert fleet.row("request", gone).answered_at is not None
+    assert fleet.row("request", living).answered_at is None
+
+
+def test_a_process_that_is_long_gone_is_forgotten(fleet: Fleet) -> None:
+    """One that was silent for a day; one that was silent for an hour is still shown."""
+    fleet.workers(collect=1, age=timedelta(hours=25))
+    silent = fleet.workers(collect=1, age=timedelta(hours=1))
+    assert mended(fleet) == {"process_long_gone": 1}
+    assert [row.id for row in fleet.sql("SELECT * FROM process")] == [silent]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "UPDATE device SET (current_seq, current_collection_id) = (1, (SELECT min(id) FROM collection))",
+        "UPDATE device SET current_seq = 0, current_collection_id = NULL",
+        "UPDATE device SET current_seq = 9",
+    ],
+    ids=["older", "none", "seq-too-great"],
+)
+def test_a_wrong_current_observation_is_mended_with_an_alarm(fleet: Fleet, wrong: str) -> None:
+    """It is the one with the greatest stored seq (I3); that it was not is a defect of ours, so it is said."""
+    sent = fleet.observed(["AB", "C"])
+    fleet.observations.store([m for one in sent for m in one])
+    device = sent[0][0].device_id
+    fleet.sql(wrong + " WHERE id = :d", d=device)
+    fleet.sql("UPDATE device SET next_due_at = now()")
+    assert mended(fleet) == {"wrong_current": 1}
+    row = fleet.row("device", device)
+    assert (row.current_seq, row.current_collection_id) == (2, sent[0][1].collection_id)
+    assert fleet.alarms() == [("wrong_current", f"device {device}")]
+    assert mended(fleet) == {}
+
+
+def test_mending_stands_in_nobodys_way(fleet: Fleet) -> None:
+    """Beat claims, workers publish and ingest stores at the same time: devices first, in one order, everywhere."""
+    fleet.workers(collect=50)
+    for _ in range(12):
+        fleet.device(due=timedelta(days=-1))
+    ended, failed = threading.Event(), []
+
+    def mend() -> None:
+        while not ended.is_set():
+            fleet.house.mend()
+
+    def work() -> None:
+        for _ in range(15):
+            done = fleet.claims.claim(LIMITS)
+            for claim in done.new if done else ():
+                started = fleet.collections.start(claim.collection_id, "h")
+                if started is not None:
+                    assert fleet.collections.publish(started, published("A"))  # type: ignore[arg-type]
+                    fleet.observations.store([message(started, "A")])  # type: ignore[arg-type]
+            fleet.sql(
+                "UPDATE device SET next_due_at = now() WHERE id IN (SELECT id FROM device ORDER BY id FOR UPDATE)"
+            )
+
+    with ThreadPoolExecutor(3) as pool:
+        mending, working = pool.submit(mend), [pool.submit(work) for _ in range(2)]
+        failed = [future.exception() for future in working]
+        ended.set()
+        mending.result()
+    assert failed == [None, None]
+    states = {row.state for row in fleet.sql("SELECT state FROM collection")}
+    assert states == {"stored"}
+    assert fleet.alarms() == []
+
+
+def test_a_job_that_ran_says_so(fleet: Fleet) -> None:
+    """With the time and what it did."""
+    assert maintain.run("reconcile", fleet.house)["no_due_time"] == 0
+    assert fleet.sql("SELECT * FROM job")[0].outcome == "nothing to do"
+    fleet.device(due=None)
+    maintain.run("reconcile", fleet.house)
+    job = fleet.sql("SELECT * FROM job")[0]
+    assert job.outcome == "no_due_time 1"
+    assert job.finished_at is not None
