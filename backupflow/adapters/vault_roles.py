@@ -5,7 +5,7 @@ does it once with a token, which makes the installer. tests/contract holds these
 
 1. A key's name begins with its purpose: globs end a path, so `data-*` is one purpose of every tenant.
 2. Only `update` on encrypt: with `create` the vault would make a missing key, and nothing old could be opened again.
-3. The most specific path wins (openbao.org/docs/concepts/policies): a rule could outweigh a refusal, and the matrix shows it.
+3. The most specific path wins (openbao.org/docs/concepts/policies): a rule could outweigh a refusal; the matrix tells.
 4. Who holds the installer's login can write himself any policy: it is for the set-up and for backups alone.
 """
 
