@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -171,3 +176,48 @@ def test_an_act_on_no_device_says_where_to_look(scene: Scene) -> None:
     assert missing.code == Exit.NOT_FOUND
     assert "device list" in missing.err
     assert "\x07" not in missing.err
+
+
+def at_a_terminal(answers: bytes, *arguments: str) -> tuple[int, str]:
+    """Run a command as a person does; its exit code and all that the screen showed."""
+    screen, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "backupflow", *arguments]
+    # A session of its own: a prompt goes to the terminal of the session, which may be a developer's.
+    process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown = b""
+    try:
+        with suppress(OSError):  # EIO: the other side is closed
+            while chunk := os.read(screen, 65536):
+                shown += chunk
+                if answers and shown.endswith((b"[y/N]: ", b"Password of backup: ")):
+                    os.write(screen, answers)
+                    answers = b""
+        return process.wait(), shown.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(screen)
+
+
+def test_a_password_that_is_typed_is_not_shown(scene: Scene) -> None:
+    """The prompt says whose it is, and echoes nothing."""
+    code, screen = at_a_terminal(b"s3cret\n", "device", "add", "core-1", "192.0.2.1")
+    assert code == Exit.OK
+    assert "Password of backup" in screen
+    assert "s3cret" not in screen
+    assert "core-1 added" in screen
+
+
+def test_accepting_a_host_key_shows_both_and_asks(scene: Scene) -> None:
+    """Old and new fingerprint stand above the question; `n` changes nothing, `y` pins what was shown."""
+    device_id = scene.add()
+    old, new = scene.offer(device_id, b"old", "pinned"), scene.offer(device_id, b"new")
+    code, screen = at_a_terminal(b"n\n", "hostkey", "accept", "core-1")
+    assert code == Exit.REFUSED
+    assert f"pinned:  ssh-ed25519  {old.fingerprint}" in screen
+    assert f"offered: ssh-ed25519  {new.fingerprint}" in screen
+    assert json.loads(scene.run("device", "show", "core-1", "--json").out)["fingerprint"] == old.fingerprint
+    code, screen = at_a_terminal(b"y\n", "hostkey", "accept", "core-1")
+    assert code == Exit.OK
+    assert json.loads(scene.run("device", "show", "core-1", "--json").out)["fingerprint"] == new.fingerprint
