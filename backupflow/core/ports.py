@@ -129,7 +129,11 @@ class Publisher(Protocol):
     """Publishes sealed observations."""
 
     def publish(self, message: SnapshotMessage) -> bool:
-        """True: the stream has it. False: nobody knows. Raises BusUnavailable for a definite refusal."""
+        """True: the stream has it. False: nobody knows.
+
+        Raises BusUnavailable for a definite refusal,
+        OutputTooLarge for what it could never take.
+        """
         ...
 
 

@@ -22,7 +22,7 @@ import pytest
 from backupflow.adapters.bus import BATCH_BYTES, Bus, BusLogin
 from backupflow.core.message import SnapshotMessage, decode
 from backupflow.core.model import CollectionId, ContentHash, DeviceId, SealedConfig, Seq, TenantId
-from backupflow.errors import BusUnavailable
+from backupflow.errors import BusUnavailable, OutputTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,7 +197,7 @@ def test_a_full_stream_refuses_and_keeps_what_it_has(server: NatsServer) -> None
 def test_a_message_that_is_too_large_is_refused_with_its_size(bus: Bus) -> None:
     """What the server would cut the connection for is not sent; the connection lives on."""
     for size in (8 * MIB, 8 * MIB - 700, 9 * MIB):
-        with pytest.raises(BusUnavailable, match=r"a message of \d+ bytes is more than it takes at once"):
+        with pytest.raises(OutputTooLarge, match=r"a message of \d+ bytes is more than the bus takes at once"):
             bus.publish(message(size=size))
     assert bus.publish(message(size=8 * MIB - 2000))
     assert bus.status().messages == 1

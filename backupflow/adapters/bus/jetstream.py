@@ -30,7 +30,7 @@ from backupflow.adapters.bus.stream import (
     stream_config,
 )
 from backupflow.core.message import encode
-from backupflow.errors import BusUnavailable
+from backupflow.errors import BusUnavailable, OutputTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,8 @@ class Bus(BusConnection):
         payload = encode(message)
         client = await self._connected()
         if len(payload) + _HEADER_BYTES > min(client.max_payload, MAX_MESSAGE_BYTES):
-            raise BusUnavailable(f"a message of {len(payload)} bytes is more than it takes at once")
+            # Of this export, not of the bus: as back-pressure the device would be due again at once, for ever.
+            raise OutputTooLarge(f"a message of {len(payload)} bytes is more than the bus takes at once")
         unknown = False
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout * (PUBLISH_TRIES - 0.5)
