@@ -10,7 +10,7 @@ import os
 import random
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from backupflow.core.ledger import Limits
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.status import Statuses
     from backupflow.adapters.vault import Vault
     from backupflow.core.model import SealedSecret, TenantId
-    from backupflow.core.ports import Inbox
     from backupflow.flows.collect import CollectPorts
     from backupflow.flows.enroll import EnrollPorts
     from backupflow.flows.history import HistoryPorts
@@ -155,7 +154,7 @@ class Wiring:
 
         store = Observations(self.engine("ingester"), self.dice)
         vault, lost_after = self.vault("ingester"), self.settings.collecting.lost_after
-        return IngestPorts(cast("Inbox", self.bus("ingester")), store, vault, unexpected, lost_after)
+        return IngestPorts(self.bus("ingester"), store, vault, unexpected, lost_after)
 
     @cached_property
     def claims(self) -> Claims:
@@ -262,12 +261,14 @@ class Wiring:
 
     def make_tenant(self, name: str = DEFAULT_TENANT) -> UUID:
         """A tenant with its keys, pepper and canaries; what is there already stays as it is."""
+        from backupflow.core.model import Purpose
+
         keys = self.keys("operator")
         tenant_id, has_keys = keys.tenant(name)
         if not has_keys:
-            from backupflow.core.model import Purpose
-
             vault = self.vault("provisioner")
+            if keys.nothing_sealed(tenant_id):
+                vault.delete_keys(tenant_id)  # left by a set-up that was cut off: nothing was ever sealed with them
             pepper = vault.make_keys(tenant_id)
             keys.keep(tenant_id, pepper, {purpose: vault.mark(tenant_id, purpose) for purpose in Purpose})
         return tenant_id

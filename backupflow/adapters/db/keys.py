@@ -20,6 +20,10 @@ _TENANT = text("""
     INSERT INTO tenant (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name
     RETURNING id, pepper""")
 _MARK = text("INSERT INTO transit_key (tenant_id, purpose, mark) VALUES (:tenant, :purpose, :mark)")
+_SEALED = text("""
+    SELECT 1 FROM tenant t WHERE t.id = :tenant AND (t.pepper IS NOT NULL
+        OR EXISTS (SELECT 1 FROM credential_profile WHERE tenant_id = t.id)
+        OR EXISTS (SELECT 1 FROM content WHERE tenant_id = t.id))""")
 _PEPPER = text("UPDATE tenant SET pepper = :pepper WHERE id = :tenant AND pepper IS NULL")
 
 
@@ -39,6 +43,11 @@ class Keys:
         with transaction(self._engine) as tx:
             row = tx.execute(_TENANT, {"name": name}).one()
             return TenantId(row.id), row.pepper is not None
+
+    def nothing_sealed(self, tenant_id: TenantId) -> bool:
+        """Whether no row holds anything that was sealed with this tenant's keys."""
+        with transaction(self._engine) as tx:
+            return tx.scalar(_SEALED, {"tenant": tenant_id}) is None
 
     def keep(self, tenant_id: TenantId, pepper: SealedSecret, marks: Mapping[Purpose, str]) -> None:
         """Record a new tenant's sealed pepper and canaries, together."""
