@@ -1,0 +1,1 @@
+"""Benchmarks: figures from runs, never assertions. `make bench` runs them all."""
