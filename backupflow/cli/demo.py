@@ -40,13 +40,13 @@ SETTINGS = {
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up afterwards, until Ctrl-C.")] = False,
 ) -> None:
-    r"""Show what backupflow does, with simulated routers, in two minutes.
+    """Show what backupflow does, with simulated routers, in two minutes.
 
     \b
     Real servers and workers run in a scratch folder that is removed at the end.
     Exits with 1 if one line of the story does not hold.
     Example: backupflow demo --keep
-    """
+    """  # noqa: D301 - \b keeps the lines as they stand
     from backupflow.simulator import Fleet
 
     stop = stop_signals()

@@ -108,13 +108,13 @@ def up(
         Path | None, typer.Option(help="File with the key that opens the vault; kept outside of the data folder.")
     ] = None,
 ) -> None:
-    r"""Run everything on this machine, in the foreground, until Ctrl-C.
+    """Run everything on this machine, in the foreground, until Ctrl-C.
 
     \b
     Servers, roles, schema and keys are made at the first start and found again at the next.
     A server whose address is set (DATABASE_URL, REDIS_URL, NATS_URL, OPENBAO_ADDR) is left out.
     Example: backupflow --data-dir ./data up
-    """
+    """  # noqa: D301 - \b keeps the lines as they stand
     stop = stop_signals()
     with installed(session().data_dir, seal_key, output.note) as install:
         start_processes(install, lambda name, line: output.note(f"{name:>12} | {line}"))
