@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.openssh import IS_ROOT, PASSPHRASE, SCRIPT, OpenSshServer, program
+from tests.acceptance.openssh import IS_ROOT, OpenSshServer, program, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,36 +39,8 @@ def ssh_account() -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def openssh_server(ssh_account: tuple[str, str]) -> Iterator[OpenSshServer]:
     """A server that runs and takes every kind of login; one attempt a connection (MaxAuthTries 1)."""
-    user, password = ssh_account
-    # Not tmp_path: the temporary user must get in.
-    with tempfile.TemporaryDirectory(prefix="backupflow-sshd-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        _furnish(folder, user)
-        server = OpenSshServer(folder, user, password)
-        server.set_answer(b"", "v7")
-        if IS_ROOT:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd locks its unprivileged half in
-            shutil.chown(folder / "answer", user)
-            (folder / "answer").chmod(0o400)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-
-
-def _furnish(folder: Path, user: str) -> None:
-    def make_key(name: str, kind: str, passphrase: str) -> None:
-        command = [program("ssh-keygen"), "-q", "-t", kind, "-N", passphrase, "-f", str(folder / name)]
-        subprocess.run(command, check=True, capture_output=True)
-
-    make_key("host_key", "ed25519", "")
-    make_key("user_key", "rsa", PASSPHRASE)
-    (folder / "authorized_keys").write_bytes((folder / "user_key.pub").read_bytes())
-    (folder / "answer.sh").write_text(SCRIPT.format(folder=folder))
-    # Hostile, as banners are: it must show nowhere.
-    (folder / "banner").write_bytes(b"\x1b]0;owned\x07\x1b[2J" + user.encode() + b"\r\n" * 20)
+    with serving(*ssh_account) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

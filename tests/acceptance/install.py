@@ -83,11 +83,21 @@ class Install:
 
     def command(self, *argv: str, stdin: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
         """Run another command on the folder, as from another terminal."""
-        whole = [sys.executable, "-m", "backupflow", "--data-dir", str(self.data), *argv]
-        done = subprocess.run(whole, env=self.environment, input=stdin, capture_output=True, timeout=120, check=False)
+        process = self.begin(*argv)
+        try:
+            stdout, stderr = process.communicate(stdin, 120)
+        finally:
+            process.kill()
+        done = subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
         if check and done.returncode:
             raise AssertionError(f"{argv}: {done.returncode}: {done.stderr.decode(errors='replace')}")
         return done
+
+    def begin(self, *argv: str) -> subprocess.Popen[bytes]:
+        """Start another command on the folder, with pipes to all its streams."""
+        whole = [sys.executable, "-m", "backupflow", "--data-dir", str(self.data), *argv]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(whole, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe)
 
     @cached_property
     def wiring(self) -> Wiring:

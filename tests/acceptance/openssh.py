@@ -8,15 +8,17 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 Dialect = Literal["v6", "v7"]
 
@@ -137,6 +139,40 @@ class OpenSshServer:
             time.sleep(0.02)
         self.stop()
         return False
+
+
+@contextlib.contextmanager
+def serving(user: str, password: str, *, methods: tuple[str, ...] = WAYS) -> Iterator[OpenSshServer]:
+    """A server of its own, with keys of its own, as long as the context lasts; it takes these kinds of login."""
+    # Not pytest's folder: the temporary user must get in.
+    with tempfile.TemporaryDirectory(prefix="backupflow-sshd-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        _furnish(folder, user)
+        server = OpenSshServer(folder, user, password)
+        server.set_answer(b"", "v7")
+        if IS_ROOT:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd locks its unprivileged half in
+            shutil.chown(folder / "answer", user)
+            (folder / "answer").chmod(0o400)
+        server.start(methods=methods)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _furnish(folder: Path, user: str) -> None:
+    def make_key(name: str, kind: str, passphrase: str) -> None:
+        command = [program("ssh-keygen"), "-q", "-t", kind, "-N", passphrase, "-f", str(folder / name)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    make_key("host_key", "ed25519", "")
+    make_key("user_key", "rsa", PASSPHRASE)
+    (folder / "authorized_keys").write_bytes((folder / "user_key.pub").read_bytes())
+    (folder / "answer.sh").write_text(SCRIPT.format(folder=folder))
+    # Hostile, as banners are: it must show nowhere.
+    (folder / "banner").write_bytes(b"\x1b]0;owned\x07\x1b[2J" + user.encode() + b"\r\n" * 20)
 
 
 def program(name: str) -> str:

@@ -1,0 +1,88 @@
+"""The demo: it shows what is so, and says so when it is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import backupflow
+
+TREE = Path(backupflow.__file__).parents[1]
+SECONDS = 400.0
+# What is switched off: file, the line as it is, the line as it then is, and the line of the story that must fail.
+SWITCHED_OFF = {
+    "pin check": (
+        "core/trust.py",
+        "return Trusted() if same else Mismatch(pinned, offered)",
+        "return Trusted()",
+        "to be blocked",
+    ),
+    "dedup": (
+        "core/sequence.py",
+        "return previous.content_hash != present.content_hash",
+        "return True",
+        "unchanged routers have",
+    ),
+    "deadline": (
+        "adapters/ssh/watchdog.py",
+        "    def _end_overdue(self, now: float) -> None:\n",
+        "    def _end_overdue(self, now: float) -> None:\n        return\n",
+        "to time out",
+    ),
+}
+
+
+def run_demo(tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo of a tree, as its workers do, from a folder that is not the tree."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CONFIG_", "BACKUPFLOW_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "backupflow", "demo", *options],
+        cwd=tree.parent,
+        env=environment | {"PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def without(folder: Path, *switches: str) -> Path:
+    """A copy of the tree in which something is switched off."""
+    tree = folder / "tree"
+    for part in ("backupflow", "alembic"):
+        shutil.copytree(TREE / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TREE / "celeryconfig.py", tree)
+    for switch in switches:
+        file, as_is, off, _ = SWITCHED_OFF[switch]
+        text = (tree / "backupflow" / file).read_text("utf-8")
+        assert text.count(as_is) == 1, f"{file} is not as this test knows it"
+        (tree / "backupflow" / file).write_text(text.replace(as_is, off), "utf-8")
+    return tree
+
+
+@pytest.mark.timeout(SECONDS)
+def test_every_line_of_the_story_holds(tmp_path: Path) -> None:
+    """The demo ends well, each of its lines told from rows, with the export of a router at the end."""
+    done = run_demo(without(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("  ok  ") == 6
+    assert "by RouterOS" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.timeout(SECONDS * 3)
+def test_the_demo_fails_when_a_promise_is_broken(tmp_path: Path, size: str) -> None:
+    """Without the pin check, the dedup or the deadline its line fails, and so does the demo; in a soak one by one."""
+    runs = [tuple(SWITCHED_OFF)] if size == "small" else [(switch,) for switch in SWITCHED_OFF]
+    for number, switches in enumerate(runs):
+        done = run_demo(without(tmp_path / str(number), *switches), "--patience", "20")
+        assert done.returncode == 1, done.stdout + done.stderr
+        for switch in SWITCHED_OFF:
+            says = SWITCHED_OFF[switch][3]
+            failed = any("FAILED" in line and says in line for line in done.stdout.splitlines())
+            assert failed == (switch in switches), done.stdout
