@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -30,6 +31,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(exit_of(exc))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # who read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     sys.exit(0)
 
 
