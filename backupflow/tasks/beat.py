@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from backupflow import telemetry
-from backupflow.errors import BackupflowError
+from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows import schedule
 from backupflow.tasks import life
 from backupflow.wiring import wiring
@@ -28,6 +30,8 @@ TICK_SECONDS = 1.0
 DRAIN_EXPIRES = 2.0  # the next one comes a second later
 JOB_EXPIRES = 300.0
 BROKER_SECONDS = 0.5  # a tick must not wait for a broker that does not answer
+LOOK_SECONDS = 2.0
+LOOK_STALE_SECONDS = 30.0  # a look that takes longer hangs: what it last saw counts no more
 ROOM_PER_SLOT = 8 * 1024 * 1024  # the largest message
 ROOM_FOR = 4  # so many of the largest at least, before more is collected
 
@@ -39,11 +43,17 @@ class FleetScheduler(Scheduler):
         """No entries: periodic work is rows."""
         options = self.app.conf.broker_transport_options
         timeouts = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
-        self.app.conf.broker_transport_options = {**options, **timeouts}
+        # Without these two kombu tries to connect for some seconds at each send, whatever `retry` says.
+        tries = {"max_retries": 0, "connect_retries_timeout": BROKER_SECONDS}
+        self.app.conf.broker_transport_options = {**options, **timeouts, **tries}
         self._expires = wiring().limits.emit_again_after.total_seconds()
         self._readiness = schedule.NOT_LOOKED
         self._looked_at = 0.0
+        self._said: str | None = None  # by the log
+        self._standing: str | None = None  # as an alarm
         self._failing = ""
+        self._broker_failed = False
+        self._ended = threading.Event()
         self._looking: threading.Thread | None = None
         self._heart = life.Heart("scheduler", {})
 
@@ -66,18 +76,23 @@ class FleetScheduler(Scheduler):
 
     def close(self) -> None:
         """End of beat."""
+        self._ended.set()
         self._heart.stop()
+        if self._looking is not None:
+            self._looking.join(LOOK_SECONDS)
         wiring().close()
 
     def _begin(self) -> None:
         if self._looking is None:
-            life.await_database("scheduler")
+            wiring().require_schema("scheduler")  # until it is there, each tick fails, and says so once
             self._heart.start()
+            self._looked_at = time.monotonic()
             self._looking = threading.Thread(target=self._look, name="readiness", daemon=True)
             self._looking.start()
 
     def _tick(self) -> None:
-        ticked = schedule.tick(wiring().claims, self, self._readiness, wiring().limits)
+        self._broker_failed = False
+        ticked = schedule.tick(wiring().claims, self, self._fresh(), wiring().limits)
         done = ticked.claimed
         if done is None:
             return
@@ -94,7 +109,7 @@ class FleetScheduler(Scheduler):
 
     def _send(self, tasks: Sequence[tuple[str, list[Any], str, float]]) -> int:
         sent = 0
-        if not tasks:
+        if not tasks or self._broker_failed:  # once a tick is enough to see that it is away
             return sent
         try:
             with self.app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer:
@@ -102,36 +117,47 @@ class FleetScheduler(Scheduler):
                     options = {"queue": queue, "expires": expires, "producer": producer, "retry": False}
                     self.app.send_task(name, args, ignore_result=True, **options)
                     sent += 1
-        except (OperationalError, OSError) as exc:
+        except (OperationalError, OSError, RedisError) as exc:
+            self._broker_failed = True
             telemetry.logger().error(telemetry.EMIT_FAILED, sent=sent, of=len(tasks), error=type(exc).__name__)
         return sent
 
+    def _fresh(self) -> schedule.Readiness:
+        """What was last seen, unless the look since then hangs."""
+        age = time.monotonic() - self._looked_at
+        if age < LOOK_STALE_SECONDS:
+            return self._readiness
+        hangs = schedule.Readiness("look_hangs", "the look at the vault and the bus does not end")
+        self._say(hangs)
+        return hangs
+
     def _look(self) -> None:
         """Look at what claiming depends on, again and again, apart from the tick."""
-        while True:
-            before = self._readiness
-            house = wiring()
+        while not self._ended.is_set():
             try:
-                room = ROOM_FOR * ROOM_PER_SLOT
+                house = wiring()
                 self._readiness = schedule.look(
-                    house.keys("scheduler"), house.vault("scheduler"), house.bus("scheduler"), room
+                    house.keys("scheduler"), house.vault("scheduler"), house.bus("scheduler"), ROOM_FOR * ROOM_PER_SLOT
                 )
-                self._tell(before, self._readiness)
             except BackupflowError as exc:
                 self._readiness = schedule.Readiness(exc.code, exc.detail)
             except Exception:  # the loop of this thread
                 self._readiness = schedule.Readiness("unexpected")
                 telemetry.logger().exception(telemetry.TICK_FAILED)
-            time.sleep(life.WAIT_SECONDS * 2)
+            self._looked_at = time.monotonic()
+            self._say(self._readiness)
+            self._ended.wait(LOOK_SECONDS)
 
-    @staticmethod
-    def _tell(before: schedule.Readiness, after: schedule.Readiness) -> None:
-        if before.code == after.code:
-            return
-        alarms = wiring().alarms("scheduler")
-        if before.code and before != schedule.NOT_LOOKED:
-            alarms.clear_alarm(before.code, "claiming")
-            telemetry.logger().info(telemetry.CLAIMING_RESUMED, after=before.code)
-        if after.code:
-            alarms.alarm(after.code, "claiming", after.detail)
-            telemetry.logger().error(telemetry.CLAIMING_PAUSED, code=after.code, detail=after.detail)
+    def _say(self, seen: schedule.Readiness) -> None:
+        """In the log and as an alarm, once; one that an earlier beat left is cleared by the first look of this one."""
+        if seen.code != self._said:
+            log = telemetry.logger()
+            if seen.code:
+                log.error(telemetry.CLAIMING_PAUSED, code=seen.code, detail=seen.detail)
+            elif self._said:
+                log.info(telemetry.CLAIMING_RESUMED, after=self._said)
+            self._said = seen.code
+        if seen.code != self._standing:
+            with suppress(StoreUnavailable):  # then at the next look
+                wiring().alarms("scheduler").settle("claiming", seen.code, seen.detail)
+                self._standing = seen.code

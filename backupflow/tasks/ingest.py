@@ -11,11 +11,22 @@ from backupflow.tasks.app import app
 from backupflow.wiring import wiring
 
 BATCHES = 20  # then the next task goes on, so that no single one runs for ever
-_troubles: set[str] = set()
+_said = ""  # by the log
+_standing: str | None = None  # as an alarm; None: not known, an earlier process may have left one
 
 
 def _unexpected(exc: Exception) -> None:
     telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
+
+
+def _settle(code: str = "", detail: str = "") -> None:
+    global _said, _standing  # noqa: PLW0603 - of the process
+    if code and code != _said:
+        telemetry.logger().error(telemetry.ALARM_RAISED, code=code, detail=detail, scope="ingest")
+    _said = code
+    if code != _standing:
+        wiring().alarms("ingester").settle("ingest", code, detail)
+        _standing = code
 
 
 @app.task(name="ingest.drain")
@@ -27,14 +38,10 @@ def drain() -> None:
             telemetry.logger().error(telemetry.STREAM_REMADE)
             wiring().alarms("ingester").alarm("stream_remade", "bus", "stream or consumer was missing and made anew")
         done = ingest.drain(ports, BATCHES)
-        while _troubles:
-            wiring().alarms("ingester").clear_alarm(_troubles.pop(), "ingest")
+        _settle()
     except BackupflowError as exc:
-        if exc.code not in _troubles:
-            telemetry.logger().error(telemetry.ALARM_RAISED, code=exc.code, detail=exc.detail, scope="ingest")
-        _troubles.add(exc.code)
         with suppress(StoreUnavailable):  # an alarm is a row: while there is no database the log has it
-            wiring().alarms("ingester").alarm(exc.code, "ingest", exc.detail)
+            _settle(exc.code, exc.detail)
         return
     if done.outcomes or done.lost:
         telemetry.logger().info(telemetry.MESSAGES_DRAINED, **done.outcomes, lost=done.lost)

@@ -36,6 +36,8 @@ class Heart:
     def stop(self) -> None:
         """Beat no more; the slots are free at once."""
         self._ended.set()
+        if self._thread.ident is None:  # it never began to beat
+            return
         self._thread.join(HEARTBEAT_SECONDS)
         try:
             wiring().processes(self._role).gone()

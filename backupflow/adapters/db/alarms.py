@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _RAISE = text("""
     INSERT INTO alarm (tenant_id, code, scope, detail) VALUES (:tenant, :code, :scope, :detail)
     ON CONFLICT (code, scope) WHERE cleared_at IS NULL DO NOTHING RETURNING id""")
+_CLEAR_OTHERS = text("""
+    UPDATE alarm SET cleared_at = now() WHERE scope = :scope AND code <> :code AND cleared_at IS NULL RETURNING code""")
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = :code AND scope = :scope AND cleared_at IS NULL RETURNING id""")
 
@@ -44,3 +46,10 @@ class Alarms:
         """True if it stood."""
         with transaction(self._engine) as tx:
             return clear_alarm(tx, code, scope)
+
+    def settle(self, scope: str, code: str = "", detail: str = "") -> None:
+        """Let this stand within a scope and nothing else, or nothing at all; also what a process left that is gone."""
+        with transaction(self._engine) as tx:
+            tx.execute(_CLEAR_OTHERS, {"scope": scope, "code": code})
+            if code:
+                raise_alarm(tx, code, scope, detail)

@@ -1,0 +1,409 @@
+"""FleetScheduler with a real PostgreSQL and a real Valkey, each of them away, mute or back; and three of it at once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import redis
+import structlog
+from celery import Celery
+from sqlalchemy import make_url
+
+import celeryconfig
+from backupflow import telemetry
+from backupflow import wiring as wiring_module
+from backupflow.adapters.broker import acl_text
+from backupflow.core.model import Purpose
+from backupflow.flows import schedule
+from backupflow.settings import Settings
+from backupflow.tasks import beat
+from backupflow.tasks.beat import FleetScheduler
+from backupflow.wiring import Wiring
+from tests.integration.db.fleet import Fleet, migrated
+from tests.integration.tasks.gate import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backupflow.embedded import Servers
+
+DB = 7
+# A tick promises to return within a second; a shared machine may need longer, but never as long as retries would take.
+PATIENCE = 5.0
+READY = schedule.Readiness()
+
+
+@dataclass
+class House:
+    """A ledger and a broker behind gates, and a beat that believes vault and bus to be well unless it looks itself."""
+
+    fleet: Fleet
+    postgres: Gate
+    valkey: Gate
+    admin: redis.Redis
+    settings: dict[str, str]
+    scheduler: FleetScheduler
+
+    def tick(self) -> float:
+        """One tick, as beat's loop does it; how long it took."""
+        began = time.monotonic()
+        wait = self.scheduler.tick()
+        took = time.monotonic() - began
+        assert 0 < wait <= 1
+        assert took < PATIENCE
+        return took
+
+    def queue(self, name: str) -> list[Any]:
+        """The first argument of each message that waits, and its headers."""
+        found = []
+        for raw in self.admin.lrange(name, 0, -1):
+            one = json.loads(raw)
+            arguments = json.loads(base64.b64decode(one["body"]))[0]
+            found.append(arguments[0] if arguments else None)
+        return found
+
+    def claimed(self) -> list[int]:
+        """The rows that were claimed."""
+        return [row.id for row in self.fleet.sql("SELECT id FROM collection ORDER BY id")]
+
+
+@pytest.fixture(scope="module")
+def ledger(servers: Servers, postgres_roles: Path) -> Iterator[Fleet]:
+    """Migrate a database."""
+    with migrated(servers, postgres_roles) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def password(servers: Servers, postgres_roles: Path) -> Iterator[str]:
+    """Give the scheduler its rights on the broker, as any install does."""
+    made = secrets.token_urlsafe(16)
+    (postgres_roles / "scheduler.redis").write_text(made, encoding="utf-8")
+    (postgres_roles / "scheduler.nats").touch()  # no test here needs the bus to let it in
+    with _admin(servers) as admin:
+        _, name, *rules = acl_text({"scheduler": made}, db=DB).split()
+        admin.execute_command("ACL", "SETUSER", name, "reset", *rules)
+        yield made
+        admin.flushdb()
+
+
+def _admin(servers: Servers) -> redis.Redis:
+    address = servers.addresses.redis
+    assert address
+    secret = servers.secret_path("admin.redis").read_text(encoding="utf-8").strip()
+    return redis.Redis(address.host, address.port, DB, username="admin", password=secret)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def logs() -> Iterator[None]:
+    """Log as a process does: what structlog does by itself, with all locals of a traceback, takes seconds."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    telemetry.set_up_logs()
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def house(
+    ledger: Fleet, servers: Servers, vault_roles: Path, password: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[House]:
+    """Put gates before the servers, wire a beat to them, and end it."""
+    ledger.empty()
+    at, url = servers.addresses, make_url(ledger.url)
+    assert at.redis
+    assert at.postgres
+    with (
+        Gate(at.postgres.host, at.postgres.port) as postgres,
+        Gate(at.redis.host, at.redis.port) as valkey,
+        _admin(servers) as admin,
+    ):
+        admin.flushdb()
+        settings = {
+            "DATABASE_URL": f"postgresql://127.0.0.1:{postgres.port}/{url.database}",
+            "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/{DB}",
+            "OPENBAO_ADDR": at.openbao_url,
+            "NATS_URL": f"nats://{at.nats}",
+            "CONFIG_SECRETS_DIR": str(vault_roles),
+            "CONFIG_ROLE": "scheduler",
+        }
+        monkeypatch.setattr(schedule, "look", lambda *_: READY)
+        wired = Wiring(Settings(settings))
+        wiring_module.use(wired)
+        app = Celery("test", set_as_current=False)
+        app.config_from_object(celeryconfig)
+        app.conf.broker_url = wired.broker_url("scheduler")
+        scheduler = FleetScheduler(app)
+        scheduler._readiness = READY
+        yield House(ledger, postgres, valkey, admin, settings, scheduler)
+        postgres.open()
+        scheduler.close()
+        app.close()
+        wiring_module._of_process.clear()
+
+
+def test_a_tick_sends_what_it_claimed(house: House) -> None:
+    """A message a claim, with its id only, to the queue of its lane; drains and due jobs beside it, each may expire."""
+    house.fleet.workers(collect=2, collect_slow=1)
+    house.fleet.fleet(3)
+    house.fleet.fleet(1, lane="collect.slow")
+    request = house.fleet.request(house.fleet.device(due=timedelta(hours=1)))
+    house.tick()
+    now = house.fleet.row("request", request).collection_id
+    assert house.queue("collect.now") == [now]
+    assert set(house.queue("collect")) | set(house.queue("collect.slow")) | {now} == set(house.claimed())
+    assert (len(house.queue("collect")), len(house.queue("collect.slow"))) == (3, 1)
+    assert (house.queue("ingest"), house.queue("maintain")) == ([None], ["reconcile"])
+    for queue in ("collect.now", "collect", "collect.slow", "ingest", "maintain"):
+        for raw in house.admin.lrange(queue, 0, -1):
+            headers = json.loads(raw)["headers"]
+            assert headers["expires"] is not None
+            assert headers["task"] in {"collect.device", "ingest.drain", "maintain.run"}
+    house.tick()
+    assert len(house.queue("collect")) == 3
+    assert house.queue("ingest") == [None] * 2
+
+
+@pytest.mark.parametrize("mute", [False, True], ids=["refused", "mute"])
+@pytest.mark.parametrize("connected", [False, True], ids=["from-the-start", "in-the-middle"])
+def test_without_a_broker_nothing_is_lost(house: House, *, mute: bool, connected: bool) -> None:
+    """Ticks return and claim within the window; when it is back the same rows are emitted again, each once."""
+    house.fleet.workers(collect=2)
+    if connected:
+        house.tick()
+    if mute:
+        house.valkey.open(mute=True)
+    else:
+        house.valkey.shut()
+    house.fleet.fleet(10)
+    for _ in range(3):
+        house.tick()
+    rows = house.claimed()
+    assert len(rows) == 6
+    house.valkey.open()
+    house.admin.flushdb()  # what it had is gone too
+    house.tick()
+    assert house.queue("collect") == []
+    house.fleet.sql("UPDATE collection SET emitted_at = emitted_at - interval '61 seconds'")
+    house.tick()
+    assert sorted(house.queue("collect")) == rows
+    assert house.claimed() == rows
+
+
+@pytest.mark.parametrize("connected", [False, True], ids=["from-the-start", "in-the-middle"])
+def test_without_a_database_ticks_go_on(house: House, *, connected: bool) -> None:
+    """No tick raises or hangs; when it is back the next one claims."""
+    if connected:
+        house.tick()
+    house.postgres.shut()
+    for _ in range(3):
+        house.tick()
+    house.fleet.workers(collect=2)
+    house.fleet.fleet(1)
+    house.postgres.open()
+    house.tick()
+    assert len(house.queue("collect")) == 1
+
+
+def test_a_schema_of_another_version_is_waited_for(house: House) -> None:
+    """Beat does nothing to a database that is not for it, and goes on once it was migrated."""
+    house.fleet.workers(collect=2)
+    house.fleet.fleet(1)
+    house.fleet.sql("UPDATE alembic_version SET version_num = 'other'")
+    house.tick()
+    assert house.claimed() == []
+    house.fleet.sql("UPDATE alembic_version SET version_num = '0001'")
+    house.tick()
+    assert len(house.claimed()) == 1
+
+
+def test_a_vault_that_never_answers_delays_no_tick(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look goes on in its own thread; until it has seen all well nothing is claimed, but all else is done."""
+    monkeypatch.undo()
+    with Gate("127.0.0.1", 9) as vault:
+        vault.open(mute=True)
+        wired = Wiring(Settings(house.settings | {"OPENBAO_ADDR": f"http://127.0.0.1:{vault.port}"}))
+        wiring_module.use(wired)
+        insert = "INSERT INTO transit_key (tenant_id, purpose, mark) VALUES (:t, :p, 'm')"
+        house.fleet.sql(insert, t=house.fleet.tenant, p=Purpose.DATA)
+        house.scheduler._readiness = schedule.NOT_LOOKED
+        house.fleet.workers(collect=2)
+        house.fleet.fleet(1)
+        running = house.fleet.running(due=timedelta(hours=1))
+        house.fleet.expire(running.collection_id)
+        for _ in range(5):
+            house.tick()
+        assert house.scheduler._looking is not None
+        assert house.scheduler._looking.is_alive()
+        assert house.fleet.row("collection", running.collection_id).state == "lost"
+        assert house.claimed() == [running.collection_id]
+        vault.shut()
+
+
+def test_what_was_seen_long_ago_counts_no_more(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that hangs after it had seen all well stops the claiming, with an alarm that its end clears."""
+    gone, back = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> schedule.Readiness:
+        gone.set()
+        back.wait(30)
+        return READY
+
+    house.tick()
+    monkeypatch.setattr(beat, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(schedule, "look", hang)
+    assert gone.wait(10)
+    house.fleet.workers(collect=2)
+    house.fleet.fleet(1)
+    monkeypatch.setattr(beat, "LOOK_STALE_SECONDS", 0.0)
+    house.tick()
+    assert house.claimed() == []
+    assert house.fleet.alarms() == [("look_hangs", "claiming")]
+    monkeypatch.setattr(beat, "LOOK_STALE_SECONDS", 30.0)
+    back.set()
+    _until(lambda: house.fleet.alarms() == [])
+    house.tick()
+    assert len(house.claimed()) == 1
+
+
+def test_an_alarm_of_an_earlier_beat_is_cleared(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood when that beat was killed; what this one sees stands instead, and nothing once all is well."""
+    insert = "INSERT INTO alarm (code, scope) VALUES ('vault_unavailable', 'claiming'), ('wrong_current', 'device x')"
+    house.fleet.sql(insert)
+    monkeypatch.setattr(beat, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(schedule, "look", lambda *_: schedule.Readiness("bus_unavailable", "full"))
+    house.tick()
+    _until(lambda: set(house.fleet.alarms()) == {("wrong_current", "device x"), ("bus_unavailable", "claiming")})
+    monkeypatch.setattr(schedule, "look", lambda *_: READY)
+    _until(lambda: house.fleet.alarms() == [("wrong_current", "device x")])
+
+
+def test_an_alarm_waits_for_its_database(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vault and database away together, then the database back, then the vault: the alarm is raised, and cleared."""
+    house.tick()
+    house.postgres.shut()
+    monkeypatch.setattr(beat, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(schedule, "look", lambda *_: schedule.Readiness("vault_unavailable"))
+    _until(lambda: house.scheduler._said == "vault_unavailable")
+    house.tick()
+    house.postgres.open()
+    _until(lambda: house.fleet.alarms() == [("vault_unavailable", "claiming")])
+    monkeypatch.setattr(schedule, "look", lambda *_: READY)
+    _until(lambda: house.fleet.alarms() == [])
+
+
+def test_beat_says_that_it_lives(house: House) -> None:
+    """Its heartbeat is there after the first tick and gone after its end; it has no slots."""
+    house.tick()
+    _until(lambda: [(row.role, row.slots) for row in house.fleet.sql("SELECT * FROM process")] == [("scheduler", {})])
+    house.scheduler.close()
+    assert house.fleet.sql("SELECT * FROM process") == []
+
+
+def test_a_beat_that_never_began_can_end(house: House) -> None:
+    """Stopped while it waits for its database: no error."""
+    house.postgres.shut()
+    house.tick()
+    house.scheduler.close()
+
+
+def test_two_hundred_ticks_leave_nothing_behind(house: House) -> None:
+    """Threads, connections and memory are as before, with the broker away in the middle (I14)."""
+    house.fleet.workers(collect=10)
+    house.fleet.fleet(50)
+    for _ in range(20):
+        house.tick()
+    process = psutil.Process()
+    before = (threading.active_count(), process.num_fds(), process.memory_info().rss)
+    for _ in range(80):
+        house.tick()
+    house.valkey.shut()
+    for _ in range(5):
+        house.tick()
+    house.valkey.open()
+    for _ in range(115):
+        house.tick()
+    assert threading.active_count() <= before[0] + 2  # the gate's own two for a connection
+    assert process.num_fds() <= before[1] + 4
+    assert process.memory_info().rss - before[2] < 16 * 1024**2
+
+
+_BEAT = """
+import pathlib, sys
+from celery import Celery
+import celeryconfig
+from backupflow.flows import schedule
+schedule.look = lambda *_: schedule.Readiness()
+from backupflow.tasks.beat import FleetScheduler
+from backupflow.wiring import wiring
+app = Celery("test")
+app.config_from_object(celeryconfig)
+app.conf.broker_url = wiring().broker_url("scheduler")
+scheduler = FleetScheduler(app)
+scheduler._readiness = schedule.Readiness()
+print("ready", flush=True)
+sys.stdin.readline()
+while not pathlib.Path(sys.argv[1]).exists():
+    scheduler.tick()
+scheduler.close()
+"""
+
+
+def test_three_beats_emit_nothing_twice(house: House, tmp_path: Path) -> None:
+    """Processes of their own, ticking as fast as they can: every row once, never more than the window allows."""
+    house.fleet.workers(collect=7)
+    house.fleet.fleet(90)
+    env = house.settings | {"PYTHONPATH": str(Path(__file__).parents[3]), "CONFIG_LOG_LEVEL": "ERROR"}
+    argv = [sys.executable, "-c", _BEAT, str(tmp_path / "enough")]
+    beats = [
+        subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    most = 0
+    try:
+        for one in beats:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n"
+        for one in beats:
+            assert one.stdin is not None
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        while house.fleet.value("SELECT count(*) FROM collection WHERE state = 'failed'") < 90:
+            most = max(most, house.fleet.value("SELECT count(*) FROM collection WHERE state = 'claimed'"))
+            taken = "UPDATE collection SET state = 'failed' WHERE id IN (SELECT id FROM collection LIMIT 500)"
+            house.fleet.sql(taken)
+            time.sleep(0.02)
+        (tmp_path / "enough").touch()
+        assert [one.wait(30) for one in beats] == [0, 0, 0]
+    finally:
+        for one in beats:
+            one.kill()
+            one.communicate()
+    emitted = Counter(house.queue("collect"))
+    assert sorted(emitted) == house.claimed()
+    assert set(emitted.values()) == {1}
+    assert len(emitted) == 90
+    assert most <= 21
+
+
+def _until(true: Any) -> None:  # noqa: ANN401 - anything that can be asked
+    for _ in range(300):
+        if true():
+            return
+        time.sleep(0.05)
+    assert true()
