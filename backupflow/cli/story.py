@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from backupflow.simulator import Event, Fleet
     from backupflow.wiring import Wiring
 
-PATIENCE = 45.0  # seconds that a step may take to become true
 SHOWN_LINES = 16
 
 
@@ -39,6 +38,7 @@ class Story:
     edited: str
     impostor: str  # it will change its key
     mute: str
+    patience: float  # seconds that a step may take to become true
 
     def devices(self) -> Mapping[str, DeviceState]:
         """Every device as it stands now."""
@@ -59,19 +59,18 @@ class Story:
         """The logins that a router was offered after an event of its history."""
         return [event for event in self.fleet[name].history if event.kind == "login_offered" and event.number > after]
 
-
-def until(what: str, condition: Callable[[], bool]) -> None:
-    """Wait until it is so; DoesNotHold says what did not become true."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise DoesNotHold(f"{what}: not within {PATIENCE:.0f} s")
-        time.sleep(0.2)
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Wait until it is so; DoesNotHold says what did not become true."""
+        end = time.monotonic() + self.patience
+        while not condition():
+            if time.monotonic() > end:
+                raise DoesNotHold(f"{what}: not within {self.patience:.0f} s")
+            time.sleep(0.2)
 
 
 def first_snapshots(story: Story) -> str:
     """Every router that lets us in has its first snapshot."""
-    until("a first snapshot of each router", lambda: all(story.devices()[name].snapshots for name in story.good))
+    story.until("a first snapshot of each router", lambda: all(story.devices()[name].snapshots for name in story.good))
     snapshots = [story.devices()[name].snapshots for name in story.good]
     return f"{len(snapshots)} routers collected over SSH and sealed, each with its first snapshot"
 
@@ -79,7 +78,7 @@ def first_snapshots(story: Story) -> str:
 def refused_login(story: Story) -> str:
     """A refused login blocks its device after one attempt."""
     name = story.locked_out
-    until(f"{name} to be blocked", lambda: story.devices()[name].blocked_code == "authentication_failed")
+    story.until(f"{name} to be blocked", lambda: story.devices()[name].blocked_code == "authentication_failed")
     attempts = [event for event in story.offered(name) if event.facts["method"] != "none"]
     if len(attempts) != 1:
         raise DoesNotHold(f"{name} was offered {len(attempts)} logins, not one")
@@ -92,7 +91,7 @@ def unchanged_runs(story: Story) -> str:
     def observed() -> list[int]:
         return [sum(run.observations for run in story.runs(name)) for name in story.good]
 
-    until("two more runs of each router", lambda: min(observed()) >= 3)  # noqa: PLR2004 - the first, and two more
+    story.until("two more runs of each router", lambda: min(observed()) >= 3)  # noqa: PLR2004 - the first, and two more
     configurations = Counter(len(story.runs(name)) for name in story.good)
     if set(configurations) != {1}:
         raise DoesNotHold(f"unchanged routers have {dict(configurations)} configurations (number: routers)")
@@ -104,7 +103,7 @@ def edit_seen(story: Story) -> str:
     name = story.edited
     before = story.export(name)
     edit = story.fleet[name].edit("address")
-    until(f"the edit on {name}", lambda: len(story.runs(name)) == 2)  # noqa: PLR2004 - the old and the new
+    story.until(f"the edit on {name}", lambda: len(story.runs(name)) == 2)  # noqa: PLR2004 - the old and the new
     after = story.export(name)
     added = set(after.splitlines()) - set(before.splitlines())
     if not any(edit.after.encode() in line for line in added):
@@ -118,7 +117,7 @@ def changed_key(story: Story) -> str:
     name = story.impostor
     story.fleet[name].change_key()
     changed = next(event.number for event in reversed(story.fleet[name].history) if event.kind == "key_changed")
-    until(f"{name} to be blocked", lambda: story.devices()[name].blocked_code == "host_key_mismatch")
+    story.until(f"{name} to be blocked", lambda: story.devices()[name].blocked_code == "host_key_mismatch")
     leaked = story.offered(name, after=changed)
     if leaked:
         raise DoesNotHold(f"{name} was offered {len(leaked)} logins after its key had changed")
@@ -138,8 +137,8 @@ def mute_router(story: Story) -> str:
 
     before = observed()
     story.fleet[story.mute].behave(mute="handshake")
-    until(f"{story.mute} to time out", timed_out)
-    until("the others to go on", lambda: observed() >= before + len(others))
+    story.until(f"{story.mute} to time out", timed_out)
+    story.until("the others to go on", lambda: observed() >= before + len(others))
     return f"{story.mute} went mute: timed out, while the others were collected {observed() - before} times"
 
 
