@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backupflow.cli import alarm, backup, device, doctor, history, hostkey, judge, session, status
+from backupflow.cli import alarm, backup, demo, device, doctor, history, hostkey, judge, session, status, up
 from backupflow.cli.exits import table
 
 app = typer.Typer(
@@ -34,6 +32,8 @@ def begin(
     session.begin(data_dir)
 
 
+app.command()(up.up)
+app.command()(demo.demo)
 app.add_typer(device.app)
 app.add_typer(hostkey.app)
 app.command()(backup.backup)
@@ -45,8 +45,3 @@ app.command()(doctor.doctor)
 app.command()(judge.normalize)
 app.command("check-export")(judge.check_export)
 app.command()(doctor.migrate)
-for _name in ("up", "demo"):
-    if importlib.util.find_spec(f"backupflow.cli.{_name}"):
-        _command = getattr(importlib.import_module(f"backupflow.cli.{_name}"), _name, None)
-        if _command:
-            app.command(_name)(_command)

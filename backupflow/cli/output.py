@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from backupflow.cli.exits import Exit
 
-PIPE_WIDTH = 400  # columns of a table that goes to a file or a program: nothing is folded there
 Cell = str | int | datetime | timedelta | None
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -51,8 +50,14 @@ def as_document(value: object) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], styles: Mapping[str, str] | None = None) -> None:
-    """A table on stdout; `styles` colours whole words."""
-    console().print(make_table(columns, rows, styles))
+    """A table on stdout: fitted and coloured on a terminal (`styles` colours whole words), else a line for each row."""
+    if sys.stdout.isatty():
+        console().print(make_table(columns, rows, styles))
+        return
+    lines = [[visible(column) for column in columns], *([in_words(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
+    for line in lines:
+        _write(sys.stdout, "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
 def make_table(
@@ -72,12 +77,10 @@ def make_table(
 
 
 def console() -> Console:
-    """The terminal, or a file that is wide enough."""
+    """The terminal."""
     from rich.console import Console
 
-    return Console(
-        width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, highlight=False, emoji=False, soft_wrap=False
-    )
+    return Console(markup=False, highlight=False, emoji=False)
 
 
 def in_words(cell: Cell) -> str:

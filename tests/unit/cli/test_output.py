@@ -32,6 +32,7 @@ def test_nothing_unprintable_is_left(text: str) -> None:
         output.say,
         lambda text: output.show_table(("column",), [(text,)]),
         lambda text: output.show_table((text,), [("x",)]),
+        lambda text: output.console().print(output.make_table((text,), [(text,)])),
         lambda text: output.as_document({"text": text}),
     ],
 )
