@@ -14,19 +14,22 @@ import secrets
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-_DEFLATED = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08")  # zlib at any level (RFC 1950), gzip (RFC 1952)
+_DEFLATED = re.compile(rb"\x78[\x01\x5e\x9c\xda]")  # zlib at any level (RFC 1950)
+_GZIP = re.compile(rb"\x1f\x8b\x08")  # RFC 1952
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
-_HEX = re.compile(rb"(?:[0-9a-f]{2}){32,}|(?:[0-9A-F]{2}){32,}")
+_HEX = re.compile(rb"[0-9a-fA-F]{64,}")
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _INFLATED_AT_MOST = 16 * 1024**2  # bytes of one stream
 _DEPTH = 3  # base64 of zlib of base64
+_PAGE = 8192
 _AROUND = 400  # bytes beside a hit in which the marker's name is looked for
 UNNAMED = "a part of one"
 
@@ -91,7 +94,7 @@ class Finder:
         data = b""
         with suppress(FileNotFoundError):
             data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        return self.in_bytes(where, data) | self.in_bytes(where, path.name.encode())
+        return self.in_bytes(where, _without_empty_pages(data)) | self.in_bytes(where, path.name.encode())
 
     def _deep(self, data: bytes, way: str, depth: int) -> Iterator[tuple[str, str]]:
         for form, needle in self._stems:
@@ -128,7 +131,7 @@ def forms(text: bytes) -> list[tuple[str, bytes]]:
 
 
 def _decoded(data: bytes) -> Iterator[tuple[str, bytes]]:
-    for match in _DEFLATED.finditer(data):
+    for match in chain(_DEFLATED.finditer(data), _GZIP.finditer(data)):
         inflated = _inflate(data, match.start())
         if inflated:
             yield "deflated", inflated
@@ -138,8 +141,14 @@ def _decoded(data: bytes) -> Iterator[tuple[str, bytes]]:
             odd = (len(run) - offset) % 4
             whole = run[offset : len(run) - (odd == 1)] + b"=" * (4 - odd if odd > 1 else 0)
             yield "in base64", binascii.a2b_base64(whole)
-    for match in _HEX.finditer(data):
-        yield "in hex", binascii.unhexlify(match[0])
+        for digits in _HEX.findall(run):  # whose letters are those of base64 too
+            yield from (("in hex", binascii.unhexlify(part[: len(part) // 2 * 2])) for part in (digits, digits[1:]))
+
+
+def _without_empty_pages(data: bytes) -> bytes:
+    """Database files are mostly zeros."""
+    pages = (data[at : at + _PAGE] for at in range(0, len(data), _PAGE))
+    return b"".join(page for page in pages if page.count(0) < len(page))
 
 
 def _inflate(data: bytes, start: int) -> bytes:
