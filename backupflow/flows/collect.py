@@ -27,6 +27,7 @@ from backupflow.errors import (
     CommandRejected,
     HostKeyMismatch,
     HostKeyUnapproved,
+    InputInvalid,
     LoginSuspended,
     NotAConfiguration,
     OutputTruncated,
@@ -72,7 +73,10 @@ class CollectPorts:
 
 def collect(ports: CollectPorts, collection_id: CollectionId, holder: str) -> Outcome:
     """Run one collection to its end; whatever fails is recorded with its reason, except where the database is away."""
-    started = ports.store.start(collection_id, holder)  # 1
+    try:
+        started = ports.store.start(collection_id, holder)  # 1
+    except StoreUnavailable as exc:
+        return Outcome("not_started", exc.code, exc.detail)  # it is emitted again
     if started is None:
         return Outcome("not_claimed")
     if isinstance(started, Withdrawn):
@@ -167,8 +171,11 @@ def login_secret(login: Login) -> bytes:
 
 
 def login_of(username: str, secret: bytes) -> Login:
-    """The inverse of `login_secret`."""
-    return Login(username, **json.loads(secret))
+    """The inverse of `login_secret`; InputInvalid, without a word of it, if it is nothing that was sealed there."""
+    try:
+        return Login(username, **json.loads(secret))
+    except (ValueError, TypeError):
+        raise InputInvalid("the login that was opened cannot be read") from None
 
 
 def _export(session: Session, driver: Driver, remembered: str | None) -> tuple[Reply, Facts]:

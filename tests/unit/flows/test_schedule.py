@@ -1,0 +1,154 @@
+"""The schedule flow over small fakes: when it is claimed, and that what was claimed is committed before it is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from backupflow.core.ledger import Claimed, Limits
+from backupflow.core.model import Claim, CollectionId, Lane, Purpose, TenantId
+from backupflow.errors import BackupflowError, BusUnavailable, NotFound, StoreUnavailable, VaultUnavailable
+from backupflow.flows import maintain
+from backupflow.flows.schedule import NOT_LOOKED, Readiness, Ticked, look, tick
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TENANT = TenantId(UUID(int=1))
+NEW, AGAIN = Claim(CollectionId(1), Lane.NORMAL), Claim(CollectionId(2), Lane.SLOW)
+
+
+class World:
+    """Ledger, vault, bus and broker in one."""
+
+    def __init__(self, claimed: Claimed | None = None) -> None:
+        self.claimed = claimed
+        self.limits: list[Limits] = []
+        self.sent: list[Claim] = []
+        self.store: BackupflowError | None = None
+        self.vault: str | BackupflowError = "mark"
+        self.bus: int | BackupflowError = 1000
+
+    def claim(self, limits: Limits) -> Claimed | None:
+        """ClaimStore."""
+        assert self.sent == []
+        self.limits.append(limits)
+        return self.claimed
+
+    def emit(self, claims: Sequence[Claim]) -> int:
+        """Broker."""
+        assert self.limits
+        self.sent += claims
+        return len(claims)
+
+    def all_marks(self) -> dict[tuple[TenantId, Purpose], str]:
+        """KeyLedger."""
+        if self.store:
+            raise self.store
+        return {(TENANT, purpose): "mark" for purpose in Purpose}
+
+    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
+        """Canary; the pepper's key is the one that may fail."""
+        if purpose is not Purpose.PEPPER:
+            return "mark"
+        if isinstance(self.vault, BackupflowError):
+            raise self.vault
+        return self.vault
+
+    def room(self) -> int:
+        """BusGauge."""
+        if isinstance(self.bus, BackupflowError):
+            raise self.bus
+        return self.bus
+
+    def look(self) -> Readiness:
+        """Look with 1000 bytes needed."""
+        return look(self, self, self, 1000)
+
+
+def test_all_well_means_that_it_may_claim() -> None:
+    """Every key of every tenant answers as it did, and the stream has just the room that is needed."""
+    assert World().look() == Readiness()
+    assert Readiness().may_claim
+
+
+@pytest.mark.parametrize(
+    ("part", "state", "code"),
+    [
+        ("store", StoreUnavailable("x"), "store_unavailable"),
+        ("vault", VaultUnavailable("x"), "vault_unavailable"),
+        ("vault", "another", "transit_key_missing"),
+        ("bus", BusUnavailable("x"), "bus_unavailable"),
+        ("bus", 999, "bus_unavailable"),
+    ],
+)
+def test_anything_that_is_not_well_means_that_it_may_not(part: str, state: object, code: str) -> None:
+    """Whatever is behind the collectors: nothing is collected that could not be sealed, published and stored (I15)."""
+    world = World()
+    setattr(world, part, state)
+    assert world.look().code == code
+    assert not world.look().may_claim
+
+
+def test_before_the_first_look_nothing_is_claimed() -> None:
+    """A beat that has just started knows nothing yet."""
+    assert not NOT_LOOKED.may_claim
+
+
+def test_what_was_committed_is_sent() -> None:
+    """New claims and those that were not started, in one go, after the claim transaction."""
+    claimed = Claimed((NEW,), (AGAIN,), 3, 4, ("reconcile",))
+    world = World(claimed)
+    assert tick(world, world, Readiness(), Limits(batch=7)) == Ticked(claimed, 2)
+    assert world.sent == [NEW, AGAIN]
+    assert world.limits == [Limits(batch=7, may_claim=True)]
+
+
+def test_while_something_is_away_only_housekeeping_is_asked_for() -> None:
+    """The transaction runs all the same: leases end and claims are emitted again."""
+    world = World(Claimed(again=(AGAIN,)))
+    assert tick(world, world, Readiness("vault_unavailable"), Limits()).emitted == 1
+    assert world.limits == [Limits(may_claim=False)]
+
+
+def test_while_another_claims_nothing_is_sent() -> None:
+    """One beat at a time."""
+    world = World(None)
+    assert tick(world, world, Readiness(), Limits()) == Ticked(None, 0)
+    assert world.sent == []
+
+
+class Rooms:
+    """core.ports.HouseStore."""
+
+    def __init__(self, mended: Mapping[str, int]) -> None:
+        self._mended = mended
+        self.said: list[tuple[str, str]] = []
+
+    def mend(self) -> Mapping[str, int]:
+        """What the test says."""
+        return self._mended
+
+    def finished(self, job: str, outcome: str) -> None:
+        """Write it down."""
+        self.said.append((job, outcome))
+
+
+@pytest.mark.parametrize(
+    ("mended", "said"), [({"a": 0, "b": 0}, "nothing to do"), ({"a": 2, "b": 0, "c": 1}, "a 2, c 1")]
+)
+def test_a_job_says_what_it_did(mended: Mapping[str, int], said: str) -> None:
+    """In its row, for `status`."""
+    rooms = Rooms(mended)
+    assert maintain.run("reconcile", rooms) == mended
+    assert rooms.said == [("reconcile", said)]
+
+
+def test_a_job_that_there_is_not_is_refused() -> None:
+    """A message with another name does nothing."""
+    rooms = Rooms({})
+    with pytest.raises(NotFound):
+        maintain.run("reboot", rooms)
+    assert rooms.said == []
