@@ -77,6 +77,10 @@ _PUBLISH = text("""
     WHERE id = :collection AND state = 'running' AND holder = :holder RETURNING id""")
 _SUCCEEDED = text("""
     UPDATE device SET failures = 0, remembered_command = :command, lane = 'collect' WHERE id = :device""")
+# What was raised because nobody could work with the device's rows is over when somebody did.
+_USABLE = text("""
+    UPDATE alarm SET cleared_at = now()
+    WHERE scope = :scope AND code IN ('settings_unusable', 'row_unusable') AND cleared_at IS NULL""")
 _END = text("""
     UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
     WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
@@ -159,6 +163,7 @@ class Collections:
                 return False
             tx.execute(_SUCCEEDED, {"device": assignment.device_id, "command": published.command})
             tx.execute(_VERIFIED, {"device": assignment.device_id})
+            tx.execute(_USABLE, {"scope": f"device {assignment.device_id}"})
             return True
 
     def end(self, assignment: Assignment, ending: Ending) -> bool:

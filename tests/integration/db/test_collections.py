@@ -150,6 +150,9 @@ def test_a_row_that_nobody_can_work_with_ends(fleet: Fleet) -> None:
     assert row.state == "withdrawn"
     assert fleet.alarms() == [("row_unusable", f"device {row.device_id}")]
     assert fleet.row("device", row.device_id).next_due_at > row.ended_at
+    fleet.sql("UPDATE credential_profile SET sealed = 'vault:v1:AAAA'")
+    assert fleet.collections.publish(fleet.running(row.device_id), published("A"))
+    assert fleet.alarms() == []
 
 
 def test_starting_and_withdrawing_exclude_each_other(fleet: Fleet) -> None:
