@@ -130,6 +130,8 @@ def provision(admin: Admin, secrets_dir: Path) -> list[str]:
         own = about["meta"]["role_name"]
         admin.call("PUT", f"sys/policies/acl/{own}", {"policy": installer_policy(own)})
     else:
+        if "approle/" not in admin.call("GET", "sys/auth")["data"]:
+            admin.call("POST", "sys/auth/approle", {"type": "approle"})
         own = f"{PREFIX}installer"
         renewed += _role(admin, secrets_dir, "installer", installer_policy(own))
     for role in ROLES:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from backupflow.embedded import DataFolder, Program, Restart, Server, Servers
     from backupflow.wiring import Wiring
+    from backupflow.wiring.provision import ServerUsers
 
 # A worker may finish the collections that it has begun; what takes longer is fenced and collected again.
 STOP_WITHIN = timedelta(seconds=20)
@@ -62,8 +63,10 @@ def installed(
     with open_folder(data_dir) as folder:
         key = seal_key or default_seal_key(folder)
         users = provision.server_users(folder.secret)
+        left_out = _left_out(configured.model_dump())
+        _give_users(folder, left_out, users, say)
         options = ServerOptions(
-            leave_out=_left_out(configured.model_dump()),
+            leave_out=left_out,
             redis_users=users.redis,
             nats_users=users.nats,
             seal_key=key,
@@ -76,7 +79,7 @@ def installed(
             wiring = Wiring(Settings(environment))
             install = Install(servers, wiring, environment, key)
             try:
-                provision.set_up(wiring, folder.secret, say)
+                provision.set_up(wiring, folder.secret, say, outside.get("OPENBAO_TOKEN", ""))
                 yield install
             finally:
                 _stop_processes(install)
@@ -149,6 +152,18 @@ def _left_out(configured: Mapping[str, object]) -> frozenset[Server]:
         Server.OPENBAO: "openbao_addr",
     }
     return frozenset(server for server, name in names.items() if configured[name])
+
+
+def _give_users(
+    folder: DataFolder, left_out: frozenset[Server], users: ServerUsers, say: Callable[[str], None]
+) -> None:
+    """A configured server is told its users by whoever runs it, from a file that is written here."""
+    from backupflow.embedded import Server
+
+    for server, text in ((Server.REDIS, users.redis), (Server.NATS, users.nats)):
+        if server in left_out:
+            folder.write_secret(f"users.{server}", text)
+            say(f"the users of your own {server} are in {folder.secret_path(f'users.{server}')}: include it there")
 
 
 def _restarted(died: Restart) -> str:

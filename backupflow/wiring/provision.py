@@ -15,6 +15,7 @@ from backupflow.wiring import DEFAULT_TENANT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backupflow.adapters.vault import AppRoleLogin, TokenLogin
     from backupflow.wiring import Wiring
 
 # The roles that log in to each server, each with a file `<role>.<server>`. OpenBao's are made by the server itself.
@@ -41,28 +42,36 @@ def server_users(secret: Callable[[str], str]) -> ServerUsers:
     )
 
 
-def set_up(wiring: Wiring, secret: Callable[[str], str], say: Callable[[str], None]) -> None:
-    """Make roles, schema, keys and stream; `say` is told each step before it is begun."""
+def set_up(wiring: Wiring, secret: Callable[[str], str], say: Callable[[str], None], token: str = "") -> None:
+    """Make roles, schema, keys and stream; `say` is told each step before it is begun.
+
+    `token` is an admin's, for an OpenBao that is not ours: it is used only where no installer login is there yet.
+    """
     say("PostgreSQL: roles")
     _make_postgres_roles(wiring, secret)
     say("PostgreSQL: schema")
     revision = wiring.migrate()
     say(f"PostgreSQL: schema {revision}")
     say("OpenBao: keys and roles")
-    _make_vault_roles(wiring)
+    _make_vault_roles(wiring, say, token)
     wiring.make_tenant(DEFAULT_TENANT)
     say("NATS: stream")
     wiring.bus("ingester").make_sure()
 
 
 def _make_postgres_roles(wiring: Wiring, secret: Callable[[str], str]) -> None:
+    """With the admin login, if it is there; without it the roles of an earlier set-up must do."""
     import psycopg
     from sqlalchemy import make_url
 
     from backupflow.adapters.db.roles import ROLES, make_roles
 
     url = make_url(wiring.settings.servers.database_url)
-    user, _, password = wiring.secret("admin", "postgres").rpartition(":")
+    try:
+        user, _, password = wiring.secret("admin", "postgres").rpartition(":")
+    except SettingsInvalid:
+        wiring.secret("migrator", "postgres")  # says which file is missing, if there never was a set-up
+        return
     passwords = {role: secret(f"{role}.postgres") for role in ROLES}
     try:
         with psycopg.connect(
@@ -73,18 +82,25 @@ def _make_postgres_roles(wiring: Wiring, secret: Callable[[str], str]) -> None:
         raise StoreUnavailable(f"the admin login in admin.postgres was not accepted, or nobody answers: {url}") from exc
 
 
-def _make_vault_roles(wiring: Wiring) -> None:
-    from backupflow.adapters.vault import AppRoleLogin, TokenLogin, Vault
+def _make_vault_roles(wiring: Wiring, say: Callable[[str], None], token: str) -> None:
+    from backupflow.adapters.vault import Vault
     from backupflow.adapters.vault_roles import provision
 
-    login: AppRoleLogin | TokenLogin
-    try:
-        installer = json.loads(wiring.secret("installer", "openbao"))
-        login = AppRoleLogin(installer["role_id"], installer["secret_id"])
-    except SettingsInvalid:
-        login = TokenLogin(wiring.secret("admin", "openbao"))
-    vault = Vault(wiring.settings.servers.openbao_addr, login)
+    vault = Vault(wiring.settings.servers.openbao_addr, _vault_login(wiring, say, token))
     try:
         provision(vault, wiring.settings.servers.secrets_dir)
     finally:
         vault.close()
+
+
+def _vault_login(wiring: Wiring, say: Callable[[str], None], token: str) -> AppRoleLogin | TokenLogin:
+    from backupflow.adapters.vault import AppRoleLogin, TokenLogin
+
+    try:
+        installer = json.loads(wiring.secret("installer", "openbao"))
+        return AppRoleLogin(installer["role_id"], installer["secret_id"])
+    except SettingsInvalid:
+        if not token:
+            return TokenLogin(wiring.secret("admin", "openbao"))
+    say("warning: OPENBAO_TOKEN is used, this once; an environment is easily read, a file admin.openbao is not")
+    return TokenLogin(token)
