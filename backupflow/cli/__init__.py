@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,6 +18,7 @@ _WITH_FILE = 2  # words of `normalize FILE`
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code; what is expected to fail ends in one line on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
+    _allow_no_core_file()
     try:
         if words[:1] == ["normalize"] and len(words) == _WITH_FILE and (words[1] == "-" or words[1][:1] != "-"):
             from backupflow.cli.normal import normalize  # run once a file: typer alone would double its time
@@ -35,6 +37,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(0)
+
+
+def _allow_no_core_file() -> None:
+    """It would hold the passwords and keys that this process has in memory."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def _run(words: list[str]) -> None:
