@@ -24,6 +24,7 @@ from backupflow.core.model import (
     Published,
     SealedSecret,
     Seq,
+    State,
     Target,
     TenantId,
 )
@@ -89,6 +90,11 @@ _FAILED = text("""
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
                            ELSE now() + :wait END
     WHERE id = :device""")
+# An operator has acted while the session ran: it was refused for a login or a key that is not the device's any more.
+_ANSWERED = text(f"""
+    SELECT 1 FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
+    WHERE d.id = :device AND ((:code = 'authentication_failed' AND l.id IS DISTINCT FROM :login)
+        OR (:code = 'host_key_mismatch' AND k.blob = :offered))""")
 _BLOCK = text("""
     UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
 
@@ -171,6 +177,7 @@ class Collections:
         ending = replace(ending, detail=_storable(ending.detail))
         with transaction(self._engine) as tx:
             tx.execute(_LOCK, {"collection": assignment.collection_id})
+            ending = _unless_answered(tx, assignment, ending)
             values = {
                 "collection": assignment.collection_id,
                 "holder": assignment.holder,
@@ -192,6 +199,15 @@ def _withdraw(tx: Connection, collection_id: CollectionId, reason: str) -> Withd
 def _storable(said: str) -> str:
     """What a router said may hold what PostgreSQL's text cannot: NUL, lone surrogates; and no end."""
     return said[:_LONGEST_DETAIL].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> Ending:
+    """A block that an operator has answered meanwhile blocks nobody: the device is tried again at once."""
+    offered = ending.offered.blob if ending.offered else None
+    asked = {"device": assignment.device_id, "code": ending.code, "login": assignment.login_id, "offered": offered}
+    if not ending.blocks or tx.scalar(_ANSWERED, asked) is None:
+        return ending
+    return replace(ending, state=State.FAILED, counts=False, blocks=False, again_in=timedelta(0), offered=None)
 
 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:

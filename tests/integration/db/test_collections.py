@@ -442,3 +442,24 @@ def test_a_holder_that_never_was_ends_nothing(fleet: Fleet) -> None:
     assert fleet.collections.publish(running, published("A"))
     assert fleet.collections.end(replace(running, holder=str(uuid4())), REFUSED) is False
     assert fleet.row("collection", running.collection_id).state == "published"
+
+
+def test_a_login_that_was_refused_after_it_was_changed_blocks_nobody(fleet: Fleet) -> None:
+    """An operator gave a new login while the old one was being refused: the device is tried again at once (I7)."""
+    running = fleet.running()
+    fleet.sql("DELETE FROM credential_profile WHERE device_id = :device", device=running.device_id)
+    fleet.login(running.device_id)
+    refused = Ending(State.BLOCKED, "authentication_failed", "password", counts=True, blocks=True)
+    assert fleet.collections.end(running, refused)
+    device = fleet.row("device", running.device_id)
+    assert (device.blocked_code, device.failures) == (None, 0)
+    assert fleet.row("collection", running.collection_id).state == "failed"
+    assert fleet.value("SELECT count(*) FROM device WHERE next_due_at <= now() AND id = :id", id=running.device_id) == 1
+
+
+def test_a_key_that_was_accepted_while_it_was_refused_blocks_nobody(fleet: Fleet) -> None:
+    """An operator accepted the new key while a session was being refused for it: no block comes late (I6)."""
+    running = fleet.running()
+    fleet.collections.pin(running, OTHER)
+    assert fleet.collections.end(running, BLOCKED)
+    assert fleet.row("device", running.device_id).blocked_code is None
