@@ -45,6 +45,7 @@ class Ending:
     counts: bool = False
     blocks: bool = False
     again_in: timedelta | None = None
+    slow: bool = False  # the device is known to be slow from now on: its next ones run in a lane of their own
     offered: HostKey | None = None  # a key that was not the pinned one, kept to be shown
 
 

@@ -25,6 +25,7 @@ from backupflow.core.model import Assignment, CollectionId, HostKey, Login, Publ
 from backupflow.errors import (
     BackupflowError,
     CommandRejected,
+    DeviceTimeout,
     HostKeyMismatch,
     HostKeyUnapproved,
     InputInvalid,
@@ -103,7 +104,8 @@ def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offe
         decision.counts,
         decision.blocks,
         decision.again_in,
-        offered[0] if offered and isinstance(exc, HostKeyMismatch | HostKeyUnapproved) else None,
+        slow=isinstance(exc, DeviceTimeout),  # it took a worker for as long as it may: not again beside the others
+        offered=offered[0] if offered and isinstance(exc, HostKeyMismatch | HostKeyUnapproved) else None,
     )
     try:
         ended = ports.store.end(assignment, ending)

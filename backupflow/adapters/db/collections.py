@@ -86,7 +86,7 @@ _END = text("""
     UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
     WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
 _FAILED = text("""
-    UPDATE device SET failures = failures + :counts, losses = 0,
+    UPDATE device SET failures = failures + :counts, losses = 0, lane = CASE WHEN :slow THEN 'collect.slow' ELSE lane END,
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
                            ELSE now() + :wait END
     WHERE id = :device""")
@@ -212,7 +212,7 @@ def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> 
 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:
     device = {"device": assignment.device_id}
-    tx.execute(_FAILED, device | {"counts": int(ending.counts), "wait": ending.again_in})
+    tx.execute(_FAILED, device | {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow})
     if ending.offered is not None:
         tx.execute(_OFFERED, _key(assignment, ending.offered))
     if ending.blocks:

@@ -463,3 +463,22 @@ def test_a_key_that_was_accepted_while_it_was_refused_blocks_nobody(fleet: Fleet
     fleet.collections.pin(running, OTHER)
     assert fleet.collections.end(running, BLOCKED)
     assert fleet.row("device", running.device_id).blocked_code is None
+
+
+def test_a_device_that_timed_out_waits_in_a_lane_of_its_own(fleet: Fleet) -> None:
+    """The next one of a slow device does not take a place from the others; a success brings it back (I9)."""
+    running = fleet.running()
+    slow = Ending(State.FAILED, "device_timeout", counts=True, again_in=timedelta(0), slow=True)
+    assert fleet.collections.end(running, slow)
+    assert fleet.row("device", running.device_id).lane == "collect.slow"
+    fleet.workers(collect=10)
+    assert fleet.claims.claim(LIMITS).new == ()  # type: ignore[union-attr]
+    fleet.sql("DELETE FROM process")
+    fleet.workers(**{"collect.slow": 1})
+    claims = fleet.claims.claim(LIMITS)
+    assert claims is not None
+    assert [claim.lane for claim in claims.new] == ["collect.slow"]
+    again = fleet.collections.start(claims.new[0].collection_id, "another")
+    assert isinstance(again, Assignment)
+    assert fleet.collections.publish(again, published("A"))
+    assert fleet.row("device", running.device_id).lane == "collect"

@@ -256,7 +256,11 @@ def test_a_login_that_may_not_be_used_is_not_even_opened() -> None:
 @pytest.mark.parametrize(
     ("where", "error", "ending"),
     [
-        ("connect", DeviceTimeout(), Ending(State.FAILED, "device_timeout", "", True, False, backoff.step(1, 0.0))),
+        (
+            "connect",
+            DeviceTimeout(),
+            Ending(State.FAILED, "device_timeout", "", True, False, backoff.step(1, 0.0), slow=True),
+        ),
         ("login", AuthenticationFailed(), Ending(State.BLOCKED, "authentication_failed", "", True, True)),
         ("pepper", VaultUnavailable("x"), Ending(State.FAILED, "vault_unavailable", "x", again_in=timedelta(0))),
         ("seal", VaultUnavailable(), Ending(State.FAILED, "vault_unavailable", "", again_in=timedelta(0))),
