@@ -42,6 +42,7 @@ class Install:
         self.data = root / "data"
         self.settings = {name: str(value) for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
+        self.told: dict[str, bytes] = {}  # what each command wrote to its terminal
 
     @property
     def environment(self) -> dict[str, str]:
@@ -89,6 +90,7 @@ class Install:
         finally:
             process.kill()
         done = subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
+        self.told[" ".join(argv)] = stdout + stderr
         if check and done.returncode:
             raise AssertionError(f"{argv}: {done.returncode}: {done.stderr.decode(errors='replace')}")
         return done

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(300)  # seconds, with the one install that its tests share
+
 SESSION, CONNECTION = "Starting session", "Connection from"  # as sshd logs them
 
 
