@@ -86,11 +86,12 @@ _END = text("""
     UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
     WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
 _FAILED = text("""
-    UPDATE device SET failures = failures + :counts, losses = 0, lane = CASE WHEN :slow THEN 'collect.slow' ELSE lane END,
+    UPDATE device SET failures = failures + :counts, losses = 0,
+        lane = CASE WHEN :slow THEN 'collect.slow' ELSE lane END,
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
                            ELSE now() + :wait END
     WHERE id = :device""")
-# An operator has acted while the session ran: it was refused for a login or a key that is not the device's any more.
+# An operator has acted while the session ran: what it was refused for is not the device's login or key any more.
 _ANSWERED = text(f"""
     SELECT 1 FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE d.id = :device AND ((:code = 'authentication_failed' AND l.id IS DISTINCT FROM :login)

@@ -474,7 +474,7 @@ def test_a_device_that_timed_out_waits_in_a_lane_of_its_own(fleet: Fleet) -> Non
     fleet.workers(collect=10)
     assert fleet.claims.claim(LIMITS).new == ()  # type: ignore[union-attr]
     fleet.sql("DELETE FROM process")
-    fleet.workers(**{"collect.slow": 1})
+    fleet.workers(collect_slow=1)
     claims = fleet.claims.claim(LIMITS)
     assert claims is not None
     assert [claim.lane for claim in claims.new] == ["collect.slow"]
