@@ -72,6 +72,7 @@ def reachable_copy(tree: Path) -> Path:
     The copy is not put into the data folder: that may lie below a closed home as well, and it would go into backups and
     to other machines with it. It is made in a folder that root alone may write, and named by what it is a copy of.
     """
+    tree = tree.resolve()  # a link to it may lie in a closed folder
     if _is_open(tree):
         return tree
     seen = tree.stat()
@@ -97,5 +98,4 @@ def _copy_open(tree: Path, copy: Path) -> None:
 
 
 def _is_open(tree: Path) -> bool:
-    tree = tree.resolve()
     return all(path.stat().st_mode & stat.S_IXOTH for path in (tree, *tree.parents))
