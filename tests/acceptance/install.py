@@ -42,6 +42,8 @@ class Install:
         self.data = root / "data"
         self.settings = {name: str(value) for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
+        self.program = [sys.executable, "-m", "backupflow"]
+        self.cwd = root
         self.told: dict[str, bytes] = {}  # what each command wrote to its terminal
 
     @property
@@ -54,10 +56,10 @@ class Install:
         """Run `up` and wait until it says that it is up."""
         self.__dict__.pop("wiring", None)
         log = (self.root / "up.log").open("ab")
-        argv = [sys.executable, "-m", "backupflow", "--data-dir", str(self.data), "up"]
+        argv = [*self.program, "--data-dir", str(self.data), "up"]
         argv += ["--seal-key", str(self.root / "seal.key")]
         began = log.tell()
-        self.process = subprocess.Popen(argv, env=self.environment, stdout=log, stderr=subprocess.STDOUT, cwd=self.root)
+        self.process = subprocess.Popen(argv, env=self.environment, stdout=log, stderr=subprocess.STDOUT, cwd=self.cwd)
         log.close()
 
         def is_up() -> bool:
@@ -97,9 +99,9 @@ class Install:
 
     def begin(self, *argv: str) -> subprocess.Popen[bytes]:
         """Start another command on the folder, with pipes to all its streams."""
-        whole = [sys.executable, "-m", "backupflow", "--data-dir", str(self.data), *argv]
+        whole = [*self.program, "--data-dir", str(self.data), *argv]
         pipe = subprocess.PIPE
-        return subprocess.Popen(whole, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe)
+        return subprocess.Popen(whole, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.cwd)
 
     @cached_property
     def wiring(self) -> Wiring:
