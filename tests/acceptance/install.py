@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psutil
+import pytest
 from sqlalchemy import Row, text
 
 from backupflow.adapters.db.devices import Devices
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # How a server's process is told from its children and from its launcher.
 SERVERS = {"postgres": "postgres", "redis": "valkey-server", "nats": "nats-server", "openbao": "bao"}
 START_SECONDS = 90.0
+# For tests that share one install: the first of them starts it. A soak says how long it may take.
+PATIENT = pytest.mark.timeout(float(os.environ.get("PYTEST_TIMEOUT", "300")))
 
 
 class Install:

@@ -14,14 +14,14 @@ from backupflow.core.driver import Complete, Reply
 from backupflow.core.model import RawConfig
 from backupflow.drivers import driver
 from backupflow.drivers.routeros.completeness import major_version
-from tests.acceptance.install import Install, wait_for
+from tests.acceptance.install import PATIENT, Install, wait_for
 from tests.acceptance.openssh import WAYS, Dialect, OpenSshServer, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(300)  # seconds, with the one install that its tests share
+pytestmark = PATIENT
 
 SESSION, CONNECTION = "Starting session", "Connection from"  # as sshd logs them
 

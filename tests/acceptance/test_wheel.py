@@ -22,12 +22,12 @@ import pytest
 from packaging.requirements import Requirement
 
 from backupflow.simulator import Fleet, Login, RouterSpec
-from tests.acceptance.install import Install
+from tests.acceptance.install import PATIENT, Install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(300)  # seconds, with the one install that its tests share
+pytestmark = PATIENT
 
 TREE = Path(__file__).resolve().parents[2]
 SITE = Path("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
