@@ -83,6 +83,7 @@ def install(tmp_path: Path, shape: Shape, fleet: Fleet) -> Iterator[Install]:
         it.stop()
 
 
+@pytest.mark.timeout(1800)
 def test_what_was_collected_while_servers_died_is_what_the_routers_sent(
     install: Install, fleet: Fleet, shape: Shape
 ) -> None:
