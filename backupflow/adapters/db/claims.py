@@ -57,9 +57,11 @@ _ALIVE_SLOTS = text("""
     SELECT slots FROM process WHERE heartbeat_at > now() - :alive""")
 _TAKEN = text("""
     SELECT lane, state, count(*) AS n FROM collection WHERE state IN ('claimed', 'running') GROUP BY lane, state""")
+# A row that a collector is starting at this moment is left to it: the collector may have been stopped over it (SIGSTOP).
 _AGAIN = text("""
-    UPDATE collection SET emitted_at = now(), emits = emits + 1
-    WHERE state = 'claimed' AND emitted_at <= now() - :after RETURNING id, lane""")
+    UPDATE collection SET emitted_at = now(), emits = emits + 1 WHERE id IN (
+        SELECT id FROM collection WHERE state = 'claimed' AND emitted_at <= now() - :after
+        FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, lane""")
 _LAPSED = text("""
     SELECT d.id FROM device d WHERE EXISTS (
         SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'running' AND c.lease_until < now())
@@ -104,7 +106,8 @@ _CLAIMED_DUE = text("""
     UPDATE device d SET last_seq = last_seq + 1, next_due_at = due.at
     FROM unnest(CAST(:devices AS uuid[]), CAST(:due AS timestamptz[])) AS due (id, at) WHERE d.id = due.id""")
 _JOBS = text("""
-    UPDATE job SET claimed_at = now(), due_at = now() + every WHERE due_at <= now() RETURNING name""")
+    UPDATE job SET claimed_at = now(), due_at = now() + every WHERE name IN (
+        SELECT name FROM job WHERE due_at <= now() FOR NO KEY UPDATE SKIP LOCKED) RETURNING name""")
 
 
 @dataclass

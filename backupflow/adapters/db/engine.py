@@ -19,10 +19,13 @@ ROLE_PREFIX = "backupflow_"
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
 LOCK_SECONDS = 10
+# A process that is stopped within a transaction (SIGSTOP, a frozen machine) keeps its locks until the server ends it:
+# sooner than anybody who waits for them gives up.
+IDLE_SECONDS = 8
 
 # SQLSTATE classes that say "not now" rather than "never": connection, resources, operator intervention, system, and
-# the codes of lock wait, deadlock and read-only standby.
-_PASSING = ("08", "53", "57", "58", "55P03", "40", "25006", "28")
+# the codes of lock wait, deadlock, read-only standby and a transaction that was idle for too long.
+_PASSING = ("08", "53", "57", "58", "55P03", "40", "25006", "25P03", "28")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,10 @@ def open_engine(postgres: Postgres, pool: int = 5) -> Engine:
             "application_name": f"backupflow {postgres.role}",
             "keepalives_idle": 30,
             "tcp_user_timeout": 20_000,
-            "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s -c timezone=UTC",
+            "options": (
+                f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s "
+                f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s -c timezone=UTC"
+            ),
         },
     )
 

@@ -32,6 +32,7 @@ def upgrade(engine: Engine, scripts: Path) -> str:
     """Run what is missing, in one transaction; gives back the revision. `engine` logs in as the migrator."""
     with translated(), engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
         command.upgrade(_config(scripts, connection), "head")
         return MigrationContext.configure(connection).get_current_revision() or ""
