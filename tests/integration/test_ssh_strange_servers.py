@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 import threading
@@ -28,6 +29,7 @@ from paramiko.message import Message
 from paramiko.server import InteractiveQuery
 
 from backupflow.adapters.ssh import SshCollector, reading
+from backupflow.adapters.ssh.wire import Wire
 from backupflow.core.model import HostKey, Login, Target, Timeouts
 from backupflow.errors import (
     AlgorithmsIncompatible,
@@ -223,6 +225,8 @@ class Server(paramiko.ServerInterface):
     def check_auth_interactive_response(self, responses: list[str]) -> int:
         """Note them."""
         self.heard.extend(responses)
+        if self.hang_up_at_login and self.transport is not None:
+            self.transport.sock.shutdown(socket.SHUT_RDWR)
         return self.verdict
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
@@ -413,11 +417,99 @@ def test_a_server_that_refuses_and_hangs_up_has_refused() -> None:
 
 
 @pytest.mark.parametrize("verdict", [AUTH_FAILED, AUTH_SUCCESSFUL])
-def test_a_connection_that_breaks_at_the_login_is_not_a_refusal(verdict: int) -> None:
-    """A refusal blocks the device; a network that broke does not."""
+@pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
+def test_a_server_that_hangs_up_on_a_password_has_refused_it(method: str, verdict: int) -> None:
+    """It may have counted a failure: sent again after each wait, the password would lock the account (I7)."""
     server = Server(say())
+    server.methods, server.prompts = method, (("Password: ", False),)
     server.hang_up_at_login, server.verdict = True, verdict
+    with serving(server) as port, pytest.raises(AuthenticationFailed, match="hung up"):
+        collect(port)
+    assert server.heard == [SECRET]
+
+
+@pytest.mark.parametrize("left_out", ["the methods", "the question"])
+def test_a_server_that_hangs_up_before_a_password_is_unreachable(left_out: str) -> None:
+    """Nothing was sent that it could have counted: such a break must not block a device."""
+
+    class Early(Server):
+        """Goes before it has heard a secret."""
+
+        def go(self) -> None:
+            assert self.transport is not None
+            self.transport.sock.shutdown(socket.SHUT_RDWR)
+
+        def check_auth_none(self, username: str) -> int:
+            if left_out == "the methods":
+                self.go()
+            return super().check_auth_none(username)
+
+        def check_auth_interactive(self, username: str, submethods: str) -> InteractiveQuery:
+            self.go()
+            return super().check_auth_interactive(username, submethods)
+
+    server = Early(say())
+    server.methods, server.prompts = "keyboard-interactive", (("Password: ", False),)
     with serving(server) as port, pytest.raises(DeviceUnreachable, match="login"):
+        collect(port)
+    assert server.heard == []
+
+
+def test_a_network_that_goes_away_at_the_login_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This end's kernel gives up: the device has not hung up, and must not be blocked."""
+    gone = threading.Event()
+    failures = [OSError(errno.ETIMEDOUT, "no answer to what was sent")]
+    read = socket.socket.recv
+
+    def recv(end: socket.socket, size: int, flags: int = 0) -> bytes:
+        data = read(end, size, flags)
+        if not gone.is_set() or not isinstance(end, Wire):
+            return data
+        if failures:
+            raise failures.pop()
+        return b""  # a kernel says it once
+
+    class Lost(Server):
+        """Its answer does not arrive."""
+
+        def check_auth_password(self, username: str, password: str) -> int:
+            gone.set()
+            return super().check_auth_password(username, password)
+
+    monkeypatch.setattr(socket.socket, "recv", recv)
+    server = Lost(say())
+    with serving(server) as port, pytest.raises(DeviceUnreachable, match="login"):
+        collect(port)
+    assert server.heard == [SECRET]
+
+
+@pytest.mark.parametrize("also_hangs_up", [False, True])
+def test_an_expired_password_is_a_login_that_failed(*, also_hangs_up: bool) -> None:
+    """PASSWD_CHANGEREQ (RFC 4252, section 8) waits for a new password: the old one is not sent again and again."""
+
+    class Expired(Server):
+        """Asks for a new password."""
+
+        def check_auth_password(self, username: str, password: str) -> int:
+            self.heard.append(password)
+            transport = self.transport
+            assert transport is not None
+            send: Callable[[Message], None] = transport._send_message  # type: ignore[attr-defined]
+
+            def ask_for_another(_: Message) -> None:
+                wanted = Message()
+                wanted.add_byte(bytes([60]))
+                wanted.add_string("Change it.")
+                wanted.add_string("")
+                send(wanted)
+                if also_hangs_up:
+                    transport.sock.shutdown(socket.SHUT_RDWR)
+
+            transport._send_message = ask_for_another  # type: ignore[attr-defined]
+            return AUTH_FAILED
+
+    server = Expired(say())
+    with serving(server) as port, pytest.raises(AuthenticationFailed, match="expired"):
         collect(port)
     assert server.heard == [SECRET]
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 def authenticate(transport: Transport, login: Login) -> None:
     """Log in once, by key if the login has one, else by password.
 
-    Raises AuthenticationFailed if that is not accepted, also when the server then hangs up, as many do;
-    DeviceUnreachable if the connection broke before there was an answer.
+    Raises AuthenticationFailed if that is not accepted, also when the server hangs up on it without a word: it may
+    have counted a failure, and each repetition could be the one that locks the account (I7). DeviceUnreachable if the
+    connection broke before the secret was sent, or the network did.
     """
     handler = LoginHandler(transport)
     transport.auth_handler = handler
@@ -42,6 +43,8 @@ def authenticate(transport: Transport, login: Login) -> None:
     except BROKEN:
         if handler.refused or transport.disconnected:
             raise AuthenticationFailed(handler.refused) from None
+        if handler.sent and not transport.network_gone:
+            raise AuthenticationFailed("the device hung up on the login") from None
         raise DeviceUnreachable("the connection broke during the login") from None
     finally:
         handler.password = handler.private_key = handler.interactive_handler = None
@@ -97,6 +100,7 @@ def _one_hidden_answer(handler: LoginHandler, password: str) -> Callable[[str, s
         if len(prompts) > 1 or prompts[0][1] or not left:
             handler.refused = "it asks for something else than one password"
             raise paramiko.AuthenticationException(handler.refused)
+        handler.sent = True
         return [left.pop()]
 
     return answer

@@ -84,6 +84,11 @@ class Transport(TransportInside):
         self._wire = wire
         self._on_banner = on_banner
 
+    @property
+    def network_gone(self) -> bool:
+        """Whether it was the network that ended the connection, and not the server."""
+        return self._wire.network_gone
+
     def end(self, patience: float) -> None:
         """End the thread, then close; `patience` is in seconds.
 
@@ -173,18 +178,30 @@ class LoginHandler(AuthHandlerInside):
         super().__init__(transport)
         self._accepted: bytes | None = None
         self.refused = ""  # the server's verdict, which it may give and hang up before anybody has looked
+        self.sent = False  # a secret, or a signature with one: what happens next may be the answer to it
 
     def _request_auth(self) -> None:
         if self._accepted is None:
             super()._request_auth()
         else:
-            super()._parse_service_accept(Message(self._accepted))
+            self.send_request(self._accepted)
 
     def _parse_service_accept(self, m: Message) -> None:
         if self._accepted is not None:
             return  # a server that says so again would be sent the login again
         self._accepted = m.get_remainder()
-        super()._parse_service_accept(Message(self._accepted))
+        self.send_request(self._accepted)
+
+    def send_request(self, accepted: bytes) -> None:
+        """Ask to be let in, as `accepted` says that one may."""
+        super()._parse_service_accept(Message(accepted))
+        if self.auth_method in {"password", "publickey"}:
+            self.sent = True  # only now: what could not be sent may be sent again
+
+    def _parse_userauth_info_request(self, m: Message) -> None:
+        if self.auth_method == "password":  # its number is then PASSWD_CHANGEREQ (RFC 4252, section 8)
+            self.refused = "the password has expired"
+        super()._parse_userauth_info_request(m)  # which ends the connection, unless it was asked for
 
     def _parse_userauth_failure(self, m: Message) -> None:
         if self.auth_method != "none":

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LARGEST_PACKET = 256 * 1024
 # What a server may send before it has accepted a login: key exchanges and banners are some kilobytes.
 BEFORE_LOGIN = 512 * 1024
+# What this end's kernel says when nobody is heard any more: the other end has not hung up.
+_NETWORK_GONE = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN})
 _AT_LEAST = 0.001  # seconds: none at all would mean "do not wait", and fail differently
 
 
@@ -28,12 +30,17 @@ class Wire(socket.socket):
     """
 
     allowance: int | None = BEFORE_LOGIN  # bytes still to be read; None: no bound here
+    network_gone = False  # noted here: paramiko takes ETIMEDOUT for a short wait, and then sees an end like any other
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as a socket does; OSError (EMSGSIZE) beyond the bounds."""
         if bufsize > LARGEST_PACKET:
             raise OSError(errno.EMSGSIZE, "a packet is larger than was agreed")
-        data = super().recv(bufsize, flags)
+        try:
+            data = super().recv(bufsize, flags)
+        except OSError as exc:
+            self.network_gone = self.network_gone or exc.errno in _NETWORK_GONE
+            raise
         if self.allowance is not None:
             self.allowance -= len(data)
             if self.allowance < 0:
