@@ -22,14 +22,18 @@ from backupflow.tasks import life
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from backupflow.core.model import Claim
 
 TICK_SECONDS = 1.0
-DRAIN_EXPIRES = 2.0  # the next one comes a second later
+DRAIN_EXPIRES = 60.0
 JOB_EXPIRES = 300.0
 BROKER_SECONDS = 0.5  # a tick must not wait for a broker that does not answer
+# So many messages may wait in a queue: where nobody takes them they must not fill the broker, nor need they, since a
+# row that was not sent is sent again, and a drain is asked for every second.
+LONGEST = {"ingest": 10, "maintain": 100}
+LONGEST_LANE = 10_000
 LOOK_SECONDS = 2.0
 LOOK_STALE_SECONDS = 30.0  # a look that takes longer hangs: what it last saw counts no more
 ROOM_PER_SLOT = 8 * 1024 * 1024  # the largest message
@@ -113,7 +117,11 @@ class FleetScheduler(Scheduler):
             return sent
         try:
             with self.app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer:
+                room = _room(producer, {queue for _, _, queue, _ in tasks})
                 for name, args, queue, expires in tasks:
+                    if room[queue] <= 0:
+                        continue
+                    room[queue] -= 1
                     options = {"queue": queue, "expires": expires, "producer": producer, "retry": False}
                     self.app.send_task(name, args, ignore_result=True, **options)
                     sent += 1
@@ -161,3 +169,9 @@ class FleetScheduler(Scheduler):
             with suppress(StoreUnavailable):  # then at the next look
                 wiring().alarms("scheduler").settle("claiming", seen.code, seen.detail)
                 self._standing = seen.code
+
+
+def _room(producer: Any, queues: Iterable[str]) -> dict[str, int]:
+    """How many more messages each queue may take."""
+    with producer.channel.conn_or_acquire() as broker:  # the connection that sends
+        return {queue: LONGEST.get(queue, LONGEST_LANE) - int(broker.llen(queue)) for queue in queues}

@@ -180,6 +180,22 @@ def test_a_tick_sends_what_it_claimed(house: House) -> None:
     assert house.queue("ingest") == [None] * 2
 
 
+def test_queues_that_nobody_empties_stay_short(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With workers away the broker does not fill up; what is taken makes room again."""
+    monkeypatch.setattr(beat, "LONGEST_LANE", 4)
+    house.fleet.workers(collect=2)
+    house.fleet.fleet(6)
+    for _ in range(beat.LONGEST["ingest"] + 3):
+        house.tick()
+        house.fleet.sql("UPDATE collection SET emitted_at = emitted_at - interval '61 seconds'")
+    assert len(house.queue("ingest")) == beat.LONGEST["ingest"]
+    assert len(house.queue("collect")) == 4
+    house.admin.ltrim("collect", 0, 1)
+    house.admin.ltrim("ingest", 0, 0)
+    house.tick()
+    assert (len(house.queue("collect")), len(house.queue("ingest"))) == (4, 2)
+
+
 @pytest.mark.parametrize("mute", [False, True], ids=["refused", "mute"])
 @pytest.mark.parametrize("connected", [False, True], ids=["from-the-start", "in-the-middle"])
 def test_without_a_broker_nothing_is_lost(house: House, *, mute: bool, connected: bool) -> None:
