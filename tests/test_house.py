@@ -19,6 +19,7 @@ NOT_OURS = {"__pycache__", "build", "dist", "node_modules"}
 # Where `except Exception` may stand, and how often: at the end of a loop that must go on.
 PROCESS_LOOPS = {
     "backupflow/embedded/supervisor.py": 1,
+    "backupflow/flows/collect.py": 1,  # what one device meets, and would meet again
     "backupflow/flows/ingest.py": 2,  # the batch, then its rows one by one
     "backupflow/tasks/app.py": 1,  # the task base class
     "backupflow/tasks/beat.py": 2,  # the tick, and the thread that looks at what claiming depends on
@@ -69,7 +70,15 @@ FAILURES = {
 }
 CODES = {failure.code for failure in FAILURES.values()}
 # Alarms that no failure raises.
-ALARMS = {"quarantine", "row_unusable", "settings_unusable", "snapshot_damaged", "stream_remade", "wrong_current"}
+ALARMS = {
+    "quarantine",
+    "row_unusable",
+    "settings_unusable",
+    "snapshot_damaged",
+    "stream_remade",
+    "unexpected",
+    "wrong_current",
+}
 
 
 @cache

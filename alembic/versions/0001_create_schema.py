@@ -512,7 +512,9 @@ def upgrade() -> None:
         sa.Column("normalization_version", sa.Integer(), nullable=True),
         sa.Column("raw_bytes", sa.Integer(), nullable=True),
         sa.Column("command", sa.Text(), nullable=True),
-        sa.Column("exit_status", sa.Integer(), nullable=True),
+        sa.Column(
+            "exit_status", sa.BigInteger(), nullable=True, comment="a uint32 on the wire (RFC 4254, section 6.10)"
+        ),
         sa.Column("facts", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("stored_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("content_id", sa.BigInteger(), nullable=True),

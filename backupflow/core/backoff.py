@@ -39,6 +39,11 @@ def after_failure(verdict: Verdict, failures: int, dice: float) -> Decision:
             return Decision(State.FAILED, counts=True, blocks=False, again_in=None)
 
 
+def after_defect(failures: int, dice: float) -> Decision:
+    """Decide what follows what nobody foresaw: it would meet the same export again, so it waits like a failure."""
+    return Decision(State.FAILED, counts=True, blocks=False, again_in=step(failures, dice))
+
+
 def after_loss(lost_before: int, dice: float) -> Decision:
     """Decide what follows a vanished worker; `lost_before` counts the losses in a row before this one."""
     if lost_before + 1 >= LOST_IN_A_ROW:

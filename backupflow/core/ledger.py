@@ -47,6 +47,7 @@ class Ending:
     again_in: timedelta | None = None
     slow: bool = False  # the device is known to be slow from now on: its next ones run in a lane of their own
     offered: HostKey | None = None  # a key that was not the pinned one, kept to be shown
+    alarm: str = ""  # the scope of an alarm that it raises, with its code; a block raises one by itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@
 5. seal
 6. running -> published: the fence. No row: another has taken over, what was read is dropped
 7. publish; a definite refusal ends the row, an unknown outcome leaves it published
+
+What nobody foresaw ends the row too, as `unexpected`: left to its lease it would be read again within a minute, and
+meet the same defect, for ever.
 """
 
 from __future__ import annotations
@@ -48,6 +51,9 @@ _INCOMPLETE: dict[Reason, type[BackupflowError]] = {
 }
 
 
+UNEXPECTED = "unexpected"  # code of what is no error of ours: a defect
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a collect task ended: `what` is a state, or why nothing was done; `code` the failure, if one."""
@@ -72,8 +78,13 @@ class CollectPorts:
     dice: Callable[[], float]
 
 
-def collect(ports: CollectPorts, collection_id: CollectionId, holder: str) -> Outcome:
-    """Run one collection to its end; whatever fails is recorded with its reason, except where the database is away."""
+def collect(
+    ports: CollectPorts, collection_id: CollectionId, holder: str, unexpected: Callable[[Exception], None]
+) -> Outcome:
+    """Run one collection to its end; whatever fails is recorded with its reason, except where the database is away.
+
+    `unexpected` is told what nobody foresaw.
+    """
     try:
         started = ports.store.start(collection_id, holder)  # 1
     except StoreUnavailable as exc:
@@ -83,16 +94,38 @@ def collect(ports: CollectPorts, collection_id: CollectionId, holder: str) -> Ou
     if isinstance(started, Withdrawn):
         return Outcome("withdrawn", detail=started.reason)
     offered: list[HostKey] = []
+    fenced = False
     try:
         message, published = _read(ports, started, offered)  # 2-5
         if not ports.store.publish(started, published):  # 6
             return _outcome(started, "dropped", "lease_lost")
+        fenced = True
         known = ports.publisher.publish(message)  # 7
     except StoreUnavailable as exc:
         return _outcome(started, "unfinished", exc.code, exc.detail)  # the lease ends it
     except BackupflowError as exc:
         return _end(ports, started, exc, offered)
+    except Exception as exc:  # noqa: BLE001 - the one place for a defect that one device's export meets
+        unexpected(exc)
+        if fenced:  # the message may have arrived: ingest, or its absence from the stream, ends the row
+            return _outcome(started, "publish_unknown", UNEXPECTED)
+        return _end_defect(ports, started, exc)
     return _outcome(started, "published" if known else "publish_unknown")
+
+
+def _end_defect(ports: CollectPorts, assignment: Assignment, exc: Exception) -> Outcome:
+    """Of the exception only its name: what it says might quote a configuration."""
+    decision = backoff.after_defect(assignment.failures, ports.dice())
+    ending = Ending(
+        decision.state,
+        UNEXPECTED,
+        type(exc).__name__,
+        decision.counts,
+        decision.blocks,
+        decision.again_in,
+        alarm=f"device {assignment.device_id}",
+    )
+    return _ended(ports, assignment, ending)
 
 
 def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offered: list[HostKey]) -> Outcome:
@@ -107,11 +140,15 @@ def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offe
         slow=isinstance(exc, DeviceTimeout),  # it took a worker for as long as it may: not again beside the others
         offered=offered[0] if offered and isinstance(exc, HostKeyMismatch | HostKeyUnapproved) else None,
     )
+    return _ended(ports, assignment, ending)
+
+
+def _ended(ports: CollectPorts, assignment: Assignment, ending: Ending) -> Outcome:
     try:
         ended = ports.store.end(assignment, ending)
     except StoreUnavailable as away:
         return _outcome(assignment, "unfinished", away.code, away.detail)
-    return _outcome(assignment, decision.state if ended else "dropped", exc.code, exc.detail)
+    return _outcome(assignment, ending.state if ended else "dropped", ending.code, ending.detail)
 
 
 def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -> tuple[SnapshotMessage, Published]:

@@ -12,10 +12,14 @@ from backupflow.tasks.app import app
 from backupflow.wiring import wiring
 
 
+def _unexpected(exc: Exception) -> None:
+    telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
+
+
 @app.task(name="collect.device")
 def device(collection_id: int) -> None:
     """Collect; the argument is an id, and the row that it names is looked up here."""
-    outcome = collect(wiring().collect_ports, CollectionId(collection_id), str(uuid4()))
+    outcome = collect(wiring().collect_ports, CollectionId(collection_id), str(uuid4()), _unexpected)
     log = telemetry.logger().bind(collection_id=collection_id, device=outcome.device, seq=outcome.seq)
     say = log.warning if outcome.code else log.info
     say(telemetry.COLLECTION_ENDED, outcome=outcome.what, code=outcome.code, detail=outcome.detail)

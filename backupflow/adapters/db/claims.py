@@ -57,7 +57,7 @@ _ALIVE_SLOTS = text("""
     SELECT slots FROM process WHERE heartbeat_at > now() - :alive""")
 _TAKEN = text("""
     SELECT lane, state, count(*) AS n FROM collection WHERE state IN ('claimed', 'running') GROUP BY lane, state""")
-# A row that a collector is starting at this moment is left to it: the collector may have been stopped over it (SIGSTOP).
+# A row that a collector is starting at this moment is left to it, who may have been stopped over it (SIGSTOP).
 _AGAIN = text("""
     UPDATE collection SET emitted_at = now(), emits = emits + 1 WHERE id IN (
         SELECT id FROM collection WHERE state = 'claimed' AND emitted_at <= now() - :after

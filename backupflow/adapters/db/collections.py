@@ -78,10 +78,10 @@ _PUBLISH = text("""
     WHERE id = :collection AND state = 'running' AND holder = :holder RETURNING id""")
 _SUCCEEDED = text("""
     UPDATE device SET failures = 0, remembered_command = :command, lane = 'collect' WHERE id = :device""")
-# What was raised because nobody could work with the device's rows is over when somebody did.
+# What was raised because nobody could work with the device is over when somebody did.
 _USABLE = text("""
     UPDATE alarm SET cleared_at = now()
-    WHERE scope = :scope AND code IN ('settings_unusable', 'row_unusable') AND cleared_at IS NULL""")
+    WHERE scope = :scope AND code IN ('settings_unusable', 'row_unusable', 'unexpected') AND cleared_at IS NULL""")
 _END = text("""
     UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
     WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
@@ -216,6 +216,9 @@ def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> Non
     tx.execute(_FAILED, device | {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow})
     if ending.offered is not None:
         tx.execute(_OFFERED, _key(assignment, ending.offered))
+    if ending.alarm:
+        detail = f"{assignment.device_name}: {ending.detail}"
+        raise_alarm(tx, ending.code, ending.alarm, detail, assignment.tenant_id)
     if ending.blocks:
         tx.execute(_BLOCK, device | {"code": ending.code, "detail": ending.detail})
         scope = f"device {assignment.device_id}"

@@ -283,7 +283,7 @@ collection = Table(
     Column("normalization_version", Integer),
     Column("raw_bytes", Integer),
     Column("command", Text),
-    Column("exit_status", Integer),
+    Column("exit_status", BigInteger, comment="a uint32 on the wire (RFC 4254, section 6.10)"),
     Column("facts", JSONB),
     # Written by ingest.
     _at("stored_at"),

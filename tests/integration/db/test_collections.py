@@ -191,6 +191,28 @@ def test_publishing_writes_what_ingest_will_check(fleet: Fleet) -> None:
     assert (device.failures, device.remembered_command, device.lane) == (0, "/export", "collect")
 
 
+@pytest.mark.parametrize("status", [None, 0, 255, 2**31, 2**32 - 1])
+def test_any_exit_status_that_ssh_can_carry_passes_the_fence(fleet: Fleet, status: int | None) -> None:
+    """It is a uint32 on the wire (RFC 4254, section 6.10): a router that says -1 must not be collected for ever."""
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A", exit_status=status))
+    assert fleet.row("collection", running.collection_id).exit_status == status
+
+
+def test_a_defect_is_an_alarm_until_the_device_is_collected(fleet: Fleet) -> None:
+    """It counts and waits like a failure, and once the device was read it is over."""
+    device = fleet.device(failures=1)
+    running = fleet.running(device)
+    scope = f"device {running.device_id}"
+    defect = Ending(State.FAILED, "unexpected", "KeyError", counts=True, again_in=HOUR, alarm=scope)
+    assert fleet.collections.end(running, defect)
+    assert fleet.alarms() == [("unexpected", scope)]
+    assert fleet.row("device", device).failures == 2
+    assert fleet.row("collection", running.collection_id).code == "unexpected"
+    assert fleet.collections.publish(fleet.running(device), published("A"))
+    assert fleet.alarms() == []
+
+
 @pytest.mark.parametrize("how", ["lost", "another_holder", "unknown_row"])
 def test_without_the_lease_nothing_is_changed(fleet: Fleet, how: str) -> None:
     """A collector that was stopped beyond its lease publishes nothing, ends nothing, pins nothing (I4)."""

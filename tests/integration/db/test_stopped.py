@@ -1,4 +1,4 @@
-"""A process that is stopped in the middle of a transaction (SIGSTOP, a frozen machine): whom it holds up, and how long."""
+"""A process that is stopped within a transaction (SIGSTOP, a frozen machine): whom it holds up, and how long."""
 
 from __future__ import annotations
 
@@ -83,10 +83,15 @@ def test_ingest_gets_by_a_process_that_is_stopped(fleet: Fleet, role: str) -> No
 def test_who_wakes_up_finds_its_transaction_ended(fleet: Fleet) -> None:
     """It changes nothing, and says that the store was away: it was not its own fault."""
     device = fleet.device()
-    with pytest.raises(StoreUnavailable), transaction(fleet.engine("collector")) as tx:
-        tx.execute(text("UPDATE device SET failures = 7 WHERE id = :d"), {"d": device})
-        time.sleep(IDLE_SECONDS + 1)
-        tx.execute(text("SELECT 1"))
+
+    def sleep_within() -> None:
+        with transaction(fleet.engine("collector")) as tx:
+            tx.execute(text("UPDATE device SET failures = 7 WHERE id = :d"), {"d": device})
+            time.sleep(IDLE_SECONDS + 1)
+            tx.execute(text("SELECT 1"))
+
+    with pytest.raises(StoreUnavailable):
+        sleep_within()
     assert fleet.row("device", device).failures == 0
 
 

@@ -108,6 +108,7 @@ class World:
         self.sent: list[SnapshotMessage] = []
         self.endings: list[Ending] = []
         self.secret = b'{"password": "s3cret"}'
+        self.told: list[Exception] = []
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
@@ -180,7 +181,7 @@ class World:
         self.work = work
         driver: Driver = Toy()
         ports = CollectPorts(self, self, self, self, self, lambda _: driver, lambda: dice)
-        return collect(ports, NUMBER, "me")
+        return collect(ports, NUMBER, "me", self.told.append)
 
 
 def test_everything_happens_in_its_order() -> None:
@@ -346,12 +347,32 @@ def test_while_the_database_is_away_nothing_is_ended(where: str) -> None:
     assert "publish" not in world.calls
 
 
-def test_a_defect_is_not_taken_for_a_failure_of_the_device() -> None:
-    """What nobody foresaw goes up to the task; the row is ended by its lease."""
-    world = World(seal=KeyError("defect"))  # type: ignore[arg-type]
-    with pytest.raises(KeyError):
-        world.collect()
-    assert world.endings == []
+@pytest.mark.parametrize("where", ["pepper", "connect", "long", "seal", "fence"])
+def test_a_defect_ends_the_row_and_waits(where: str) -> None:
+    """What nobody foresaw is said and ends the row with an alarm: the next run would only meet it again (I9, I10)."""
+    defect = KeyError("/ip address")
+    world = World(**{where: defect})  # type: ignore[arg-type]
+    assert world.collect() == Outcome("failed", "unexpected", "KeyError", "core-1", 3)
+    wait, scope = backoff.step(WORK.failures, 0.0), f"device {WORK.device_id}"
+    assert world.endings == [Ending(State.FAILED, "unexpected", "KeyError", True, False, wait, alarm=scope)]
+    assert world.told == [defect]
+    assert "publish" not in world.calls
+
+
+def test_a_defect_behind_the_fence_leaves_the_row_published() -> None:
+    """The message may have arrived: ended as failed it would be a forged one to ingest (I1)."""
+    defect = KeyError("defect")
+    world = World(publish=defect)  # type: ignore[arg-type]
+    assert world.collect() == Outcome("publish_unknown", "unexpected", "", "core-1", 3)
+    assert (world.endings, world.told) == ([], [defect])
+
+
+def test_a_defect_without_a_database_is_left_to_the_lease() -> None:
+    """It cannot be written down now; it was said."""
+    fails: dict[str, Any] = {"seal": KeyError("defect"), "end": StoreUnavailable("away")}
+    world = World(**fails)
+    assert world.collect() == Outcome("unfinished", "store_unavailable", "away", "core-1", 3)
+    assert len(world.told) == 1
 
 
 @pytest.mark.parametrize(
