@@ -121,6 +121,7 @@ GRANTS: dict[str, dict[str, str]] = {
         **dict.fromkeys(SCOPES, "SELECT"),
     },
     "ingester": {
+        "tenant": "SELECT (id, removed_at)",
         "device": "SELECT, UPDATE (current_seq, current_collection_id, next_due_at, losses)",
         "collection": (
             "SELECT, UPDATE (state, code, stored_at, ended_at, content_id, is_change, interpreted_after_seq)"

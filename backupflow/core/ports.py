@@ -233,8 +233,8 @@ class ObservationStore(Protocol):
         """published -> lost for what the bus does not have any more; how many."""
         ...
 
-    def expected_marks(self, tenant_ids: Sequence[TenantId]) -> dict[tuple[TenantId, Purpose], str]:
-        """The canary of each key, as it was when the key was made."""
+    def expected_marks(self, batch: Sequence[SnapshotMessage]) -> dict[tuple[TenantId, Purpose], str]:
+        """The canaries of those whose rows these messages name, as they were when the keys were made."""
         ...
 
 

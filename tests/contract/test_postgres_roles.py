@@ -55,7 +55,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "DELETE": "process",
     },
     "ingester": {
-        "SELECT": f"{PROCESS} device collection content quarantine transit_key alembic_version",
+        "SELECT": f"{PROCESS} device collection content quarantine transit_key alembic_version tenant:id,removed_at",
         "INSERT": f"{PROCESS} content quarantine",
         "UPDATE": "process alarm:cleared_at device:current_seq,current_collection_id,next_due_at,losses "
         "collection:state,code,stored_at,ended_at,content_id,is_change,interpreted_after_seq",

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from backupflow.core.ports import Delivery
 
 _LOCK = text("""
-    SELECT id, tenant_id, kept_from_seq, current_seq FROM device WHERE id = ANY(:devices)
-    ORDER BY id FOR NO KEY UPDATE""")
+    SELECT d.id, d.tenant_id, d.kept_from_seq, d.current_seq, t.removed_at AS tenant_removed_at
+    FROM device d JOIN tenant t ON t.id = d.tenant_id WHERE d.id = ANY(:devices)
+    ORDER BY d.id FOR NO KEY UPDATE OF d""")
 _ROW = text("""
     SELECT id, tenant_id, device_id, seq, state, content_hash, digest, normalization_version, raw_bytes
     FROM collection WHERE id = :collection""")
@@ -77,7 +78,11 @@ _LOSE = text("""
 _LOST_DUE = text("""
     UPDATE device SET losses = losses + 1, next_due_at = now() + :wait
     WHERE id = :device AND status = 'active' AND current_seq < :seq""")
-_MARKS = text("SELECT tenant_id, purpose, mark FROM transit_key WHERE tenant_id = ANY(:tenants)")
+# Whose keys count is what the rows say, not the messages: one that names a tenant whose keys are gone for good must not
+# hold up its batch.
+_MARKS = text("""
+    SELECT k.tenant_id, k.purpose, k.mark FROM transit_key k JOIN tenant t ON t.id = k.tenant_id
+    WHERE t.removed_at IS NULL AND k.tenant_id IN (SELECT tenant_id FROM collection WHERE id = ANY(:collections))""")
 
 
 class Observations(Alarms):
@@ -119,10 +124,10 @@ class Observations(Alarms):
                 tx.execute(_LOST_DUE, {"device": row.device_id, "seq": row.seq, "wait": wait})
             return len(lost)
 
-    def expected_marks(self, tenant_ids: Sequence[TenantId]) -> dict[tuple[TenantId, Purpose], str]:
-        """The canary of each key, as it was when the key was made."""
+    def expected_marks(self, batch: Sequence[SnapshotMessage]) -> dict[tuple[TenantId, Purpose], str]:
+        """The canaries of the tenants whose rows these messages name, as they were when the keys were made."""
         with transaction(self._engine) as tx:
-            rows = tx.execute(_MARKS, {"tenants": list(tenant_ids)}).all()
+            rows = tx.execute(_MARKS, {"collections": [message.collection_id for message in batch]}).all()
         return {(TenantId(row.tenant_id), Purpose(row.purpose)): row.mark for row in rows}
 
 
@@ -144,7 +149,9 @@ def judge(message: SnapshotMessage, row: Row[Any] | None, device: Row[Any] | Non
         return Stored.ALREADY
     if row.state not in {State.PUBLISHED, State.LOST}:
         return Stored.WRONG_STATE
-    return Stored.EXPIRED if message.seq < device.kept_from_seq else Stored.STORED
+    # Of a tenant that was removed nothing new is written: its keys may be gone, and nobody may ask for it any more.
+    late = message.seq < device.kept_from_seq or device.tenant_removed_at is not None
+    return Stored.EXPIRED if late else Stored.STORED
 
 
 def _store(tx: Connection, message: SnapshotMessage, device: Row[Any] | None) -> Stored:

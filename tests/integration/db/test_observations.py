@@ -17,8 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from backupflow.core import backoff
 from backupflow.core.ledger import Ending, Stored
+from backupflow.core.message import encode
 from backupflow.core.model import CollectionId, DeviceId, Purpose, Seq, State, TenantId
-from backupflow.errors import StoreUnavailable
+from backupflow.errors import StoreUnavailable, TransitKeyMissing
+from backupflow.flows import ingest
 from tests.integration.db.fleet import SECRET, Fleet, hashed, message, published, sealed
 
 if TYPE_CHECKING:
@@ -409,17 +411,68 @@ def test_plain_text_does_not_fit(fleet: Fleet) -> None:
         fleet.sql(insert, t=fleet.tenant, d=fleet.device())
 
 
+def a_tenant(fleet: Fleet, name: str) -> TenantId:
+    """One more tenant that has its keys."""
+    return TenantId(fleet.value("INSERT INTO tenant (name, pepper) VALUES (:n, :p) RETURNING id", n=name, p=SECRET))
+
+
 # --- keys, and the server ----------------------------------------------------------------------------------------
 
 
-def test_the_canaries_of_the_tenants_asked_for_are_given(fleet: Fleet) -> None:
-    """Those of the batch's tenants, and of no other."""
-    other = TenantId(fleet.value("INSERT INTO tenant (name) VALUES ('other') RETURNING id"))
+def test_the_canaries_of_the_rows_that_are_named_are_given(fleet: Fleet) -> None:
+    """Those of the tenants that own the rows, whatever tenant a message names, and of no other."""
+    other = a_tenant(fleet, "other")
     for tenant, purpose, mark in ((fleet.tenant, "data", "m1"), (fleet.tenant, "pepper", "m2"), (other, "data", "m3")):
         insert = "INSERT INTO transit_key (tenant_id, purpose, mark) VALUES (:t, :p, :m)"
         fleet.sql(insert, t=tenant, p=purpose, m=mark)
-    found = fleet.observations.expected_marks([fleet.tenant, TenantId(uuid4())])
-    assert found == {(fleet.tenant, Purpose.DATA): "m1", (fleet.tenant, Purpose.PEPPER): "m2"}
+    sent = fleet.passed("A")
+    forged = [replace(sent, tenant_id=other), replace(sent, tenant_id=other, collection_id=CollectionId(10**12))]
+    for batch in ([sent], [sent, *forged], forged):
+        found = fleet.observations.expected_marks(batch)
+        assert found == {(fleet.tenant, Purpose.DATA): "m1", (fleet.tenant, Purpose.PEPPER): "m2"}
+    assert fleet.observations.expected_marks(forged[1:]) == {}
+
+
+class Lately:
+    """An inbox of one batch, and a vault that has lost the keys of those who were removed."""
+
+    def __init__(self, gone: TenantId, *batch: SnapshotMessage) -> None:
+        self._gone = gone
+        self._batches = [[Bytes(encode(one)) for one in batch]]
+        self.acknowledged: list[Bytes] = []
+
+    def fetch(self) -> list[Bytes]:
+        """Inbox."""
+        return self._batches.pop() if self._batches else []
+
+    def acknowledge(self, delivery: Bytes) -> None:
+        """Inbox."""
+        self.acknowledged.append(delivery)
+
+    def drained(self) -> bool:
+        """Inbox."""
+        return False
+
+    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
+        """Canary."""
+        if tenant_id == self._gone:
+            raise TransitKeyMissing
+        return "m"
+
+
+def test_a_message_of_a_removed_tenant_holds_up_nobody(fleet: Fleet) -> None:
+    """Its keys are gone for good: the others of its batch are stored, and of it nothing is written (I2, I9)."""
+    gone = a_tenant(fleet, "gone")
+    for tenant in (fleet.tenant, gone):
+        fleet.sql("INSERT INTO transit_key (tenant_id, purpose, mark) VALUES (:t, 'data', 'm')", t=tenant)
+    good, late = fleet.passed("A"), fleet.passed("B", fleet.device(tenant_id=gone))
+    forged = replace(good, tenant_id=gone)
+    fleet.sql("UPDATE tenant SET removed_at = now() WHERE id = :t", t=gone)
+    world = Lately(gone, good, late, forged)
+    ports = ingest.IngestPorts(world, fleet.observations, world, print)  # type: ignore[arg-type]
+    assert ingest.drain(ports, 2).outcomes == {"stored": 1, "expired": 1, "quarantined": 1}
+    assert len(world.acknowledged) == 3
+    assert [row.device_id for row in fleet.sql("SELECT * FROM content")] == [good.device_id]
 
 
 def test_a_connection_that_dies_in_a_batch_stores_nothing(fleet: Fleet) -> None:

@@ -95,8 +95,9 @@ class World:
         self.calls.append(("looked for lost", older_than))
         return 2
 
-    def expected_marks(self, tenant_ids: Sequence[TenantId]) -> dict[tuple[TenantId, Purpose], str]:
+    def expected_marks(self, batch: Sequence[SnapshotMessage]) -> dict[tuple[TenantId, Purpose], str]:
         """ObservationStore."""
+        tenant_ids = {message.tenant_id for message in batch}
         return {key: mark for key, mark in self.marks.items() if key[0] in tenant_ids}
 
     def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
