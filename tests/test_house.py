@@ -71,6 +71,7 @@ FAILURES = {
 CODES = {failure.code for failure in FAILURES.values()}
 # Alarms that no failure raises.
 ALARMS = {
+    "clock_skew",
     "quarantine",
     "row_unusable",
     "settings_unusable",

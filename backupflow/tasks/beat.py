@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from backupflow.core.model import Claim
 
 TICK_SECONDS = 1.0
-DRAIN_EXPIRES = 60.0
-JOB_EXPIRES = 300.0
 BROKER_SECONDS = 0.5  # a tick must not wait for a broker that does not answer
 # So many messages may wait in a queue: where nobody takes them they must not fill the broker, nor need they, since a
-# row that was not sent is sent again, and a drain is asked for every second.
+# row that was not sent is sent again, and a drain is asked for every second. None of them expires: Celery compares that
+# with the clock of the worker's host, and one that goes wrong would discard all of them without a word. What comes late
+# finds its row taken, or little to do.
 LONGEST = {"ingest": 10, "maintain": 100}
 LONGEST_LANE = 10_000
 LOOK_SECONDS = 2.0
@@ -50,7 +50,6 @@ class FleetScheduler(Scheduler):
         # Without these two kombu tries to connect for some seconds at each send, whatever `retry` says.
         tries = {"max_retries": 0, "connect_retries_timeout": BROKER_SECONDS}
         self.app.conf.broker_transport_options = {**options, **timeouts, **tries}
-        self._expires = wiring().limits.emit_again_after.total_seconds()
         self._readiness = schedule.NOT_LOOKED
         self._looked_at = 0.0
         self._said: str | None = None  # by the log
@@ -76,7 +75,7 @@ class FleetScheduler(Scheduler):
 
     def emit(self, claims: Sequence[Claim]) -> int:
         """Send what was claimed; what does not go out now is emitted again from its row."""
-        return self._send([("collect.device", [claim.collection_id], claim.lane, self._expires) for claim in claims])
+        return self._send([("collect.device", [claim.collection_id], claim.lane) for claim in claims])
 
     def close(self) -> None:
         """End of beat."""
@@ -100,8 +99,8 @@ class FleetScheduler(Scheduler):
         done = ticked.claimed
         if done is None:
             return
-        self._send([("ingest.drain", [], "ingest", DRAIN_EXPIRES)])
-        self._send([("maintain.run", [job], "maintain", JOB_EXPIRES) for job in done.jobs])
+        self._send([("ingest.drain", [], "ingest")])
+        self._send([("maintain.run", [job], "maintain") for job in done.jobs])
         if done.new or done.again or done.lost or done.withdrawn:
             counts = {
                 "claimed": len(done.new),
@@ -111,18 +110,18 @@ class FleetScheduler(Scheduler):
             }
             telemetry.logger().info(telemetry.CLAIMS_EMITTED, emitted=ticked.emitted, **counts)
 
-    def _send(self, tasks: Sequence[tuple[str, list[Any], str, float]]) -> int:
+    def _send(self, tasks: Sequence[tuple[str, list[Any], str]]) -> int:
         sent = 0
         if not tasks or self._broker_failed:  # once a tick is enough to see that it is away
             return sent
         try:
             with self.app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer:
-                room = _room(producer, {queue for _, _, queue, _ in tasks})
-                for name, args, queue, expires in tasks:
+                room = _room(producer, {queue for _, _, queue in tasks})
+                for name, args, queue in tasks:
                     if room[queue] <= 0:
                         continue
                     room[queue] -= 1
-                    options = {"queue": queue, "expires": expires, "producer": producer, "retry": False}
+                    options = {"queue": queue, "producer": producer, "retry": False}
                     self.app.send_task(name, args, ignore_result=True, **options)
                     sent += 1
         except (OperationalError, OSError, RedisError) as exc:

@@ -21,7 +21,7 @@ from backupflow.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Engine
 
@@ -223,6 +223,12 @@ class Wiring:
         from backupflow.adapters.db.status import Statuses
 
         return Statuses(self.engine("reader"), self.policy)
+
+    def clock(self, role: str) -> datetime:
+        """PostgreSQL's time of day, which is the one that counts."""
+        from backupflow.adapters.db.status import Statuses
+
+        return Statuses(self.engine(role), self.policy).clock()
 
     @cached_property
     def requests(self) -> Requests:

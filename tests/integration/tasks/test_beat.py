@@ -30,7 +30,7 @@ from backupflow.adapters.broker import acl_text
 from backupflow.core.model import Purpose
 from backupflow.flows import schedule
 from backupflow.settings import Settings
-from backupflow.tasks import beat
+from backupflow.tasks import beat, life
 from backupflow.tasks.beat import FleetScheduler
 from backupflow.wiring import Wiring
 from tests.integration.db.fleet import Fleet, migrated
@@ -159,7 +159,10 @@ def house(
 
 
 def test_a_tick_sends_what_it_claimed(house: House) -> None:
-    """A message a claim, with its id only, to the queue of its lane; drains and due jobs beside it, each may expire."""
+    """A message a claim, with its id only, to the queue of its lane; drains and due jobs beside it.
+
+    None expires: that would be judged by the clock of the worker's host.
+    """
     house.fleet.workers(collect=2, collect_slow=1)
     house.fleet.fleet(3)
     house.fleet.fleet(1, lane="collect.slow")
@@ -173,7 +176,7 @@ def test_a_tick_sends_what_it_claimed(house: House) -> None:
     for queue in ("collect.now", "collect", "collect.slow", "ingest", "maintain"):
         for raw in house.admin.lrange(queue, 0, -1):
             headers = json.loads(raw)["headers"]
-            assert headers["expires"] is not None
+            assert headers["expires"] is None
             assert headers["task"] in {"collect.device", "ingest.drain", "maintain.run"}
     house.tick()
     assert len(house.queue("collect")) == 3
@@ -333,6 +336,36 @@ def test_beat_says_that_it_lives(house: House) -> None:
     assert house.fleet.sql("SELECT * FROM process") == []
 
 
+@pytest.mark.parametrize("off", [-3.0, 3.0, 86400.0])
+def test_a_clock_that_is_wrong_is_an_alarm_while_it_is(
+    house: House, monkeypatch: pytest.MonkeyPatch, off: float
+) -> None:
+    """Each heartbeat compares it with PostgreSQL's; the alarm ends when the clock is right, not when it is nearly."""
+    monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.05)
+    house.tick()
+    _until(lambda: house.fleet.value("SELECT count(*) FROM process") == 1)
+    monkeypatch.setattr(life, "wall_clock", lambda: time.time() + off)
+    _until(lambda: [code for code, _ in house.fleet.alarms()] == ["clock_skew"])
+    monkeypatch.setattr(life, "wall_clock", lambda: time.time() + 1.5)
+    _beats(house, 2)
+    assert [code for code, _ in house.fleet.alarms()] == ["clock_skew"]
+    monkeypatch.setattr(life, "wall_clock", time.time)
+    _until(lambda: house.fleet.alarms() == [])
+
+
+def test_a_slow_answer_makes_no_clock_wrong(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that took ten seconds says little about the time, and a clock within two is no alarm."""
+    monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.05)
+    times = iter(range(1000))
+    monkeypatch.setattr(life, "wall_clock", lambda: time.time() - 10 * (next(times) % 2 == 0))
+    house.tick()
+    _beats(house, 2)
+    assert house.fleet.alarms() == []
+    monkeypatch.setattr(life, "wall_clock", lambda: time.time() + 1.5)
+    _beats(house, 2)
+    assert house.fleet.alarms() == []
+
+
 def test_a_beat_that_never_began_can_end(house: House) -> None:
     """Stopped while it waits for its database: no error."""
     house.postgres.shut()
@@ -416,6 +449,13 @@ def test_three_beats_emit_nothing_twice(house: House, tmp_path: Path) -> None:
     assert set(emitted.values()) == {1}
     assert len(emitted) == 90
     assert most <= 21
+
+
+def _beats(house: House, count: int) -> None:
+    """Wait for so many more whole heartbeats."""
+    for _ in range(count + 1):
+        last = house.fleet.sql("SELECT heartbeat_at FROM process")
+        _until(lambda last=last: house.fleet.sql("SELECT heartbeat_at FROM process") != last)
 
 
 def _until(true: Any) -> None:  # noqa: ANN401 - anything that can be asked
