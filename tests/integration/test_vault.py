@@ -332,7 +332,8 @@ def _answer_all(listener: socket.socket, answer: bytes) -> None:
             request = b""
             while not request.endswith(b"}") and (more := connection.recv(65536)):
                 request += more
-            connection.sendall(answer)
+            # Said, not only done: else the next request may still go into a connection that is just being closed.
+            connection.sendall(answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
 
 
 def test_proxies_and_logins_of_the_environment_are_not_used(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
