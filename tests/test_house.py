@@ -23,6 +23,7 @@ PROCESS_LOOPS = {
     "backupflow/flows/ingest.py": 2,  # the batch, then its rows one by one
     "backupflow/tasks/app.py": 1,  # the task base class
     "backupflow/tasks/beat.py": 2,  # the tick, and the thread that looks at what claiming depends on
+    "backupflow/tasks/life.py": 1,  # the thread that says that a process lives
 }
 VAGUE_NAMES = {
     "base",

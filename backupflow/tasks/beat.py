@@ -38,6 +38,8 @@ LOOK_SECONDS = 2.0
 LOOK_STALE_SECONDS = 30.0  # a look that takes longer hangs: what it last saw counts no more
 ROOM_PER_SLOT = 8 * 1024 * 1024  # the largest message
 ROOM_FOR = 4  # so many of the largest at least, before more is collected
+HANGS = schedule.Readiness("look_hangs", "the look at the vault and the bus does not end")
+UNFORESEEN = schedule.Readiness("unexpected", "the look at the vault and the bus met a defect: the log has the place")
 
 
 class FleetScheduler(Scheduler):
@@ -131,29 +133,38 @@ class FleetScheduler(Scheduler):
 
     def _fresh(self) -> schedule.Readiness:
         """What was last seen, unless the look since then hangs."""
-        age = time.monotonic() - self._looked_at
-        if age < LOOK_STALE_SECONDS:
-            return self._readiness
-        hangs = schedule.Readiness("look_hangs", "the look at the vault and the bus does not end")
-        self._say(hangs)
-        return hangs
+        seen = self._readiness
+        if time.monotonic() - self._looked_at > LOOK_STALE_SECONDS:
+            seen = HANGS
+        if seen in {HANGS, UNFORESEEN}:  # the thread that looks did not come to say it
+            self._say(seen)
+        return seen
 
     def _look(self) -> None:
         """Look at what claiming depends on, again and again, apart from the tick."""
+        failing = ""
         while not self._ended.is_set():
+            seen = UNFORESEEN
             try:
-                house = wiring()
-                self._readiness = schedule.look(
-                    house.keys("scheduler"), house.vault("scheduler"), house.bus("scheduler"), ROOM_FOR * ROOM_PER_SLOT
-                )
-            except BackupflowError as exc:
-                self._readiness = schedule.Readiness(exc.code, exc.detail)
-            except Exception:  # the loop of this thread
-                self._readiness = schedule.Readiness("unexpected")
-                telemetry.logger().exception(telemetry.TICK_FAILED)
-            self._looked_at = time.monotonic()
-            self._say(self._readiness)
+                seen = self._see()
+                self._readiness, self._looked_at = seen, time.monotonic()
+                self._say(seen)
+                failing = ""
+            except Exception as exc:  # the loop of this thread: if it ended, claiming would stop for good
+                if type(exc).__name__ != failing:
+                    telemetry.logger().exception(telemetry.TICK_FAILED)
+                failing = type(exc).__name__
+                self._readiness, self._looked_at = seen, time.monotonic()
             self._ended.wait(LOOK_SECONDS)
+
+    def _see(self) -> schedule.Readiness:
+        house = wiring()
+        try:
+            return schedule.look(
+                house.keys("scheduler"), house.vault("scheduler"), house.bus("scheduler"), ROOM_FOR * ROOM_PER_SLOT
+            )
+        except BackupflowError as exc:
+            return schedule.Readiness(exc.code, exc.detail)
 
     def _say(self, seen: schedule.Readiness) -> None:
         """In the log and as an alarm, once; one that an earlier beat left is cleared by the first look of this one."""

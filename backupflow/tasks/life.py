@@ -16,7 +16,7 @@ from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 HEARTBEAT_SECONDS = 5.0
 WAIT_SECONDS = 1.0
@@ -57,12 +57,11 @@ class ClockWatch:
 
 
 class Heart:
-    """A daemon thread that says every few seconds that this process lives; `also` is done at each beat."""
+    """A daemon thread that says every few seconds that this process lives, and looks at the clock."""
 
-    def __init__(self, role: str, slots: Mapping[str, int], also: Callable[[], None] | None = None) -> None:
+    def __init__(self, role: str, slots: Mapping[str, int]) -> None:
         self._role = role
         self._slots = slots
-        self._also = also
         self._clock = ClockWatch(role)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
@@ -83,19 +82,20 @@ class Heart:
             return  # the row grows stale by itself
 
     def _run(self) -> None:
-        failing = False
+        failing = ""
         while not self._ended.is_set():
             try:
-                wiring().processes(self._role).beat(self._slots)
-                self._clock.look()
-                if self._also:
-                    self._also()
-                failing = False
-            except BackupflowError as exc:
-                if not failing:
-                    telemetry.logger().error(telemetry.HEARTBEAT_FAILED, code=exc.code, detail=exc.detail)
-                failing = True
+                self._beat()
+                failing = ""
+            except Exception as exc:  # the loop of this thread: if it ended, this process would count as dead
+                if type(exc).__name__ != failing:
+                    telemetry.logger().exception(telemetry.HEARTBEAT_FAILED)
+                failing = type(exc).__name__
             self._ended.wait(HEARTBEAT_SECONDS)
+
+    def _beat(self) -> None:
+        wiring().processes(self._role).beat(self._slots)
+        self._clock.look()
 
 
 def await_database(role: str) -> None:

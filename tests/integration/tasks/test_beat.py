@@ -27,6 +27,8 @@ import celeryconfig
 from backupflow import telemetry
 from backupflow import wiring as wiring_module
 from backupflow.adapters.broker import acl_text
+from backupflow.adapters.db.alarms import Alarms
+from backupflow.adapters.db.processes import Processes
 from backupflow.core.model import Purpose
 from backupflow.flows import schedule
 from backupflow.settings import Settings
@@ -326,6 +328,64 @@ def test_an_alarm_waits_for_its_database(house: House, monkeypatch: pytest.Monke
     _until(lambda: house.fleet.alarms() == [("vault_unavailable", "claiming")])
     monkeypatch.setattr(schedule, "look", lambda *_: READY)
     _until(lambda: house.fleet.alarms() == [])
+
+
+class Defect(Exception):
+    """Nobody foresaw it."""
+
+
+def _defect(*_: object) -> schedule.Readiness:
+    raise Defect
+
+
+def test_a_defect_in_the_look_stops_the_claiming_until_it_is_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread lives on, so that claiming goes on with the first look that works; meanwhile there is an alarm."""
+    monkeypatch.setattr(beat, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(schedule, "look", _defect)
+    house.tick()
+    _until(lambda: house.scheduler._readiness.code == "unexpected")
+    house.fleet.workers(collect=2)
+    house.fleet.fleet(1)
+    house.tick()
+    assert house.claimed() == []
+    assert house.fleet.alarms() == [("unexpected", "claiming")]
+    monkeypatch.setattr(schedule, "look", lambda *_: READY)
+    _until(lambda: house.fleet.alarms() == [])
+    house.tick()
+    assert len(house.claimed()) == 1
+
+
+def test_a_defect_in_saying_what_was_seen_ends_no_look(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was seen counts all the same, and the next look is made."""
+    monkeypatch.setattr(beat, "LOOK_SECONDS", 0.05)
+    house.tick()
+    with monkeypatch.context() as broken:
+        broken.setattr(Alarms, "settle", _defect)
+        broken.setattr(schedule, "look", lambda *_: schedule.Readiness("bus_unavailable"))
+        _until(lambda: house.scheduler._readiness.code == "bus_unavailable")
+        _until(lambda: house.scheduler._said == "bus_unavailable")
+    _until(lambda: house.scheduler._readiness == READY)
+    assert house.scheduler._looking is not None
+    assert house.scheduler._looking.is_alive()
+
+
+def test_a_defect_in_a_heartbeat_does_not_end_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that no longer says that it lives would have no slots, and nothing would be claimed for it."""
+    monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.05)
+    house.tick()
+    _until(lambda: house.fleet.value("SELECT count(*) FROM process") == 1)
+    with monkeypatch.context() as broken:
+        met = threading.Event()
+
+        def meet(*_: object) -> None:
+            met.set()
+            raise Defect
+
+        broken.setattr(Processes, "beat", meet)
+        assert met.wait(10)
+    _beats(house, 1)
 
 
 def test_beat_says_that_it_lives(house: House) -> None:
