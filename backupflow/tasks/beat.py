@@ -53,6 +53,7 @@ class FleetScheduler(Scheduler):
         tries = {"max_retries": 0, "connect_retries_timeout": BROKER_SECONDS}
         self.app.conf.broker_transport_options = {**options, **timeouts, **tries}
         self._readiness = schedule.NOT_LOOKED
+        self._seen = schedule.Seen()
         self._looked_at = 0.0
         self._said: str | None = None  # by the log
         self._standing: str | None = None  # as an alarm
@@ -101,6 +102,8 @@ class FleetScheduler(Scheduler):
         done = ticked.claimed
         if done is None:
             return
+        if done.new:
+            self._seen.claimed = True
         self._send([("ingest.drain", [], "ingest")])
         self._send([("maintain.run", [job], "maintain") for job in done.jobs])
         if done.new or done.again or done.lost or done.withdrawn:
@@ -160,9 +163,8 @@ class FleetScheduler(Scheduler):
     def _see(self) -> schedule.Readiness:
         house = wiring()
         try:
-            return schedule.look(
-                house.keys("scheduler"), house.vault("scheduler"), house.bus("scheduler"), ROOM_FOR * ROOM_PER_SLOT
-            )
+            parts = house.keys("scheduler"), house.vault("scheduler"), house.bus("scheduler")
+            return schedule.look(schedule.Watched(*parts, ROOM_FOR * ROOM_PER_SLOT), self._seen, time.monotonic())
         except BackupflowError as exc:
             return schedule.Readiness(exc.code, exc.detail)
 

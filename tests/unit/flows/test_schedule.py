@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 
+from backupflow.adapters.vault import VaultStatus
 from backupflow.core.ledger import Claimed, Limits
 from backupflow.core.model import Claim, CollectionId, Lane, Purpose, TenantId
 from backupflow.errors import BackupflowError, BusUnavailable, NotFound, StoreUnavailable, VaultUnavailable
 from backupflow.flows import maintain
-from backupflow.flows.schedule import NOT_LOOKED, Readiness, Ticked, look, tick
+from backupflow.flows.schedule import NOT_LOOKED, Readiness, Seen, Ticked, Watched, look, tick
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 TENANT = TenantId(UUID(int=1))
+WELL = VaultStatus("1", initialised=True, sealed=False, active=True)
 NEW, AGAIN = Claim(CollectionId(1), Lane.NORMAL), Claim(CollectionId(2), Lane.SLOW)
 
 
@@ -30,6 +33,9 @@ class World:
         self.store: BackupflowError | None = None
         self.vault: str | BackupflowError = "mark"
         self.bus: int | BackupflowError = 1000
+        self.health: VaultStatus | BackupflowError = WELL
+        self.seen = Seen()
+        self.asked = 0  # how often for all the marks
 
     def claim(self, limits: Limits) -> Claimed | None:
         """ClaimStore."""
@@ -53,9 +59,16 @@ class World:
         """Canary; the pepper's key is the one that may fail."""
         if purpose is not Purpose.PEPPER:
             return "mark"
+        self.asked += 1
         if isinstance(self.vault, BackupflowError):
             raise self.vault
         return self.vault
+
+    def status(self) -> VaultStatus:
+        """Vault."""
+        if isinstance(self.health, BackupflowError):
+            raise self.health
+        return self.health
 
     def room(self) -> int:
         """BusGauge."""
@@ -63,9 +76,18 @@ class World:
             raise self.bus
         return self.bus
 
-    def look(self) -> Readiness:
+    def look(self, now: float = 0) -> Readiness:
         """Look with 1000 bytes needed."""
-        return look(self, self, self, 1000)
+        return look(Watched(self, self, self, 1000), self.seen, now)
+
+    def asks_at(self, *times: float) -> list[float]:
+        """At which of these times a look asks for the marks; each look sees all well."""
+        asked = []
+        for now in times:
+            before = self.asked
+            assert self.look(now) == Readiness()
+            asked += [now] * (self.asked - before)
+        return asked
 
 
 def test_all_well_means_that_it_may_claim() -> None:
@@ -80,6 +102,9 @@ def test_all_well_means_that_it_may_claim() -> None:
         ("store", StoreUnavailable("x"), "store_unavailable"),
         ("vault", VaultUnavailable("x"), "vault_unavailable"),
         ("vault", "another", "transit_key_missing"),
+        ("health", VaultUnavailable("x"), "vault_unavailable"),
+        ("health", replace(WELL, sealed=True, active=False), "vault_unavailable"),
+        ("health", replace(WELL, initialised=False), "vault_unavailable"),
         ("bus", BusUnavailable("x"), "bus_unavailable"),
         ("bus", 999, "bus_unavailable"),
     ],
@@ -90,6 +115,57 @@ def test_anything_that_is_not_well_means_that_it_may_not(part: str, state: objec
     setattr(world, part, state)
     assert world.look().code == code
     assert not world.look().may_claim
+
+
+def test_the_marks_are_asked_for_seldom() -> None:
+    """Each question is written into the vault's audit log: at first, then every five minutes while nothing happens."""
+    assert World().asks_at(*range(0, 901, 2)) == [0, 300, 600, 900]
+
+
+def test_while_devices_are_claimed_the_marks_are_never_older_than_a_minute() -> None:
+    """What is collected must be sealed with the keys that are known."""
+    world = World()
+    assert world.asks_at(0, 2, 70) == [0]
+    world.seen.claimed = True
+    assert world.asks_at(72, 74, 130, 140) == [72]
+    world.seen.claimed = True
+    assert world.asks_at(141, 200, 202, 441, 502) == [141, 441]
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [VaultUnavailable("x"), replace(WELL, sealed=True), replace(WELL, version="2")],
+    ids=["away", "sealed", "another"],
+)
+def test_a_vault_that_changed_is_asked_at_once(passing: VaultStatus | BackupflowError) -> None:
+    """It may have come back with other keys, or another one answers at its address."""
+    world = World()
+    assert world.asks_at(0, 2) == [0]
+    world.health = passing
+    world.look(4)
+    world.health = WELL
+    world.vault = "another"
+    assert world.look(6).code == "transit_key_missing"
+
+
+def test_a_key_that_is_missing_stays_missing_until_it_answers_again() -> None:
+    """Looks that do not ask say what was found; it is asked again four times a minute."""
+    world = World()
+    world.vault = "another"
+    assert [world.look(now).code for now in range(0, 45, 3)] == ["transit_key_missing"] * 15
+    assert world.asked == 3
+    world.vault = "mark"
+    assert [world.look(now).may_claim for now in (44, 45)] == [False, True]
+    assert world.asks_at(47, 120, 345) == [345]
+
+
+def test_a_ledger_that_is_away_is_asked_again_at_once() -> None:
+    """The question never reached the vault."""
+    world = World()
+    world.store = StoreUnavailable("x")
+    assert not world.look(0).may_claim
+    world.store = None
+    assert world.asks_at(2) == [2]
 
 
 def test_before_the_first_look_nothing_is_claimed() -> None:
