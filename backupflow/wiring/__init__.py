@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ class Wiring:
         self._engines: dict[str, Engine] = {}
         self._vaults: dict[str, Vault] = {}
         self._buses: dict[str, Bus] = {}
+        self._opening = threading.RLock()  # the threads of a worker begin at once, and each part is opened once
 
     # --- values --------------------------------------------------------------------------------------------------
 
@@ -103,35 +105,38 @@ class Wiring:
 
     def engine(self, role: str) -> Engine:
         """PostgreSQL as a role; the pool fits the threads of a collect worker."""
-        if role not in self._engines:
-            from backupflow.adapters.db.engine import Postgres, open_engine
+        with self._opening:
+            if role not in self._engines:
+                from backupflow.adapters.db.engine import Postgres, open_engine
 
-            url = _required(self.settings.servers.database_url, "DATABASE_URL")
-            pool = self.settings.collecting.max_concurrent if role == "collector" else 2
-            postgres = Postgres(url, role, self.secret(role, "postgres"))
-            self._engines[role] = open_engine(postgres, pool + _SPARE_CONNECTIONS)
-        return self._engines[role]
+                url = _required(self.settings.servers.database_url, "DATABASE_URL")
+                pool = self.settings.collecting.max_concurrent if role == "collector" else 2
+                postgres = Postgres(url, role, self.secret(role, "postgres"))
+                self._engines[role] = open_engine(postgres, pool + _SPARE_CONNECTIONS)
+            return self._engines[role]
 
     def vault(self, role: str) -> Vault:
         """OpenBao as a role."""
-        if role not in self._vaults:
-            from backupflow.adapters.vault import AppRoleLogin, Vault
+        with self._opening:
+            if role not in self._vaults:
+                from backupflow.adapters.vault import AppRoleLogin, Vault
 
-            addr = _required(self.settings.servers.openbao_addr, "OPENBAO_ADDR")
-            login = json.loads(self.secret(role, "openbao"))
-            pool = self.settings.collecting.max_concurrent + 1
-            self._vaults[role] = Vault(addr, AppRoleLogin(login["role_id"], login["secret_id"]), pool=pool)
-        return self._vaults[role]
+                addr = _required(self.settings.servers.openbao_addr, "OPENBAO_ADDR")
+                login = json.loads(self.secret(role, "openbao"))
+                pool = self.settings.collecting.max_concurrent + 1
+                self._vaults[role] = Vault(addr, AppRoleLogin(login["role_id"], login["secret_id"]), pool=pool)
+            return self._vaults[role]
 
     def bus(self, role: str) -> Bus:
         """NATS as a role."""
-        if role not in self._buses:
-            from backupflow.adapters.bus import Bus, BusLogin
+        with self._opening:
+            if role not in self._buses:
+                from backupflow.adapters.bus import Bus, BusLogin
 
-            url = _required(self.settings.servers.nats_url, "NATS_URL")
-            room = self.settings.collecting.stream_max_bytes
-            self._buses[role] = Bus(url, BusLogin(role, self.secret(role, "nats")), max_bytes=room)
-        return self._buses[role]
+                url = _required(self.settings.servers.nats_url, "NATS_URL")
+                room = self.settings.collecting.stream_max_bytes
+                self._buses[role] = Bus(url, BusLogin(role, self.secret(role, "nats")), max_bytes=room)
+            return self._buses[role]
 
     # --- ports ---------------------------------------------------------------------------------------------------
 
@@ -319,10 +324,12 @@ _of_process: dict[int, Wiring] = {}
 def wiring() -> Wiring:
     """The wiring of this process, made when it is first asked for; a fork makes its own."""
     pid = os.getpid()
-    if pid not in _of_process:
-        _of_process.clear()  # what was inherited over a fork is the parent's
-        _of_process[pid] = Wiring(Settings())
-    return _of_process[pid]
+    known = _of_process.get(pid)
+    if known is not None:
+        return known
+    for inherited in [other for other in _of_process if other != pid]:
+        _of_process.pop(inherited, None)  # over a fork: the parent's
+    return _of_process.setdefault(pid, Wiring(Settings()))  # no lock: a fork could inherit it held
 
 
 def use(given: Wiring) -> None:
