@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from backupflow.adapters.bus import BATCH_BYTES, Bus, BusLogin
-from backupflow.core.message import SnapshotMessage, decode
+from backupflow.core.message import SnapshotMessage, decode, encode
 from backupflow.core.model import CollectionId, ContentHash, DeviceId, SealedConfig, Seq, TenantId
 from backupflow.errors import BusUnavailable, OutputTooLarge
 
@@ -146,6 +146,49 @@ def test_what_was_published_arrives_as_it_was(bus: Bus) -> None:
     bus.acknowledge(delivery)
     assert bus.drained()
     assert bus.status().messages == 0
+
+
+def pub(subject: bytes, headers: bytes = b"") -> bytes:
+    """The line of a publish, with the payload `junk`."""
+    if headers:
+        return b"HPUB %s %d %d\r\n%sjunk\r\n" % (subject, len(headers), len(headers) + 4, headers)
+    return b"PUB %s 4\r\njunk\r\n" % subject
+
+
+def hostile(server: NatsServer, *lines: bytes) -> None:
+    """Publish by hand what no client of ours would."""
+    login = b'{"user": "all", "pass": "%s", "headers": true, "verbose": false}' % PASSWORD.encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.recv(4096)
+        connection.sendall(b"CONNECT " + login + b"\r\n" + b"".join(lines) + b"PING\r\n")
+        assert connection.recv(4096).endswith(b"PONG\r\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pub(b"config.snapshot.create.a\xff\xfeb"),
+        pub(b"config.snapshot.create.a\x00b"),
+        pub(b"config.snapshot.create.a", b"NATS/1.0 \xff\xfe\xff\r\n\r\n"),
+        pub(b"config.snapshot.create.a", b"NATS/1.0\r\n\xff\xfe: \xff\r\n\r\n"),
+        pub(b"config.snapshot.create.a", b"NATS/1.0\r\n\r\n"),
+        pub(b"config.snapshot.create.a", b"NATS/1.0"),
+    ],
+    ids=["subject", "nul", "status", "header", "no-header", "short"],
+)
+def test_whatever_is_published_is_delivered_and_holds_up_nobody(server: NatsServer, bus: Bus, line: bytes) -> None:
+    """A subject or header that is not UTF-8 must not make the consumer deaf: what came with it arrives too (I9)."""
+    first, second = message(), message()
+    assert bus.publish(first)
+    hostile(server, line)
+    assert bus.publish(second)
+    payloads = []
+    while deliveries := bus.fetch():
+        for delivery in deliveries:
+            payloads.append(delivery.payload)
+            bus.acknowledge(delivery)
+    assert payloads == [encode(first), b"junk", encode(second)]
+    assert bus.drained()
 
 
 def test_a_repeated_publish_is_stored_once(bus: Bus) -> None:

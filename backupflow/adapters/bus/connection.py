@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import nats.errors
-from nats.aio.client import Client
 from nats.js.errors import APIError
 
+from backupflow.adapters.bus.client import SturdyClient
 from backupflow.errors import BusUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from datetime import timedelta
 
+    from nats.aio.client import Client
     from nats.aio.subscription import Subscription
 
 _POLL_SECONDS = 0.02
@@ -93,7 +94,7 @@ class BusConnection:
         if self._client is None or (
             self._client.is_closed and self._connecting is not None and self._connecting.done()
         ):
-            self._client, self._inbox = Client(), None
+            self._client, self._inbox = SturdyClient(), None
             self._connecting = asyncio.create_task(self._client.connect(**self._options))
         client = self._client
         deadline = asyncio.get_running_loop().time() + self._timeout

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from backupflow.errors import SchemaOutdated, SettingsInvalid, StoreUnavailable
@@ -85,7 +85,9 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable("no free connection") from exc
     except DBAPIError as exc:
         state = getattr(exc.orig, "sqlstate", None) or ""
-        if exc.connection_invalidated or not state or state.startswith(_PASSING):
+        # Without an SQLSTATE it comes from the client: no connection, or a value that cannot be sent, which is a defect.
+        away = state.startswith(_PASSING) if state else isinstance(exc, OperationalError | InterfaceError)
+        if exc.connection_invalidated or away:
             raise StoreUnavailable(f"SQLSTATE {state or 'none'}") from exc
         if state == "42P01":
             raise SchemaOutdated("a table is missing") from exc

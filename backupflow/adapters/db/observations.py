@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.ports import Delivery
 
+_LONGEST_SUBJECT = 500  # characters
 _LOCK = text("""
     SELECT d.id, d.tenant_id, d.kept_from_seq, d.current_seq, t.removed_at AS tenant_removed_at
     FROM device d JOIN tenant t ON t.id = d.tenant_id WHERE d.id = ANY(:devices)
@@ -104,7 +105,7 @@ class Observations(Alarms):
         values = {
             "tenant": tenant_id,
             "reason": reason,
-            "subject": delivery.subject[:500],
+            "subject": ascii(delivery.subject)[1:-1][:_LONGEST_SUBJECT],  # hostile: NUL would not fit a row
             "payload": delivery.payload,
             "digest": hashlib.sha256(delivery.payload).digest(),
         }

@@ -40,6 +40,37 @@ class Bytes:
     subject: str = "config.snapshot.create.x"
 
 
+class Lately:
+    """An inbox of one batch, and a vault that has lost the keys of those who were removed."""
+
+    def __init__(self, gone: TenantId, *batch: SnapshotMessage) -> None:
+        self._gone = gone
+        self._batches = [[Bytes(encode(one)) for one in batch]]
+        self.acknowledged: list[Bytes] = []
+
+    def put(self, delivery: Bytes) -> None:
+        """One more, before the others."""
+        self._batches[0].insert(0, delivery)
+
+    def fetch(self) -> list[Bytes]:
+        """Inbox."""
+        return self._batches.pop() if self._batches else []
+
+    def acknowledge(self, delivery: Bytes) -> None:
+        """Inbox."""
+        self.acknowledged.append(delivery)
+
+    def drained(self) -> bool:
+        """Inbox."""
+        return False
+
+    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
+        """Canary."""
+        if tenant_id == self._gone:
+            raise TransitKeyMissing
+        return "m"
+
+
 def histories(fleet: Fleet) -> dict[DeviceId, list[Any]]:
     """The stored rows of each device, in the order of reading."""
     rows = fleet.sql("SELECT * FROM collection WHERE state = 'stored' ORDER BY device_id, seq")
@@ -323,6 +354,20 @@ def test_quarantine_keeps_the_bytes_once(fleet: Fleet) -> None:
     assert fleet.alarms() == [("quarantine", "unknown_collection"), ("quarantine", "other_digest")]
 
 
+@pytest.mark.parametrize("subject", ["a\0b", "a\udcffb", "\N{SNOWMAN}" * 1000, "\0" * 10_000, ""])
+def test_quarantine_takes_any_subject(fleet: Fleet, subject: str) -> None:
+    """What a row cannot hold must not come again and again, and hold up what comes with it (I9)."""
+    good = fleet.passed("A")
+    world = Lately(TenantId(uuid4()), good)
+    world.put(Bytes(b"junk", f"config.snapshot.create.{subject}"))
+    ports = ingest.IngestPorts(world, fleet.observations, world, print)  # type: ignore[arg-type]
+    assert ingest.drain(ports, 2).outcomes == {"quarantined": 1, "stored": 1}
+    kept = fleet.sql("SELECT * FROM quarantine")[0]
+    assert kept.subject.startswith("config.snapshot.create.")
+    assert kept.subject.isascii()
+    assert len(kept.subject) <= 500
+
+
 # --- lost on the way ---------------------------------------------------------------------------------------------
 
 
@@ -431,33 +476,6 @@ def test_the_canaries_of_the_rows_that_are_named_are_given(fleet: Fleet) -> None
         found = fleet.observations.expected_marks(batch)
         assert found == {(fleet.tenant, Purpose.DATA): "m1", (fleet.tenant, Purpose.PEPPER): "m2"}
     assert fleet.observations.expected_marks(forged[1:]) == {}
-
-
-class Lately:
-    """An inbox of one batch, and a vault that has lost the keys of those who were removed."""
-
-    def __init__(self, gone: TenantId, *batch: SnapshotMessage) -> None:
-        self._gone = gone
-        self._batches = [[Bytes(encode(one)) for one in batch]]
-        self.acknowledged: list[Bytes] = []
-
-    def fetch(self) -> list[Bytes]:
-        """Inbox."""
-        return self._batches.pop() if self._batches else []
-
-    def acknowledge(self, delivery: Bytes) -> None:
-        """Inbox."""
-        self.acknowledged.append(delivery)
-
-    def drained(self) -> bool:
-        """Inbox."""
-        return False
-
-    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
-        """Canary."""
-        if tenant_id == self._gone:
-            raise TransitKeyMissing
-        return "m"
 
 
 def test_a_message_of_a_removed_tenant_holds_up_nobody(fleet: Fleet) -> None:
