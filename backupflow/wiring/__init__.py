@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from backupflow.flows.ingest import IngestPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
+# Of one collect worker: its threads wait for routers and need the database for milliseconds, while a server of default
+# settings has 100 connections for all processes together.
+_MOST_CONNECTIONS = 20
 _SPARE_CONNECTIONS = 3  # heartbeat, health, one more
 DEFAULT_TENANT = "default"
 
@@ -104,13 +107,13 @@ class Wiring:
     # --- adapters ------------------------------------------------------------------------------------------------
 
     def engine(self, role: str) -> Engine:
-        """PostgreSQL as a role; the pool fits the threads of a collect worker."""
+        """PostgreSQL as a role; the threads of a collect worker share a bounded number of connections."""
         with self._opening:
             if role not in self._engines:
                 from backupflow.adapters.db.engine import Postgres, open_engine
 
                 url = _required(self.settings.servers.database_url, "DATABASE_URL")
-                pool = self.settings.collecting.max_concurrent if role == "collector" else 2
+                pool = min(self.settings.collecting.max_concurrent, _MOST_CONNECTIONS) if role == "collector" else 2
                 postgres = Postgres(url, role, self.secret(role, "postgres"))
                 self._engines[role] = open_engine(postgres, pool + _SPARE_CONNECTIONS)
             return self._engines[role]

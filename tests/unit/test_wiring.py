@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import QueuePool
 
 from backupflow import wiring as module
 from backupflow.settings import Settings
@@ -85,6 +86,17 @@ def test_threads_that_begin_at_once_collect_through_the_same_ports(slow: Slow) -
     """As a worker's first tasks do."""
     got = _at_once(lambda: slow.collect_ports.publisher)
     assert got == [slow.bus("collector")] * THREADS
+
+
+@pytest.mark.parametrize(("threads", "connections"), [(5, 8), (20, 23), (400, 23)])
+def test_a_large_worker_does_not_take_all_connections(secrets_dir: Path, threads: int, connections: int) -> None:
+    """PostgreSQL has 100 by default, for all processes: one of 100 threads would have left none for beat."""
+    made = Wiring(Settings(_environment(secrets_dir, CONFIG_BACKUP_MAX_CONCURRENT=str(threads))))
+    pool = made.engine("collector").pool
+    assert isinstance(pool, QueuePool)
+    assert pool.size() == connections
+    assert pool._max_overflow == 0
+    made.close()
 
 
 def test_a_process_has_one_wiring(secrets_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
