@@ -27,7 +27,7 @@ ROUTERS = 25
 VERSIONS = ("7.14", "6.49.7", "7.6", "7.19.1", "6.47.10")
 # Short intervals and time-outs; everything else is as it is shipped.
 SETTINGS = {
-    "CONFIG_BACKUP_INTERVAL": "6",
+    "CONFIG_BACKUP_INTERVAL": "4",
     "CONFIG_BACKUP_SPREAD_FROM": "0",
     "CONFIG_BACKUP_SPREAD_TO": "4",
     "CONFIG_BACKUP_CONNECT_TIMEOUT": "3",

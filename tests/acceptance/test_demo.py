@@ -80,7 +80,7 @@ def test_the_demo_fails_when_a_promise_is_broken(tmp_path: Path, size: str) -> N
     """Without the pin check, the dedup or the deadline its line fails, and so does the demo; in a soak one by one."""
     runs = [tuple(SWITCHED_OFF)] if size == "small" else [(switch,) for switch in SWITCHED_OFF]
     for number, switches in enumerate(runs):
-        done = run_demo(without(tmp_path / str(number), *switches), "--patience", "20")
+        done = run_demo(without(tmp_path / str(number), *switches), "--patience", "18")
         assert done.returncode == 1, done.stdout + done.stderr
         for switch in SWITCHED_OFF:
             says = SWITCHED_OFF[switch][3]
