@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from backupflow.core.model import State
@@ -26,15 +26,19 @@ class Decision:
     again_in: timedelta | None  # None: at its regular interval
 
 
-def after_failure(verdict: Verdict, failures: int, dice: float) -> Decision:
-    """Decide what follows a failure; `failures` counts those before this one, `dice` lies in [0, 1)."""
+def after_failure(verdict: Verdict, failures: int, lost_before: int, dice: float) -> Decision:
+    """Decide what follows a failure; `failures` counts those before this one, `dice` lies in [0, 1).
+
+    A pause waits as a loss does: `lost_before` counts losses and pauses in a row before this one. What only a collector
+    sees, such as a vault that refuses its role, does not keep beat from claiming.
+    """
     match verdict:
         case Verdict.BLOCK:
             return Decision(State.BLOCKED, counts=True, blocks=True, again_in=None)
         case Verdict.RETRY:
             return Decision(State.FAILED, counts=True, blocks=False, again_in=step(failures, dice))
         case Verdict.PAUSE:
-            return Decision(State.FAILED, counts=False, blocks=False, again_in=AGAIN_WITHIN * dice)
+            return replace(after_loss(lost_before, dice), state=State.FAILED)
         case _:
             return Decision(State.FAILED, counts=True, blocks=False, again_in=None)
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from backupflow.core.model import Claim, HostKey, State
 
 
+COLLECTING = "collecting"  # scope of an alarm: ours is down, as the collectors see it
+
+
 class Stored(StrEnum):
     """What became of one message."""
 
@@ -47,6 +50,7 @@ class Ending:
     again_in: timedelta | None = None
     slow: bool = False  # the device is known to be slow from now on: its next ones run in a lane of their own
     offered: HostKey | None = None  # a key that was not the pinned one, kept to be shown
+    pauses: bool = False  # it counts among what ended in a row through no fault of the device
     alarm: str = ""  # the scope of an alarm that it raises, with its code; a block raises one by itself
 
 

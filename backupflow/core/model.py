@@ -190,6 +190,7 @@ class Assignment:
     sealed_pepper: SealedSecret
     remembered_command: str | None
     failures: int
+    losses: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from backupflow.core import backoff, trust
 from backupflow.core.driver import Complete, Driver, Facts, Incomplete, Reason, Reply
 from backupflow.core.envelope import pack
 from backupflow.core.export import NORMALIZATION_VERSION
-from backupflow.core.ledger import Ending, Withdrawn
+from backupflow.core.ledger import COLLECTING, Ending, Withdrawn
 from backupflow.core.message import SnapshotMessage
 from backupflow.core.model import Assignment, CollectionId, HostKey, Login, Published, RawConfig, Trust, content_hash
 from backupflow.errors import (
@@ -32,10 +32,12 @@ from backupflow.errors import (
     HostKeyMismatch,
     HostKeyUnapproved,
     InputInvalid,
+    LeaseLost,
     LoginSuspended,
     NotAConfiguration,
     OutputTruncated,
     StoreUnavailable,
+    Verdict,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ _INCOMPLETE: dict[Reason, type[BackupflowError]] = {
 }
 
 
+# Pauses that say nothing of the vault or the bus.
+_OF_ONE_DEVICE = (LoginSuspended, LeaseLost)
 UNEXPECTED = "unexpected"  # code of what is no error of ours: a defect
 
 
@@ -129,7 +133,7 @@ def _end_defect(ports: CollectPorts, assignment: Assignment, exc: Exception) -> 
 
 
 def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offered: list[HostKey]) -> Outcome:
-    decision = backoff.after_failure(exc.verdict, assignment.failures, ports.dice())
+    decision = backoff.after_failure(exc.verdict, assignment.failures, assignment.losses, ports.dice())
     ending = Ending(
         decision.state,
         exc.code,
@@ -139,6 +143,8 @@ def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offe
         decision.again_in,
         slow=isinstance(exc, DeviceTimeout),  # it took a worker for as long as it may: not again beside the others
         offered=offered[0] if offered and isinstance(exc, HostKeyMismatch | HostKeyUnapproved) else None,
+        pauses=exc.verdict is Verdict.PAUSE,
+        alarm=COLLECTING if exc.verdict is Verdict.PAUSE and not isinstance(exc, _OF_ONE_DEVICE) else "",
     )
     return _ended(ports, assignment, ending)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from backupflow.adapters.db.alarms import raise_alarm
 from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
-from backupflow.core.ledger import Ending, Withdrawn
+from backupflow.core.ledger import COLLECTING, Ending, Withdrawn
 from backupflow.core.model import (
     Assignment,
     CollectionId,
@@ -41,7 +41,8 @@ _LOCK = text("""
     SELECT d.id FROM device d JOIN collection c ON c.device_id = d.id WHERE c.id = :collection
     FOR NO KEY UPDATE OF d""")
 _LOAD = text(f"""
-    SELECT c.seq, c.tenant_id, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.remembered_command,
+    SELECT c.seq, c.tenant_id, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.losses,
+        d.remembered_command,
         d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
         t.settings AS tenant_settings, t.pepper, {HINDRANCE} AS hindrance,
         l.id AS login_id, l.device_id AS login_device_id, l.username, l.sealed, k.key_type, k.blob
@@ -78,15 +79,17 @@ _PUBLISH = text("""
     WHERE id = :collection AND state = 'running' AND holder = :holder RETURNING id""")
 _SUCCEEDED = text("""
     UPDATE device SET failures = 0, remembered_command = :command, lane = 'collect' WHERE id = :device""")
-# What was raised because nobody could work with the device is over when somebody did.
+# What was raised because nobody could work with the device is over when somebody did; so is a vault that refused the
+# collectors. A bus that did is over when ingest has what came through it.
 _USABLE = text("""
     UPDATE alarm SET cleared_at = now()
-    WHERE scope = :scope AND code IN ('settings_unusable', 'row_unusable', 'unexpected') AND cleared_at IS NULL""")
+    WHERE cleared_at IS NULL AND (scope = :scope AND code IN ('settings_unusable', 'row_unusable', 'unexpected')
+        OR scope = :collecting AND code IN ('vault_unavailable', 'transit_key_missing'))""")
 _END = text("""
     UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
     WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
 _FAILED = text("""
-    UPDATE device SET failures = failures + :counts, losses = 0,
+    UPDATE device SET failures = failures + :counts, losses = CASE WHEN :pauses THEN losses + 1 ELSE 0 END,
         lane = CASE WHEN :slow THEN 'collect.slow' ELSE lane END,
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
                            ELSE now() + :wait END
@@ -170,7 +173,7 @@ class Collections:
                 return False
             tx.execute(_SUCCEEDED, {"device": assignment.device_id, "command": published.command})
             tx.execute(_VERIFIED, {"device": assignment.device_id})
-            tx.execute(_USABLE, {"scope": f"device {assignment.device_id}"})
+            tx.execute(_USABLE, {"scope": f"device {assignment.device_id}", "collecting": COLLECTING})
             return True
 
     def end(self, assignment: Assignment, ending: Ending) -> bool:
@@ -213,7 +216,8 @@ def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> 
 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:
     device = {"device": assignment.device_id}
-    tx.execute(_FAILED, device | {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow})
+    what = {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow, "pauses": ending.pauses}
+    tx.execute(_FAILED, device | what)
     if ending.offered is not None:
         tx.execute(_OFFERED, _key(assignment, ending.offered))
     if ending.alarm:
@@ -260,4 +264,5 @@ def _assignment(collection_id: CollectionId, holder: str, row: Row[Any], policy:
         sealed_pepper=SealedSecret(row.pepper),
         remembered_command=row.remembered_command,
         failures=row.failures,
+        losses=row.losses,
     )

@@ -85,7 +85,7 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable("no free connection") from exc
     except DBAPIError as exc:
         state = getattr(exc.orig, "sqlstate", None) or ""
-        # Without an SQLSTATE it comes from the client: no connection, or a value that cannot be sent, which is a defect.
+        # Without an SQLSTATE it is the client: no connection, or a value that cannot be sent, which is a defect.
         away = state.startswith(_PASSING) if state else isinstance(exc, OperationalError | InterfaceError)
         if exc.connection_invalidated or away:
             raise StoreUnavailable(f"SQLSTATE {state or 'none'}") from exc

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from backupflow.adapters.db.alarms import Alarms, raise_alarm
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.backoff import after_loss
-from backupflow.core.ledger import Stored
+from backupflow.core.ledger import COLLECTING, Stored
 from backupflow.core.model import ContentHash, Purpose, Seq, State, TenantId
 from backupflow.core.sequence import Observation, is_change
 
@@ -63,6 +63,10 @@ _RECONSIDER = text("""
 _CURRENT = text("""
     UPDATE device SET current_seq = :seq, current_collection_id = :collection, losses = 0
     WHERE id = :device AND current_seq < :seq""")
+# What was read after the alarm was raised has come through the bus: it takes messages again.
+_BUS_BACK = text("""
+    UPDATE alarm SET cleared_at = now() WHERE scope = :scope AND code = 'bus_unavailable' AND cleared_at IS NULL
+      AND since < (SELECT max(collected_at) FROM collection WHERE id = ANY(:collections) AND state = 'stored')""")
 _QUARANTINE = text("""
     INSERT INTO quarantine (tenant_id, reason, subject, payload, digest)
     VALUES (:tenant, :reason, :subject, :payload, :digest) ON CONFLICT (digest, reason) DO NOTHING""")
@@ -98,7 +102,9 @@ class Observations(Alarms):
         with transaction(self._engine) as tx:
             ids = sorted({message.device_id for message in batch})
             devices = {row.id: row for row in tx.execute(_LOCK, {"devices": ids})}  # 1
-            return [_store(tx, message, devices.get(message.device_id)) for message in batch]
+            outcomes = [_store(tx, message, devices.get(message.device_id)) for message in batch]
+            tx.execute(_BUS_BACK, {"scope": COLLECTING, "collections": [message.collection_id for message in batch]})
+            return outcomes
 
     def set_aside(self, delivery: Delivery, reason: str, tenant_id: UUID | None = None) -> None:
         """Keep the bytes as they came and raise an alarm; a repeated delivery is kept once."""

@@ -369,6 +369,39 @@ def test_an_ending_says_when_it_is_due_again(
     assert device.next_due_at == (due if wait is None else row.ended_at + wait)
 
 
+PAUSED = Ending(State.FAILED, "vault_unavailable", "403", again_in=timedelta(0), pauses=True, alarm="collecting")
+
+
+def test_what_only_a_collector_sees_is_an_alarm_and_does_not_run_hot(fleet: Fleet) -> None:
+    """A vault that refuses this role: said once, slower from the third time on, over when one passes (I9, I15)."""
+    device = fleet.device()
+    for losses in range(3):
+        running = fleet.running(device)
+        assert running.losses == losses
+        assert fleet.collections.end(running, PAUSED)
+        assert fleet.alarms() == [("vault_unavailable", "collecting")]
+    assert fleet.value("SELECT count(*) FROM alarm") == 1
+    row = fleet.row("device", device)
+    assert (row.losses, row.failures) == (3, 0)
+    sent = fleet.passed("A", device)
+    assert fleet.alarms() == []
+    fleet.observations.store([sent])
+    assert fleet.row("device", device).losses == 0
+
+
+def test_a_bus_that_refuses_is_an_alarm_until_something_came_through(fleet: Fleet) -> None:
+    """The fence lies before the bus: neither it nor what was read before says that the bus takes messages again."""
+    early = fleet.passed("A")
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A"))
+    assert fleet.collections.end(running, replace(PAUSED, code="bus_unavailable"))
+    late = fleet.passed("B")
+    fleet.observations.store([early])
+    assert fleet.alarms() == [("bus_unavailable", "collecting")]
+    fleet.observations.store([late])
+    assert fleet.alarms() == []
+
+
 def test_an_ending_makes_no_paused_device_due(fleet: Fleet) -> None:
     """Paused in mid-session: it stays out of the schedule."""
     running = fleet.running()

@@ -24,23 +24,31 @@ def test_a_retry_comes_later_than_its_step_and_never_much_later(failures: int, d
 
 def test_a_refused_login_blocks_and_does_not_come_back() -> None:
     """A failure that a person must mend blocks the device and sets no time to try again."""
-    decision = after_failure(Verdict.BLOCK, 0, 0.5)
+    decision = after_failure(Verdict.BLOCK, 0, 0, 0.5)
     assert (decision.state, decision.blocks, decision.again_in) == (State.BLOCKED, True, None)
 
 
 @pytest.mark.parametrize("failures", [0, 7])
 def test_what_is_our_fault_counts_against_no_device(failures: int) -> None:
     """When ours is down the device is due again within a minute, whatever its past."""
-    decision = after_failure(Verdict.PAUSE, failures, 0.99)
+    decision = after_failure(Verdict.PAUSE, failures, 1, 0.99)
     assert not decision.counts
     assert not decision.blocks
     assert decision.again_in is not None
     assert decision.again_in < timedelta(minutes=1)
 
 
+def test_what_stays_our_fault_waits_from_the_third_time_on() -> None:
+    """A vault that refuses the collectors only is not seen by beat: each device must not come back each minute."""
+    waits = [after_failure(Verdict.PAUSE, 0, lost, 0.5) for lost in range(6)]
+    assert [wait.again_in for wait in waits] == [after_loss(lost, 0.5).again_in for lost in range(6)]
+    assert [wait.again_in for wait in waits[2:]] == [step(n, 0.5) for n in range(4)]
+    assert {(wait.state, wait.counts, wait.blocks) for wait in waits} == {(State.FAILED, False, False)}
+
+
 def test_giving_up_leaves_the_interval_as_it_is() -> None:
     """A failure of this one export changes nothing of when the device runs next."""
-    assert after_failure(Verdict.GIVE_UP, 3, 0.5).again_in is None
+    assert after_failure(Verdict.GIVE_UP, 3, 0, 0.5).again_in is None
 
 
 def test_a_device_over_which_workers_vanish_waits_from_the_third_time_on() -> None:

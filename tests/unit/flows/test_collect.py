@@ -59,7 +59,7 @@ NUMBER = CollectionId(7)
 WORK = Assignment(
     NUMBER, "me", TenantId(UUID(int=1)), DeviceId(UUID(int=2)), "core-1", Seq(3), "toy",
     Target("192.0.2.1", 22, KEY, legacy_ssh=False, timeouts=Timeouts()), Trust.TOFU, "backup", UUID(int=4),
-    SealedSecret("vault:v1:TE9HSU4="), UUID(int=2), SealedSecret("vault:v1:UEVQUEVS"), None, 1,
+    SealedSecret("vault:v1:TE9HSU4="), UUID(int=2), SealedSecret("vault:v1:UEVQUEVS"), None, 1, 0,
 )  # fmt: skip
 
 
@@ -252,6 +252,19 @@ def test_a_login_that_may_not_be_used_is_not_even_opened() -> None:
     assert world.collect().code == "suspended"
     assert "open" not in world.calls
     assert (world.endings[0].state, world.endings[0].counts, world.endings[0].blocks) == (State.FAILED, False, False)
+    assert world.endings[0].alarm == ""
+
+
+def test_a_pause_that_goes_on_waits() -> None:
+    """The third in a row waits like a failure, and each says that it is one."""
+    world = World(pepper=VaultUnavailable())
+    world.collect(replace(WORK, losses=2))
+    assert (world.endings[0].again_in, world.endings[0].pauses) == (backoff.step(0, 0.0), True)
+
+
+def paused(code: str, detail: str) -> Ending:
+    """Ours is down: due again at once, with an alarm."""
+    return Ending(State.FAILED, code, detail, again_in=timedelta(0), pauses=True, alarm="collecting")
 
 
 @pytest.mark.parametrize(
@@ -263,9 +276,9 @@ def test_a_login_that_may_not_be_used_is_not_even_opened() -> None:
             Ending(State.FAILED, "device_timeout", "", True, False, backoff.step(1, 0.0), slow=True),
         ),
         ("login", AuthenticationFailed(), Ending(State.BLOCKED, "authentication_failed", "", True, True)),
-        ("pepper", VaultUnavailable("x"), Ending(State.FAILED, "vault_unavailable", "x", again_in=timedelta(0))),
-        ("seal", VaultUnavailable(), Ending(State.FAILED, "vault_unavailable", "", again_in=timedelta(0))),
-        ("publish", BusUnavailable("full"), Ending(State.FAILED, "bus_unavailable", "full", again_in=timedelta(0))),
+        ("pepper", VaultUnavailable("x"), paused("vault_unavailable", "x")),
+        ("seal", VaultUnavailable(), paused("vault_unavailable", "")),
+        ("publish", BusUnavailable("full"), paused("bus_unavailable", "full")),
     ],
 )
 def test_each_failure_ends_the_row_with_its_reason(where: str, error: BackupflowError, ending: Ending) -> None:
