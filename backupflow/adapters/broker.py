@@ -10,7 +10,8 @@ beat's producer and remote control. Redis 7 or Valkey: `%R~` and `%W~` tell read
 3. What workers have taken is in `unacked*`, the same for all of them. Whoever waits for anything, an answer to a ping
    too, puts back what a dead worker had taken: so every role pushes to every queue. Messages hold ids only.
 4. Remote control is the channel `/<db>.celery.pidbox`, its answers are lists `<id>.reply.celery.pidbox`; events are the
-   channels `/<db>.celeryev/<event>`. A pattern that somebody subscribes to must stand here literally.
+   channels `/<db>.celeryev/<event>`. A pattern that somebody subscribes to must stand here literally. All hear the
+   commands, in a selector: a channel of the main rules could be published to as well, and a command shuts workers down.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ _INSPECTORS = frozenset({"operator", "flower"})
 
 _CONNECTION = "ping hello select client|setinfo client|setname"
 _PRODUCING = "multi exec lpush llen exists publish"
-_LISTENING = "psubscribe punsubscribe subscribe unsubscribe script|load script|exists time"
+_HEARING = "psubscribe subscribe"
+_LISTENING = "punsubscribe unsubscribe script|load script|exists time"
 _RESTORING = "watch unwatch zrange zrem hget hdel rpush"
 _CONSUMING = "brpop rpop hset zadd pexpire"
 _BOOKKEEPING = "sadd srem smembers exists llen del evalsha zadd zrangebyscore zrem set get"
@@ -88,9 +90,12 @@ def ask(url: str, role: str, password: str, timeout: timedelta = timedelta(secon
 
 def _line(role: str, password: str, db: int) -> str:
     digest = hashlib.sha256(password.encode()).hexdigest()
-    rights = [*_allow(_commands(role)), *_keys(role), *_channels(db)]
+    commands, events = f"&/{db}.celery.pidbox", f"&/{db}.celeryev/*"
+    says = (commands, events) if role in _INSPECTORS else (events,)
+    rights = [*_allow(_commands(role)), *_keys(role), *says]
     bookkeeping = ["-@all", *_allow(_BOOKKEEPING), *_tables()]
-    return f"user {role} on #{digest} -@all {' '.join(rights)} ({' '.join(bookkeeping)})\n"
+    hearing = ["-@all", *_allow(_HEARING), commands, events]
+    return f"user {role} on #{digest} -@all {' '.join(rights)} ({' '.join(bookkeeping)}) ({' '.join(hearing)})\n"
 
 
 def _allow(commands: str) -> list[str]:
@@ -122,11 +127,6 @@ def _tables() -> Iterable[str]:
 
 def _lists(access: str, name: str) -> Iterable[str]:
     return (f"{access}{name}", f"{access}{name}??[369]")
-
-
-def _channels(db: int) -> Iterable[str]:
-    yield f"&/{db}.celery.pidbox"
-    yield f"&/{db}.celeryev/*"
 
 
 def _text(value: object) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from backupflow.adapters.broker import QUEUES, ROLES, acl_text, ask
 from backupflow.embedded import Server, ServerOptions, open_folder, start_servers
@@ -260,6 +261,8 @@ ONLY_FOR = {
     "LPUSH someone.reply.celery.pidbox answer": set(ROLES),
     "LLEN collect": set(ROLES),
     "PSUBSCRIBE /0.celery.pidbox": set(ROLES),
+    "PUBLISH /0.celery.pidbox command": {"operator", "flower"},
+    "PUBLISH /0.celeryev/worker.heartbeat event": set(ROLES),
 }
 
 
@@ -271,6 +274,19 @@ def test_each_role_may_do_only_what_it_is_for(place: Place, line: str) -> None:
         if place.ask("ACL", "DRYRUN", role, *words(line)) == "OK":
             who.add(role)
     assert who == ONLY_FOR.get(line, set())
+
+
+def test_a_worker_cannot_end_the_others(place: Place, tmp_path: Path) -> None:
+    """Remote control is the operator's: a shutdown under a collector's login reaches nobody, his does."""
+    with place.process(tmp_path / "worker", "ingester", *worker("ingest")) as process:
+        with place.app("operator") as operator:
+            wait_for(lambda: operator.control.ping(timeout=1.0))
+            with place.app("collector") as collector, pytest.raises(OperationalError, match="permission"):
+                collector.control.shutdown()
+            assert place.refusals() == [("collector", "/0.celery.pidbox")]
+            assert operator.control.ping(timeout=1.0)
+            operator.control.shutdown()
+        assert process.wait(PATIENCE) == 0
 
 
 def test_nobody_gets_in_without_a_login(place: Place) -> None:
