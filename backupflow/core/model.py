@@ -204,6 +204,7 @@ class Published:
     exit_status: int | None
     raw_bytes: int
     facts: Mapping[str, str | None]
+    host_key: HostKey  # that the router proved to have
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,11 +202,11 @@ class CollectionStore(Protocol):
         ...
 
     def pin(self, assignment: Assignment, key: HostKey) -> None:
-        """Commit a first-seen key; raises if the lease is gone or another key was pinned meanwhile."""
+        """Commit a first-seen key; raises if the lease is gone, or address or pinned key are others meanwhile."""
         ...
 
-    def login_allowed(self, assignment: Assignment) -> bool:
-        """Whether device and login are still to be used, looked at right before the login is sent."""
+    def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """Whether device, address and login are still to be used, and `key` still pinned: right before it is sent."""
         ...
 
     def publish(self, assignment: Assignment, published: Published) -> bool:

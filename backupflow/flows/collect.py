@@ -166,7 +166,7 @@ def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -
         _admit(ports.store, assignment, key)
 
     def login() -> Login:
-        return _login(ports, assignment)
+        return _login(ports, assignment, offered[0])
 
     with ports.collector.session(assignment.target, admit, login) as session:  # 2
         reply, facts = _export(session, driver, assignment.remembered_command)  # 3, 4
@@ -181,7 +181,7 @@ def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -
     )
     shown = {"version": facts.version, "model": facts.model, "serial": facts.serial, "system_id": facts.system_id}
     published = Published(
-        hashed, sealed.digest, NORMALIZATION_VERSION, reply.command, reply.exit_status, len(raw), shown
+        hashed, sealed.digest, NORMALIZATION_VERSION, reply.command, reply.exit_status, len(raw), shown, offered[0]
     )
     return message, published
 
@@ -201,10 +201,10 @@ def _admit(store: CollectionStore, assignment: Assignment, key: HostKey) -> None
             return
 
 
-def _login(ports: CollectPorts, assignment: Assignment) -> Login:
-    """Open the login at the last moment, after one more look at whether it may still be used (I7)."""
-    if not ports.store.login_allowed(assignment):
-        raise LoginSuspended("paused, blocked or suspended after the collection had begun")
+def _login(ports: CollectPorts, assignment: Assignment, key: HostKey) -> Login:
+    """Open the login at the last moment, after one more look at whether it may still be sent there (I6, I7)."""
+    if not ports.store.login_allowed(assignment, key):
+        raise LoginSuspended("device, address, host key or login were changed after the collection had begun")
     secret = ports.secrets.open_login(assignment.tenant_id, assignment.login_context, assignment.sealed_login)
     return login_of(assignment.username, secret)
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Install
 
+_KEY = HostKey("ssh-ed25519", b"the key of the scene")
 _CLAIM = """
     WITH seqs AS (UPDATE device SET last_seq = last_seq + 1 WHERE id = :device RETURNING tenant_id, last_seq)
     INSERT INTO collection (tenant_id, device_id, seq, trigger, lane)
@@ -140,7 +141,7 @@ class Scene:
         envelope = pack(owner, raw, normal, NORMALIZATION_VERSION)
         sealed = wiring.vault("collector").seal_config(assignment.tenant_id, device_id, envelope)
         facts = {"version": "7.14"}
-        published = Published(hashed, sealed.digest, NORMALIZATION_VERSION, "/export", 0, len(raw), facts)
+        published = Published(hashed, sealed.digest, NORMALIZATION_VERSION, "/export", 0, len(raw), facts, _KEY)
         assert Collections(wiring.engine("collector"), wiring.policy).publish(assignment, published)
         message = SnapshotMessage(
             *owner[:2], assignment.collection_id, assignment.seq, NORMALIZATION_VERSION, hashed, sealed

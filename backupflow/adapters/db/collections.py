@@ -29,7 +29,7 @@ from backupflow.core.model import (
     TenantId,
 )
 from backupflow.core.trust import Mismatch, judge
-from backupflow.errors import BackupflowError, HostKeyMismatch, InputInvalid, LeaseLost
+from backupflow.errors import BackupflowError, HostKeyMismatch, InputInvalid, LeaseLost, LoginSuspended
 
 if TYPE_CHECKING:
     from backupflow.core.scope import Policy
@@ -56,7 +56,8 @@ _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
     WHERE id = :collection AND state = 'claimed'""")
 _HELD = text("""
-    SELECT 1 FROM collection WHERE id = :collection AND state = 'running' AND holder = :holder""")
+    SELECT (d.host, d.port) = (:host, :port) AS there FROM collection c JOIN device d ON d.id = c.device_id
+    WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder""")
 _PINNED = text("SELECT key_type, blob FROM host_key WHERE device_id = :device AND status = 'pinned'")
 _PIN = text("""
     INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
@@ -67,10 +68,14 @@ _OFFERED = text("""
     ON CONFLICT (device_id, key_type, blob) WHERE status = 'offered' DO UPDATE SET last_seen_at = now()""")
 _VERIFIED = text("""
     UPDATE host_key SET last_seen_at = now(), last_verified_at = now()
-    WHERE device_id = :device AND status = 'pinned'""")
+    WHERE device_id = :device AND status = 'pinned' AND key_type = :key_type AND blob = :blob""")
+# Where it connected to must still be where the device is, and the key that was admitted still its pinned one: an
+# operator may have moved the device, replaced the router, or withdrawn the key while the handshake ran (I6).
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
-    WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login AND l.sealed = :sealed
+    JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned' AND k.key_type = :key_type AND k.blob = :blob
+    WHERE d.host = :host AND d.port = :port
+      AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login AND l.sealed = :sealed
       AND ({HINDRANCE}) IS NULL""")
 _PUBLISH = text("""
     UPDATE collection SET state = 'published', collected_at = now(), content_hash = :content_hash, digest = :digest,
@@ -143,14 +148,18 @@ class Collections:
             if pinned is None:
                 tx.execute(_PIN, _key(assignment, key))
 
-    def login_allowed(self, assignment: Assignment) -> bool:
-        """Looked at right before the login is sent: the device may have been paused, its login suspended or changed."""
+    def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """Looked at right before the login is sent: device, address, pinned key or login may be others by now."""
         with transaction(self._engine) as tx:
             values = {
                 "collection": assignment.collection_id,
                 "holder": assignment.holder,
                 "login": assignment.login_id,
                 "sealed": assignment.sealed_login.text,
+                "host": assignment.target.host,
+                "port": assignment.target.port,
+                "key_type": key.key_type,
+                "blob": key.blob,
             }
             return tx.scalar(_ALLOWED, values) is not None
 
@@ -172,7 +181,8 @@ class Collections:
             if tx.execute(_PUBLISH, values).scalar() is None:
                 return False
             tx.execute(_SUCCEEDED, {"device": assignment.device_id, "command": published.command})
-            tx.execute(_VERIFIED, {"device": assignment.device_id})
+            key = published.host_key
+            tx.execute(_VERIFIED, {"device": assignment.device_id, "key_type": key.key_type, "blob": key.blob})
             tx.execute(_USABLE, {"scope": f"device {assignment.device_id}", "collecting": COLLECTING})
             return True
 
@@ -231,8 +241,13 @@ def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> Non
 
 def _lock_held(tx: Connection, assignment: Assignment) -> None:
     tx.execute(_LOCK, {"collection": assignment.collection_id})
-    if tx.scalar(_HELD, {"collection": assignment.collection_id, "holder": assignment.holder}) is None:
+    target = assignment.target
+    values = {"collection": assignment.collection_id, "holder": assignment.holder}
+    there = tx.scalar(_HELD, values | {"host": target.host, "port": target.port})
+    if there is None:
         raise LeaseLost
+    if not there:
+        raise LoginSuspended("the device has another address since the collection began")
 
 
 def _key(assignment: Assignment, key: HostKey) -> dict[str, Any]:

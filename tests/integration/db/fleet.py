@@ -32,6 +32,7 @@ from backupflow.core.model import (
     CollectionId,
     ContentHash,
     DeviceId,
+    HostKey,
     Published,
     SealedConfig,
     Seq,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 LIMITS = Limits()
 SECRET = "vault:v1:bG9naW4="
 POOL = 12
+KEY = HostKey("ssh-ed25519", b"first")
 
 
 def sealed(content: str) -> SealedConfig:
@@ -63,7 +65,8 @@ def hashed(content: str) -> ContentHash:
 
 def published(content: str, **other: Any) -> Published:
     """What a collector knows at the fence, for a content that is one word."""
-    return replace(Published(hashed(content), sealed(content).digest, 1, "/export", 0, 100, {"model": "CCR"}), **other)
+    made = Published(hashed(content), sealed(content).digest, 1, "/export", 0, 100, {"model": "CCR"}, KEY)
+    return replace(made, **other)
 
 
 @dataclass

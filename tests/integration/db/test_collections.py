@@ -16,15 +16,14 @@ from sqlalchemy.exc import DBAPIError
 from backupflow.adapters.db.collections import LEASE_GRACE
 from backupflow.core.ledger import Ending, Stored, Withdrawn
 from backupflow.core.model import Assignment, CollectionId, HostKey, State
-from backupflow.errors import HostKeyMismatch, LeaseLost
-from tests.integration.db.fleet import LIMITS, Fleet, message, published
+from backupflow.errors import HostKeyMismatch, LeaseLost, LoginSuspended
+from tests.integration.db.fleet import KEY, LIMITS, Fleet, message, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Size
 
-KEY = HostKey("ssh-ed25519", b"first")
 OTHER = HostKey("ssh-ed25519", b"other")
 REFUSED = Ending(State.FAILED, "bus_unavailable", again_in=timedelta(seconds=30))
 BLOCKED = Ending(State.BLOCKED, "host_key_mismatch", "another key", counts=True, blocks=True, offered=OTHER)
@@ -230,7 +229,7 @@ def test_without_the_lease_nothing_is_changed(fleet: Fleet, how: str) -> None:
     assert fleet.collections.end(running, BLOCKED) is False
     with pytest.raises(LeaseLost):
         fleet.collections.pin(running, KEY)
-    assert fleet.collections.login_allowed(running) is False
+    assert fleet.collections.login_allowed(running, KEY) is False
     assert everything(fleet) == before
 
 
@@ -436,14 +435,49 @@ def test_what_a_router_says_never_keeps_a_row_open(fleet: Fleet) -> None:
         "UPDATE credential_profile SET sealed = 'vault:v1:bmV3'",
         "DELETE FROM credential_profile",
         "UPDATE collection SET state = 'lost'",
+        "UPDATE device SET host = '192.0.2.77'",
+        "UPDATE device SET port = 2222",
+        "UPDATE host_key SET status = 'retired'",
+        "DELETE FROM host_key",
     ],
 )
 def test_a_login_is_looked_at_once_more(fleet: Fleet, change: str) -> None:
-    """Right before it is sent: paused, blocked, suspended, changed or lost meanwhile, and it is not sent (I7)."""
+    """Right before it is sent: device, address, key or login are others or lost meanwhile, and it is not (I6, I7)."""
     running = fleet.running()
-    assert fleet.collections.login_allowed(running) is True
+    fleet.collections.pin(running, KEY)
+    assert fleet.collections.login_allowed(running, KEY) is True
     fleet.sql(change)
-    assert fleet.collections.login_allowed(running) is False
+    assert fleet.collections.login_allowed(running, KEY) is False
+
+
+def test_a_login_goes_only_to_the_key_that_is_pinned_now(fleet: Fleet) -> None:
+    """It was admitted when it was the pinned one; an operator has accepted another since, or none is left (I6)."""
+    running = fleet.running()
+    assert fleet.collections.login_allowed(running, KEY) is False
+    fleet.collections.pin(running, KEY)
+    assert fleet.collections.login_allowed(running, OTHER) is False
+    assert fleet.collections.login_allowed(running, HostKey("ssh-rsa", KEY.blob)) is False
+    fleet.sql("UPDATE host_key SET status = 'retired'")
+    fleet.sql(
+        "INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint) "
+        "VALUES (:t, :d, 'pinned', :type, :blob, 'x')",
+        t=running.tenant_id, d=running.device_id, type=OTHER.key_type, blob=OTHER.blob,
+    )  # fmt: skip
+    assert fleet.collections.login_allowed(running, KEY) is False
+    assert fleet.collections.publish(running, published("A", host_key=KEY))
+    assert fleet.value("SELECT count(*) FROM host_key WHERE last_verified_at IS NOT NULL") == 0
+    assert fleet.collections.publish(fleet.running(running.device_id), published("A", host_key=OTHER))
+    assert bytes(fleet.value("SELECT blob FROM host_key WHERE last_verified_at IS NOT NULL")) == OTHER.blob
+
+
+@pytest.mark.parametrize("change", ["host = '192.0.2.77'", "port = 2222"])
+def test_the_key_of_an_old_address_is_not_pinned(fleet: Fleet, change: str) -> None:
+    """The device was moved while the handshake ran: that key is another router's (I6)."""
+    running = fleet.running()
+    fleet.sql(f"UPDATE device SET {change}")  # noqa: S608 - ours
+    with pytest.raises(LoginSuspended):
+        fleet.collections.pin(running, KEY)
+    assert fleet.sql("SELECT * FROM host_key") == []
 
 
 # --- after the publish -------------------------------------------------------------------------------------------

@@ -124,8 +124,9 @@ class World:
         """CollectionStore."""
         self._call("pin")
 
-    def login_allowed(self, assignment: Assignment) -> bool:
+    def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """CollectionStore."""
+        assert key is self.offers
         self._call("allowed")
         return self.allowed
 
@@ -205,6 +206,7 @@ def test_what_is_sealed_is_the_export_and_what_is_told_is_not() -> None:
     assert (told.content_hash, told.digest, told.raw_bytes, told.command) == (hashed, sent.sealed.digest, 36, "long")
     assert (sent.content_hash, sent.collection_id, sent.seq) == (hashed, NUMBER, WORK.seq)
     assert told.facts["version"] == "7.1"
+    assert told.host_key == KEY
 
 
 @pytest.mark.parametrize(
