@@ -258,7 +258,7 @@ class HouseStore(Protocol):
     """The view of the jobs."""
 
     def mend(self) -> Mapping[str, int]:
-        """Mend what disagrees, in one transaction; how many of each kind."""
+        """Mend what disagrees and nobody works on; how many of each kind."""
         ...
 
     def finished(self, job: str, outcome: str) -> None:

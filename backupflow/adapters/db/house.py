@@ -12,35 +12,49 @@ from backupflow.adapters.db.engine import transaction
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Devices first and in order of id, as everywhere.
-_LOCK = "SELECT id FROM device ORDER BY id FOR NO KEY UPDATE"
+
+# Each device is locked before what belongs to it is touched, as everywhere; one that somebody works on is left to the
+# next time. PostgreSQL looks again at what it has locked, if it was changed since it was found.
+def _of(found: str) -> str:
+    return f"WITH d AS (SELECT d.id FROM device d WHERE {found} ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED)"
+
 
 _MENDS = {
     # An active device that is never due would never be collected, in silence (I9).
-    "no_due_time": "UPDATE device SET next_due_at = now() WHERE status = 'active' AND next_due_at IS NULL RETURNING id",
+    "no_due_time": f"""
+        {_of("d.status = 'active' AND d.next_due_at IS NULL")}
+        UPDATE device SET next_due_at = now() FROM d WHERE device.id = d.id RETURNING d.id""",
     # A removed or paused device is not due.
-    "due_though_inactive": """
-        UPDATE device SET next_due_at = NULL WHERE status <> 'active' AND next_due_at IS NOT NULL RETURNING id""",
-    "claim_of_removed": """
+    "due_though_inactive": f"""
+        {_of("d.status <> 'active' AND d.next_due_at IS NOT NULL")}
+        UPDATE device SET next_due_at = NULL FROM d WHERE device.id = d.id RETURNING d.id""",
+    "claim_of_removed": f"""
+        {_of("d.status = 'removed' AND EXISTS (SELECT 1 FROM collection WHERE device_id = d.id AND state = 'claimed')")}
         UPDATE collection c SET state = 'withdrawn', code = 'withdrawn', detail = 'removed', ended_at = now()
-        FROM device d WHERE d.id = c.device_id AND d.status = 'removed' AND c.state = 'claimed' RETURNING c.id""",
+        FROM d WHERE d.id = c.device_id AND c.state = 'claimed' RETURNING c.id""",
     # The login of a device that is gone is a secret that nobody needs any more.
-    "login_without_owner": """
-        DELETE FROM credential_profile p USING device d
-        WHERE d.id = p.device_id AND d.status = 'removed' RETURNING p.id""",
-    "request_of_removed": """
+    "login_without_owner": f"""
+        {_of("d.status = 'removed' AND EXISTS (SELECT 1 FROM credential_profile WHERE device_id = d.id)")}
+        DELETE FROM credential_profile p USING d WHERE d.id = p.device_id RETURNING p.id""",
+    "request_of_removed": f"""
+        {_of("d.status = 'removed' AND EXISTS (SELECT 1 FROM request WHERE device_id = d.id AND answered_at IS NULL)")}
         UPDATE request r SET answered_at = now(), answer = 'refused: removed'
-        FROM device d WHERE d.id = r.device_id AND d.status = 'removed' AND r.answered_at IS NULL RETURNING r.id""",
+        FROM d WHERE d.id = r.device_id AND r.answered_at IS NULL RETURNING r.id""",
     "process_long_gone": "DELETE FROM process WHERE heartbeat_at < now() - interval '1 day' RETURNING id",
 }
 # The current observation is the one with the greatest stored seq (I3): where it is not, something of ours is wrong.
-_WRONG_CURRENT = text("""
-    WITH greatest_stored AS (
-        SELECT DISTINCT ON (device_id) device_id, seq, id FROM collection
-        WHERE state = 'stored' ORDER BY device_id, seq DESC)
-    UPDATE device d SET current_seq = g.seq, current_collection_id = g.id FROM greatest_stored g
-    WHERE g.device_id = d.id AND (d.current_collection_id, d.current_seq) IS DISTINCT FROM (g.id, g.seq)
-    RETURNING d.id""")
+# By the index, a device at a time, and without a lock: to sort the whole history takes as long as it is large.
+_CURRENT = """
+    device d CROSS JOIN LATERAL (
+        SELECT c.id, c.seq FROM collection c WHERE c.device_id = d.id AND c.state = 'stored'
+        ORDER BY c.seq DESC LIMIT 1) g
+    WHERE (d.current_collection_id, d.current_seq) IS DISTINCT FROM (g.id, g.seq)"""
+_SUSPECTS = text(f"SELECT d.id FROM {_CURRENT}")
+_LOCK = text("SELECT id FROM device WHERE id = ANY(:devices) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED")
+_WRONG_CURRENT = text(f"""
+    UPDATE device SET current_seq = wrong.seq, current_collection_id = wrong.collection
+    FROM (SELECT d.id, g.seq, g.id AS collection FROM {_CURRENT} AND d.id = ANY(:devices)) wrong
+    WHERE device.id = wrong.id RETURNING device.id""")
 
 
 class House:
@@ -50,14 +64,25 @@ class House:
         self._engine = engine
 
     def mend(self) -> Mapping[str, int]:
-        """Mend what disagrees, in one transaction; how many of each kind."""
+        """Mend what disagrees, a transaction a kind; how many of each. What is locked is left to the next time."""
+        mended = {kind: self._mend(statement) for kind, statement in _MENDS.items()}
+        return mended | {"wrong_current": self._mend_current()}
+
+    def _mend(self, statement: str) -> int:
         with transaction(self._engine) as tx:
-            tx.execute(text(_LOCK))
-            mended = {kind: len(tx.execute(text(statement)).all()) for kind, statement in _MENDS.items()}
-            wrong = tx.execute(_WRONG_CURRENT).all()
+            return len(tx.execute(text(statement)).all())
+
+    def _mend_current(self) -> int:
+        with transaction(self._engine) as tx:
+            suspects = list(tx.scalars(_SUSPECTS))
+        if not suspects:
+            return 0
+        with transaction(self._engine) as tx:
+            locked = list(tx.scalars(_LOCK, {"devices": suspects}))
+            wrong = tx.execute(_WRONG_CURRENT, {"devices": locked}).all()
             for row in wrong:
                 raise_alarm(tx, "wrong_current", f"device {row.id}", "the current observation was not the newest one")
-            return mended | {"wrong_current": len(wrong)}
+            return len(wrong)
 
     def finished(self, job: str, outcome: str) -> None:
         """Record that a job ran."""

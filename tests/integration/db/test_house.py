@@ -5,16 +5,21 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event, text
 
+from backupflow.adapters.db import house as house_module
+from backupflow.core.ledger import Stored
 from backupflow.core.model import CollectionId
 from backupflow.flows import maintain
 from tests.integration.db.fleet import LIMITS, Fleet, message, published
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from backupflow.core.message import SnapshotMessage
 
 HOUR = timedelta(hours=1)
 
@@ -123,6 +128,79 @@ def test_a_wrong_current_observation_is_mended_with_an_alarm(fleet: Fleet, wrong
     assert (row.current_seq, row.current_collection_id) == (2, sent[0][1].collection_id)
     assert fleet.alarms() == [("wrong_current", f"device {device}")]
     assert mended(fleet) == {}
+
+
+def test_mending_waits_for_nobody_and_nobody_for_it(fleet: Fleet) -> None:
+    """What somebody works on is left to the next time, and what is in order is never locked."""
+    fleet.workers(collect=50)
+    busy = fleet.device(due=None)
+    request = fleet.request(fleet.device(status="removed", login=True, due=HOUR))
+    with fleet.admin.begin() as tx:
+        tx.execute(text("SELECT 1 FROM device FOR NO KEY UPDATE"))
+        assert mended(fleet) == {}
+    assert fleet.row("device", busy).next_due_at is None
+    healthy = fleet.device()
+    said: list[str] = []
+    with fleet.admin.connect() as other:
+
+        def look(*args: object) -> None:
+            """At each commit of the job: what it had locked must not have been this one."""
+            rows = other.execute(text("SELECT id FROM device WHERE id = :d FOR UPDATE SKIP LOCKED"), {"d": healthy})
+            said.extend(str(row.id) for row in rows)
+            other.rollback()
+
+        engine = fleet.engine("operator")
+        event.listen(engine, "commit", look)
+        try:
+            assert mended(fleet) == {
+                "no_due_time": 1, "due_though_inactive": 1, "login_without_owner": 1, "request_of_removed": 1,
+            }  # fmt: skip
+        finally:
+            event.remove(engine, "commit", look)
+    assert set(said) == {str(healthy)}
+    assert len(said) >= 7
+    assert fleet.row("request", request).answered_at is not None
+
+
+def test_a_current_observation_that_moved_meanwhile_is_no_disorder(fleet: Fleet) -> None:
+    """Found as wrong, then stored anew before it was locked: it is looked at again."""
+    first, second = fleet.observed(["AB"])[0]
+    fleet.observations.store([first])
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '1 hour'")
+    late = _LateLock(fleet, second)
+    event.listen(fleet.engine("operator"), "before_cursor_execute", late)
+    fleet.sql("UPDATE device SET current_seq = 0, current_collection_id = NULL")
+    try:
+        assert mended(fleet) == {}
+    finally:
+        event.remove(fleet.engine("operator"), "before_cursor_execute", late)
+    assert late.done
+    assert fleet.row("device", first.device_id).current_seq == 2
+    assert fleet.alarms() == []
+
+
+class _LateLock:
+    """Stores an observation just before the suspects are locked."""
+
+    def __init__(self, fleet: Fleet, message: SnapshotMessage) -> None:
+        self._fleet = fleet
+        self._message = message
+        self.done = False
+
+    def __call__(self, *args: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        if "SKIP LOCKED" in args[2] and args[2].startswith("SELECT id FROM device"):
+            assert self._fleet.observations.store([self._message]) == [Stored.STORED]
+            self.done = True
+
+
+def test_a_long_history_is_read_by_its_index(fleet: Fleet) -> None:
+    """What is current is found without sorting the history of the whole fleet."""
+    fleet.observations.store([m for one in fleet.observed(["ABAB" * 20] * 20) for m in one])
+    fleet.sql("ANALYZE")
+    with fleet.engine("operator").begin() as tx:
+        plan = str(tx.execute(text(f"EXPLAIN {house_module._SUSPECTS}")).all())
+    assert "ix_collection_stored" in plan
+    assert "Sort" not in plan
 
 
 def test_mending_stands_in_nobodys_way(fleet: Fleet) -> None:
