@@ -12,6 +12,7 @@ from backupflow.errors import MessageMalformed
 SCHEMA_VERSION = 1
 SUBJECT_PREFIX = "config.snapshot.create"
 HASH_BYTES = 32
+MAX_BYTES = 8 * 1024 * 1024 - 512  # of an encoded message: what the stream takes of one, less its headers
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from backupflow.core.driver import Complete, Driver, Facts, Incomplete, Reason, 
 from backupflow.core.envelope import pack
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.ledger import COLLECTING, Ending, Withdrawn
-from backupflow.core.message import SnapshotMessage
+from backupflow.core.message import MAX_BYTES, SnapshotMessage, encode
 from backupflow.core.model import Assignment, CollectionId, HostKey, Login, Published, RawConfig, Trust, content_hash
 from backupflow.errors import (
     BackupflowError,
@@ -35,6 +35,7 @@ from backupflow.errors import (
     LeaseLost,
     LoginSuspended,
     NotAConfiguration,
+    OutputTooLarge,
     OutputTruncated,
     StoreUnavailable,
     Verdict,
@@ -179,6 +180,9 @@ def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -
     message = SnapshotMessage(
         *owner[:2], assignment.collection_id, assignment.seq, NORMALIZATION_VERSION, hashed, sealed
     )
+    size = len(encode(message))
+    if size > MAX_BYTES:  # before the fence: what is published is on its way, and this never would be
+        raise OutputTooLarge(f"a message of {size} bytes is more than the bus takes at once")
     shown = {"version": facts.version, "model": facts.model, "serial": facts.serial, "system_id": facts.system_id}
     published = Published(
         hashed, sealed.digest, NORMALIZATION_VERSION, reply.command, reply.exit_status, len(raw), shown, offered[0]

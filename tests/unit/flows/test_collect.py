@@ -14,6 +14,7 @@ from backupflow.core import backoff
 from backupflow.core.driver import Complete, Driver, Facts, Incomplete, Reason, Reply
 from backupflow.core.envelope import unpack
 from backupflow.core.ledger import Ending, Withdrawn
+from backupflow.core.message import MAX_BYTES, encode
 from backupflow.core.model import (
     Assignment,
     CollectionId,
@@ -108,6 +109,7 @@ class World:
         self.sent: list[SnapshotMessage] = []
         self.endings: list[Ending] = []
         self.secret = b'{"password": "s3cret"}'
+        self.sealed = "vault:v1:U0VBTEVE"
         self.told: list[Exception] = []
 
     def _call(self, name: str) -> None:
@@ -175,7 +177,7 @@ class World:
         """Sealer."""
         self._call("seal")
         self.envelope = envelope
-        return SealedConfig("vault:v1:U0VBTEVE")
+        return SealedConfig(self.sealed)
 
     def collect(self, work: Assignment | Withdrawn | None = WORK, dice: float = 0.0) -> Outcome:
         """Run the flow."""
@@ -307,6 +309,17 @@ def test_what_is_not_complete_is_not_sealed(answer: bytes, code: str) -> None:
     world.answers["long"] = answer
     assert world.collect().code == code
     assert not {"seal", "fence", "publish"} & set(world.calls)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_what_no_message_can_hold_never_reaches_the_fence(over: int) -> None:
+    """A row behind it says that its configuration is on its way; this device goes on at its interval."""
+    world = World()
+    world.collect()
+    world.sealed += "A" * (MAX_BYTES + over - len(encode(world.sent[0])))
+    outcome = world.collect()
+    assert (outcome.what, outcome.code) == [("published", ""), ("failed", "output_too_large")][over]
+    assert len(world.passed) == 2 - over
 
 
 def test_the_next_command_is_tried_in_the_same_session() -> None:
