@@ -13,6 +13,7 @@ from backupflow.errors import Verdict
 STEPS = (timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1))
 JITTER = (0.05, 0.25)
 AGAIN_WITHIN = timedelta(seconds=60)  # what ended through no fault of the device is due again at once, spread
+LONGEST_WAIT = STEPS[-1] * (1 + JITTER[1])
 LOST_IN_A_ROW = 3  # so many times a worker may vanish over one device before it waits like a failing one
 
 

@@ -19,7 +19,10 @@ def first_due(added_at: datetime, spread: tuple[timedelta, timedelta], dice: flo
 
 def next_due(anchor: datetime, interval: timedelta, now: datetime) -> datetime:
     """anchor + k * interval, the first k in the future: three days down are one run, and the phase is kept."""
-    if now < anchor:
-        return anchor
+    return anchor if now < anchor else next_in_phase(anchor, interval, now)
+
+
+def next_in_phase(anchor: datetime, interval: timedelta, now: datetime) -> datetime:
+    """The first of the phase in the future, within an interval, also if the anchor lies far ahead."""
     periods = (now - anchor) // interval + 1
     return anchor + periods * interval

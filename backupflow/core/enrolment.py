@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from backupflow.core import cadence
@@ -52,8 +53,12 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
         raise InputInvalid("this device has no login of its own: give a password or a key with the name")
     if not columns and login is None and not wanted.new_router:
         return None
+    columns |= _due_sooner(record, wanted)
     ended = _blocks_ended(wanted, columns)
-    detail = {"changed": sorted(columns) + (["login"] if login else []), "new_router": wanted.new_router}
+    detail = {
+        "changed": sorted(set(columns) - {"next_due_at"}) + (["login"] if login else []),
+        "new_router": wanted.new_router,
+    }
     retires = _all_keys(record) if wanted.new_router else ()
     if record.blocked_code in ended:
         columns |= _UNBLOCKED
@@ -145,6 +150,15 @@ def _blocks_ended(wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
     if wanted.new_router:
         ended.update(_KEY_BLOCKS)
     return ended
+
+
+def _due_sooner(record: DeviceRecord, wanted: Edit) -> dict[str, Any]:
+    """A shorter interval takes effect at once, not after the longer one; a failing device keeps its wait."""
+    seconds = (wanted.settings or {}).get("interval_seconds")
+    if seconds is None or record.status != "active" or record.next_due_at is None or record.failures:
+        return {}
+    due = cadence.next_due(record.anchor_at, timedelta(seconds=seconds), record.now)
+    return {"next_due_at": due} if due < record.next_due_at else {}
 
 
 def _key_block_ended(record: DeviceRecord) -> dict[str, Any]:

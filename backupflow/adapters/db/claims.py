@@ -105,6 +105,18 @@ _CLAIM = text("""
 _CLAIMED_DUE = text("""
     UPDATE device d SET last_seq = last_seq + 1, next_due_at = due.at
     FROM unnest(CAST(:devices AS uuid[]), CAST(:due AS timestamptz[])) AS due (id, at) WHERE d.id = due.id""")
+# When each is due that waits for its turn, to be measured against its interval.
+_WAITING = text(f"""
+    SELECT {_FIELDS}, d.next_due_at, d.created_at, d.failures + d.losses AS failing, now() AS now
+    FROM device d {LOGIN} WHERE d.status = 'active' AND d.next_due_at > now()""")
+_SOONER = text("""
+    UPDATE device d SET next_due_at = late.at FROM (
+        SELECT x.id, l.at
+        FROM unnest(CAST(:devices AS uuid[]), CAST(:was AS timestamptz[]), CAST(:due AS timestamptz[]))
+            AS l (id, was, at)
+        JOIN device x ON x.id = l.id AND x.next_due_at = l.was
+        ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED) late
+    WHERE d.id = late.id""")
 _JOBS = text("""
     UPDATE job SET claimed_at = now(), due_at = now() + every WHERE name IN (
         SELECT name FROM job WHERE due_at <= now() FOR NO KEY UPDATE SKIP LOCKED) RETURNING name""")
@@ -149,6 +161,8 @@ class Claims:
             withdrawn = self._withdraw_hindered(tx)
             again = _claims(tx.execute(_AGAIN, {"after": limits.emit_again_after}))
             jobs = tuple(sorted(tx.scalars(_JOBS)))
+            if "reconcile" in jobs:
+                self._draw_nearer(tx)
             new: list[Claim] = []
             if limits.may_claim:
                 room = _room(tx, limits)
@@ -173,6 +187,21 @@ class Claims:
             tx.execute(_WITHDRAW, {"device": row.id, "reason": row.hindrance})
             tx.execute(OWED, {"device": row.id})
         return len(rows)
+
+    def _draw_nearer(self, tx: Connection) -> None:
+        """What is due later than its interval says: that was made shorter, or a clock stood ahead for a while."""
+        late = []
+        for row in tx.execute(_WAITING):
+            try:
+                interval = usable_policy(self._defaults, row).interval
+            except InputInvalid:
+                continue
+            latest = _latest_due(row, interval)
+            if row.next_due_at > latest:
+                late.append((row.id, row.next_due_at, latest))
+        if late:
+            devices, was, due = (list(column) for column in zip(*late, strict=True))
+            tx.execute(_SOONER, {"devices": devices, "was": was, "due": due})
 
     def _answer_requests(self, tx: Connection, room: _Room, limits: Limits) -> list[Claim]:
         waiting = tx.execute(_REQUESTS, {"batch": limits.batch}).all()
@@ -227,6 +256,13 @@ class Claims:
             interval = self._defaults.interval
             raise_alarm(tx, "settings_unusable", f"device {row.id}", exc.detail, row.tenant_id)
         return cadence.next_due(row.anchor_at, interval, now)
+
+
+def _latest_due(row: Row[Any], interval: timedelta) -> datetime:
+    """No turn comes later than this, but for what waits after a failure."""
+    began = row.created_at <= row.now  # else a clock stood ahead when the device was added, and its anchor is as wrong
+    due = (cadence.next_due if began else cadence.next_in_phase)(row.anchor_at, interval, row.now)
+    return max(due, row.now + backoff.LONGEST_WAIT) if row.failing else due
 
 
 def usable_policy(defaults: Policy, row: Row[Any]) -> Policy:

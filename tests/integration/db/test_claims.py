@@ -469,6 +469,49 @@ def test_due_jobs_are_claimed_once(fleet: Fleet) -> None:
     assert tick(fleet).jobs == ("reconcile",)
 
 
+def due_in(fleet: Fleet, device: object) -> timedelta:
+    """How long until a device is due."""
+    left = fleet.value("SELECT next_due_at - now() FROM device WHERE id = :d", d=device)
+    assert isinstance(left, timedelta)
+    return left
+
+
+@pytest.mark.parametrize("scope", ["device", "tenant", "global"])
+def test_what_is_due_later_than_its_interval_says_is_drawn_nearer(fleet: Fleet, scope: str) -> None:
+    """A week became a minute, in whatever scope: with the job of every few minutes it takes effect."""
+    device = fleet.device(due=timedelta(days=-1))
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '6 days'")
+    if scope == "global":
+        fleet.policy = Policy(interval=timedelta(minutes=1))
+    else:
+        fleet.sql(f"UPDATE {scope} SET settings = '{{\"interval_seconds\": 60}}'")  # noqa: S608 - ours
+    assert tick(fleet).jobs == ("reconcile",)
+    assert due_in(fleet, device) <= timedelta(minutes=1)
+    assert due_in(fleet, device) > timedelta(0)
+
+
+def test_who_waits_for_a_reason_waits_on(fleet: Fleet) -> None:
+    """After a failure, for a first turn, paused, locked or with unusable settings: nothing is drawn nearer."""
+    fleet.policy = Policy(interval=timedelta(minutes=1))
+    failing = fleet.device(due=timedelta(days=-1), failures=3)
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '70 minutes'")
+    others = [
+        fleet.device(due=timedelta(minutes=4)),
+        fleet.device(due=HOUR, settings={"interval_seconds": 1e15}),
+        fleet.device(due=None, status="paused"),
+    ]
+    before = fleet.sql("SELECT id, next_due_at FROM device ORDER BY id")
+    assert tick(fleet).jobs == ("reconcile",)
+    assert fleet.sql("SELECT id, next_due_at FROM device ORDER BY id") == before
+    assert {row.id for row in before} == {failing, *others}
+    fleet.sql("UPDATE device SET anchor_at = now() - interval '1 day', next_due_at = now() + interval '1 hour'")
+    fleet.sql("UPDATE job SET due_at = now()")
+    with fleet.admin.begin() as tx:
+        tx.execute(text("SELECT 1 FROM device FOR NO KEY UPDATE"))
+        assert tick(fleet).jobs == ("reconcile",)
+        assert due_in(fleet, others[0]) > timedelta(minutes=50)
+
+
 # --- several at once ---------------------------------------------------------------------------------------------
 
 

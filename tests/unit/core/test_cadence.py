@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupflow.core.cadence import first_due, next_due
+from backupflow.core.cadence import first_due, next_due, next_in_phase
 
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
 INTERVALS = st.timedeltas(timedelta(seconds=1), timedelta(days=30))
@@ -20,6 +20,14 @@ def test_the_next_run_is_the_first_of_its_phase_in_the_future(interval: timedelt
     due = next_due(ANCHOR, interval, now)
     assert now < due <= now + interval
     assert (due - ANCHOR) % interval == timedelta(0)
+
+
+@given(INTERVALS, MOMENTS, MOMENTS)
+def test_a_phase_reaches_back_before_its_anchor(interval: timedelta, anchor: datetime, now: datetime) -> None:
+    """An anchor that a wrong clock set years ahead still has a turn within one interval, of the same phase."""
+    due = next_in_phase(anchor, interval, now)
+    assert now < due <= now + interval
+    assert (due - anchor) % interval == timedelta(0)
 
 
 def test_three_days_down_are_one_run() -> None:
