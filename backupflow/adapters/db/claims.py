@@ -53,23 +53,24 @@ _FIELDS = f"""d.id, d.tenant_id, d.lane, d.last_seq, d.anchor_at, {HINDRANCE} AS
     d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
     t.settings AS tenant_settings"""
 
+# A clock that stood ahead and was set right leaves times that lie too far in the future: they mean nothing.
 _ALIVE_SLOTS = text("""
-    SELECT slots FROM process WHERE heartbeat_at > now() - :alive""")
+    SELECT slots FROM process WHERE heartbeat_at BETWEEN now() - :alive AND now() + :alive""")
 _TAKEN = text("""
     SELECT lane, state, count(*) AS n FROM collection WHERE state IN ('claimed', 'running') GROUP BY lane, state""")
 # A row that a collector is starting at this moment is left to it, who may have been stopped over it (SIGSTOP).
 _AGAIN = text("""
     UPDATE collection SET emitted_at = now(), emits = emits + 1 WHERE id IN (
-        SELECT id FROM collection WHERE state = 'claimed' AND emitted_at <= now() - :after
+        SELECT id FROM collection WHERE state = 'claimed'
+          AND (emitted_at <= now() - :after OR emitted_at > now() + :after)
         FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, lane""")
-_LAPSED = text("""
-    SELECT d.id FROM device d WHERE EXISTS (
-        SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'running' AND c.lease_until < now())
+_OVER = "c.state = 'running' AND (c.lease_until < now() OR c.lease_until > now() + :longest)"
+_LAPSED = text(f"""
+    SELECT d.id FROM device d WHERE EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND {_OVER})
     ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
-_LOSE = text("""
+_LOSE = text(f"""
     UPDATE collection c SET state = 'lost', code = 'lease_over', ended_at = now()
-    FROM device d WHERE d.id = c.device_id AND c.device_id = ANY(:devices)
-      AND c.state = 'running' AND c.lease_until < now()
+    FROM device d WHERE d.id = c.device_id AND c.device_id = ANY(:devices) AND {_OVER}
     RETURNING d.id, d.losses""")
 _LOST_DUE = text("""
     UPDATE device SET losses = losses + 1,
@@ -119,7 +120,8 @@ _SOONER = text("""
     WHERE d.id = late.id""")
 _JOBS = text("""
     UPDATE job SET claimed_at = now(), due_at = now() + every WHERE name IN (
-        SELECT name FROM job WHERE due_at <= now() FOR NO KEY UPDATE SKIP LOCKED) RETURNING name""")
+        SELECT name FROM job WHERE due_at <= now() OR due_at > now() + every
+        FOR NO KEY UPDATE SKIP LOCKED) RETURNING name""")
 
 
 @dataclass
@@ -172,10 +174,11 @@ class Claims:
             return Claimed(tuple(new), again, lost, withdrawn, jobs)
 
     def _lose_lapsed(self, tx: Connection) -> int:
-        devices = list(tx.scalars(_LAPSED))
+        longest = {"longest": 2 * _LONGEST_SESSION}
+        devices = list(tx.scalars(_LAPSED, longest))
         if not devices:
             return 0
-        rows = tx.execute(_LOSE, {"devices": devices}).all()
+        rows = tx.execute(_LOSE, {"devices": devices} | longest).all()
         for row in rows:
             after = backoff.after_loss(row.losses, self._dice())
             tx.execute(_LOST_DUE, {"device": row.id, "wait": after.again_in})

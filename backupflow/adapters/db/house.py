@@ -40,7 +40,9 @@ _MENDS = {
         {_of("d.status = 'removed' AND EXISTS (SELECT 1 FROM request WHERE device_id = d.id AND answered_at IS NULL)")}
         UPDATE request r SET answered_at = now(), answer = 'refused: removed'
         FROM d WHERE d.id = r.device_id AND r.answered_at IS NULL RETURNING r.id""",
-    "process_long_gone": "DELETE FROM process WHERE heartbeat_at < now() - interval '1 day' RETURNING id",
+    "process_long_gone": """
+        DELETE FROM process
+        WHERE heartbeat_at NOT BETWEEN now() - interval '1 day' AND now() + interval '1 day' RETURNING id""",
 }
 # The current observation is the one with the greatest stored seq (I3): where it is not, something of ours is wrong.
 # By the index, a device at a time, and without a lock: to sort the whole history takes as long as it is large.

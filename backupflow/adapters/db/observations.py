@@ -70,14 +70,15 @@ _BUS_BACK = text("""
 _QUARANTINE = text("""
     INSERT INTO quarantine (tenant_id, reason, subject, payload, digest)
     VALUES (:tenant, :reason, :subject, :payload, :digest) ON CONFLICT (digest, reason) DO NOTHING""")
-_VANISHED = text("""
+_OLD = "c.collected_at NOT BETWEEN now() - :age AND now() + :age"  # a clock may have stood ahead, and been set right
+_VANISHED = text(f"""
     SELECT d.id FROM device d WHERE EXISTS (
-        SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'published' AND c.collected_at < now() - :age)
+        SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'published' AND {_OLD})
     ORDER BY d.id FOR NO KEY UPDATE OF d""")
-_LOSE = text("""
+_LOSE = text(f"""
     UPDATE collection c SET state = 'lost', code = 'message_gone', ended_at = now()
     FROM device d WHERE d.id = c.device_id AND c.device_id = ANY(:devices)
-      AND c.state = 'published' AND c.collected_at < now() - :age
+      AND c.state = 'published' AND {_OLD}
     RETURNING c.device_id, c.seq, d.losses""")
 # Only if nothing newer is stored: then nothing is missing that another collection could bring.
 _LOST_DUE = text("""

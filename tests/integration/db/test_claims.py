@@ -512,6 +512,37 @@ def test_who_waits_for_a_reason_waits_on(fleet: Fleet) -> None:
         assert due_in(fleet, others[0]) > timedelta(minutes=50)
 
 
+YEARS = "now() + interval '10 years'"
+
+
+def test_a_clock_that_stood_ahead_leaves_nothing_behind(fleet: Fleet) -> None:
+    """Set right again, jobs, devices, claims and leases of that hour do not wait for years (I9)."""
+    fleet.workers(collect=5)
+    waiting, running = fleet.device(due=timedelta(days=-1)), fleet.running(due=timedelta(days=-1))
+    added = fleet.device(due=HOUR)
+    claimed = fleet.device(due=timedelta(minutes=-1))
+    row = ids(tick(fleet))[0]
+    fleet.sql(f"UPDATE collection SET emitted_at = {YEARS} WHERE id = :c", c=row)  # noqa: S608 - ours
+    fleet.sql(f"UPDATE collection SET lease_until = {YEARS} WHERE state = 'running'")  # noqa: S608 - ours
+    fleet.sql(f"UPDATE device SET next_due_at = {YEARS}")  # noqa: S608 - ours
+    fleet.sql(f"UPDATE device SET created_at = {YEARS}, anchor_at = {YEARS} WHERE id = :d", d=added)  # noqa: S608 - ours
+    fleet.sql(f"UPDATE job SET due_at = {YEARS}")  # noqa: S608 - ours
+    done = tick(fleet)
+    assert (done.jobs, done.lost, [claim.collection_id for claim in done.again]) == (("reconcile",), 1, [row])
+    for device in (waiting, claimed, added, running.device_id):
+        assert due_in(fleet, device) <= fleet.policy.interval
+    assert tick(fleet).jobs == ()
+
+
+def test_a_heartbeat_from_the_future_has_no_slots(fleet: Fleet) -> None:
+    """A dead worker's, from when the clock stood ahead; a second's difference between two processes is nothing."""
+    fleet.device()
+    fleet.workers(collect=5, age=timedelta(days=-1))
+    assert tick(fleet).new == ()
+    fleet.workers(collect=5, age=timedelta(seconds=-2))
+    assert len(tick(fleet).new) == 1
+
+
 # --- several at once ---------------------------------------------------------------------------------------------
 
 

@@ -388,6 +388,14 @@ def test_only_what_is_old_enough_is_lost(fleet: Fleet) -> None:
     assert fleet.row("device", new.device_id).next_due_at > rows[0].ended_at
 
 
+def test_what_was_read_under_a_clock_that_stood_ahead_is_lost_too(fleet: Fleet) -> None:
+    """Its message is gone; it must not wait until the clock is there again."""
+    sent = fleet.passed("A")
+    fleet.sql("UPDATE collection SET collected_at = now() + interval '10 years'")
+    assert fleet.observations.lose_published(timedelta(seconds=60)) == 1
+    assert fleet.row("collection", sent.collection_id).state == "lost"
+
+
 def test_messages_that_vanish_again_and_again_go_through_the_backoff(fleet: Fleet) -> None:
     """A stream that swallows everything must not have each device collected every two minutes."""
     device, waits = fleet.device(), []
