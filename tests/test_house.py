@@ -73,6 +73,8 @@ CODES = {failure.code for failure in FAILURES.values()}
 # Alarms that no failure raises.
 ALARMS = {
     "clock_skew",
+    "lane_without_workers",
+    "look_hangs",
     "quarantine",
     "row_unusable",
     "settings_unusable",

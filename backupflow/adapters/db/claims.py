@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db.alarms import raise_alarm
+from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.engine import transaction
 from backupflow.core import backoff, cadence
 from backupflow.core.ledger import Claimed, Limits
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+LANE_WITHOUT_WORKERS = "lane_without_workers"  # code of an alarm
 # One beat at a time. Of the transaction, not of the session: a stopped beat is freed of it by its time-out.
 _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
@@ -106,6 +107,14 @@ _CLAIM = text("""
 _CLAIMED_DUE = text("""
     UPDATE device d SET last_seq = last_seq + 1, next_due_at = due.at
     FROM unnest(CAST(:devices AS uuid[]), CAST(:due AS timestamptz[])) AS due (id, at) WHERE d.id = due.id""")
+# Due, or asked for, for so long that workers which start with everything else would have said that they live.
+_DUE_IN_VAIN = text(f"""
+    SELECT EXISTS (SELECT 1 FROM process WHERE role = 'scheduler' AND started_at < now() - :alive)
+      AND EXISTS (
+        SELECT 1 FROM device d {LOGIN}
+        WHERE d.status = 'active' AND d.lane = :lane AND ({HINDRANCE}) IS NULL AND (d.next_due_at < now() - :alive
+            OR EXISTS (SELECT 1 FROM request r
+                       WHERE r.device_id = d.id AND r.answered_at IS NULL AND r.requested_at < now() - :alive)))""")
 # When each is due that waits for its turn, to be measured against its interval.
 _WAITING = text(f"""
     SELECT {_FIELDS}, d.next_due_at, d.created_at, d.failures + d.losses AS failing, now() AS now
@@ -167,7 +176,9 @@ class Claims:
                 self._draw_nearer(tx)
             new: list[Claim] = []
             if limits.may_claim:
-                room = _room(tx, limits)
+                slots = _slots(tx, limits)
+                room = _room(tx, limits, slots)
+                _tell_of_lanes(tx, slots, limits)
                 new += self._answer_requests(tx, room, limits)
                 for lane in (Lane.NORMAL, Lane.SLOW):
                     new += self._claim_due(tx, lane, room, limits)
@@ -221,8 +232,8 @@ class Claims:
                 answer, collection = f"refused: {device.hindrance}", None
             elif device.id in open_rows:
                 answer, collection = "attached", open_rows[device.id]
-            elif room.left(Lane.NOW):
-                claim = self._insert(tx, [device], Trigger.MANUAL, Lane.NOW, room)[0]
+            elif room.left(lane := _lane_of_request(device)):
+                claim = self._insert(tx, [device], Trigger.MANUAL, lane, room)[0]
                 answer, collection = "claimed", claim.collection_id
                 open_rows[device.id] = claim.collection_id
                 new.append(claim)
@@ -293,11 +304,32 @@ def _claims(rows: Iterable[Row[Any]]) -> tuple[Claim, ...]:
     return tuple(Claim(CollectionId(row.id), Lane(row.lane)) for row in rows)
 
 
-def _room(tx: Connection, limits: Limits) -> _Room:
-    window = dict.fromkeys((Lane.NORMAL, Lane.SLOW), 0)
-    for slots in tx.scalars(_ALIVE_SLOTS, {"alive": limits.process_alive}):
-        for lane, count in slots.items():
-            window[_shared(Lane(lane))] += limits.window_factor * int(count)
+def _lane_of_request(device: Row[Any]) -> Lane:
+    """Whoever asks for a slow device must not hold up those who ask for others."""
+    return Lane.SLOW if device.lane == Lane.SLOW else Lane.NOW
+
+
+def _slots(tx: Connection, limits: Limits) -> dict[Lane, int]:
+    """How many collections the workers that live take at a time."""
+    slots = dict.fromkeys((Lane.NORMAL, Lane.SLOW), 0)
+    for of_process in tx.scalars(_ALIVE_SLOTS, {"alive": limits.process_alive}):
+        for lane, count in of_process.items():
+            slots[_shared(Lane(lane))] += int(count)
+    return slots
+
+
+def _tell_of_lanes(tx: Connection, slots: dict[Lane, int], limits: Limits) -> None:
+    """What is due in a lane that nobody works on would wait in silence (I9)."""
+    for lane, count in slots.items():
+        scope = f"lane {lane}"
+        if count:
+            clear_alarm(tx, LANE_WITHOUT_WORKERS, scope)
+        elif tx.scalar(_DUE_IN_VAIN, {"lane": lane, "alive": limits.process_alive}):
+            raise_alarm(tx, LANE_WITHOUT_WORKERS, scope, "devices are due in it, and no worker takes from its queue")
+
+
+def _room(tx: Connection, limits: Limits, slots: dict[Lane, int]) -> _Room:
+    window = {lane: limits.window_factor * count for lane, count in slots.items()}
     taken = 0
     for row in tx.execute(_TAKEN):
         taken += row.n

@@ -325,6 +325,62 @@ def test_a_request_for_a_locked_device_waits_a_tick(fleet: Fleet) -> None:
     assert len(tick(fleet).new) == 1
 
 
+def test_a_request_for_a_slow_device_stays_in_its_lane(fleet: Fleet) -> None:
+    """Whoever asks for many slow devices must not hold up those who ask for others (I9)."""
+    fleet.workers(collect=1)
+    slow, quick = (fleet.request(fleet.device(due=HOUR, lane=lane)) for lane in ("collect.slow", "collect"))
+    assert [claim.lane for claim in tick(fleet).new] == [Lane.NOW]
+    assert fleet.row("request", slow).answered_at is None
+    assert fleet.row("request", quick).answer == "claimed"
+    fleet.workers(collect_slow=1)
+    assert [claim.lane for claim in tick(fleet).new] == [Lane.SLOW]
+    assert fleet.row("request", slow).answer == "claimed"
+
+
+# --- lanes without workers ---------------------------------------------------------------------------------------
+
+
+def scheduler(fleet: Fleet, since: timedelta) -> None:
+    """A beat that has been running for so long."""
+    fleet.sql("DELETE FROM process WHERE role = 'scheduler'")
+    insert = (
+        "INSERT INTO process (id, role, host, pid, started_at) "
+        "VALUES (gen_random_uuid(), 'scheduler', 'test', 1, now() - :since)"
+    )
+    fleet.sql(insert, since=since)
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["due", "asked"])
+def test_a_lane_that_nobody_works_on_is_an_alarm(fleet: Fleet, asked: bool) -> None:
+    """What waits in it waits in the open, and when a worker comes it is over (I9)."""
+    fleet.workers(collect=5)
+    scheduler(fleet, HOUR)
+    device = fleet.device(lane="collect.slow", due=HOUR if asked else timedelta(minutes=-1))
+    if asked:
+        fleet.request(device)
+        fleet.sql("UPDATE request SET requested_at = now() - interval '1 minute'")
+    for _ in range(2):
+        assert tick(fleet).new == ()
+    assert fleet.alarms() == [("lane_without_workers", "lane collect.slow")]
+    fleet.workers(collect_slow=1)
+    assert [claim.lane for claim in tick(fleet).new] == [Lane.SLOW]
+    assert fleet.alarms() == []
+
+
+def test_a_lane_without_work_needs_no_workers(fleet: Fleet) -> None:
+    """Nor is it an alarm at a start, before the workers have said that they live, or while a device is not due."""
+    scheduler(fleet, timedelta(seconds=1))
+    device = fleet.device(due=timedelta(days=-1))
+    tick(fleet)
+    scheduler(fleet, HOUR)
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '1 hour' WHERE id = :d", d=device)
+    fleet.device(due=timedelta(days=-1), status="paused")
+    fleet.device(due=timedelta(days=-1), login=False)
+    tick(fleet)
+    tick(fleet, replace(LIMITS, may_claim=False))
+    assert fleet.alarms() == []
+
+
 # --- again, lost, withdrawn --------------------------------------------------------------------------------------
 
 
