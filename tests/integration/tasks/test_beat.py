@@ -94,7 +94,9 @@ def ledger(servers: Servers, postgres_roles: Path) -> Iterator[Fleet]:
 def password(servers: Servers, postgres_roles: Path) -> Iterator[str]:
     """Give the scheduler its rights on the broker, as any install does."""
     made = secrets.token_urlsafe(16)
-    (postgres_roles / "scheduler.redis").write_text(made, encoding="utf-8")
+    file = postgres_roles / "scheduler.redis"
+    file.touch(0o600)  # other tests look at this folder, and at who may read it
+    file.write_text(made, encoding="utf-8")
     (postgres_roles / "scheduler.nats").touch()  # no test here needs the bus to let it in
     with _admin(servers) as admin:
         _, name, *rules = acl_text({"scheduler": made}, db=DB).split()
