@@ -97,7 +97,7 @@ def password(servers: Servers, postgres_roles: Path) -> Iterator[str]:
     file = postgres_roles / "scheduler.redis"
     file.touch(0o600)  # other tests look at this folder, and at who may read it
     file.write_text(made, encoding="utf-8")
-    (postgres_roles / "scheduler.nats").touch()  # no test here needs the bus to let it in
+    (postgres_roles / "scheduler.nats").touch(0o600)  # no test here needs the bus to let it in
     with _admin(servers) as admin:
         _, name, *rules = acl_text({"scheduler": made}, db=DB).split()
         admin.execute_command("ACL", "SETUSER", name, "reset", *rules)
