@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _LONGEST_DETAIL = 2000  # characters
 LEASE_GRACE = timedelta(seconds=60)  # beyond the session's deadline: sealing and the fence
+SHORTEST_GRACE = timedelta(seconds=1)  # a lease always outlasts its session
 
 _LOCK = text("""
     SELECT d.id FROM device d JOIN collection c ON c.device_id = d.id WHERE c.id = :collection
@@ -49,8 +50,11 @@ _LOAD = text(f"""
     FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE c.id = :collection AND c.state = 'claimed'""")
+# By the clock, not by the transaction's beginning: it may have waited for its lock since then, and the lease must
+# outlast a session that begins now.
 _START = text("""
-    UPDATE collection SET state = 'running', holder = :holder, started_at = now(), lease_until = now() + :lease
+    UPDATE collection SET state = 'running', holder = :holder, started_at = clock_timestamp(),
+        lease_until = clock_timestamp() + :lease
     WHERE id = :collection AND state = 'claimed' RETURNING id""")
 _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
@@ -78,8 +82,8 @@ _ALLOWED = text(f"""
       AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login AND l.sealed = :sealed
       AND ({HINDRANCE}) IS NULL""")
 _PUBLISH = text("""
-    UPDATE collection SET state = 'published', collected_at = now(), content_hash = :content_hash, digest = :digest,
-        normalization_version = :normalization_version, raw_bytes = :raw_bytes, command = :command,
+    UPDATE collection SET state = 'published', collected_at = clock_timestamp(), content_hash = :content_hash,
+        digest = :digest, normalization_version = :normalization_version, raw_bytes = :raw_bytes, command = :command,
         exit_status = :exit_status, facts = CAST(:facts AS jsonb), lease_until = NULL
     WHERE id = :collection AND state = 'running' AND holder = :holder RETURNING id""")
 _SUCCEEDED = text("""
@@ -109,12 +113,15 @@ _BLOCK = text("""
 
 
 class Collections:
-    """core.ports.CollectionStore. `defaults` are the global settings; a lease is a session's deadline and `grace`."""
+    """core.ports.CollectionStore. `defaults` are the global settings; a lease is a session's deadline and `grace`.
+
+    `grace` is at least a second, whatever is given.
+    """
 
     def __init__(self, engine: Engine, defaults: Policy, grace: timedelta = LEASE_GRACE) -> None:
         self._engine = engine
         self._defaults = defaults
-        self._grace = grace
+        self._grace = max(grace, SHORTEST_GRACE)
 
     def start(self, collection_id: CollectionId, holder: str) -> Assignment | Withdrawn | None:
         """claimed -> running with a lease, or -> withdrawn; None if the claim is gone."""

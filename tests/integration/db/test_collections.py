@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from backupflow.adapters.db.collections import LEASE_GRACE
+from backupflow.adapters.db.collections import LEASE_GRACE, Collections
 from backupflow.core.ledger import Ending, Stored, Withdrawn
 from backupflow.core.model import Assignment, CollectionId, HostKey, State
 from backupflow.errors import HostKeyMismatch, LeaseLost, LoginSuspended
@@ -21,6 +21,7 @@ from tests.integration.db.fleet import KEY, LIMITS, Fleet, message, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from tests.conftest import Size
 
@@ -77,6 +78,42 @@ def test_a_claim_is_started_once_however_many_try(fleet: Fleet) -> None:
         assert len(got) == 1
         assert isinstance(got[0], Assignment)
         assert fleet.row("collection", collection).holder == got[0].holder
+
+
+@pytest.mark.parametrize("grace", [timedelta(seconds=3), timedelta(milliseconds=1), timedelta(0)])
+def test_a_lease_outlasts_its_session_however_long_its_start_waited(fleet: Fleet, grace: timedelta) -> None:
+    """It is counted from when the session may begin, not from when its transaction began to wait for a lock (I4)."""
+    collection = claimed(fleet)
+    collector = Collections(fleet.engine("collector"), fleet.policy, grace)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.admin.begin() as tx:
+            tx.execute(text("SELECT 1 FROM device FOR UPDATE"))
+            starting = pool.submit(collector.start, collection, "h")
+            while not fleet.value(waiting):
+                threading.Event().wait(0.02)
+            threading.Event().wait(2)
+            free: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
+        started = starting.result()
+    assert isinstance(started, Assignment)
+    row = fleet.row("collection", collection)
+    assert row.started_at >= free
+    assert row.lease_until >= row.started_at + started.target.timeouts.deadline + timedelta(seconds=1)
+
+
+def test_the_time_of_reading_is_that_of_the_fence(fleet: Fleet) -> None:
+    """A fence that waited for its lock was not passed when it began to wait: the order of times is that of seq."""
+    running = fleet.running()
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.admin.begin() as tx:
+            tx.execute(text("SELECT 1 FROM device FOR UPDATE"))
+            passing = pool.submit(fleet.collections.publish, running, published("A"))
+            while not fleet.value(waiting):
+                threading.Event().wait(0.02)
+            free: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
+        assert passing.result()
+    assert fleet.row("collection", running.collection_id).collected_at >= free
 
 
 @pytest.mark.parametrize("state", ["published", "failed", "lost", "stored"])
