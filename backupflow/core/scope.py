@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SHORTEST_INTERVAL = timedelta(seconds=1)
+# Beyond these a time cannot be reckoned with, or a lease would never end.
+LONGEST_INTERVAL = timedelta(days=3660)
+LONGEST_SESSION = timedelta(days=1)
+_SHORTEST_COMMAND = timedelta(seconds=1)
+_LONGEST_COMMAND = LONGEST_SESSION - replace(Timeouts(), command=timedelta(0)).deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,20 @@ def _apply(policy: Policy, name: str, value: object) -> Policy:
             return policy
 
 
+def _within(seconds: float, shortest: timedelta, longest: timedelta) -> bool:
+    """Compared as numbers: what is no number or endless is no timedelta."""
+    return shortest.total_seconds() <= seconds <= longest.total_seconds()
+
+
 def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of one scope as they may be stored; InputInvalid names the first wrong one."""
     for name, value in settings.items():
         match name, value:
-            case (("interval_seconds" | "command_timeout_seconds"), (int() | float())) if value >= 1:
+            case _, bool() if name != "legacy_ssh":  # True is 1 to Python, and no number of seconds to anybody
+                raise InputInvalid(f"setting {name}: {value!r}")
+            case "interval_seconds", int() | float() if _within(value, SHORTEST_INTERVAL, LONGEST_INTERVAL):
+                continue
+            case "command_timeout_seconds", int() | float() if _within(value, _SHORTEST_COMMAND, _LONGEST_COMMAND):
                 continue
             case "legacy_ssh", bool():
                 continue

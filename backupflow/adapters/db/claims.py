@@ -16,7 +16,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.core import backoff, cadence
 from backupflow.core.ledger import Claimed, Limits
 from backupflow.core.model import Claim, CollectionId, Lane, State, Trigger
-from backupflow.core.scope import SHORTEST_INTERVAL, Policy, resolve
+from backupflow.core.scope import LONGEST_INTERVAL, LONGEST_SESSION, SHORTEST_INTERVAL, Policy, resolve
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ LANE_WITHOUT_WORKERS = "lane_without_workers"  # code of an alarm
 # One beat at a time. Of the transaction, not of the session: a stopped beat is freed of it by its time-out.
 _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
-# Beyond these a time cannot be reckoned with, or a lease would never end.
-_LONGEST_INTERVAL = timedelta(days=3660)
-_LONGEST_SESSION = timedelta(days=1)
 
 # What keeps a device from being claimed, the first that applies; the collector asks the same again before it starts.
 HINDRANCE = """
@@ -185,7 +182,7 @@ class Claims:
             return Claimed(tuple(new), again, lost, withdrawn, jobs)
 
     def _lose_lapsed(self, tx: Connection) -> int:
-        longest = {"longest": 2 * _LONGEST_SESSION}
+        longest = {"longest": 2 * LONGEST_SESSION}
         devices = list(tx.scalars(_LAPSED, longest))
         if not devices:
             return 0
@@ -285,9 +282,9 @@ def usable_policy(defaults: Policy, row: Row[Any]) -> Policy:
         policy = resolve(defaults, row.tenant_settings, row.site_settings, row.group_settings, row.device_settings)
     except (ValueError, TypeError, AttributeError, OverflowError) as exc:
         raise InputInvalid("a setting of the device or of its scopes cannot be understood") from exc
-    if not SHORTEST_INTERVAL <= policy.interval <= _LONGEST_INTERVAL:
+    if not SHORTEST_INTERVAL <= policy.interval <= LONGEST_INTERVAL:
         raise InputInvalid(f"an interval of {policy.interval}")
-    if not timedelta(0) < policy.timeouts.deadline <= _LONGEST_SESSION:
+    if not timedelta(0) < policy.timeouts.deadline <= LONGEST_SESSION:
         raise InputInvalid(f"a session of {policy.timeouts.deadline}")
     return policy
 

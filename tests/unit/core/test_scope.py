@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from backupflow.core.model import Trust
-from backupflow.core.scope import Policy, checked, resolve
+from backupflow.core.scope import LONGEST_INTERVAL, LONGEST_SESSION, SHORTEST_INTERVAL, Policy, checked, resolve
 from backupflow.errors import InputInvalid
 
 
@@ -30,9 +31,44 @@ def test_a_command_time_out_leaves_the_other_time_outs() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"interval_seconds": 0}, {"interval_seconds": "6"}, {"legacy_ssh": 1}, {"trust": "all"}, {"colour": "red"}],
+    [
+        {"interval_seconds": 0},
+        {"interval_seconds": "6"},
+        {"interval_seconds": True},
+        {"interval_seconds": 3660 * 86400 + 1},
+        {"interval_seconds": 1e300},
+        {"interval_seconds": 10**400},
+        {"interval_seconds": math.inf},
+        {"interval_seconds": math.nan},
+        {"command_timeout_seconds": True},
+        {"command_timeout_seconds": 0.5},
+        {"command_timeout_seconds": 86400},
+        {"legacy_ssh": 1},
+        {"trust": "all"},
+        {"trust": True},
+        {"colour": "red"},
+        {"colour": True},
+    ],
 )
 def test_a_wrong_setting_is_refused_by_its_name(settings: dict[str, Any]) -> None:
     """Nothing that resolve could not read is ever stored, and the error names the place."""
     with pytest.raises(InputInvalid, match=next(iter(settings))):
         checked(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"interval_seconds": 1},
+        {"interval_seconds": 3660 * 86400},
+        {"command_timeout_seconds": 1.5},
+        {"command_timeout_seconds": 86400 - 45},
+        {"legacy_ssh": False},
+        {"trust": "approved"},
+    ],
+)
+def test_what_is_taken_can_be_worked_with(settings: dict[str, Any]) -> None:
+    """Up to the bounds that a collection is held to: none of them is refused later."""
+    policy = resolve(Policy(), checked(settings))
+    assert SHORTEST_INTERVAL <= policy.interval <= LONGEST_INTERVAL
+    assert timedelta(0) < policy.timeouts.deadline <= LONGEST_SESSION
