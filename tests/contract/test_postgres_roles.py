@@ -82,7 +82,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit",
         "UPDATE": f"{SCOPES} process device collection request job outbox transit_key content:sealed alarm:cleared_at "
         "host_key:status,last_seen_at credential_profile:suspended_at,suspended_reason",
-        "DELETE": "process collection content quarantine outbox credential_profile",
+        "DELETE": "process alarm request collection content quarantine outbox credential_profile",
     },
 }
 

@@ -44,6 +44,19 @@ _MENDS = {
         DELETE FROM process
         WHERE heartbeat_at NOT BETWEEN now() - interval '1 day' AND now() + interval '1 day' RETURNING id""",
 }
+# What nobody looks at any more, a part at a time: an answered request, a cleared alarm.
+_KEPT_FOR = "interval '90 days'"
+_PART = 10_000
+_MENDS |= {
+    kind: f"""
+        DELETE FROM {table} WHERE id IN (
+            SELECT id FROM {table} WHERE {ended} < now() - {_KEPT_FOR} ORDER BY id LIMIT {_PART} FOR UPDATE SKIP LOCKED)
+        RETURNING id"""
+    for kind, table, ended in (
+        ("request_long_answered", "request", "answered_at"),
+        ("alarm_long_cleared", "alarm", "cleared_at"),
+    )
+}
 # The current observation is the one with the greatest stored seq (I3): where it is not, something of ours is wrong.
 # By the index, a device at a time, and without a lock: to sort the whole history takes as long as it is large.
 _CURRENT = """

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from backupflow.core.ports import Delivery
 
 _LONGEST_SUBJECT = 500  # characters
+QUARANTINE_BYTES = 256 * 1024 * 1024  # whoever can write to the bus must not fill the database
 _LOCK = text("""
     SELECT d.id, d.tenant_id, d.kept_from_seq, d.current_seq, t.removed_at AS tenant_removed_at
     FROM device d JOIN tenant t ON t.id = d.tenant_id WHERE d.id = ANY(:devices)
@@ -70,6 +71,7 @@ _BUS_BACK = text("""
 _QUARANTINE = text("""
     INSERT INTO quarantine (tenant_id, reason, subject, payload, digest)
     VALUES (:tenant, :reason, :subject, :payload, :digest) ON CONFLICT (digest, reason) DO NOTHING""")
+_QUARANTINED = text("SELECT coalesce(sum(octet_length(payload)), 0) FROM quarantine")
 _OLD = "c.collected_at NOT BETWEEN now() - :age AND now() + :age"  # a clock may have stood ahead, and been set right
 _VANISHED = text(f"""
     SELECT d.id FROM device d WHERE EXISTS (
@@ -92,11 +94,12 @@ _MARKS = text("""
 
 
 class Observations(Alarms):
-    """core.ports.ObservationStore. `dice` gives numbers in [0, 1)."""
+    """core.ports.ObservationStore. `dice` gives numbers in [0, 1); `quarantine` bounds the bytes that are put aside."""
 
-    def __init__(self, engine: Engine, dice: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, dice: Callable[[], float], quarantine: int = QUARANTINE_BYTES) -> None:
         super().__init__(engine)
         self._dice = dice
+        self._quarantine = quarantine
 
     def store(self, batch: Sequence[SnapshotMessage]) -> list[Stored]:
         """One transaction: all of the batch or nothing of it; an outcome for each message, in order."""
@@ -108,7 +111,10 @@ class Observations(Alarms):
             return outcomes
 
     def set_aside(self, delivery: Delivery, reason: str, tenant_id: UUID | None = None) -> None:
-        """Keep the bytes as they came and raise an alarm; a repeated delivery is kept once."""
+        """Keep the bytes as they came and raise an alarm; a repeated delivery is kept once.
+
+        When the quarantine is full, only the digest is kept.
+        """
         values = {
             "tenant": tenant_id,
             "reason": reason,
@@ -117,8 +123,10 @@ class Observations(Alarms):
             "digest": hashlib.sha256(delivery.payload).digest(),
         }
         with transaction(self._engine) as tx:
-            tx.execute(_QUARANTINE, values)
-            raise_alarm(tx, "quarantine", reason, "a message could not be stored; its bytes are kept")
+            full = tx.execute(_QUARANTINED).scalar_one() + len(delivery.payload) > self._quarantine
+            tx.execute(_QUARANTINE, values | {"payload": None if full else delivery.payload})
+            kept = "only its digest is kept: the quarantine is full" if full else "its bytes are kept"
+            raise_alarm(tx, "quarantine", reason, f"a message could not be stored; {kept}")
 
     def lose_published(self, older_than: timedelta) -> int:
         """published -> lost; only to be called when the consumer has just said that it holds nothing."""

@@ -373,7 +373,7 @@ quarantine = Table(
     Column("tenant_id", Uuid, comment="as the message claims; not trusted, hence no reference"),
     Column("reason", Text, nullable=False),
     Column("subject", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, comment="none if the quarantine was full"),
     Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the payload"),
     _at("received_at", needed=True),
     UniqueConstraint("digest", "reason"),

@@ -108,6 +108,27 @@ def test_a_process_that_is_long_gone_is_forgotten(fleet: Fleet) -> None:
     assert [row.id for row in fleet.sql("SELECT * FROM process")] == [silent]
 
 
+def test_what_nobody_looks_at_any_more_goes(fleet: Fleet) -> None:
+    """Requests that were answered and alarms that were cleared more than 90 days ago; what stands or waits stays."""
+    device = fleet.device()
+    old, young, waiting = (fleet.request(device) for _ in range(3))
+    answer = "UPDATE request SET answered_at = now() - :age, answer = 'claimed' WHERE id = :r"
+    fleet.sql(answer, r=old, age=timedelta(days=91))
+    fleet.sql(answer, r=young, age=timedelta(days=89))
+    fleet.sql("UPDATE request SET requested_at = now() - interval '1 year'")
+    for code, age in (("old", 91), ("young", 89), ("standing", None)):
+        cleared = None if age is None else timedelta(days=age)
+        fleet.sql(
+            "INSERT INTO alarm (code, scope, since, cleared_at) "
+            "VALUES (:c, 'x', now() - interval '1 year', now() - CAST(:a AS interval))",
+            c=code,
+            a=cleared,
+        )
+    assert mended(fleet) == {"request_long_answered": 1, "alarm_long_cleared": 1}
+    assert {row.id for row in fleet.sql("SELECT id FROM request")} == {young, waiting}
+    assert {row.code for row in fleet.sql("SELECT code FROM alarm")} == {"young", "standing"}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from backupflow.adapters.db.observations import QUARANTINE_BYTES, Observations
 from backupflow.core import backoff
 from backupflow.core.ledger import Ending, Stored
 from backupflow.core.message import encode
@@ -352,6 +354,20 @@ def test_quarantine_keeps_the_bytes_once(fleet: Fleet) -> None:
         (b"other", "other_digest"),
     ]
     assert fleet.alarms() == [("quarantine", "unknown_collection"), ("quarantine", "other_digest")]
+
+
+def test_a_full_quarantine_keeps_digests(fleet: Fleet) -> None:
+    """Whoever can write to the bus cannot fill the database, and each message is still on record."""
+    observations = Observations(fleet.engine("ingester"), lambda: 0.0, quarantine=1000)
+    for letter in "abc":
+        observations.set_aside(Bytes(letter.encode() * 400), "malformed")
+    observations.set_aside(Bytes(b"d" * 200), "other")
+    kept = fleet.sql("SELECT * FROM quarantine ORDER BY id")
+    assert [row.payload and len(row.payload) for row in kept] == [400, 400, None, 200]
+    assert bytes(kept[2].digest) == hashlib.sha256(b"c" * 400).digest()
+    observations.set_aside(Bytes(b"x"), "last")
+    assert "only its digest" in fleet.value("SELECT detail FROM alarm WHERE scope = 'last'")
+    assert QUARANTINE_BYTES == 256 * 1024 * 1024
 
 
 @pytest.mark.parametrize("subject", ["a\0b", "a\udcffb", "\N{SNOWMAN}" * 1000, "\0" * 10_000, ""])
