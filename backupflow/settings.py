@@ -125,7 +125,7 @@ class Collecting(BaseSettings):
         description="seconds after which a claim that no worker started is emitted again",
     )  # fmt: skip
     lease_grace: Seconds = Field(
-        timedelta(seconds=60), gt=timedelta(0), validation_alias=_env("CONFIG_LEASE_GRACE"),
+        timedelta(seconds=60), ge=timedelta(seconds=1), validation_alias=_env("CONFIG_LEASE_GRACE"),
         description="seconds beyond a session's deadline after which its worker is taken for lost",
     )  # fmt: skip
     lost_after: Seconds = Field(

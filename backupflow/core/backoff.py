@@ -56,6 +56,11 @@ def after_loss(lost_before: int, dice: float) -> Decision:
     return Decision(State.LOST, counts=False, blocks=False, again_in=AGAIN_WITHIN * dice)
 
 
+def no_later_than_its_turn(wait: timedelta | None) -> bool:
+    """Whether a wait is only a spread: then the device's next regular run is soon enough, if it comes first."""
+    return wait is not None and wait <= AGAIN_WITHIN
+
+
 def step(failures: int, dice: float) -> timedelta:
     """5 min, 15 min, then every hour, each 5-25 % longer."""
     low, high = JITTER

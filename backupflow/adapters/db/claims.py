@@ -72,7 +72,8 @@ _LOSE = text(f"""
     RETURNING d.id, d.losses""")
 _LOST_DUE = text("""
     UPDATE device SET losses = losses + 1,
-        next_due_at = CASE WHEN status = 'active' THEN now() + :wait ELSE next_due_at END
+        next_due_at = CASE WHEN status <> 'active' THEN next_due_at
+                           WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
     WHERE id = :device""")
 _HINDERED = text(f"""
     SELECT d.id, {HINDRANCE} AS hindrance FROM device d {LOGIN}
@@ -189,7 +190,8 @@ class Claims:
         rows = tx.execute(_LOSE, {"devices": devices} | longest).all()
         for row in rows:
             after = backoff.after_loss(row.losses, self._dice())
-            tx.execute(_LOST_DUE, {"device": row.id, "wait": after.again_in})
+            spread = backoff.no_later_than_its_turn(after.again_in)
+            tx.execute(_LOST_DUE, {"device": row.id, "wait": after.again_in, "spread": spread})
         return len(rows)
 
     def _withdraw_hindered(self, tx: Connection) -> int:

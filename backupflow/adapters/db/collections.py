@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from backupflow.adapters.db.alarms import raise_alarm
 from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
+from backupflow.core import backoff
 from backupflow.core.ledger import COLLECTING, Ending, Withdrawn
 from backupflow.core.model import (
     Assignment,
@@ -101,7 +102,7 @@ _FAILED = text("""
     UPDATE device SET failures = failures + :counts, losses = CASE WHEN :pauses THEN losses + 1 ELSE 0 END,
         lane = CASE WHEN :slow THEN 'collect.slow' ELSE lane END,
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
-                           ELSE now() + :wait END
+                           WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
     WHERE id = :device""")
 # An operator has acted while the session ran: what it was refused for is not the device's login or key any more.
 _ANSWERED = text(f"""
@@ -234,7 +235,7 @@ def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:
     device = {"device": assignment.device_id}
     what = {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow, "pauses": ending.pauses}
-    tx.execute(_FAILED, device | what)
+    tx.execute(_FAILED, device | what | {"spread": backoff.no_later_than_its_turn(ending.again_in)})
     if ending.offered is not None:
         tx.execute(_OFFERED, _key(assignment, ending.offered))
     if ending.alarm:

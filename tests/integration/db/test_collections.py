@@ -608,3 +608,12 @@ def test_a_device_that_timed_out_waits_in_a_lane_of_its_own(fleet: Fleet) -> Non
     assert isinstance(again, Assignment)
     assert fleet.collections.publish(again, published("A"))
     assert fleet.row("device", running.device_id).lane == "collect"
+
+
+def test_a_spread_is_no_later_than_the_next_turn(fleet: Fleet) -> None:
+    """What ended by our fault is spread over a minute, but a device of a short interval does not wait that long (I9)."""
+    running = fleet.running()
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '3 seconds'")
+    assert fleet.collections.end(running, replace(REFUSED, again_in=timedelta(seconds=59)))
+    waits = fleet.value("SELECT next_due_at - now() FROM device WHERE id = :id", id=running.device_id)
+    assert waits < timedelta(seconds=4)
