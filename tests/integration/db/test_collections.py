@@ -611,7 +611,7 @@ def test_a_device_that_timed_out_waits_in_a_lane_of_its_own(fleet: Fleet) -> Non
 
 
 def test_a_spread_is_no_later_than_the_next_turn(fleet: Fleet) -> None:
-    """What ended by our fault is spread over a minute, but a device of a short interval does not wait that long (I9)."""
+    """What ended by our fault is spread over a minute; a device of a short interval waits no longer than that (I9)."""
     running = fleet.running()
     fleet.sql("UPDATE device SET next_due_at = now() + interval '3 seconds'")
     assert fleet.collections.end(running, replace(REFUSED, again_in=timedelta(seconds=59)))
