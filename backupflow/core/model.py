@@ -151,6 +151,9 @@ class Target:
     legacy_ssh: bool
     timeouts: Timeouts
     max_bytes: int = 16 * 1024 * 1024
+    not_after: float | None = (
+        None  # seconds of this process's monotonic clock: the lease is over, and so is the session
+    )
 
 
 @dataclass(frozen=True, slots=True)

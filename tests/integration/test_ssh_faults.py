@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +22,7 @@ from backupflow.errors import (
     DeviceTimeout,
     DeviceUnreachable,
     HostKeyMismatch,
+    LeaseLost,
     LoginSuspended,
     OutputTooLarge,
     OutputTruncated,
@@ -267,3 +269,15 @@ def test_a_name_that_is_none_is_unreachable() -> None:
     """A label of more than 63 characters cannot be looked up (RFC 1035)."""
     with pytest.raises(DeviceUnreachable, match="name"):
         collect(Target("x" * 64 + ".invalid", 22, None, legacy_ssh=False, timeouts=Timeouts()))
+
+
+def test_a_session_ends_with_its_lease() -> None:
+    """Whatever was waited for before it began, a session does not outlive its lease: the next may begin then (I4)."""
+    with a_router(mute="command") as router:
+        began = time.monotonic()
+        with pytest.raises(DeviceTimeout, match="the whole session"):
+            collect(replace(target(router), not_after=began + 0.6))
+        assert router.wait_idle()
+        with pytest.raises(LeaseLost):
+            collect(replace(target(router), not_after=began + 0.6))
+        assert router.stats.sessions == 1

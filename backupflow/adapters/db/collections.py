@@ -6,6 +6,7 @@ Lock order: device, then collection.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from backupflow.core.scope import Policy
 
 _LONGEST_DETAIL = 2000  # characters
+LEASE_MARGIN = timedelta(milliseconds=500)  # for the session to be closed
 LEASE_GRACE = timedelta(seconds=60)  # beyond the session's deadline: sealing and the fence
 SHORTEST_GRACE = timedelta(seconds=1)  # a lease always outlasts its session
 
@@ -142,8 +144,12 @@ class Collections:
                 raise_alarm(tx, code, f"device {row.device_id}", exc.detail, row.tenant_id)
                 return _withdraw(tx, collection_id, f"{code}: {exc.detail}")
             lease = policy.timeouts.deadline + self._grace
+            # Before the row has its lease, so that the session ends first whatever the time between was spent on (I4).
+            not_after = time.monotonic() + lease.total_seconds() - LEASE_MARGIN.total_seconds()
             values = {"collection": collection_id, "holder": holder, "lease": lease}
-            return assignment if tx.scalar(_START, values) is not None else None
+            if tx.scalar(_START, values) is None:
+                return None
+            return replace(assignment, target=replace(assignment.target, not_after=not_after))
 
     def pin(self, assignment: Assignment, key: HostKey) -> None:
         """Commit a first-seen key, before any login is sent (I6)."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from paramiko.ssh_exception import IncompatiblePeer
@@ -36,6 +37,7 @@ from backupflow.errors import (
     BackupflowError,
     DeviceUnreachable,
     HostKeyMismatch,
+    LeaseLost,
     OutputTruncated,
 )
 
@@ -87,10 +89,10 @@ class SshCollector:
         AlgorithmsIncompatible, HostKeyMismatch, AuthenticationFailed.
         """
         started = time.monotonic()
-        timeouts = target.timeouts
+        timeouts, deadline = target.timeouts, _deadline(target, started)
         with (
-            connect(target.host, target.port, timeouts.connect) as wire,  # 1
-            watchdog_of_process().watch(wire, timeouts.deadline, started) as watch,
+            connect(target.host, target.port, min(timeouts.connect, deadline)) as wire,  # 1
+            watchdog_of_process().watch(wire, deadline, started) as watch,
         ):
             transport = Transport(wire, lambda: watch.step("key exchange", timeouts.login))
             try:
@@ -110,6 +112,16 @@ class SshCollector:
                 yield SshSession(transport, watch, target)
             finally:
                 transport.end(_JOIN_SECONDS)  # 10
+
+
+def _deadline(target: Target, now: float) -> timedelta:
+    """The longest that the session may last: never longer than its lease, whatever was waited for before it began."""
+    if target.not_after is None:
+        return target.timeouts.deadline
+    left = timedelta(seconds=target.not_after - now)
+    if left <= timedelta(0):
+        raise LeaseLost("the lease was over before the session began")
+    return min(target.timeouts.deadline, left)
 
 
 @contextmanager
