@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _PLAIN: Final = rb"[A-Za-z0-9./,:_!@#*<>~+&-]++"
 # A string that `encode` would write just so: it needs its quotes and has no escape that is written otherwise.
 _STRING: Final = (
-    rb'"(?!' + _PLAIN + rb'")(?:[ !#%->@-\[\]^-~]++|\\["\\?$nrt]|\\(?:0[0-8BCEF]|1[0-9A-F]|7F|[89A-F][0-9A-F]))*+"'
+    rb'"(?!' + _PLAIN + rb'")(?:[ !#%->@-\[\]^-~]++|\\["\\?$nrt]|\\0[0-8BCEF]|\\1[0-9A-F]|\\7F|\\[89A-F][0-9A-F])*+"'
 )
 _VALUE: Final = b"(?:" + _PLAIN + b"|" + _STRING + b")"
 # An item that is canonical already, which is nearly every one: written again token by token it would be the same.
 _CANONICAL: Final = re.compile(
-    rb"[a-z]++(?: (?:[\[\]]|" + _STRING + rb"|(?!\.)" + _PLAIN + rb"(?:=" + _VALUE + rb")?)(?= |\Z))*+"
+    rb"[a-z]++(?:(?=( (?:[\[\]]|" + _STRING + rb"|(?!\.)" + _PLAIN + rb"(?:=" + _VALUE + rb")?)(?= |\Z)))\1)*"
 )
 _VERB: Final = re.compile(rb"[a-z]++")
 _LONGEST_PREFIX: Final = 32  # bytes; RouterOS has "configuration", and what a router sends must not blow up
