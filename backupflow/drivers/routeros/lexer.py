@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _HASH, _SLASH, _BACKSLASH = b"#/\\"
 _VERBS: Final = rb"(?:add|set|remove|unset|enable|disable|move|reset)"
 # Before Python 3.11.5 a possessive repeat of a *group* forgets to go back when its body fails in the middle (gh-106052):
-# an open string would pass for a closed one. So a group is repeated greedily here, and a look-ahead lets its body
-# match in one way only, as an atomic group would; a repeated single character, and a body that fails at its first characters, are not concerned.
+# an open string would pass for a closed one. So a group is repeated greedily here, and a look-ahead lets its body match
+# in one way only, as an atomic group would; a repeated character, or a body that fails at once, is not concerned.
 _PATH: Final = re.compile(rb"/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++)*")
 _TERSE: Final = re.compile(
     rb"(/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++)*?)[ \t]++(" + _VERBS + rb"(?:[ \t].*+)?+)", re.DOTALL
@@ -41,7 +41,8 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _ONE_TOKEN: Final = b"".join((
-    rb"[ \t]*+(?:[\[\]]|(?:", _KEY, rb"(?:", _STRING, rb"|", _BARE, rb"*+)|", _STRING, rb"|", _BARE, rb"++)", _BREAK, rb")",
+    rb"[ \t]*+(?:[\[\]]|(?:", _KEY, rb"(?:", _STRING, rb"|", _BARE, rb"*+)|", _STRING, rb"|", _BARE, rb"++)",
+    _BREAK, rb")",
 ))  # fmt: skip
 _TOKENS: Final = re.compile(rb"(?:(?=(" + _ONE_TOKEN + rb"))\1)*[ \t]*+", re.DOTALL)
 _STRINGS_END: Final = re.compile(rb'[^"]*+(?:(?=(' + _STRING + rb'[^"]*+))\1)*', re.DOTALL)
