@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _HASH, _SLASH, _BACKSLASH = b"#/\\"
 _VERBS: Final = rb"(?:add|set|remove|unset|enable|disable|move|reset)"
-# Before Python 3.11.5 a possessive repeat of a *group* forgets to go back when its body fails in the middle (gh-106052):
+# Before Python 3.11.5 a possessive repeat of a *group* forgets to go back when its body fails midway (gh-106052):
 # an open string would pass for a closed one. So a group is repeated greedily here, and a look-ahead lets its body match
 # in one way only, as an atomic group would; a repeated character, or a body that fails at once, is not concerned.
 _PATH: Final = re.compile(rb"/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++)*")
