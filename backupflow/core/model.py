@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
 from uuid import UUID
@@ -43,9 +43,6 @@ class State(StrEnum):
     BLOCKED = "blocked"
     SUSPECT = "suspect"
     TESTED = "tested"
-
-
-FINAL_STATES = frozenset(State) - {State.CLAIMED, State.RUNNING, State.PUBLISHED}
 
 
 class Lane(StrEnum):
@@ -157,15 +154,6 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """A device as the scheduler sees it."""
-
-    tenant_id: TenantId
-    device_id: DeviceId
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Claim:
     """One emitted piece of work: a collection that a worker may start."""
 
@@ -208,18 +196,6 @@ class Published:
     raw_bytes: int
     facts: Mapping[str, str | None]
     host_key: HostKey  # that the router proved to have
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A stored observation, as history shows it."""
-
-    collection_id: CollectionId
-    seq: Seq
-    collected_at: datetime
-    is_change: bool | None  # None: not decided yet
-    content_hash: ContentHash
-    raw_bytes: int
 
 
 def content_hash(pepper: Pepper, text: NormalConfig) -> ContentHash:
