@@ -72,6 +72,13 @@ class OutputTruncated(BackupflowError):
     verdict = Verdict.RETRY
 
 
+class ExportSuspect(BackupflowError):
+    """The export is whole but much smaller than the last one, or lacks a menu; it is kept aside until the next says the same."""
+
+    code = "export_suspect"
+    verdict = Verdict.RETRY
+
+
 class AuthenticationFailed(BackupflowError):
     """The device refused the login; set the right credentials with `device edit`, or `device unblock` it."""
 

@@ -11,7 +11,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from backupflow.core.model import NormalConfig, RawConfig
+    from collections.abc import Sequence
+
+    from backupflow.core.model import NormalConfig, RawConfig, Secrets, SecretsPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,47 @@ class Facts:
     model: str | None = None
     serial: str | None = None
     system_id: str | None = None
+    identity: str | None = None
+    """The name that the router was given; printable and bounded, as all of this."""
     markers: tuple[str, ...] = ()
     """The menus that the router itself says it could not export, one line each, sorted, without repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How one session asks for an export."""
+
+    secrets: SecretsPolicy
+    remembered: str | None
+    """The command that worked last time for this device; one that the driver does not know is ignored."""
+    end_mark: str | None = None
+    """A nonce that this router is known to repeat after its export; None: none is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What can be compared of two exports without either text; sizes in bytes, digests are SHA-256."""
+
+    sections: int  # different paths with items
+    size: int  # of the normal form
+    secrets: int  # properties that hold one
+    shape: bytes  # digest over the paths and how many items each has, in their order
+    masked: bytes  # digest of the normal form without its secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A whole export, as it came off the wire."""
+
+    raw: RawConfig  # byte for byte, without the end mark
+    normal: NormalConfig
+    facts: Facts
+    outline: Outline
+    secrets: Secrets
+    command: str  # that gave it, without the end mark
+    remember: str  # the command to begin with next time
+    exit_status: int | None
+    marked: bool  # the end mark came, and was asked for
 
 
 class Reason(StrEnum):
@@ -72,17 +113,17 @@ class Driver(Protocol):
     secret_keys: frozenset[str]
     """Names of the properties whose values are secrets."""
 
-    def commands(self, remembered: str | None) -> tuple[str, ...]:
-        """Give the export commands in the order to try them in one session.
+    def next_command(self, asking: Asking, replies: Sequence[Reply]) -> str | None:
+        """Give the next command of this session, None when nothing more is worth asking; at most six in all."""
 
-        `remembered` is the command that worked last time for this device; one that the driver does not know is ignored.
-        """
+    def read(self, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
+        """Judge what a session answered, and reduce it; `replies` are those to `next_command`, in order."""
 
-    def refused(self, reply: Reply) -> bool:
-        """Tell whether the router does not know this command, so that the next one is worth a try."""
+    def probe(self, nonce: str) -> str:
+        """Give a short command that shows whether this router repeats an end mark."""
 
-    def judge(self, reply: Reply) -> Completeness:
-        """Judge an answer off the wire."""
+    def repeats(self, reply: Reply, nonce: str) -> bool:
+        """Tell whether the answer to `probe` ends in the end mark."""
 
     def judge_file(self, raw: bytes) -> Completeness:
         """Judge an export from a file: an editor may have dropped its final newline."""

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backupflow.core.model import Claim, HostKey, State
+    from backupflow.core.model import Claim, HostKey, SealedConfig, State
+    from backupflow.core.suspicion import Observed
 
 
 COLLECTING = "collecting"  # scope of an alarm: ours is down, as the collectors see it
@@ -39,6 +40,28 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What a collector knows when it passes the fence, or puts an export aside."""
+
+    observed: Observed
+    digest: bytes  # of the sealed text
+    command: str  # to begin with next time
+    exit_status: int | None
+    raw_bytes: int
+    host_key: HostKey  # that the router proved to have
+    modern_ssh: bool  # nothing but modern algorithms was agreed on
+    end_mark: bool | None = None  # whether the router repeats one; None: not tried
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAside:
+    """A whole export that may not become the current one: sealed, to be looked at, never promoted."""
+
+    published: Published
+    sealed: SealedConfig
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How a collection ends, and what follows for its device."""
 
@@ -51,6 +74,7 @@ class Ending:
     slow: bool = False  # the device is known to be slow from now on: its next ones run in a lane of their own
     offered: HostKey | None = None  # a key that was not the pinned one, kept to be shown
     pauses: bool = False  # it counts among what ended in a row through no fault of the device
+    aside: KeptAside | None = None  # what was read, if it is to be kept
     alarm: str = ""  # the scope of an alarm that it raises, with its code; a block raises one by itself
 
 

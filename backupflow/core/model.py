@@ -15,7 +15,7 @@ from uuid import UUID
 from backupflow.errors import MessageMalformed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from backupflow.core.suspicion import Observed
 
 TenantId = NewType("TenantId", UUID)
 DeviceId = NewType("DeviceId", UUID)
@@ -65,6 +65,22 @@ class Trust(StrEnum):
 
     TOFU = "tofu"  # trust on first use: pin it, then log in
     APPROVED = "approved"  # a person must approve it first
+
+
+class SecretsPolicy(StrEnum):
+    """Whether the secrets of a device's configuration are collected with it."""
+
+    COLLECT = "collect"
+    OMIT = "omit"  # they stay on the router: a restore needs them from elsewhere
+
+
+class Secrets(StrEnum):
+    """What one export shows of the secrets in it."""
+
+    SHOWN = "shown"
+    HIDDEN = "hidden"  # asked for, and not given: the user's rights do not suffice
+    OMITTED = "omitted"  # not asked for
+    NONE = "none"  # asked for, and there are none, as far as anybody can tell
 
 
 class Purpose(StrEnum):
@@ -148,6 +164,7 @@ class Target:
     legacy_ssh: bool
     timeouts: Timeouts
     max_bytes: int = 16 * 1024 * 1024
+    spoke_modern: bool = False  # it once agreed on nothing but modern algorithms: SHA-1 is out of the question
     not_after: float | None = (
         None  # seconds of this process's monotonic clock: the lease is over, and so is the session
     )
@@ -182,22 +199,18 @@ class Assignment:
     remembered_command: str | None
     failures: int
     losses: int
+    secrets: SecretsPolicy = SecretsPolicy.COLLECT
+    asks_end_mark: bool = True
+    end_mark: bool | None = None  # whether this router repeats one; None: never tried
+    before: Observed | None = None  # the last accepted observation of this router
+    aside: Observed | None = None  # the newest suspect one since then
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What a collector knows when it passes the fence."""
-
-    content_hash: ContentHash
-    digest: bytes
-    normalization_version: int
-    command: str
-    exit_status: int | None
-    raw_bytes: int
-    facts: Mapping[str, str | None]
-    host_key: HostKey  # that the router proved to have
+def keyed_hash(pepper: Pepper, text: bytes) -> bytes:
+    """HMAC-SHA-256 (RFC 2104) under the tenant's pepper: a plain hash would confirm guesses of a template's secret."""
+    return hmac.digest(pepper, text, hashlib.sha256)
 
 
 def content_hash(pepper: Pepper, text: NormalConfig) -> ContentHash:
-    """HMAC-SHA-256 (RFC 2104) under the tenant's pepper: a plain hash would confirm guesses of a template's secret."""
-    return ContentHash(hmac.digest(pepper, text, hashlib.sha256))
+    """The keyed hash that decides whether two exports are equal."""
+    return ContentHash(keyed_hash(pepper, text))

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from uuid import UUID
 
-    from backupflow.core.driver import Reply
+    from backupflow.core.driver import Asking, Incomplete, Reading, Reply
     from backupflow.core.history import Run, SealedSnapshot
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
-    from backupflow.core.ledger import Claimed, Ending, Limits, Stored, Withdrawn
+    from backupflow.core.ledger import Claimed, Ending, Limits, Published, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.model import (
         Assignment,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         HostKey,
         Login,
         Pepper,
-        Published,
         Purpose,
         Sealed,
         SealedConfig,
@@ -44,8 +43,16 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """A logged-in SSH session."""
 
-    def run(self, command: str) -> Reply:
-        """Run one exec command and read both streams to EOF, under the target's byte cap and deadline."""
+    @property
+    def modern(self) -> bool:
+        """Whether nothing with SHA-1 or CBC was agreed on."""
+        ...
+
+    def run(self, command: str, within: timedelta | None = None) -> Reply:
+        """Run one exec command and read both streams to EOF, under the target's byte cap and deadline.
+
+        `within` is for a command that needs less time than an export.
+        """
         ...
 
 
@@ -56,6 +63,14 @@ class Collector(Protocol):
         self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]
     ) -> AbstractContextManager[Session]:
         """Open a session. `admit` raises to refuse the key; it has committed the pin when it returns (I6)."""
+        ...
+
+
+class Reader(Protocol):
+    """Lets a driver read what a session answered, in bounded time and memory, and beside the sessions of others."""
+
+    def read(self, driver: str, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
+        """What `Driver.read` gives; NotAConfiguration if it takes longer, or more memory, than any real export."""
         ...
 
 

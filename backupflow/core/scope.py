@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from backupflow.core.model import Timeouts, Trust
+from backupflow.core.model import SecretsPolicy, Timeouts, Trust
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ SHORTEST_INTERVAL = timedelta(seconds=1)
 # Beyond these a time cannot be reckoned with, or a lease would never end.
 LONGEST_INTERVAL = timedelta(days=3660)
 LONGEST_SESSION = timedelta(days=1)
+_SWITCHES = ("legacy_ssh", "end_mark")
 _SHORTEST_COMMAND = timedelta(seconds=1)
 _LONGEST_COMMAND = LONGEST_SESSION - replace(Timeouts(), command=timedelta(0)).deadline
 
@@ -29,6 +30,8 @@ class Policy:
     legacy_ssh: bool = False
     trust: Trust = Trust.TOFU
     max_bytes: int = 16 * 1024 * 1024
+    secrets: SecretsPolicy = SecretsPolicy.COLLECT
+    end_mark: bool = True  # ask routers that repeat one for an end mark
 
 
 def resolve(defaults: Policy, *scopes: Mapping[str, Any] | None) -> Policy:
@@ -50,6 +53,10 @@ def _apply(policy: Policy, name: str, value: object) -> Policy:
             return replace(policy, legacy_ssh=bool(value))
         case "trust":
             return replace(policy, trust=Trust(str(value)))
+        case "secrets":
+            return replace(policy, secrets=SecretsPolicy(str(value)))
+        case "end_mark":
+            return replace(policy, end_mark=bool(value))
         case _:
             return policy
 
@@ -63,15 +70,17 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of one scope as they may be stored; InputInvalid names the first wrong one."""
     for name, value in settings.items():
         match name, value:
-            case _, bool() if name != "legacy_ssh":  # True is 1 to Python, and no number of seconds to anybody
+            case _, bool() if name not in _SWITCHES:  # True is 1 to Python, and no number of seconds to anybody
                 raise InputInvalid(f"setting {name}: {value!r}")
             case "interval_seconds", int() | float() if _within(value, SHORTEST_INTERVAL, LONGEST_INTERVAL):
                 continue
             case "command_timeout_seconds", int() | float() if _within(value, _SHORTEST_COMMAND, _LONGEST_COMMAND):
                 continue
-            case "legacy_ssh", bool():
+            case str(), bool() if name in _SWITCHES:
                 continue
             case "trust", str() if value in set(Trust):
+                continue
+            case "secrets", str() if value in set(SecretsPolicy):
                 continue
             case _:
                 raise InputInvalid(f"setting {name}: {value!r}")

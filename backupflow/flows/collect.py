@@ -1,10 +1,10 @@
 """A claim becomes a sealed message: the main job.
 
 1. start: claimed -> running, with a lease; the row's holder is the fence
-2. open the pepper; connect; admit the host key (commit it on first sight); only then open and send the login
-3. export, in the commands' order, within one session
-4. complete? normalize, hash under the pepper
-5. seal
+2. open the pepper; one session with the router, see flows.interview
+3. hash under the pepper; compare with what is known of this router: is it the same one, is the export plausible?
+4. seal
+5. not to be believed: kept aside, the row ends
 6. running -> published: the fence. No row: another has taken over, what was read is dropped
 7. publish; a definite refusal ends the row, an unknown outcome leaves it published
 
@@ -14,44 +14,44 @@ meet the same defect, for ever.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backupflow.core import backoff, trust
-from backupflow.core.driver import Complete, Driver, Facts, Incomplete, Reason, Reply
+from backupflow.core import backoff, suspicion
 from backupflow.core.envelope import pack
 from backupflow.core.export import NORMALIZATION_VERSION
-from backupflow.core.ledger import COLLECTING, Ending, Withdrawn
+from backupflow.core.ledger import COLLECTING, Ending, KeptAside, Published, Withdrawn
 from backupflow.core.message import MAX_BYTES, SnapshotMessage, encode
-from backupflow.core.model import Assignment, CollectionId, HostKey, Login, Published, RawConfig, Trust, content_hash
+from backupflow.core.model import (
+    Assignment,
+    CollectionId,
+    HostKey,
+    Pepper,
+    SealedConfig,
+    State,
+    content_hash,
+    keyed_hash,
+)
 from backupflow.errors import (
     BackupflowError,
-    CommandRejected,
     DeviceTimeout,
+    ExportSuspect,
     HostKeyMismatch,
     HostKeyUnapproved,
-    InputInvalid,
+    IdentityChanged,
     LeaseLost,
     LoginSuspended,
-    NotAConfiguration,
     OutputTooLarge,
-    OutputTruncated,
     StoreUnavailable,
     Verdict,
 )
+from backupflow.flows.interview import interview
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backupflow.core.ports import CollectionStore, Collector, Publisher, Sealer, SecretOpener, Session
-
-_INCOMPLETE: dict[Reason, type[BackupflowError]] = {
-    Reason.TRUNCATED: OutputTruncated,
-    Reason.INTERRUPTED: OutputTruncated,
-    Reason.REJECTED: CommandRejected,
-    Reason.NOT_A_CONFIGURATION: NotAConfiguration,
-}
+    from backupflow.core.driver import Driver, Reading
+    from backupflow.core.ports import CollectionStore, Collector, Publisher, Reader, Sealer, SecretOpener
 
 
 # Pauses that say nothing of the vault or the bus.
@@ -79,8 +79,10 @@ class CollectPorts:
     secrets: SecretOpener
     sealer: Sealer
     publisher: Publisher
+    reader: Reader
     driver: Callable[[str], Driver]
     dice: Callable[[], float]
+    nonce: Callable[[], str]
 
 
 def collect(
@@ -101,7 +103,10 @@ def collect(
     offered: list[HostKey] = []
     fenced = False
     try:
-        message, published = _read(ports, started, offered)  # 2-5
+        found = _read(ports, started, offered)  # 2-4
+        if found.doubt is not None:
+            return _end(ports, started, found.doubt, offered, found.aside)  # 5
+        message, published = found.message, found.aside.published
         if not ports.store.publish(started, published):  # 6
             return _outcome(started, "dropped", "lease_lost")
         fenced = True
@@ -133,8 +138,16 @@ def _end_defect(ports: CollectPorts, assignment: Assignment, exc: Exception) -> 
     return _ended(ports, assignment, ending)
 
 
-def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offered: list[HostKey]) -> Outcome:
+def _end(
+    ports: CollectPorts,
+    assignment: Assignment,
+    exc: BackupflowError,
+    offered: list[HostKey],
+    aside: KeptAside | None = None,
+) -> Outcome:
     decision = backoff.after_failure(exc.verdict, assignment.failures, assignment.losses, ports.dice())
+    if isinstance(exc, ExportSuspect):
+        decision = replace(decision, state=State.SUSPECT)
     ending = Ending(
         decision.state,
         exc.code,
@@ -145,9 +158,17 @@ def _end(ports: CollectPorts, assignment: Assignment, exc: BackupflowError, offe
         slow=isinstance(exc, DeviceTimeout),  # it took a worker for as long as it may: not again beside the others
         offered=offered[0] if offered and isinstance(exc, HostKeyMismatch | HostKeyUnapproved) else None,
         pauses=exc.verdict is Verdict.PAUSE,
-        alarm=COLLECTING if exc.verdict is Verdict.PAUSE and not isinstance(exc, _OF_ONE_DEVICE) else "",
+        aside=aside,
+        alarm=_alarm(assignment, exc),
     )
     return _ended(ports, assignment, ending)
+
+
+def _alarm(assignment: Assignment, exc: BackupflowError) -> str:
+    """The scope of the alarm that a failure raises, if it raises one: a suspect export does if it does not go away."""
+    if exc.verdict is Verdict.PAUSE and not isinstance(exc, _OF_ONE_DEVICE):
+        return COLLECTING
+    return f"device {assignment.device_id}" if isinstance(exc, ExportSuspect) and assignment.aside else ""
 
 
 def _ended(ports: CollectPorts, assignment: Assignment, ending: Ending) -> Outcome:
@@ -158,90 +179,77 @@ def _ended(ports: CollectPorts, assignment: Assignment, ending: Ending) -> Outco
     return _outcome(assignment, ending.state if ended else "dropped", ending.code, ending.detail)
 
 
-def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -> tuple[SnapshotMessage, Published]:
-    driver = ports.driver(assignment.driver)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An export, sealed; `doubt`: why it may not become the current one."""
+
+    message: SnapshotMessage
+    aside: KeptAside
+    doubt: ExportSuspect | IdentityChanged | None
+
+
+def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -> _Found:
     pepper = ports.secrets.open_pepper(assignment.tenant_id, assignment.sealed_pepper)
-
-    def admit(key: HostKey) -> None:
-        offered.append(key)
-        _admit(ports.store, assignment, key)
-
-    def login() -> Login:
-        return _login(ports, assignment, offered[0])
-
-    with ports.collector.session(assignment.target, admit, login) as session:  # 2
-        reply, facts = _export(session, driver, assignment.remembered_command)  # 3, 4
-    raw = RawConfig(reply.stdout)
-    normal = driver.normalize(raw)
-    hashed = content_hash(pepper, normal)
+    said = interview(ports, assignment, offered)  # 2
+    observed = _observed(pepper, said.reading, assignment.before)  # 3
+    doubt = _doubt(assignment, observed)
     owner = (assignment.tenant_id, assignment.device_id, assignment.seq)
-    envelope = pack(owner, raw, normal, NORMALIZATION_VERSION)
-    sealed = ports.sealer.seal_config(assignment.tenant_id, assignment.device_id, envelope)  # 5
+    envelope = pack(owner, said.reading.raw, said.reading.normal, NORMALIZATION_VERSION)
+    sealed = ports.sealer.seal_config(assignment.tenant_id, assignment.device_id, envelope)  # 4
+    message = _message(assignment, observed, sealed)
+    published = Published(
+        observed,
+        sealed.digest,
+        said.reading.remember,
+        said.reading.exit_status,
+        len(said.reading.raw),
+        said.host_key,
+        said.modern_ssh,
+        said.end_mark,
+    )
+    return _Found(message, KeptAside(published, sealed), doubt)
+
+
+def _observed(pepper: Pepper, reading: Reading, before: suspicion.Observed | None) -> suspicion.Observed:
+    outline = reading.outline
+    observed = suspicion.Observed(
+        content_hash(pepper, reading.normal),
+        NORMALIZATION_VERSION,
+        keyed_hash(pepper, outline.shape),
+        keyed_hash(pepper, outline.masked),
+        outline.sections,
+        outline.size,
+        outline.secrets,
+        reading.secrets,
+        reading.facts,
+    )
+    return replace(observed, secrets=suspicion.visibility(before, observed))
+
+
+def _doubt(assignment: Assignment, observed: suspicion.Observed) -> ExportSuspect | IdentityChanged | None:
+    match suspicion.judge(assignment.before, assignment.aside, observed):
+        case suspicion.Suspect(why):
+            return ExportSuspect(why)
+        case suspicion.OtherRouter(why):
+            return IdentityChanged(why)
+        case suspicion.Accepted():
+            return None
+
+
+def _message(assignment: Assignment, observed: suspicion.Observed, sealed: SealedConfig) -> SnapshotMessage:
     message = SnapshotMessage(
-        *owner[:2], assignment.collection_id, assignment.seq, NORMALIZATION_VERSION, hashed, sealed
+        assignment.tenant_id,
+        assignment.device_id,
+        assignment.collection_id,
+        assignment.seq,
+        NORMALIZATION_VERSION,
+        observed.content_hash,
+        sealed,
     )
     size = len(encode(message))
     if size > MAX_BYTES:  # before the fence: what is published is on its way, and this never would be
         raise OutputTooLarge(f"a message of {size} bytes is more than the bus takes at once")
-    shown = {"version": facts.version, "model": facts.model, "serial": facts.serial, "system_id": facts.system_id}
-    published = Published(
-        hashed, sealed.digest, NORMALIZATION_VERSION, reply.command, reply.exit_status, len(raw), shown, offered[0]
-    )
-    return message, published
-
-
-def _admit(store: CollectionStore, assignment: Assignment, key: HostKey) -> None:
-    """Refuse a key, or let it pass; when this returns, what was let pass is pinned and committed (I6)."""
-    match trust.judge(assignment.target.pinned, key):
-        case trust.Mismatch(pinned, other):
-            raise HostKeyMismatch(
-                f"pinned {pinned.key_type} {pinned.fingerprint}, offered {other.key_type} {other.fingerprint}"
-            )
-        case trust.FirstSeen(first) if assignment.trust is Trust.APPROVED:
-            raise HostKeyUnapproved(f"offered {first.key_type} {first.fingerprint}")
-        case trust.FirstSeen(first):
-            store.pin(assignment, first)
-        case trust.Trusted():
-            return
-
-
-def _login(ports: CollectPorts, assignment: Assignment, key: HostKey) -> Login:
-    """Open the login at the last moment, after one more look at whether it may still be sent there (I6, I7)."""
-    if not ports.store.login_allowed(assignment, key):
-        raise LoginSuspended("device, address, host key or login were changed after the collection had begun")
-    secret = ports.secrets.open_login(assignment.tenant_id, assignment.login_context, assignment.sealed_login)
-    return login_of(assignment.username, secret)
-
-
-def login_secret(login: Login) -> bytes:
-    """The part of a login that is sealed."""
-    fields = {"password": login.password, "private_key": login.private_key, "passphrase": login.passphrase}
-    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
-
-
-def login_of(username: str, secret: bytes) -> Login:
-    """The inverse of `login_secret`; InputInvalid, without a word of it, if it is nothing that was sealed there."""
-    try:
-        return Login(username, **json.loads(secret))
-    except (ValueError, TypeError):
-        raise InputInvalid("the login that was opened cannot be read") from None
-
-
-def _export(session: Session, driver: Driver, remembered: str | None) -> tuple[Reply, Facts]:
-    commands = driver.commands(remembered)
-    for command in commands:
-        reply = session.run(command)
-        if driver.refused(reply) and command != commands[-1]:
-            continue
-        verdict = driver.judge(reply)
-        if isinstance(verdict, Complete):
-            return reply, verdict.facts
-        raise _failure(verdict)
-    raise CommandRejected("the driver knows no command")
-
-
-def _failure(verdict: Incomplete) -> BackupflowError:
-    return _INCOMPLETE[verdict.reason](verdict.detail)
+    return message
 
 
 def _outcome(assignment: Assignment, what: str, code: str = "", detail: str = "") -> Outcome:

@@ -32,7 +32,7 @@ from backupflow.core.inventory import (
     checked_username,
 )
 from backupflow.core.scope import checked
-from backupflow.flows.collect import login_secret
+from backupflow.flows.interview import login_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,196 +2,48 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import Any
 
 import pytest
 
 from backupflow.core import backoff
-from backupflow.core.driver import Complete, Driver, Facts, Incomplete, Reason, Reply
+from backupflow.core.driver import Facts
 from backupflow.core.envelope import unpack
 from backupflow.core.ledger import Ending, Withdrawn
 from backupflow.core.message import MAX_BYTES, encode
 from backupflow.core.model import (
-    Assignment,
-    CollectionId,
-    DeviceId,
+    ContentHash,
     HostKey,
     Login,
     NormalConfig,
-    Pepper,
-    Published,
-    RawConfig,
-    SealedConfig,
-    SealedSecret,
-    Seq,
+    Secrets,
     State,
-    Target,
-    TenantId,
-    Timeouts,
     Trust,
     content_hash,
+    keyed_hash,
 )
+from backupflow.core.suspicion import Observed
 from backupflow.errors import (
     AuthenticationFailed,
     BackupflowError,
     BusUnavailable,
     DeviceTimeout,
     HostKeyMismatch,
-    InputInvalid,
     LeaseLost,
     StoreUnavailable,
     VaultUnavailable,
 )
-from backupflow.flows.collect import CollectPorts, Outcome, collect, login_of, login_secret
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from backupflow.core.message import SnapshotMessage
-
-KEY, OTHER = HostKey("ssh-ed25519", b"key"), HostKey("ssh-ed25519", b"other")
-PEPPER = Pepper(b"p" * 32)
-EXPORT = b"/ip address\r\nadd address=192.0.2.1\r\n"
-NUMBER = CollectionId(7)
-WORK = Assignment(
-    NUMBER, "me", TenantId(UUID(int=1)), DeviceId(UUID(int=2)), "core-1", Seq(3), "toy",
-    Target("192.0.2.1", 22, KEY, legacy_ssh=False, timeouts=Timeouts()), Trust.TOFU, "backup", UUID(int=4),
-    SealedSecret("vault:v1:TE9HSU4="), UUID(int=2), SealedSecret("vault:v1:UEVQUEVS"), None, 1, 0,
-)  # fmt: skip
-
-
-class Toy:
-    """A driver of two commands, whose verdict is chosen by the answer."""
-
-    name = "toy"
-    secret_keys: frozenset[str] = frozenset()
-
-    def commands(self, remembered: str | None) -> tuple[str, ...]:
-        """Two, or the remembered one first."""
-        return (remembered, "long", "short") if remembered else ("long", "short")
-
-    def refused(self, reply: Reply) -> bool:
-        """By a word."""
-        return reply.stdout == b"no such command"
-
-    def judge(self, reply: Reply) -> Complete | Incomplete:
-        """By a word too."""
-        if reply.stdout in {b"no such command", b"truncated", b"rejected", b"not_a_configuration", b"interrupted"}:
-            return Incomplete(Reason(reply.stdout.decode().replace("no such command", "rejected")), "line 3")
-        return Complete(Facts("toy", version="7.1"))
-
-    def judge_file(self, raw: bytes) -> Complete | Incomplete:
-        """Not asked here."""
-        raise NotImplementedError
-
-    def normalize(self, raw: RawConfig) -> NormalConfig:
-        """Without carriage returns."""
-        return NormalConfig(raw.replace(b"\r", b""))
-
-
-class World:
-    """All ports in one; `fails` names the call that fails, and how."""
-
-    def __init__(self, **fails: BackupflowError) -> None:
-        self.calls: list[str] = []
-        self.fails = fails
-        self.work: Assignment | Withdrawn | None = WORK
-        self.offers = KEY
-        self.answers: dict[str, bytes] = {"long": EXPORT}
-        self.allowed = self.fenced = self.holds = True
-        self.known = True
-        self.logins: list[Login] = []
-        self.passed: list[Published] = []
-        self.sent: list[SnapshotMessage] = []
-        self.endings: list[Ending] = []
-        self.secret = b'{"password": "s3cret"}'
-        self.sealed = "vault:v1:U0VBTEVE"
-        self.told: list[Exception] = []
-
-    def _call(self, name: str) -> None:
-        self.calls.append(name)
-        if name in self.fails:
-            raise self.fails[name]
-
-    def start(self, collection_id: CollectionId, holder: str) -> Assignment | Withdrawn | None:
-        """CollectionStore."""
-        self._call("start")
-        return self.work
-
-    def pin(self, assignment: Assignment, key: HostKey) -> None:
-        """CollectionStore."""
-        self._call("pin")
-
-    def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
-        """CollectionStore."""
-        assert key is self.offers
-        self._call("allowed")
-        return self.allowed
-
-    def publish(self, *given: Any) -> bool:  # noqa: ANN401 - of the store two, of the publisher one
-        """CollectionStore and Publisher."""
-        if len(given) == 2:
-            self._call("fence")
-            self.passed.append(given[1])
-            return self.fenced
-        self._call("publish")
-        self.sent.append(given[0])
-        return self.known
-
-    def end(self, assignment: Assignment, ending: Ending) -> bool:
-        """CollectionStore."""
-        self._call("end")
-        self.endings.append(ending)
-        return self.holds
-
-    @contextmanager
-    def session(self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]) -> Iterator[World]:
-        """Collector."""
-        self._call("connect")
-        admit(self.offers)
-        self.logins.append(login())
-        self._call("login")
-        yield self
-        self._call("close")
-
-    def run(self, command: str) -> Reply:
-        """Session."""
-        self._call(command)
-        return Reply(command, self.answers.get(command, b"no such command"), b"", 0)
-
-    def open_pepper(self, tenant_id: TenantId, sealed: SealedSecret) -> Pepper:
-        """SecretOpener."""
-        self._call("pepper")
-        return PEPPER
-
-    def open_login(self, tenant_id: TenantId, context: UUID, sealed: SealedSecret) -> bytes:
-        """SecretOpener."""
-        self._call("open")
-        return self.secret
-
-    def seal_config(self, tenant_id: TenantId, device_id: DeviceId, envelope: bytes) -> SealedConfig:
-        """Sealer."""
-        self._call("seal")
-        self.envelope = envelope
-        return SealedConfig(self.sealed)
-
-    def collect(self, work: Assignment | Withdrawn | None = WORK, dice: float = 0.0) -> Outcome:
-        """Run the flow."""
-        self.work = work
-        driver: Driver = Toy()
-        ports = CollectPorts(self, self, self, self, self, lambda _: driver, lambda: dice)
-        return collect(ports, NUMBER, "me", self.told.append)
+from backupflow.flows.collect import Outcome
+from tests.unit.flows.world import EXPORT, KEY, NUMBER, OTHER, PEPPER, WORK, World
 
 
 def test_everything_happens_in_its_order() -> None:
     """The fence lies between sealing and publishing; the login is opened and sent after the key was admitted."""
     world = World()
     assert world.collect() == Outcome("published", device="core-1", seq=3)
-    before = ["start", "pepper", "connect", "allowed", "open", "login", "long", "close"]
+    before = ["start", "pepper", "connect", "allowed", "open", "login", "long", "close", "read"]
     assert world.calls == [*before, "seal", "fence", "publish"]
     assert world.logins == [Login("backup", password="s3cret")]
 
@@ -205,10 +57,15 @@ def test_what_is_sealed_is_the_export_and_what_is_told_is_not() -> None:
     assert (header.tenant_id, header.device_id, header.seq) == (WORK.tenant_id, WORK.device_id, WORK.seq)
     hashed = content_hash(PEPPER, NormalConfig(EXPORT.replace(b"\r", b"")))
     told, sent = world.passed[0], world.sent[0]
-    assert (told.content_hash, told.digest, told.raw_bytes, told.command) == (hashed, sent.sealed.digest, 36, "long")
+    assert (told.observed.content_hash, told.digest, told.raw_bytes, told.command) == (
+        hashed,
+        sent.sealed.digest,
+        36,
+        "long",
+    )
     assert (sent.content_hash, sent.collection_id, sent.seq) == (hashed, NUMBER, WORK.seq)
-    assert told.facts["version"] == "7.1"
-    assert told.host_key == KEY
+    assert told.observed.facts.version == "7.1"
+    assert (told.host_key, told.modern_ssh) == (KEY, True)
 
 
 @pytest.mark.parametrize(
@@ -322,22 +179,6 @@ def test_what_no_message_can_hold_never_reaches_the_fence(over: int) -> None:
     assert len(world.passed) == 2 - over
 
 
-def test_the_next_command_is_tried_in_the_same_session() -> None:
-    """A router that does not know the first; the remembered one comes first; none known is a failure."""
-    world = World()
-    world.answers = {"short": EXPORT}
-    assert world.collect().what == "published"
-    assert world.calls[6:9] == ["long", "short", "close"]
-    assert world.passed[0].command == "short"
-    world = World()
-    world.answers["mine"] = EXPORT
-    world.collect(replace(WORK, remembered_command="mine"))
-    assert "long" not in world.calls
-    world = World()
-    world.answers = {}
-    assert world.collect().code == "command_rejected"
-
-
 def test_behind_the_fence_without_a_lease_nothing_is_published() -> None:
     """What was read is dropped, and the row is not touched again (I4)."""
     world = World()
@@ -375,7 +216,7 @@ def test_while_the_database_is_away_nothing_is_ended(where: str) -> None:
     assert "publish" not in world.calls
 
 
-@pytest.mark.parametrize("where", ["pepper", "connect", "long", "seal", "fence"])
+@pytest.mark.parametrize("where", ["pepper", "connect", "long", "read", "seal", "fence"])
 def test_a_defect_ends_the_row_and_waits(where: str) -> None:
     """What nobody foresaw is said and ends the row with an alarm: the next run would only meet it again (I9, I10)."""
     defect = KeyError("/ip address")
@@ -403,23 +244,60 @@ def test_a_defect_without_a_database_is_left_to_the_lease() -> None:
     assert len(world.told) == 1
 
 
-@pytest.mark.parametrize(
-    "login",
-    [Login("u", password="p \N{LATIN SMALL LETTER E WITH ACUTE}\0"), Login("u", private_key="k", passphrase="x")],
-)
-def test_a_login_survives_its_sealing(login: Login) -> None:
-    """The part that is sealed, and nothing else, gives the login back."""
-    assert login_of("u", login_secret(login)) == login
+BEFORE = Observed(
+    ContentHash(b"h" * 32), 1, b"s", b"m", sections=1, size=35, secret_count=0, secrets=Secrets.NONE,
+    facts=Facts("toy", version="7.1", serial="A1"),
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("secret", [b"hunter2", b'{"word": "hunter2"}', b"[]", b"\xff"])
-def test_a_login_that_cannot_be_read_says_nothing_of_itself(secret: bytes) -> None:
-    """Something else was sealed there: a failure with a reason, in which no secret stands (I5)."""
-    with pytest.raises(InputInvalid) as caught:
-        login_of("u", secret)
-    assert "hunter2" not in repr(caught.value) + str(caught.value)
-    assert caught.value.__suppress_context__
+def test_what_shrank_is_kept_aside_and_collected_again() -> None:
+    """Sealed and handed to the ledger with its figures, but it passes no fence and goes onto no bus (I8)."""
     world = World()
-    world.secret = secret
-    assert world.collect().code == "input_invalid"
-    assert world.endings[0].state is State.FAILED
+    outcome = world.collect(replace(WORK, before=replace(BEFORE, size=70)))
+    assert (outcome.what, outcome.code, outcome.detail) == ("suspect", "export_suspect", "34 bytes, it had 70")
+    assert not {"fence", "publish"} & set(world.calls)
+    ending = world.endings[0]
+    assert (ending.state, ending.counts, ending.blocks, ending.alarm) == (State.SUSPECT, True, False, "")
+    assert ending.again_in == backoff.step(WORK.failures, 0.0)
+    assert ending.aside is not None
+    assert ending.aside.published.digest == ending.aside.sealed.digest
+    assert ending.aside.published.observed.size == 34
+
+
+def test_what_is_still_suspect_raises_an_alarm() -> None:
+    """Something else than last time, and small again: nobody can tell which is true."""
+    world = World()
+    world.collect(replace(WORK, before=replace(BEFORE, size=70), aside=replace(BEFORE, size=20)))
+    assert world.endings[0].alarm == f"device {WORK.device_id}"
+
+
+def test_what_says_the_same_as_what_was_kept_aside_is_believed() -> None:
+    """It is published like any other, in its own bytes: what was kept aside stays there."""
+    world = World()
+    aside = replace(BEFORE, shape_hash=keyed_hash(PEPPER, b"3"), facts=Facts("toy"))
+    assert world.collect(replace(WORK, before=replace(BEFORE, size=70), aside=aside)).what == "published"
+
+
+def test_another_serial_number_blocks_and_is_kept_aside() -> None:
+    """Behind the accepted key another router answers: an operator must say whether that is meant (I7)."""
+    world = World()
+    world.answers["long"] = b"serial B2\n" + EXPORT
+    outcome = world.collect(replace(WORK, before=BEFORE))
+    assert (outcome.what, outcome.code) == ("blocked", "identity_changed")
+    assert (world.endings[0].blocks, world.endings[0].aside is None) == (True, False)
+    assert not {"fence", "publish"} & set(world.calls)
+
+
+def test_what_cannot_be_sealed_is_not_kept_aside_either() -> None:
+    """A suspect export is sealed before anything else is done with it (I15)."""
+    world = World(seal=VaultUnavailable())
+    world.collect(replace(WORK, before=replace(BEFORE, size=70)))
+    assert (world.endings[0].code, world.endings[0].aside) == ("vault_unavailable", None)
+
+
+def test_secrets_that_vanish_are_told_from_secrets_that_were_deleted() -> None:
+    """Where there were some and the rest is the same, the router hides them now."""
+    world = World()
+    masked = keyed_hash(PEPPER, EXPORT.replace(b"\r", b""))
+    world.collect(replace(WORK, before=replace(BEFORE, secret_count=1, secrets=Secrets.SHOWN, masked_hash=masked)))
+    assert world.passed[0].observed.secrets is Secrets.HIDDEN

@@ -1,0 +1,199 @@
+"""All ports of the collect flow in one fake that writes down what happens, and a driver of a few words."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from backupflow.core.driver import Asking, Complete, Driver, Facts, Incomplete, Outline, Reading, Reason, Reply
+from backupflow.core.model import (
+    Assignment,
+    CollectionId,
+    DeviceId,
+    HostKey,
+    Login,
+    NormalConfig,
+    Pepper,
+    RawConfig,
+    SealedConfig,
+    SealedSecret,
+    Secrets,
+    Seq,
+    Target,
+    TenantId,
+    Timeouts,
+    Trust,
+)
+from backupflow.flows.collect import CollectPorts, Outcome, collect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import timedelta
+
+    from backupflow.core.ledger import Ending, Published, Withdrawn
+    from backupflow.core.message import SnapshotMessage
+    from backupflow.errors import BackupflowError
+
+KEY, OTHER = HostKey("ssh-ed25519", b"key"), HostKey("ssh-ed25519", b"other")
+PEPPER = Pepper(b"p" * 32)
+NONCE, UNKNOWN = "n0nce", b"no such command"
+EXPORT = b"/ip address\r\nadd address=192.0.2.1\r\n"
+NUMBER = CollectionId(7)
+WORK = Assignment(
+    NUMBER, "me", TenantId(UUID(int=1)), DeviceId(UUID(int=2)), "core-1", Seq(3), "toy",
+    Target("192.0.2.1", 22, KEY, legacy_ssh=False, timeouts=Timeouts()), Trust.TOFU, "backup", UUID(int=4),
+    SealedSecret("vault:v1:TE9HSU4="), UUID(int=2), SealedSecret("vault:v1:UEVQUEVS"), None, 1, 0, end_mark=False,
+)  # fmt: skip
+
+
+class Toy:
+    """A driver of two commands, whose verdict is chosen by the answer; a text with "psk" in it holds a secret."""
+
+    name = "toy"
+    secret_keys: frozenset[str] = frozenset()
+
+    def next_command(self, asking: Asking, replies: Sequence[Reply]) -> str | None:
+        """Two, or the remembered one first; an end mark is asked for in the first words."""
+        commands = ["long", "short"] if asking.remembered is None else [asking.remembered, "long", "short"]
+        if replies and replies[-1].stdout != UNKNOWN:
+            return None
+        command = commands[len(replies)] if len(replies) < len(commands) else None
+        return f"{command}+{asking.end_mark}" if asking.end_mark and not replies else command
+
+    def read(self, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
+        """By a word."""
+        last = replies[-1]
+        if last.stdout in {UNKNOWN, b"truncated", b"rejected", b"not_a_configuration", b"interrupted"}:
+            return Incomplete(Reason(last.stdout.decode().replace(UNKNOWN.decode(), "rejected")), "line 3")
+        normal = self.normalize(RawConfig(last.stdout))
+        lines, sections = bytes(normal).split(b"\n"), bytes(normal).count(b"/")
+        serial = next((line[7:].decode() for line in lines if line.startswith(b"serial ")), None)
+        return Reading(
+            RawConfig(last.stdout),
+            normal,
+            Facts("toy", version="7.1", serial=serial),
+            Outline(sections, len(normal), normal.count(b"psk"), b"%d" % len(lines), normal.replace(b"psk", b"")),
+            Secrets.SHOWN if normal.count(b"psk") else Secrets.NONE,
+            last.command,
+            last.command,
+            last.exit_status,
+            marked="+" in last.command,
+        )
+
+    def probe(self, nonce: str) -> str:
+        """A word."""
+        return f"probe {nonce}"
+
+    def repeats(self, reply: Reply, nonce: str) -> bool:
+        """By the word."""
+        return reply.stdout == nonce.encode()
+
+    def judge_file(self, raw: bytes) -> Complete | Incomplete:
+        """Not asked here."""
+        raise NotImplementedError
+
+    def normalize(self, raw: RawConfig) -> NormalConfig:
+        """Without carriage returns."""
+        return NormalConfig(raw.replace(b"\r", b""))
+
+
+class World:
+    """All ports in one; `fails` names the call that fails, and how."""
+
+    def __init__(self, **fails: BackupflowError) -> None:
+        self.calls: list[str] = []
+        self.fails = fails
+        self.work: Assignment | Withdrawn | None = WORK
+        self.offers = KEY
+        self.answers: dict[str, bytes] = {"long": EXPORT}
+        self.allowed = self.fenced = self.holds = True
+        self.known = self.modern = True
+        self.within: list[timedelta | None] = []
+        self.logins: list[Login] = []
+        self.passed: list[Published] = []
+        self.sent: list[SnapshotMessage] = []
+        self.endings: list[Ending] = []
+        self.secret = b'{"password": "s3cret"}'
+        self.sealed = "vault:v1:U0VBTEVE"
+        self.told: list[Exception] = []
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.fails:
+            raise self.fails[name]
+
+    def start(self, collection_id: CollectionId, holder: str) -> Assignment | Withdrawn | None:
+        """CollectionStore."""
+        self._call("start")
+        return self.work
+
+    def pin(self, assignment: Assignment, key: HostKey) -> None:
+        """CollectionStore."""
+        self._call("pin")
+
+    def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """CollectionStore."""
+        assert key is self.offers
+        self._call("allowed")
+        return self.allowed
+
+    def publish(self, *given: Any) -> bool:  # noqa: ANN401 - of the store two, of the publisher one
+        """CollectionStore and Publisher."""
+        if len(given) == 2:
+            self._call("fence")
+            self.passed.append(given[1])
+            return self.fenced
+        self._call("publish")
+        self.sent.append(given[0])
+        return self.known
+
+    def end(self, assignment: Assignment, ending: Ending) -> bool:
+        """CollectionStore."""
+        self._call("end")
+        self.endings.append(ending)
+        return self.holds
+
+    @contextmanager
+    def session(self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]) -> Iterator[World]:
+        """Collector."""
+        self._call("connect")
+        admit(self.offers)
+        self.logins.append(login())
+        self._call("login")
+        yield self
+        self._call("close")
+
+    def run(self, command: str, within: timedelta | None = None) -> Reply:
+        """Session."""
+        self._call(command)
+        self.within.append(within)
+        return Reply(command, self.answers.get(command, UNKNOWN), b"", 0)
+
+    def read(self, driver: str, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
+        """Reader."""
+        self._call("read")
+        return Toy().read(asking, replies)
+
+    def open_pepper(self, tenant_id: TenantId, sealed: SealedSecret) -> Pepper:
+        """SecretOpener."""
+        self._call("pepper")
+        return PEPPER
+
+    def open_login(self, tenant_id: TenantId, context: UUID, sealed: SealedSecret) -> bytes:
+        """SecretOpener."""
+        self._call("open")
+        return self.secret
+
+    def seal_config(self, tenant_id: TenantId, device_id: DeviceId, envelope: bytes) -> SealedConfig:
+        """Sealer."""
+        self._call("seal")
+        self.envelope = envelope
+        return SealedConfig(self.sealed)
+
+    def collect(self, work: Assignment | Withdrawn | None = WORK, dice: float = 0.0) -> Outcome:
+        """Run the flow."""
+        self.work = work
+        driver: Driver = Toy()
+        ports = CollectPorts(self, self, self, self, self, self, lambda _: driver, lambda: dice, lambda: NONCE)
+        return collect(ports, NUMBER, "me", self.told.append)
