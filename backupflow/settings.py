@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backupflow.core.model import SecretsPolicy
 from backupflow.errors import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -120,6 +121,15 @@ class Collecting(BaseSettings):
         validation_alias=_env("CONFIG_BACKUP_MAX_BYTES"),
         description="largest export that is accepted",
     )
+    secrets: SecretsPolicy = Field(
+        SecretsPolicy.COLLECT,
+        validation_alias=_env("CONFIG_BACKUP_SECRETS"),
+        description="collect: ask for the secrets in a configuration too; omit: leave them on the router",
+    )
+    end_mark: bool = Field(
+        True, validation_alias=_env("CONFIG_BACKUP_END_MARK"),  # noqa: FBT003 - a default
+        description="let routers that can end each export with a word of ours, so that no cut goes unseen",
+    )  # fmt: skip
     emit_again_after: Seconds = Field(
         timedelta(seconds=60), gt=timedelta(0), validation_alias=_env("CONFIG_EMIT_AGAIN_AFTER"),
         description="seconds after which a claim that no worker started is emitted again",
