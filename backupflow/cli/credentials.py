@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 LONGEST = 64 * 1024  # bytes of a secret
 
-PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")]
-PasswordFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Read the password from a 0600 file.")]
-KeyFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Log in with the private key in a 0600 file.")]
-PassphraseFile = Annotated[Path | None, typer.Option(metavar="FILE", help="The passphrase of the key, in a 0600 file.")]
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the credentials are to come from."""
+    """Where the credentials are to come from, as options."""
 
-    password_stdin: bool
-    password_file: Path | None
-    key_file: Path | None
-    passphrase_file: Path | None
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False
+    password_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Read the password from a 0600 file.")] = (
+        None
+    )
+    key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Log in with the private key in a 0600 file.")
+    ] = None
+    passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The passphrase of the key, in a 0600 file.")
+    ] = None
 
     @property
     def given(self) -> bool:

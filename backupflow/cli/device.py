@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
-from backupflow.cli import output
-from backupflow.cli.credentials import KeyFile, PassphraseFile, PasswordFile, PasswordStdin, Source, read_login
-from backupflow.cli.options import AsJson, DeviceName, InTenant, Yes, actor, confirm, seconds
+from backupflow.cli import device_view, output
+from backupflow.cli.credentials import Source, read_login
+from backupflow.cli.device_settings import DeviceSettings
+from backupflow.cli.option_groups import with_groups
+from backupflow.cli.options import AsJson, DeviceName, InTenant, Yes, actor, confirm
 from backupflow.cli.session import wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backupflow.core.inventory import DeviceRecord
     from backupflow.core.model import TenantId
     from backupflow.flows.enroll import Done, EnrollPorts
 
@@ -28,45 +28,21 @@ app = typer.Typer(
 )
 
 
-class TrustOption(StrEnum):
-    """What to do with the first host key."""
-
-    TOFU = "tofu"
-    APPROVED = "approved"
-
-
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="TCP port of its SSH service.", show_default=False)]
 Username = Annotated[str | None, typer.Option(metavar="NAME", help="Login name on the device.", show_default=False)]
-Legacy = Annotated[
-    bool | None,
-    typer.Option("--legacy-ssh/--no-legacy-ssh", help="Allow SHA-1, for RouterOS 6 without strong-crypto."),
-]
-Interval = Annotated[str | None, typer.Option(metavar="SPAN", help="How often, e.g. 6h or 15m.", show_default=False)]
-CommandTimeout = Annotated[
-    str | None, typer.Option(metavar="SPAN", help="How long an export may take, e.g. 120s.", show_default=False)
-]
-TrustPolicy = Annotated[
-    TrustOption | None,
-    typer.Option(help="tofu: pin the first host key; approved: ask first (hostkey accept).", show_default=False),
-]
 
 
 @app.command()
+@with_groups
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name.")],
     host: Annotated[str, typer.Argument(metavar="HOST", help="Host name or address.")],
     *,
     port: Port = None,
     username: Username = None,
-    password_stdin: PasswordStdin = False,
-    password_file: PasswordFile = None,
-    key_file: KeyFile = None,
-    passphrase_file: PassphraseFile = None,
+    source: Source,
     driver: Annotated[str, typer.Option(help="The kind of device.")] = "routeros",
-    legacy_ssh: Legacy = None,
-    interval: Interval = None,
-    command_timeout: CommandTimeout = None,
-    trust: TrustPolicy = None,
+    settings: DeviceSettings,
     tenant: InTenant = "default",
     as_json: AsJson = False,
 ) -> None:
@@ -85,15 +61,16 @@ def add(
     from backupflow.core.model import DeviceId
     from backupflow.flows import enroll
 
-    settings = _settings(legacy_ssh, interval, command_timeout, trust)
+    named = settings.named()
     found = wiring().devices("enroller")
     tenant_id = found.tenant(tenant)
-    login = read_login(username or "backup", Source(password_stdin, password_file, key_file, passphrase_file))
-    new = NewDevice(tenant_id, DeviceId(uuid4()), name, host, port or 22, driver, settings)
+    login = read_login(username or "backup", source)
+    new = NewDevice(tenant_id, DeviceId(uuid4()), name, host, port or 22, driver, named)
     _told(enroll.add(wiring().enroll_ports(actor()), new, login), "added", as_json=as_json)
 
 
 @app.command()
+@with_groups
 def edit(
     name: DeviceName,
     *,
@@ -103,14 +80,8 @@ def edit(
     new_router: Annotated[bool, typer.Option("--new-router", help="Another router: forget its host key.")] = False,
     username: Username = None,
     ask_password: Annotated[bool, typer.Option("--ask-password", help="Ask for a new password.")] = False,
-    password_stdin: PasswordStdin = False,
-    password_file: PasswordFile = None,
-    key_file: KeyFile = None,
-    passphrase_file: PassphraseFile = None,
-    legacy_ssh: Legacy = None,
-    interval: Interval = None,
-    command_timeout: CommandTimeout = None,
-    trust: TrustPolicy = None,
+    source: Source,
+    settings: DeviceSettings,
     tenant: InTenant = "default",
     as_json: AsJson = False,
 ) -> None:
@@ -126,14 +97,13 @@ def edit(
     from backupflow.core.enrolment import Edit
     from backupflow.flows import enroll
 
+    named = settings.named()
     devices = wiring().devices("enroller")
     tenant_id = devices.tenant(tenant)
-    source = Source(password_stdin, password_file, key_file, passphrase_file)
     login = None
     if source.given or ask_password:
         login = read_login(username or devices.find(tenant_id, name).username or "backup", source)
-    settings = _settings(legacy_ssh, interval, command_timeout, trust)
-    wanted = Edit(rename, host, port, username, login, settings or None, new_router)
+    wanted = Edit(rename, host, port, username, login, named or None, new_router)
     _told(enroll.edit(wiring().enroll_ports(actor()), tenant_id, name, wanted), "edited", as_json=as_json)
 
 
@@ -169,73 +139,8 @@ def remove(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_
     _act("remove", name, tenant, "removed", as_json=as_json)
 
 
-@app.command()
-def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False) -> None:
-    """Show one device. Example: `backupflow device show core-1 --json`."""
-    devices = wiring().devices("reader")
-    record = devices.find(devices.tenant(tenant), name)
-    if as_json:
-        output.as_document(document(record))
-        return
-    pinned = record.pinned
-    output.show_table(
-        ("device", record.name),
-        (
-            ("address", f"{record.host} port {record.port}"),
-            ("driver", record.driver),
-            ("login", f"{record.username} ({record.method})" if record.username else None),
-            ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
-            ("why", record.blocked_detail),
-            ("failures", record.failures),
-            ("interval", record.interval),
-            ("next due", None if record.blocked_code else record.next_due_at),
-            ("last stored", record.last_collected_at),
-            ("host key", f"{pinned.key.key_type} {pinned.key.fingerprint}" if pinned else None),
-            ("settings", ", ".join(f"{key}={value}" for key, value in record.settings.items()) or None),
-            ("id", str(record.device_id)),
-        ),
-    )
-
-
-@app.command("list")
-def list_devices(
-    tenant: InTenant = "default",
-    removed: Annotated[bool, typer.Option("--removed", help="Show removed devices too.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List all devices and how each stands. Example: `backupflow device list`."""
-    from backupflow.cli.status import STYLES, device_document, device_row
-
-    tenant_id = wiring().devices("reader").tenant(tenant)
-    overview = wiring().statuses.overview(tenant_id, removed=removed)
-    if as_json:
-        output.as_document({"devices": [device_document(device, overview.now) for device in overview.devices]})
-    else:
-        shown = [(device_row(device, overview.now), device) for device in overview.devices]
-        rows = [(*row[:3], row[-1], device.host, device.port) for row, device in shown]
-        output.show_table(("device", "stands", "last", "due in", "address", "port"), rows, STYLES)
-
-
-def document(record: DeviceRecord) -> dict[str, Any]:
-    """A device as JSON."""
-    blocked = {"code": record.blocked_code, "detail": record.blocked_detail, "at": record.blocked_at}
-    return {
-        "id": record.device_id,
-        "name": record.name,
-        "host": record.host,
-        "port": record.port,
-        "driver": record.driver,
-        "status": record.status,
-        "username": record.username,
-        "method": record.method,
-        "settings": dict(record.settings),
-        "interval_seconds": record.interval.total_seconds(),
-        "blocked": blocked if record.blocked_code else None,
-        "failures": record.failures,
-        "next_due_at": record.next_due_at,
-        "last_stored_at": record.last_collected_at,
-        "fingerprint": record.pinned.key.fingerprint if record.pinned else None,
-    }
+app.command()(device_view.show)
+app.command("list")(device_view.list_devices)
 
 
 def _act(flow: str, name: str, tenant: str, done: str, *, as_json: bool) -> None:
@@ -249,21 +154,9 @@ def _act(flow: str, name: str, tenant: str, done: str, *, as_json: bool) -> None
 def _told(outcome: Done, done: str, *, as_json: bool) -> None:
     record = outcome.device
     if as_json:
-        output.as_document({"changed": outcome.changed, "device": document(record)})
+        output.as_document({"changed": outcome.changed, "device": device_view.document(record)})
     elif not outcome.changed:
         output.say(f"{record.name}: nothing to do")
     else:
         due = f"; due in {output.span(record.next_due_at - record.now)}" if record.next_due_at else ""
         output.say(f"{record.name} {done}{due if record.status == 'active' else ''}")
-
-
-def _settings(
-    legacy_ssh: bool | None, interval: str | None, command_timeout: str | None, trust: TrustOption | None
-) -> dict[str, Any]:
-    named = {
-        "legacy_ssh": legacy_ssh,
-        "interval_seconds": seconds(interval),
-        "command_timeout_seconds": seconds(command_timeout),
-        "trust": trust.value if trust else None,
-    }
-    return {name: value for name, value in named.items() if value is not None}
