@@ -13,8 +13,10 @@ from backupflow.errors import (
     AlgorithmsIncompatible,
     AuthenticationFailed,
     Conflict,
+    ExportSuspect,
     HostKeyMismatch,
     HostKeyUnapproved,
+    IdentityChanged,
     InputInvalid,
 )
 
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 
 _KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
 _UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
+# Alarms that speak of what a router says, not of whether it can be worked with.
+_OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden")
+RATCHET = "modern algorithms before"  # in the detail of a host-key event: the router speaks SHA-1 only, all at once
+
+
+def is_ratchet(detail: str | None, *, offered: bool) -> bool:
+    """Whether a host-key event is a fall back to SHA-1: that ends a session before any key is offered."""
+    return not offered and RATCHET in (detail or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +61,19 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
     columns = {n: value for n, value in asked.items() if value is not None and value != getattr(record, n)}
     if login and not login.sealed and not record.has_own_login:
         raise InputInvalid("this device has no login of its own: give a password or a key with the name")
+    ended = _blocks_ended(record, wanted, columns)
+    if _allows_sha1(wanted) and (record.modern_ssh_at is not None or HostKeyMismatch.code in ended):
+        columns["modern_ssh_at"] = None
     if not columns and login is None and not wanted.new_router:
         return None
     columns |= _due_sooner(record, wanted)
-    ended = _blocks_ended(wanted, columns)
     detail = {
         "changed": sorted(set(columns) - {"next_due_at"}) + (["login"] if login else []),
         "new_router": wanted.new_router,
     }
     retires = _all_keys(record) if wanted.new_router else ()
+    if wanted.new_router:
+        columns |= _another_router(record)
     if record.blocked_code in ended:
         columns |= _UNBLOCKED
     if ended or {"host", "port"} & set(columns):
@@ -70,7 +84,7 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
 def removed(record: DeviceRecord) -> Update:
     """Removed for good; a claim of it is withdrawn by beat."""
     columns = {"status": "removed", "removed_at": record.now, "next_due_at": None}
-    clears = (record.blocked_code,) if record.blocked_code else ()
+    clears = (*((record.blocked_code,) if record.blocked_code else ()), *_OF_ITS_EXPORTS)
     return Update("device_removed", {"name": record.name}, columns, drops_login=True, clears=clears)
 
 
@@ -91,7 +105,10 @@ def resumed(record: DeviceRecord) -> Update | None:
 
 
 def unblocked(record: DeviceRecord) -> Update | None:
-    """No block, no failures, due at once; the pin stays, so a wrong host key blocks it again."""
+    """No block, no failures, due at once; the pin stays, so a wrong host key blocks it again.
+
+    So does another router behind the same key, until `router_replaced` says that it may be there.
+    """
     if record.blocked_code is None:
         return None
     columns = {**_UNBLOCKED, **_due_now(record)}
@@ -99,16 +116,23 @@ def unblocked(record: DeviceRecord) -> Update | None:
 
 
 def router_replaced(record: DeviceRecord) -> Update:
-    """All that was known of the router itself is forgotten; the history stays."""
+    """All that was known of the router itself is forgotten; the history stays.
+
+    What was read until now is not compared with what the new router says, and what was kept aside is never promoted.
+    """
     pinned = record.pinned
     detail = {"retired": pinned.key.fingerprint if pinned else None, "was_blocked": record.blocked_code}
-    columns = {**_UNBLOCKED, **_due_now(record), "remembered_command": None}
-    clears = (record.blocked_code,) if record.blocked_code else ()
+    columns = {**_UNBLOCKED, **_due_now(record), **_another_router(record)}
+    clears = (*((record.blocked_code,) if record.blocked_code else ()), *_OF_ITS_EXPORTS)
     return Update("device_replaced", detail, columns, retires=_all_keys(record), clears=clears)
 
 
 def key_accepted(record: DeviceRecord, fingerprint: str) -> Update:
-    """The offered key becomes the pinned one; Conflict if that key is not the one on offer (any more)."""
+    """The offered key becomes the pinned one; Conflict if that key is not the one on offer (any more).
+
+    A new key is no new router: its exports are compared as before, and another serial number blocks it. Nor does it
+    allow SHA-1 anew: whoever could forge the key would ask for just that.
+    """
     chosen = next((key for key in record.offered if key.key.fingerprint == fingerprint), None)
     if chosen is None:
         offered = ", ".join(key.key.fingerprint for key in record.offered) or "none"
@@ -125,7 +149,10 @@ def key_accepted(record: DeviceRecord, fingerprint: str) -> Update:
 
 
 def key_reset(record: DeviceRecord) -> Update | None:
-    """No key is pinned any more."""
+    """No key is pinned any more; all else that is known of the router stays, as with `key_accepted`.
+
+    Without a pin, that the router spoke modern algorithms is all that a stranger in its place has to match.
+    """
     if not record.pinned and not record.offered:
         return None
     detail = {"retired": record.pinned.key.fingerprint if record.pinned else None}
@@ -137,7 +164,30 @@ def _merged(there: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> dict[
     return None if wanted is None else {**there, **checked(wanted)}
 
 
-def _blocks_ended(wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
+def _allows_sha1(wanted: Edit) -> bool:
+    """Whether an operator asks for it in this act, also where the setting stands already."""
+    return (wanted.settings or {}).get("legacy_ssh") is True
+
+
+def _another_router(record: DeviceRecord) -> dict[str, Any]:
+    """Nothing that was learnt of the one before is true of the next."""
+    return {
+        "router_since_seq": record.last_seq,
+        "remembered_command": None,
+        "end_mark": None,
+        "modern_ssh_at": None,
+    }
+
+
+def _blocked_by_ratchet(record: DeviceRecord) -> bool:
+    """A block by another key writes down that key in the same transaction: then it is more than old algorithms."""
+    if record.blocked_code != HostKeyMismatch.code or record.blocked_at is None:
+        return False
+    offered = any(key.last_seen_at >= record.blocked_at for key in record.offered)
+    return is_ratchet(record.blocked_detail, offered=offered)
+
+
+def _blocks_ended(record: DeviceRecord, wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
     """The codes whose cause this edit takes away."""
     settings = wanted.settings or {}
     ended = set()
@@ -145,10 +195,12 @@ def _blocks_ended(wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
         ended.add(AuthenticationFailed.code)
     if settings.get("legacy_ssh") and "settings" in columns:
         ended.add(AlgorithmsIncompatible.code)
+    if _allows_sha1(wanted) and _blocked_by_ratchet(record):
+        ended.add(HostKeyMismatch.code)
     if settings.get("trust") == "tofu" and "settings" in columns:
         ended.add(HostKeyUnapproved.code)
     if wanted.new_router:
-        ended.update(_KEY_BLOCKS)
+        ended.update((*_KEY_BLOCKS, IdentityChanged.code, *_OF_ITS_EXPORTS))
     return ended
 
 

@@ -80,6 +80,9 @@ class DeviceRecord:
     last_collected_at: datetime | None
     now: datetime
     keys: tuple[SeenKey, ...] = ()  # the newest first
+    last_seq: int = 0  # of its newest collection
+    modern_ssh_at: datetime | None = None  # since when SHA-1 is out of the question for this router
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what its current export says of it
 
     @property
     def pinned(self) -> SeenKey | None:

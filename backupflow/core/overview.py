@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backupflow.core.model import State
 
@@ -72,6 +72,7 @@ class DeviceState:
     last: LastCollection | None
     current_at: datetime | None
     snapshots: int
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what its current export says of it
 
     def overdue(self, now: datetime) -> bool:
         """Due, or claimed and not begun, for longer than may be."""

@@ -5,7 +5,6 @@ Lock order: device, then collection.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -13,30 +12,39 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db.alarms import raise_alarm
+from backupflow.adapters.db import observed
+from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
 from backupflow.core import backoff
-from backupflow.core.ledger import COLLECTING, Ending, Withdrawn
+from backupflow.core.enrolment import is_ratchet
+from backupflow.core.ledger import COLLECTING, Ending, KeptAside, Published, Withdrawn
 from backupflow.core.model import (
     Assignment,
     CollectionId,
     DeviceId,
     HostKey,
-    Published,
     SealedSecret,
+    Secrets,
     Seq,
     State,
     Target,
     TenantId,
 )
 from backupflow.core.trust import Mismatch, judge
-from backupflow.errors import BackupflowError, HostKeyMismatch, InputInvalid, LeaseLost, LoginSuspended
+from backupflow.errors import (
+    BackupflowError,
+    ExportSuspect,
+    HostKeyMismatch,
+    InputInvalid,
+    LeaseLost,
+    LoginSuspended,
+)
 
 if TYPE_CHECKING:
     from backupflow.core.scope import Policy
 
-_LONGEST_DETAIL = 2000  # characters
+SECRETS_HIDDEN = "secrets_hidden"  # code of an alarm
 LEASE_MARGIN = timedelta(milliseconds=500)  # for the session to be closed
 LEASE_GRACE = timedelta(seconds=60)  # beyond the session's deadline: sealing and the fence
 SHORTEST_GRACE = timedelta(seconds=1)  # a lease always outlasts its session
@@ -46,7 +54,7 @@ _LOCK = text("""
     FOR NO KEY UPDATE OF d""")
 _LOAD = text(f"""
     SELECT c.seq, c.tenant_id, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.losses,
-        d.remembered_command,
+        d.remembered_command, d.router_since_seq, d.end_mark, d.modern_ssh_at,
         d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
         t.settings AS tenant_settings, t.pepper, {HINDRANCE} AS hindrance,
         l.id AS login_id, l.device_id AS login_device_id, l.username, l.sealed, k.key_type, k.blob
@@ -84,33 +92,47 @@ _ALLOWED = text(f"""
     WHERE d.host = :host AND d.port = :port
       AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login AND l.sealed = :sealed
       AND ({HINDRANCE}) IS NULL""")
-_PUBLISH = text("""
-    UPDATE collection SET state = 'published', collected_at = clock_timestamp(), content_hash = :content_hash,
-        digest = :digest, normalization_version = :normalization_version, raw_bytes = :raw_bytes, command = :command,
-        exit_status = :exit_status, facts = CAST(:facts AS jsonb), lease_until = NULL
+_PUBLISH = text(f"""
+    UPDATE collection SET state = 'published', {observed.SET}, lease_until = NULL
     WHERE id = :collection AND state = 'running' AND holder = :holder RETURNING id""")
+# What is learnt of a router that was replaced meanwhile is nothing that the one in its place is known by.
 _SUCCEEDED = text("""
-    UPDATE device SET failures = 0, remembered_command = :command, lane = 'collect' WHERE id = :device""")
+    UPDATE device SET failures = 0, lane = 'collect',
+        remembered_command = CASE WHEN router_since_seq < :seq THEN :command ELSE remembered_command END,
+        end_mark = CASE WHEN router_since_seq < :seq THEN CAST(:end_mark AS boolean) ELSE end_mark END,
+        modern_ssh_at = CASE WHEN router_since_seq < :seq AND :modern THEN coalesce(modern_ssh_at, now())
+                             ELSE modern_ssh_at END
+    WHERE id = :device""")
 # What was raised because nobody could work with the device is over when somebody did; so is a vault that refused the
 # collectors. A bus that did is over when ingest has what came through it.
 _USABLE = text("""
     UPDATE alarm SET cleared_at = now()
-    WHERE cleared_at IS NULL AND (scope = :scope AND code IN ('settings_unusable', 'row_unusable', 'unexpected')
+    WHERE cleared_at IS NULL AND (
+        scope = :scope AND code IN ('settings_unusable', 'row_unusable', 'unexpected', 'export_suspect')
         OR scope = :collecting AND code IN ('vault_unavailable', 'transit_key_missing'))""")
 _END = text("""
     UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
     WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
+# Only what was just read and never passed the fence is kept aside: a published row is the current one, or will be.
+_END_ASIDE = text(f"""
+    UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL,
+        {observed.SET}
+    WHERE id = :collection AND holder = :holder AND state = 'running' RETURNING id""")
+_ASIDE = text("""
+    INSERT INTO aside (collection_id, tenant_id, device_id, sealed) VALUES (:collection, :tenant, :device, :sealed)""")
 _FAILED = text("""
     UPDATE device SET failures = failures + :counts, losses = CASE WHEN :pauses THEN losses + 1 ELSE 0 END,
         lane = CASE WHEN :slow THEN 'collect.slow' ELSE lane END,
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
                            WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
     WHERE id = :device""")
-# An operator has acted while the session ran: what it was refused for is not the device's login or key any more.
+# An operator has acted while the session ran: what it was refused for is not the device's login, key or router any
+# more, or SHA-1 was allowed anew.
 _ANSWERED = text(f"""
     SELECT 1 FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
-    WHERE d.id = :device AND ((:code = 'authentication_failed' AND l.id IS DISTINCT FROM :login)
-        OR (:code = 'host_key_mismatch' AND k.blob = :offered))""")
+    WHERE d.id = :device AND (:code = 'authentication_failed' AND l.id IS DISTINCT FROM :login
+        OR :code = 'host_key_mismatch' AND (k.blob = :offered OR :ratchet AND d.modern_ssh_at IS NULL)
+        OR :code IN ('host_key_mismatch', 'identity_changed', 'export_suspect') AND d.router_since_seq >= :seq)""")
 _BLOCK = text("""
     UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
 
@@ -138,7 +160,7 @@ class Collections:
                 return _withdraw(tx, collection_id, row.hindrance)
             try:
                 policy = usable_policy(self._defaults, row)
-                assignment = _assignment(collection_id, holder, row, policy)
+                assignment = _assignment(tx, collection_id, holder, row, policy)
             except BackupflowError as exc:  # a row that nobody can work with must not be emitted for ever
                 code = "settings_unusable" if isinstance(exc, InputInvalid) else "row_unusable"
                 raise_alarm(tx, code, f"device {row.device_id}", exc.detail, row.tenant_id)
@@ -181,28 +203,20 @@ class Collections:
         """running -> published: the fence. False: the lease is gone."""
         with transaction(self._engine) as tx:
             tx.execute(_LOCK, {"collection": assignment.collection_id})
-            values = {
-                "collection": assignment.collection_id,
-                "holder": assignment.holder,
-                "content_hash": published.content_hash,
-                "digest": published.digest,
-                "normalization_version": published.normalization_version,
-                "raw_bytes": published.raw_bytes,
-                "command": published.command,
-                "exit_status": published.exit_status,
-                "facts": json.dumps({name: fact and _storable(fact) for name, fact in published.facts.items()}),
-            }
-            if tx.execute(_PUBLISH, values).scalar() is None:
+            values = {"collection": assignment.collection_id, "holder": assignment.holder}
+            if tx.execute(_PUBLISH, values | observed.columns(published)).scalar() is None:
                 return False
-            tx.execute(_SUCCEEDED, {"device": assignment.device_id, "command": published.command})
-            key = published.host_key
-            tx.execute(_VERIFIED, {"device": assignment.device_id, "key_type": key.key_type, "blob": key.blob})
+            _learnt(tx, assignment, published)
+            _verified(tx, assignment, published.host_key)
             tx.execute(_USABLE, {"scope": f"device {assignment.device_id}", "collecting": COLLECTING})
             return True
 
     def end(self, assignment: Assignment, ending: Ending) -> bool:
-        """running (or published, after a definite refusal) -> a final state; False if the lease is gone."""
-        ending = replace(ending, detail=_storable(ending.detail))
+        """running (or published, after a definite refusal) -> a final state; False if the lease is gone.
+
+        What was read and is kept aside is written in the same transaction.
+        """
+        ending = replace(ending, detail=observed.storable(ending.detail))
         with transaction(self._engine) as tx:
             tx.execute(_LOCK, {"collection": assignment.collection_id})
             ending = _unless_answered(tx, assignment, ending)
@@ -213,7 +227,7 @@ class Collections:
                 "code": ending.code,
                 "detail": ending.detail,
             }
-            if tx.execute(_END, values).scalar() is None:
+            if not _ended(tx, assignment, values, ending.aside):
                 return False
             _consequences(tx, assignment, ending)
             return True
@@ -224,18 +238,61 @@ def _withdraw(tx: Connection, collection_id: CollectionId, reason: str) -> Withd
     return Withdrawn(reason)
 
 
-def _storable(said: str) -> str:
-    """What a router said may hold what PostgreSQL's text cannot: NUL, lone surrogates; and no end."""
-    return said[:_LONGEST_DETAIL].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+def _learnt(tx: Connection, assignment: Assignment, published: Published) -> None:
+    """What an accepted observation says of the device, beside its text."""
+    values = {
+        "device": assignment.device_id,
+        "seq": assignment.seq,
+        "command": published.command,
+        "end_mark": published.end_mark,
+        "modern": published.modern_ssh,
+    }
+    tx.execute(_SUCCEEDED, values)
+    scope = f"device {assignment.device_id}"
+    if published.observed.secrets is Secrets.HIDDEN:
+        detail = (
+            f"{assignment.device_name}: the router leaves its secrets out; "
+            "add `sensitive` to the policy of the user's group"
+        )
+        raise_alarm(tx, SECRETS_HIDDEN, scope, detail, assignment.tenant_id)
+    else:
+        clear_alarm(tx, SECRETS_HIDDEN, scope)
+
+
+def _verified(tx: Connection, assignment: Assignment, key: HostKey) -> None:
+    tx.execute(_VERIFIED, {"device": assignment.device_id, "key_type": key.key_type, "blob": key.blob})
+
+
+def _ended(tx: Connection, assignment: Assignment, values: dict[str, Any], aside: KeptAside | None) -> bool:
+    if aside is None:
+        return tx.execute(_END, values).scalar() is not None
+    if tx.execute(_END_ASIDE, values | observed.columns(aside.published)).scalar() is None:
+        return False
+    owner = {"tenant": assignment.tenant_id, "device": assignment.device_id}
+    tx.execute(_ASIDE, owner | {"collection": assignment.collection_id, "sealed": aside.sealed.text})
+    _verified(tx, assignment, aside.published.host_key)
+    return True
 
 
 def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> Ending:
-    """A block that an operator has answered meanwhile blocks nobody: the device is tried again at once."""
-    offered = ending.offered.blob if ending.offered else None
-    asked = {"device": assignment.device_id, "code": ending.code, "login": assignment.login_id, "offered": offered}
-    if not ending.blocks or tx.scalar(_ANSWERED, asked) is None:
+    """A block that an operator has answered meanwhile blocks nobody: the device is tried again at once.
+
+    Nor does a doubt that compares with a router which was replaced meanwhile.
+    """
+    if not ending.blocks and ending.code != ExportSuspect.code:
         return ending
-    return replace(ending, state=State.FAILED, counts=False, blocks=False, again_in=timedelta(0), offered=None)
+    asked = {
+        "device": assignment.device_id,
+        "seq": assignment.seq,
+        "code": ending.code,
+        "login": assignment.login_id,
+        "offered": ending.offered.blob if ending.offered else None,
+        "ratchet": assignment.target.spoke_modern and is_ratchet(ending.detail, offered=ending.offered is not None),
+    }
+    if tx.scalar(_ANSWERED, asked) is None:
+        return ending
+    state = State.FAILED if ending.blocks else ending.state
+    return replace(ending, state=state, counts=False, blocks=False, again_in=timedelta(0), offered=None, alarm="")
 
 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:
@@ -274,8 +331,21 @@ def _key(assignment: Assignment, key: HostKey) -> dict[str, Any]:
     }
 
 
-def _assignment(collection_id: CollectionId, holder: str, row: Row[Any], policy: Policy) -> Assignment:
+def _target(row: Row[Any], policy: Policy) -> Target:
     pinned = HostKey(row.key_type, bytes(row.blob)) if row.blob else None
+    return Target(
+        row.host,
+        row.port,
+        pinned,
+        policy.legacy_ssh,
+        policy.timeouts,
+        policy.max_bytes,
+        spoke_modern=row.modern_ssh_at is not None,
+    )
+
+
+def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: Row[Any], policy: Policy) -> Assignment:
+    before, aside = observed.known_of(tx, row.device_id, row.router_since_seq, row.driver)
     return Assignment(
         collection_id=collection_id,
         holder=holder,
@@ -284,7 +354,7 @@ def _assignment(collection_id: CollectionId, holder: str, row: Row[Any], policy:
         device_name=row.name,
         seq=Seq(row.seq),
         driver=row.driver,
-        target=Target(row.host, row.port, pinned, policy.legacy_ssh, policy.timeouts, policy.max_bytes),
+        target=_target(row, policy),
         trust=policy.trust,
         username=row.username,
         login_id=row.login_id,
@@ -294,4 +364,9 @@ def _assignment(collection_id: CollectionId, holder: str, row: Row[Any], policy:
         remembered_command=row.remembered_command,
         failures=row.failures,
         losses=row.losses,
+        secrets=policy.secrets,
+        asks_end_mark=policy.end_mark,
+        end_mark=row.end_mark,
+        before=before,
+        aside=aside,
     )

@@ -31,8 +31,10 @@ _LOAD = text(f"""
     SELECT d.*, d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
         t.settings AS tenant_settings, l.username, l.method, own.id IS NOT NULL AS has_own_login, now() AS now,
         (SELECT max(c.collected_at) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored')
-            AS last_collected_at
-    FROM device d {LOGIN} WHERE d.id = :device""")
+            AS last_collected_at,
+        current.facts
+    FROM device d {LOGIN} LEFT JOIN collection current ON current.id = d.current_collection_id
+    WHERE d.id = :device""")
 _INSERT = text("""
     INSERT INTO device (id, tenant_id, name, host, port, driver, settings, anchor_at, next_due_at)
     VALUES (:id, :tenant, :name, :host, :port, :driver, CAST(:settings AS jsonb), :due, :due)""")
@@ -60,6 +62,9 @@ _COLUMNS = {
     "blocked_at",
     "failures",
     "remembered_command",
+    "router_since_seq",
+    "end_mark",
+    "modern_ssh_at",
 }
 _TAKEN = {
     "uq_device_name": "a device of this name is there already",
@@ -187,6 +192,9 @@ def _record(row: Row[Any], policy: Policy, keys: tuple[Any, ...]) -> DeviceRecor
         last_collected_at=row.last_collected_at,
         now=row.now,
         keys=keys,
+        last_seq=row.last_seq,
+        modern_ssh_at=row.modern_ssh_at,
+        facts=row.facts or {},
     )
 
 

@@ -22,6 +22,7 @@ _DEVICES = text(f"""
         t.settings AS tenant_settings, last.seq, last.state, last.code, last.detail,
         coalesce(last.ended_at, last.collected_at, last.started_at, last.claimed_at) AS last_at,
         CASE WHEN last.state = 'claimed' THEN last.claimed_at END AS claimed_at, current.collected_at AS current_at,
+        current.facts,
         (SELECT count(*) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored' AND c.is_change) AS snapshots
     FROM device d {LOGIN}
     LEFT JOIN LATERAL (SELECT * FROM collection c WHERE c.device_id = d.id ORDER BY c.seq DESC LIMIT 1) last ON true
@@ -80,6 +81,7 @@ def _device(row: Row[Any], defaults: Policy) -> DeviceState:
         last,
         row.current_at,
         row.snapshots,
+        row.facts or {},
     )
 
 

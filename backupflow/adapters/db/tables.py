@@ -173,7 +173,21 @@ device = Table(
     _at("blocked_at"),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("losses", Integer, nullable=False, server_default="0"),
+    # What is known of the router itself: forgotten when another one takes its place.
     Column("remembered_command", Text),
+    Column(
+        "router_since_seq",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="observations up to this one are of an earlier router: never compared with",
+    ),
+    Column("end_mark", Boolean, comment="whether the router repeats one; null: not tried"),
+    Column(
+        "modern_ssh_at",
+        DateTime(timezone=True),
+        comment="since when SHA-1 is out of the question for this router",
+    ),
     # Its sequence of observations.
     Column("last_seq", BigInteger, nullable=False, server_default="0"),
     Column("kept_from_seq", BigInteger, nullable=False, server_default="0"),
@@ -276,9 +290,11 @@ collection = Table(
     _at("started_at"),
     Column("holder", Text),
     _at("lease_until"),
-    # Written at the fence, running -> published.
+    # Written at the fence, running -> published, or with what is kept aside.
     _at("collected_at"),
     Column("content_hash", LargeBinary),
+    Column("shape_hash", LargeBinary, comment="keyed: of the paths and their items' number"),
+    Column("masked_hash", LargeBinary, comment="keyed: of the text without its secrets"),
     Column("digest", LargeBinary, comment="SHA-256 of the sealed text"),
     Column("normalization_version", Integer),
     Column("raw_bytes", Integer),
@@ -312,6 +328,25 @@ collection = Table(
     Index("uq_collection_open", "device_id", unique=True, postgresql_where=text(OPEN)),
     Index("ix_collection_unfinished", "state", "lane", postgresql_where=text(f"{OPEN} OR state = 'published'")),
     Index("ix_collection_stored", "device_id", "seq", postgresql_where=text("state = 'stored'")),
+)
+
+aside = Table(
+    "aside",
+    metadata,
+    # Whole exports that may not become the current one; no content, and never made one.
+    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("device_id", Uuid, nullable=False),
+    Column("sealed", Text, nullable=False),
+    _at("created_at", needed=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "device_id", "collection_id"],
+        ["collection.tenant_id", "collection.device_id", "collection.id"],
+        name="fk_aside_collection",
+        ondelete="CASCADE",
+    ),
+    CheckConstraint("sealed LIKE 'vault:v%'", name="sealed"),
+    Index(None, "device_id", "collection_id"),
 )
 
 request = Table(
