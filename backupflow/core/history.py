@@ -25,11 +25,29 @@ class Run:
     content_hash: ContentHash
     facts: Mapping[str, Any]
     is_current: bool
+    secrets: str = ""  # what is shown of them: a word of core.model.Secrets; empty if that was not looked at
+    only_secrets: bool = False  # it differs from the run before it in nothing but whether secrets are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A whole export that may not become the current one: `state` suspect, or blocked by another router."""
+
+    seq: Seq
+    collected_at: datetime
+    state: str
+    code: str
+    detail: str
+    raw_bytes: int
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class SealedSnapshot:
-    """One observation with the sealed export of its text; the export is the one of `first_seq`."""
+    """One observation with the sealed export of its text; the export is the one of `first_seq`.
+
+    What was kept aside is its own first.
+    """
 
     tenant_id: TenantId
     device_id: DeviceId

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from backupflow.core.envelope import unpack
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.model import content_hash
+from backupflow.core.ports import SnapshotStore
 from backupflow.errors import MessageMalformed
 
 if TYPE_CHECKING:
@@ -17,18 +18,30 @@ if TYPE_CHECKING:
 
     from backupflow.core.driver import Driver
     from backupflow.core.envelope import Header
-    from backupflow.core.history import Run, SealedSnapshot
+    from backupflow.core.history import Aside, Run, SealedSnapshot
     from backupflow.core.model import RawConfig, Seq, TenantId
-    from backupflow.core.ports import AlarmBell, ConfigOpener, SecretOpener, SnapshotStore
+    from backupflow.core.ports import AlarmBell, ConfigOpener, SecretOpener
 
 DAMAGED = "snapshot_damaged"  # code of the alarm
+
+
+class AsideStore(SnapshotStore, Protocol):
+    """The reader's view of what is kept, and of what was kept aside."""
+
+    def asides(self, tenant_id: TenantId, name: str) -> Sequence[Aside]:
+        """What was kept aside, the newest first; NotFound if there is no such device."""
+        ...
+
+    def read_aside(self, tenant_id: TenantId, name: str, seq: Seq | None, actor: str) -> SealedSnapshot:
+        """One of it, None: the newest; who reads it is written down in the same transaction. NotFound if it is gone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPorts:
     """What reading needs of the world; `actor` is who reads, `max_bytes` the largest export that was ever accepted."""
 
-    store: SnapshotStore
+    store: AsideStore
     configs: ConfigOpener
     secrets: SecretOpener
     driver: Callable[[str], Driver]
@@ -65,7 +78,20 @@ def export(ports: HistoryPorts, tenant_id: TenantId, name: str, at: Seq | dateti
     The read is audited before anything is opened. All that can be checked is: the sealing is bound to the device, the
     header names device and seq, the digest of the export, and the keyed hash of its normalized text (I2).
     """
-    snapshot = ports.store.read(tenant_id, name, at, ports.actor)
+    return _opened(ports, ports.store.read(tenant_id, name, at, ports.actor))
+
+
+def asides(store: AsideStore, tenant_id: TenantId, name: str) -> Sequence[Aside]:
+    """What was kept aside of a device and is still there, the newest first."""
+    return store.asides(tenant_id, name)
+
+
+def aside(ports: HistoryPorts, tenant_id: TenantId, name: str, seq: Seq | None) -> Exported | Damaged:
+    """Read one export that may not become the current one, by its number or the newest; audited and checked alike."""
+    return _opened(ports, ports.store.read_aside(tenant_id, name, seq, ports.actor))
+
+
+def _opened(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported | Damaged:
     try:
         envelope = ports.configs.open_config(snapshot.tenant_id, snapshot.device_id, snapshot.sealed)
         header, raw = unpack(envelope, ports.max_bytes)

@@ -57,6 +57,19 @@ _MENDS |= {
         ("alarm_long_cleared", "alarm", "cleared_at"),
     )
 }
+# Of what was kept aside a device's newest few say what there is to say. No lock: such a row never changes, and one that
+# comes meanwhile is left to the next time.
+_KEPT_ASIDE = 3
+_ASIDES = 1000
+_MENDS |= {
+    "aside_long_ago": f"""
+        DELETE FROM aside WHERE collection_id IN (
+            SELECT collection_id FROM (
+                SELECT collection_id, row_number() OVER (PARTITION BY device_id ORDER BY collection_id DESC) AS nth
+                FROM aside) a
+            WHERE a.nth > {_KEPT_ASIDE} ORDER BY collection_id LIMIT {_ASIDES})
+        RETURNING collection_id""",
+}
 # The current observation is the one with the greatest stored seq (I3): where it is not, something of ours is wrong.
 # By the index, a device at a time, and without a lock: to sort the whole history takes as long as it is large.
 _CURRENT = """

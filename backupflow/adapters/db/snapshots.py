@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
-from backupflow.core.history import Run, SealedSnapshot
+from backupflow.core.history import Aside, Run, SealedSnapshot
 from backupflow.core.model import ContentHash, DeviceId, SealedConfig, SealedSecret, Seq, TenantId
 from backupflow.errors import NotFound, TransitKeyMissing
 
@@ -25,13 +25,17 @@ _DEVICE = text("""
 _RUNS = text("""
     WITH numbered AS (
         SELECT c.seq, c.collected_at, c.raw_bytes, c.content_hash, c.facts,
-            count(*) FILTER (WHERE c.is_change) OVER (ORDER BY c.seq) AS run
-        FROM collection c WHERE c.device_id = :device AND c.state = 'stored')
+            count(*) FILTER (WHERE c.is_change) OVER before AS run,
+            coalesce(c.is_change AND c.masked_hash = lag(c.masked_hash) OVER before
+                AND c.normalization_version = lag(c.normalization_version) OVER before
+                AND c.facts ->> 'secrets' <> lag(c.facts ->> 'secrets') OVER before, false) AS only_secrets
+        FROM collection c WHERE c.device_id = :device AND c.state = 'stored'
+        WINDOW before AS (ORDER BY c.seq))
     SELECT run, min(seq) AS seq, min(collected_at) AS collected_at, max(seq) AS last_seq,
         max(collected_at) AS last_collected_at, count(*) AS observations,
         (array_agg(raw_bytes ORDER BY seq))[1] AS raw_bytes,
         (array_agg(content_hash ORDER BY seq))[1] AS content_hash,
-        (array_agg(facts ORDER BY seq DESC))[1] AS facts,
+        (array_agg(facts ORDER BY seq DESC))[1] AS facts, bool_or(only_secrets) AS only_secrets,
         bool_or(seq = (SELECT current_seq FROM device WHERE id = :device)) AS is_current
     FROM numbered GROUP BY run ORDER BY run DESC LIMIT :limit""")
 _SNAPSHOT = """
@@ -45,10 +49,19 @@ _SNAPSHOT = """
 _CURRENT = text(_SNAPSHOT.format(which="c.seq = d.current_seq"))
 _BY_SEQ = text(_SNAPSHOT.format(which="c.seq = :at"))
 _BY_TIME = text(_SNAPSHOT.format(which="c.collected_at <= :at"))
+_ASIDES = text("""
+    SELECT c.seq, c.collected_at, c.state, c.code, c.detail, c.raw_bytes, c.facts
+    FROM aside a JOIN collection c ON c.id = a.collection_id WHERE a.device_id = :device ORDER BY c.seq DESC""")
+_ASIDE = text("""
+    SELECT d.tenant_id, d.id, d.name, d.driver, t.pepper, c.seq, c.collected_at, c.seq AS first_seq,
+        c.collected_at AS first_collected_at, c.normalization_version, c.content_hash, a.sealed
+    FROM aside a JOIN collection c ON c.id = a.collection_id
+    JOIN device d ON d.id = a.device_id JOIN tenant t ON t.id = d.tenant_id
+    WHERE a.device_id = :device AND (CAST(:seq AS bigint) IS NULL OR c.seq = :seq) ORDER BY c.seq DESC LIMIT 1""")
 
 
 class Snapshots:
-    """core.ports.SnapshotStore."""
+    """core.ports.SnapshotStore, and flows.history.AsideStore."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -70,6 +83,22 @@ class Snapshots:
             record_act(tx, actor, "config_exported", **owner, detail={"seq": row.seq, "first_seq": row.first_seq})
         return _snapshot(row)
 
+    def asides(self, tenant_id: TenantId, name: str) -> Sequence[Aside]:
+        """What was kept aside of a device, the newest first; NotFound if there is no such device."""
+        with transaction(self._engine) as tx:
+            rows = tx.execute(_ASIDES, {"device": _device(tx, tenant_id, name)}).all()
+        return [_aside(row) for row in rows]
+
+    def read_aside(self, tenant_id: TenantId, name: str, seq: Seq | None, actor: str) -> SealedSnapshot:
+        """One export that was kept aside, None: the newest; who reads it is written down in the same transaction."""
+        with transaction(self._engine) as tx:
+            row = tx.execute(_ASIDE, {"device": _device(tx, tenant_id, name), "seq": seq}).one_or_none()
+            if row is None:
+                raise NotFound(f"device {name!r} has nothing kept aside{'' if seq is None else f' of {seq}'}")
+            owner = {"tenant_id": row.tenant_id, "device_id": row.id}
+            record_act(tx, actor, "aside_exported", **owner, detail={"seq": row.seq})
+        return _snapshot(row)
+
 
 def _device(tx: Connection, tenant_id: TenantId, name: str) -> DeviceId:
     found = tx.scalar(_DEVICE, {"tenant": tenant_id, "name": name})
@@ -89,6 +118,14 @@ def _run(row: Row[Any]) -> Run:
         ContentHash(bytes(row.content_hash)),
         row.facts or {},
         row.is_current,
+        (row.facts or {}).get("secrets", ""),
+        row.only_secrets,
+    )
+
+
+def _aside(row: Row[Any]) -> Aside:
+    return Aside(
+        Seq(row.seq), row.collected_at, row.state, row.code or "", row.detail or "", row.raw_bytes, row.facts or {}
     )
 
 
