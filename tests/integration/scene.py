@@ -1,10 +1,12 @@
 """Sets scenes for the commands: what collectors and ingesters would have written, sealed by the real vault."""
 
+# ruff: noqa: ANN401 - what is observed has values of any type
+
 from __future__ import annotations
 
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -14,9 +16,11 @@ from sqlalchemy import text
 from backupflow.adapters.db.collections import Collections
 from backupflow.adapters.db.observations import Observations
 from backupflow.cli import main
+from backupflow.core.driver import Facts
 from backupflow.core.envelope import pack
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.inventory import NewDevice
+from backupflow.core.ledger import Ending, KeptAside, Published
 from backupflow.core.message import SnapshotMessage
 from backupflow.core.model import (
     Assignment,
@@ -24,11 +28,14 @@ from backupflow.core.model import (
     DeviceId,
     HostKey,
     Login,
-    Published,
     RawConfig,
+    Secrets,
     Seq,
+    State,
     content_hash,
+    keyed_hash,
 )
+from backupflow.core.suspicion import Observed
 from backupflow.drivers import driver
 from backupflow.flows import enroll
 
@@ -130,22 +137,51 @@ class Scene:
         assert isinstance(started, Assignment)
         return started
 
-    def observe(self, device_id: DeviceId, raw: RawConfig) -> Seq:
-        """Store an export as collector and ingester do."""
+    def observe(self, device_id: DeviceId, raw: RawConfig, **observed: Any) -> Seq:
+        """Store an export as collector and ingester do; `observed` is said of it instead of what is usual."""
         wiring = self.install.wiring
         assignment = self.claim(device_id)
-        normal = driver("routeros").normalize(raw)
-        pepper = wiring.vault("collector").open_pepper(assignment.tenant_id, assignment.sealed_pepper)
-        hashed = content_hash(pepper, normal)
-        owner = (assignment.tenant_id, device_id, assignment.seq)
-        envelope = pack(owner, raw, normal, NORMALIZATION_VERSION)
-        sealed = wiring.vault("collector").seal_config(assignment.tenant_id, device_id, envelope)
-        facts = {"version": "7.14"}
-        published = Published(hashed, sealed.digest, NORMALIZATION_VERSION, "/export", 0, len(raw), facts, _KEY)
-        assert Collections(wiring.engine("collector"), wiring.policy).publish(assignment, published)
+        read = self._read(assignment, raw, **observed)
+        assert Collections(wiring.engine("collector"), wiring.policy).publish(assignment, read.published)
         message = SnapshotMessage(
-            *owner[:2], assignment.collection_id, assignment.seq, NORMALIZATION_VERSION, hashed, sealed
+            assignment.tenant_id,
+            device_id,
+            assignment.collection_id,
+            assignment.seq,
+            NORMALIZATION_VERSION,
+            read.published.observed.content_hash,
+            read.sealed,
         )
         stored = Observations(wiring.engine("ingester"), wiring.dice).store([message])
         assert [outcome.acceptable for outcome in stored] == [True]
         return assignment.seq
+
+    def doubt(self, device_id: DeviceId, raw: RawConfig, **observed: Any) -> Seq:
+        """Keep an export aside as a collector does that does not believe it."""
+        wiring = self.install.wiring
+        assignment = self.claim(device_id)
+        aside = self._read(assignment, raw, **observed)
+        ending = Ending(State.SUSPECT, "export_suspect", "1 sections, it had 2", counts=True, aside=aside)
+        assert Collections(wiring.engine("collector"), wiring.policy).end(assignment, ending)
+        return assignment.seq
+
+    def _read(self, assignment: Assignment, raw: RawConfig, **observed: Any) -> KeptAside:
+        vault = self.install.wiring.vault("collector")
+        normal = driver("routeros").normalize(raw)
+        pepper = vault.open_pepper(assignment.tenant_id, assignment.sealed_pepper)
+        said = Observed(
+            content_hash(pepper, normal),
+            NORMALIZATION_VERSION,
+            shape_hash=keyed_hash(pepper, b"one item"),
+            masked_hash=keyed_hash(pepper, normal),
+            sections=1,
+            size=len(normal),
+            secret_count=0,
+            secrets=Secrets.NONE,
+            facts=Facts("routeros", version="7.14"),
+        )
+        said = replace(said, **observed)
+        owner = (assignment.tenant_id, assignment.device_id, assignment.seq)
+        envelope = pack(owner, raw, normal, NORMALIZATION_VERSION)
+        sealed = vault.seal_config(assignment.tenant_id, assignment.device_id, envelope)
+        return KeptAside(Published(said, sealed.digest, "/export", 0, len(raw), _KEY, modern_ssh=True), sealed)

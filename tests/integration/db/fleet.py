@@ -25,7 +25,8 @@ from backupflow.adapters.db.migrate import upgrade
 from backupflow.adapters.db.observations import Observations
 from backupflow.adapters.db.roles import ROLES, make_roles
 from backupflow.adapters.db.tables import metadata
-from backupflow.core.ledger import Limits
+from backupflow.core.driver import Facts
+from backupflow.core.ledger import Ending, KeptAside, Limits, Published
 from backupflow.core.message import SnapshotMessage
 from backupflow.core.model import (
     Assignment,
@@ -33,12 +34,14 @@ from backupflow.core.model import (
     ContentHash,
     DeviceId,
     HostKey,
-    Published,
     SealedConfig,
+    Secrets,
     Seq,
+    State,
     TenantId,
 )
 from backupflow.core.scope import Policy
+from backupflow.core.suspicion import Observed
 from backupflow.wiring import shipped
 
 if TYPE_CHECKING:
@@ -63,10 +66,32 @@ def hashed(content: str) -> ContentHash:
     return ContentHash(hashlib.sha256(b"pepper" + content.encode()).digest())
 
 
-def published(content: str, **other: Any) -> Published:
+def facts(**other: Any) -> Facts:
+    """What an export says of its router."""
+    return replace(Facts("routeros", version="7.14", model="CCR", serial="S1", identity="core"), **other)
+
+
+def seen(content: str, **other: Any) -> Observed:
+    """What a row keeps of an observation, for a content that is one word."""
+    shape, masked = (hashlib.sha256(f"{kind} {content}".encode()).digest() for kind in ("shape", "masked"))
+    return replace(Observed(hashed(content), 1, shape, masked, 20, 1000, 2, Secrets.SHOWN, facts()), **other)
+
+
+def published(content: str, *, observed: Observed | None = None, **other: Any) -> Published:
     """What a collector knows at the fence, for a content that is one word."""
-    made = Published(hashed(content), sealed(content).digest, 1, "/export", 0, 100, {"model": "CCR"}, KEY)
+    made = Published(observed or seen(content), sealed(content).digest, "/export", 0, 100, KEY, modern_ssh=True)
     return replace(made, **other)
+
+
+def kept(content: str, **other: Any) -> KeptAside:
+    """What a collector keeps aside, for a content that is one word."""
+    return KeptAside(published(content, **other), sealed(content))
+
+
+def doubted(content: str, **other: Any) -> Ending:
+    """How a collection ends whose export is in doubt."""
+    aside = kept(content, **other)
+    return Ending(State.SUSPECT, "export_suspect", "too small", True, again_in=timedelta(minutes=5), aside=aside)
 
 
 @dataclass
