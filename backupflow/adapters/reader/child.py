@@ -1,0 +1,78 @@
+"""The process that reads one session's answers for a worker, and ends.
+
+1. It dies with the thread that started it, and that thread waits for it: no worker leaves one behind. Asked for once
+   more after prctl: a parent that was gone by then sends nothing. The two other ends, of processor time and of the
+   clock, hold even where no signal comes.
+2. It writes no file and no core: what it holds is a router's configuration.
+3. It ignores what asks a whole group to stop: a worker that is asked to finish its work wants it finished.
+4. Where memory runs out it goes first; where processors are scarce, sessions with routers go first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from backupflow import drivers
+from backupflow.adapters.reader import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+OUT_OF_MEMORY: Final = 3  # the status that it exits with then
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_PR_SET_DUMPABLE: Final = 4
+_STDIN, _STDOUT = 0, 1
+_LATER: Final = 5  # seconds after which the clock ends what its parent should have ended
+_NICE: Final = 10
+
+
+def main(parent: int, processor_seconds: int, seconds: int, memory: int) -> None:
+    """Read what stdin says, answer on stdout; returns never."""
+    sys.excepthook = _tell_defect
+    _confine(parent, processor_seconds, seconds, memory)
+    _send([wire.READY])
+    with open(_STDIN, "rb", closefd=False) as stream:
+        asked = wire.request_of(stream)
+    _send(wire.answer(drivers.driver(asked.driver).read(asked.asking, asked.replies)))
+    os._exit(0)  # at once: taking a million objects apart again is nobody's business
+
+
+def _confine(parent: int, processor_seconds: int, seconds: int, memory: int) -> None:
+    for asks_to_stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(asks_to_stop, signal.SIG_IGN)  # 3
+    with contextlib.suppress(OSError):  # before it is undumpable, which makes root the owner of this file
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")  # 4
+    os.nice(_NICE)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # 1
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.alarm(seconds + _LATER)
+    resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds + 1))
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # 2: a core that is piped to a program knows no limit (core(5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _send(pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        left = memoryview(piece)
+        while left:
+            left = left[os.write(_STDOUT, left) :]
+
+
+def _tell_defect(kind: type[BaseException], _exc: BaseException, _trace: TracebackType | None) -> None:
+    if issubclass(kind, MemoryError):
+        os._exit(OUT_OF_MEMORY)
+    with contextlib.suppress(OSError):
+        _send(wire.answer(wire.Defect(kind.__name__)))
+    os._exit(1)
