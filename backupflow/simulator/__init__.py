@@ -6,9 +6,10 @@ really did is in its history.
 
 from __future__ import annotations
 
+from backupflow.simulator.behaviour import Behaviour, Mute
 from backupflow.simulator.fleet import Fleet
 from backupflow.simulator.handle import SimulatedRouter
 from backupflow.simulator.history import Event
-from backupflow.simulator.spec import Behaviour, HostKeyType, Login, Mute, RouterSpec
+from backupflow.simulator.spec import HostKeyType, Login, RouterSpec
 
 __all__ = ["Behaviour", "Event", "Fleet", "HostKeyType", "Login", "Mute", "RouterSpec", "SimulatedRouter"]

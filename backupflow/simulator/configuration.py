@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from backupflow.errors import InputInvalid
 from backupflow.simulator.content import rule, sections
 from backupflow.simulator.drawing import address, drawn, place, serial, software_id, word
+from backupflow.simulator.extent import Extent, within
 from backupflow.simulator.grammar import Body, Item, Section, body, line
 
 if TYPE_CHECKING:
@@ -129,7 +131,10 @@ def clock_text(spec: RouterSpec, clock: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One revision as text: its body, and the SHA-256 of the canonical text (no header date, no device comments)."""
+    """One revision as text: its body, and the SHA-256 of the canonical text.
+
+    That one has no date in its header, no device comments and no markers.
+    """
 
     revision: int
     body: Body
@@ -142,10 +147,10 @@ class Rendered:
         return self.canonical_head + self.body.text
 
 
-def rendered(spec: RouterSpec, kinds: Sequence[EditKind], *, sensitive: bool) -> Rendered:
-    """The text of the configuration after these edits."""
+def rendered(spec: RouterSpec, kinds: Sequence[EditKind], extent: Extent) -> Rendered:
+    """The text of the configuration after these edits, as far as it is exported."""
     state, _ = at_revision(spec, kinds)
-    text = body(state, sensitive=sensitive)
+    text = body(within(spec, state, extent), sensitive=extent.sensitive)
     head = header(spec, None).encode("ascii")
     return Rendered(len(kinds), text, head, hashlib.sha256(head + text.text).hexdigest())
 
@@ -155,9 +160,9 @@ def export(spec: RouterSpec, text: Rendered, clock: datetime, number: int, flapp
     dice = drawn(spec, "flapping", number)
     parts = [header(spec, clock).encode("ascii")]
     start = 0
-    for offset, about in text.body.spots:
-        if dice.random() < flapping:
-            parts += (text.body.text[start:offset], f"# {about}\r\n".encode("ascii"))
-            start = offset
+    comments = [(offset, f"# {about}") for offset, about in text.body.spots if dice.random() < flapping]
+    for offset, row in sorted([*text.body.markers, *comments], key=itemgetter(0)):
+        parts += (text.body.text[start:offset], row.encode("ascii") + b"\r\n")
+        start = offset
     parts.append(text.body.text[start:])
     return b"".join(parts)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 
 from backupflow.simulator.console import Console
+from backupflow.simulator.wire import ServerConnection, babble, reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backupflow.simulator.behaviour import Step
     from backupflow.simulator.router import Router
     from backupflow.simulator.spec import Login
 
@@ -26,6 +28,7 @@ class Waiting(asyncio.Protocol):
         self._session = session
         self._heard: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._babble: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start SSH now, later or never."""
@@ -43,20 +46,29 @@ class Waiting(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client gave up before the banner."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for waiting in (self._timer, self._babble):
+            if waiting is not None:
+                waiting.cancel()
         self._router.closed(self._transport, self._session)
 
     def _start_ssh(self) -> None:
         if self._transport.is_closing():
             return
-        options = self._router.key.options
+        if self._router.behaviour.babble == "banner":
+            self._babble = asyncio.get_running_loop().create_task(self._talk())
+            return
+        options = self._router.keys.options(legacy=self._router.legacy)
         options.protocol_factory = lambda: Server(self._router, self._session, self._transport)
-        ssh = asyncssh.SSHServerConnection(asyncio.get_running_loop(), options)
+        ssh = ServerConnection(options, lambda: self._router.behaviour.reset_at)
         self._transport.set_protocol(ssh)
         ssh.connection_made(self._transport)
         for data in self._heard:
             ssh.data_received(data)
+
+    async def _talk(self) -> None:
+        """Say lines that are no SSH banner: a server may send some before it (RFC 4253, section 4.2)."""
+        speed = self._router.behaviour.bytes_per_second
+        await babble(self._transport, speed, lambda said: self._transport.write(said.encode("ascii") + b"\r\n"))
 
 
 class Server(asyncssh.SSHServer):
@@ -80,13 +92,22 @@ class Server(asyncssh.SSHServer):
         self._router.closed(self._transport, self._session)
 
     async def begin_auth(self, username: str) -> bool:
-        """Every login needs proof; a router that is mute after the handshake never answers."""
+        """Every login needs proof; a router may never get to its verdict."""
         self._username = username
         self._router.log("client_seen", self._session, version=str(self._conn.get_extra_info("client_version")))
         self._admit_another_service_request()
-        if self._router.behaviour.mute == "handshake":
+        behaviour = self._router.behaviour
+        await self._ends_at("login")
+        if behaviour.mute == "handshake":
             await self._gone.wait()
+        if behaviour.babble == "login":
+            await babble(self._transport, behaviour.bytes_per_second, self._conn.send_auth_banner)
         return True
+
+    async def _ends_at(self, step: Step) -> None:
+        if self._router.behaviour.reset_at == step:
+            reset(self._transport)
+            await self._gone.wait()
 
     def auth_completed(self) -> None:
         """Count the login."""
@@ -133,6 +154,7 @@ class Server(asyncssh.SSHServer):
             self._keys_seen.add((offered, accepted))
             facts = {"method": method, "username": username, "offered": offered, "accepted": accepted}
             self._router.log("login_offered", self._session, **facts)
+        await self._ends_at("proof")
         self._admit_another_service_request()
         return accepted
 

@@ -12,13 +12,14 @@ import asyncssh
 
 from backupflow.simulator.commands import ExportWanted, answers
 from backupflow.simulator.configuration import export
+from backupflow.simulator.wire import reset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backupflow.simulator.behaviour import Behaviour
     from backupflow.simulator.configuration import Rendered
     from backupflow.simulator.router import Router
-    from backupflow.simulator.spec import Behaviour
 
 _PIECE = 32_768  # bytes handed to SSH at once
 _STEPS_PER_SECOND = 10  # of a slow answer
@@ -35,6 +36,7 @@ class Console(asyncssh.SSHServerSession[bytes]):
         self._transport = transport
         self._command = ""
         self._task: asyncio.Task[None] | None = None
+        self._overflowed = False
         self._may_write = asyncio.Event()
         self._may_write.set()
 
@@ -75,7 +77,8 @@ class Console(asyncssh.SSHServerSession[bytes]):
     async def _run(self) -> None:
         await asyncio.sleep(self._router.behaviour.answer_delay.total_seconds())
         with contextlib.suppress(BrokenPipeError, ConnectionError):  # asyncssh says so of a client that left
-            for answer in answers(self._router.spec, self._command):
+            await self._send(self._router.behaviour.preface)
+            for answer in answers(self._router.as_it_is, self._command, self._router.behaviour):
                 if not isinstance(answer, ExportWanted):
                     await self._send(answer)
                 elif not await self._send_export(answer):
@@ -97,13 +100,13 @@ class Console(asyncssh.SSHServerSession[bytes]):
         """Send an export as far as it shall go; False if it broke off there and nothing may follow."""
         router, behaviour = self._router, self._router.behaviour
         if router.spec.size > _GREAT:
-            text = await asyncio.to_thread(router.text, sensitive=wanted.sensitive)
+            text = await asyncio.to_thread(router.text, sensitive=wanted.sensitive, menu=wanted.menu)
         else:
-            text = router.text(sensitive=wanted.sensitive)
+            text = router.text(sensitive=wanted.sensitive, menu=wanted.menu)
         router.counts.exports += 1
         whole = behaviour.raw_export
         if whole is None:
-            whole = export(router.spec, text, datetime.now(UTC), router.counts.exports, behaviour.flapping)
+            whole = export(router.as_it_is, text, datetime.now(UTC), router.counts.exports, behaviour.flapping)
         total = len(whole) if behaviour.export_size is None else behaviour.export_size
         breaks = [at for at in (behaviour.cut_after, behaviour.stall_after) if at is not None and at <= total]
         await self._send_counted(wanted, text, whole, total, min(breaks, default=total))
@@ -117,9 +120,9 @@ class Console(asyncssh.SSHServerSession[bytes]):
         behaviour = self._router.behaviour
         try:
             for piece in _pieces(whole, limit):
-                await self._send(piece)
-                digest.update(piece)
-                sent += len(piece)
+                arrived = await self._send(piece)
+                digest.update(piece[:arrived])
+                sent += arrived
         finally:
             self._router.log(
                 "export_served",
@@ -142,17 +145,31 @@ class Console(asyncssh.SSHServerSession[bytes]):
             return
         while self._transport.get_write_buffer_size():  # noqa: ASYNC110 - the bytes before the cut do arrive
             await asyncio.sleep(0.005)
-        self._transport.abort()
+        if behaviour.cut_manner == "reset":
+            reset(self._transport)
+        else:
+            self._transport.abort()
 
-    async def _send(self, data: bytes) -> None:
-        """Hand bytes to SSH at the wanted speed; returns when they are in the client's window."""
-        speed = self._router.behaviour.bytes_per_second
+    async def _send(self, data: bytes) -> int:
+        """Hand bytes to SSH at the wanted speed; gives how many went, when they are in the client's window."""
+        behaviour = self._router.behaviour
+        if behaviour.loses_beyond_window:
+            return self._send_what_fits(data)
+        speed = behaviour.bytes_per_second
         step = max(1, min(_PIECE, speed // _STEPS_PER_SECOND)) if speed else _PIECE
         for start in range(0, len(data), step):
             self._chan.write(data[start : start + step])
             await self._may_write.wait()
             if speed:
                 await asyncio.sleep(step / speed)
+        return len(data)
+
+    def _send_what_fits(self, data: bytes) -> int:
+        """Never wait for room: once the window is full, nothing of this answer goes any more."""
+        fits = 0 if self._overflowed else min(len(data), self._chan._send_window)  # noqa: SLF001 - told to nobody
+        self._overflowed = fits < len(data)
+        self._chan.write(data[:fits])
+        return fits
 
 
 def _pieces(whole: bytes, total: int) -> Iterator[bytes]:

@@ -38,7 +38,7 @@ def sections(spec: RouterSpec) -> tuple[Section, ...]:
     return tuple(Section(path, tuple(items)) for path, items in menus.items())
 
 
-def _interfaces(_spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]:
+def _interfaces(spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]:
     plain = ("ether1", "ether3")
     ports = [
         *(_set(f"[ find default-name={name} ]", comment=place(dice)) for name in plain),
@@ -49,7 +49,7 @@ def _interfaces(_spec: RouterSpec, dice: random.Random) -> dict[str, list[Item]]
     ]
     ports.insert(1, _set("[ find default-name=ether2 ]", "poe-out status: short_circuit", comment=place(dice)))
     return {
-        "/interface bridge": [_add(name="bridge", comment="defconf: all local ports", protocol_mode="rstp")],
+        "/interface bridge": [_add(name="bridge", comment=spec.remark, protocol_mode="rstp")],
         "/interface ethernet": ports,
         "/interface pppoe-client": [
             _add(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def obey(fleet: Fleet, text: str) -> str:
     """Do what one line says; an error is an answer too: `{"ok": false, "error": …}`.
 
-    `{"router": R, "do": D}` with D one of `edit` (`kind`), `change_key` (`key_type`), `text` (`revision`, `sensitive`),
+    `{"router": R, "do": D}` with D one of `edit` (`kind`), `change_key`, `add_key` and `drop_key`
+    (`key_type`), `text` (`revision`, `sensitive`),
     `history`, `stats`; `{"router": R, "behave": {…}}`. `stats` and `behave` go without a router too: for all of them.
     """
     try:
@@ -29,7 +30,7 @@ def obey(fleet: Fleet, text: str) -> str:
             msg = "a command is a JSON object"
             raise InputInvalid(msg)
         return json.dumps({"ok": True, **_done(fleet, wanted)})
-    except (BackupflowError, ValueError, TypeError) as exc:
+    except (BackupflowError, ValueError, TypeError, KeyError) as exc:
         return json.dumps({"ok": False, "error": f"{type(exc).__name__}: {exc}"})
 
 
@@ -54,6 +55,11 @@ def _done_by(router: SimulatedRouter, verb: str, wanted: dict[str, Any]) -> dict
             return dataclasses.asdict(router.edit(wanted.get("kind")))
         case "change_key":
             return {"fingerprint": router.change_key(wanted.get("key_type")), "host_key_type": router.host_key_type}
+        case "add_key":
+            return {"fingerprint": router.add_key(wanted["key_type"])}
+        case "drop_key":
+            router.drop_key(wanted["key_type"])
+            return {}
         case "text":
             text = router.text(wanted.get("revision"), sensitive=wanted.get("sensitive", True))
             return {"text": text.decode("ascii")}

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 WIDTH = 79
 _INDENT = "    "
-_BARE = re.compile(r"[^\s\"\\$?;={}\[\]()#`~]+")
-_ESCAPES = str.maketrans(
-    {'"': '\\"', "\\": "\\\\", "$": "\\$", "?": "\\?", "\n": "\\n", "\r": "\\r", "\t": "\\t"},
-)
+_BARE = re.compile(r"[^\s\"\\$?;={}\[\]()#`~\x00-\x1f\x7f-\U0010ffff]+")
+_PLAIN = {'"': '\\"', "\\": "\\\\", "$": "\\$", "?": "\\?", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SPECIAL = re.compile(r"[^ !#%->@-\[\]-~]")  # all that does not stand for itself in quotes
 SECRET_KEYS = frozenset(
     {"password", "secret", "wpa2-pre-shared-key", "security.passphrase", "private-key", "authentication-password"},
 )
@@ -49,6 +48,7 @@ class Section:
 
     path: str
     items: tuple[Item, ...]
+    error: str = ""  # the marker that stands in its place: it could not be exported
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,17 @@ class Body:
 
     text: bytes
     spots: tuple[tuple[int, str], ...]
+    markers: tuple[tuple[int, str], ...] = ()  # the same for what could not be exported: these always stand there
 
 
 def quoted(value: str) -> str:
     """A value as RouterOS prints it: bare if it may be, else in quotes with escapes."""
-    return value if _BARE.fullmatch(value) else f'"{value.translate(_ESCAPES)}"'
+    return value if _BARE.fullmatch(value) else f'"{_SPECIAL.sub(_escaped, value)}"'
+
+
+def _escaped(found: re.Match[str]) -> str:
+    r"""What stands for one character in quotes: `\1B` for a byte that has no name, as often as UTF-8 has bytes."""
+    return _PLAIN.get(found[0]) or "".join(f"\\{byte:02X}" for byte in found[0].encode("utf-8"))
 
 
 def line(item: Item, *, sensitive: bool) -> str:
@@ -117,8 +123,12 @@ def body(sections: tuple[Section, ...], *, sensitive: bool) -> Body:
     """The sections as text, with the places of their possible device comments."""
     rows: list[str] = []
     spots: list[tuple[int, str]] = []
+    markers: list[tuple[int, str]] = []
     length = 0
     for section in sections:
+        if section.error:
+            markers.append((length, section.error))
+            continue
         rows.append(section.path)
         length += len(section.path) + 2
         for item in section.items:
@@ -130,4 +140,4 @@ def body(sections: tuple[Section, ...], *, sensitive: bool) -> Body:
             rows.append(text)
             length += len(text) + 2
     rows.append("")
-    return Body("\r\n".join(rows).encode("ascii"), tuple(spots))
+    return Body("\r\n".join(rows).encode("ascii"), tuple(spots), tuple(markers))

@@ -9,9 +9,10 @@ from backupflow.simulator.router import HOST, Counts, Router
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backupflow.simulator.behaviour import Behaviour
     from backupflow.simulator.configuration import Edit
     from backupflow.simulator.history import Event, History
-    from backupflow.simulator.spec import Behaviour, HostKeyType, RouterSpec
+    from backupflow.simulator.spec import HostKeyType, RouterSpec
 
 
 class SimulatedRouter:
@@ -50,17 +51,25 @@ class SimulatedRouter:
     @property
     def fingerprint(self) -> str:
         """Of the present host key, as ssh-keygen prints it."""
-        return str(self._call(lambda: self._router.key.fingerprint))
+        return str(self._call(lambda: self._router.keys.first.fingerprint))
 
     @property
     def host_key_type(self) -> str:
         """Of the present host key: `ssh-ed25519`, `ssh-rsa`, `ecdsa-sha2-nistp256`."""
-        return str(self._call(self._router.key.private.get_algorithm))
+        return str(self._call(self._router.keys.first.private.get_algorithm))
 
     @property
     def host_key_blob(self) -> bytes:
         """The present public key as SSH sends it."""
-        return bytes(self._call(lambda: self._router.key.blob))
+        return bytes(self._call(lambda: self._router.keys.first.blob))
+
+    @property
+    def host_keys(self) -> dict[str, bytes]:
+        """All present public keys as SSH sends them, by their type."""
+        keys: dict[str, bytes] = self._call(
+            lambda: {key.private.get_algorithm(): key.blob for key in self._router.keys.keys}
+        )
+        return keys
 
     @property
     def stats(self) -> Counts:
@@ -91,8 +100,16 @@ class SimulatedRouter:
         """Another host key on the same port; returns its fingerprint."""
         return str(self._call(lambda: self._router.change_key(key_type)))
 
+    def add_key(self, key_type: HostKeyType) -> str:
+        """One more host key, of another type; returns its fingerprint. Raises InputInvalid."""
+        return str(self._call(lambda: self._router.add_key(key_type)))
+
+    def drop_key(self, key_type: HostKeyType) -> None:
+        """Have no host key of that type any more; raises InputInvalid for the last one."""
+        self._call(lambda: self._router.drop_key(key_type))
+
     def text(self, revision: int | None = None, *, sensitive: bool = True) -> bytes:
-        """The canonical export (CRLF; no header date, no device comments) of the present or of an earlier revision."""
+        """The canonical export (CRLF; no header date, no device comments, no markers), as its behaviour is now."""
         return bytes(self._call(lambda: self._router.text(revision, sensitive=sensitive)).canonical)
 
     def wait_idle(self, timeout: float = 10.0) -> bool:

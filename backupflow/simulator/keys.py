@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backupflow.simulator.spec import HostKeyType, RouterSpec
 
 _ORDER_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -39,9 +41,8 @@ class SimulatedHostKey:
     """One host key: number `generation` of its router. Made from the seed, but for RSA, and only when asked for."""
 
     def __init__(self, spec: RouterSpec, key_type: HostKeyType, generation: int) -> None:
-        self.key_type: HostKeyType = "rsa" if spec.legacy else key_type
+        self.key_type = key_type
         self.generation = generation
-        self._legacy = spec.legacy
         self._seed = hashlib.sha256(f"{spec.seed}/{spec.name}/{key_type}/{generation}".encode()).digest()
 
     @cached_property
@@ -71,21 +72,28 @@ class SimulatedHostKey:
         """`SHA256:` and the unpadded base64, as ssh-keygen prints it."""
         return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
 
-    @cached_property
-    def options(self) -> asyncssh.SSHServerConnectionOptions:
-        """What a server with this key offers; no DNS, no GSS, no time-outs of its own."""
-        options = asyncssh.SSHServerConnectionOptions(
-            server_version="ROSSSH",
-            server_host_keys=[self.private],
-            gss_host=None,
-            login_timeout=0,
-            compression_algs=["none"],
-            line_editor=False,
-            encoding=None,
-            **(_LEGACY if self._legacy else _MODERN),
-        )
-        if self.key_type == "rsa":  # asyncssh would offer every signature of an RSA key
-            (pair,) = set(options.server_host_keys.values())
-            algorithms = (b"ssh-rsa",) if self._legacy else (b"rsa-sha2-256", b"rsa-sha2-512")
-            options.server_host_keys = OrderedDict((name, pair) for name in algorithms)
-        return options
+    def algorithms(self, *, legacy: bool) -> tuple[bytes, ...]:
+        """What it signs with: an RSA key with SHA-1 or with SHA-2, the others with the one that they have."""
+        if self.key_type != "rsa":
+            return (self.private.algorithm,)
+        return (b"ssh-rsa",) if legacy else (b"rsa-sha2-256", b"rsa-sha2-512")
+
+
+def server_options(keys: Sequence[SimulatedHostKey], *, legacy: bool) -> asyncssh.SSHServerConnectionOptions:
+    """What a server with these keys offers; no DNS, no GSS, no time-outs of its own."""
+    options = asyncssh.SSHServerConnectionOptions(
+        server_version="ROSSSH",
+        server_host_keys=[key.private for key in keys],
+        gss_host=None,
+        login_timeout=0,
+        compression_algs=["none"],
+        line_editor=False,
+        encoding=None,
+        **(_LEGACY if legacy else _MODERN),
+    )
+    # asyncssh would offer every signature of an RSA key.
+    pairs = {pair.public_data: pair for pair in options.server_host_keys.values()}
+    options.server_host_keys = OrderedDict(
+        (name, pairs[key.blob]) for key in keys for name in key.algorithms(legacy=legacy)
+    )
+    return options

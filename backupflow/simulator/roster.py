@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from backupflow.errors import InputInvalid
-from backupflow.simulator.spec import Behaviour, Login, RouterSpec
+from backupflow.simulator.behaviour import Behaviour
+from backupflow.simulator.spec import Login, RouterSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

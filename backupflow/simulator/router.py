@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backupflow.simulator.configuration import Edit, EditKind, Rendered, at_revision, edit_kind, rendered
-from backupflow.simulator.keys import SimulatedHostKey
+from backupflow.simulator.extent import Extent
+from backupflow.simulator.keyring import KeyRing
 
 if TYPE_CHECKING:
     from backupflow.simulator.history import History
+    from backupflow.simulator.keys import SimulatedHostKey
     from backupflow.simulator.spec import HostKeyType, RouterSpec
 
 HOST = "127.0.0.1"
@@ -44,15 +46,26 @@ class Router:
         self.spec = spec
         self.behaviour = spec.behaviour
         self.counts = Counts()
-        self.key = SimulatedHostKey(spec, spec.host_key_type, 0)
+        self.keys = KeyRing(spec)
         self.kinds: tuple[EditKind, ...] = ()
         self.port = spec.port
         self._history = history
         self._protocol = protocol
-        self._texts: dict[bool, Rendered] = {}
+        self._texts: dict[Extent, Rendered] = {}
         self._socket: socket.socket | None = None
         self._transports: set[asyncio.BaseTransport] = set()
         self._accepting: set[asyncio.Task[object]] = set()
+
+    @property
+    def as_it_is(self) -> RouterSpec:
+        """The specification, with what the behaviour says is another one now."""
+        serial = self.behaviour.serial
+        return self.spec if serial is None else replace(self.spec, serial=serial)
+
+    @property
+    def legacy(self) -> bool:
+        """Whether it speaks only SHA-1 now."""
+        return self.spec.legacy if self.behaviour.legacy is None else self.behaviour.legacy
 
     def log(self, kind: str, session: int | None = None, **facts: object) -> None:
         """Append to the true history."""
@@ -129,6 +142,7 @@ class Router:
     def behave(self, changes: Mapping[str, object]) -> None:
         """Change the behaviour; raises InputInvalid."""
         was, self.behaviour = self.behaviour, self.behaviour.changed(changes)
+        self._texts.clear()
         self.log("behaviour_changed", fields=sorted(changes))
         if was.listening != self.behaviour.listening:
             # Bound but not listening: connections are refused, and nobody else gets the port meanwhile.
@@ -149,18 +163,32 @@ class Router:
 
     def change_key(self, key_type: HostKeyType | None = None) -> str:
         """Another host key on the same port, of the same or of another type; returns its fingerprint."""
-        self.key = SimulatedHostKey(self.spec, key_type or self.key.key_type, self.key.generation + 1)
-        fingerprint = self.key.fingerprint
-        self.log("key_changed", key_type=self.key.key_type, generation=self.key.generation, fingerprint=fingerprint)
-        return fingerprint
+        return self._told("key_changed", self.keys.change(key_type))
 
-    def text(self, revision: int | None = None, *, sensitive: bool = True) -> Rendered:
-        """The text of the present revision, which is kept, or of an earlier one, which is made anew."""
+    def add_key(self, key_type: HostKeyType) -> str:
+        """One more host key, of a type that it has not yet; returns its fingerprint. Raises InputInvalid."""
+        return self._told("key_added", self.keys.add(key_type))
+
+    def drop_key(self, key_type: HostKeyType) -> None:
+        """Have no host key of that type any more; raises InputInvalid if it has none, or no other."""
+        self.keys.drop(key_type)
+        self.log("key_dropped", key_type=key_type)
+
+    def _told(self, what: str, key: SimulatedHostKey) -> str:
+        self.log(what, key_type=key.key_type, generation=key.generation, fingerprint=key.fingerprint)
+        return key.fingerprint
+
+    def text(self, revision: int | None = None, *, sensitive: bool = True, menu: str = "") -> Rendered:
+        """What it exports of the present revision, which is kept, or of an earlier one, which is made anew."""
+        behaviour, spec = self.behaviour, self.as_it_is
+        extent = Extent(sensitive, menu, behaviour.shrunk, behaviour.unexportable)
         if revision is not None and revision != len(self.kinds):
-            return rendered(self.spec, self.kinds[:revision], sensitive=sensitive)
-        text = self._texts.get(sensitive)
+            return rendered(spec, self.kinds[:revision], extent)
+        text = self._texts.get(extent)
         if text is None or text.revision != len(self.kinds):  # made in another thread, it may come after an edit
-            text = self._texts[sensitive] = rendered(self.spec, self.kinds, sensitive=sensitive)
+            text = rendered(spec, self.kinds, extent)
+            if behaviour is self.behaviour:
+                self._texts[extent] = text
         return text
 
     def stats(self) -> Counts:

@@ -41,6 +41,10 @@ def decoded(value: str) -> str:
         ("", '""'),
         ('say "$x"?', '"say \\"\\$x\\"\\?"'),
         ("a\r\nb", '"a\\r\\nb"'),
+        ("\x1b[1m", '"\\1B[1m"'),
+        ("\x00", '"\\00"'),
+        ("\N{LATIN SMALL LETTER E WITH ACUTE}", '"\\C3\\A9"'),
+        ("<b>", "<b>"),
     ],
 )
 def test_a_value_is_quoted_only_where_routeros_does(value: str, printed: str) -> None:
@@ -94,3 +98,14 @@ def test_places_for_device_comments_are_at_the_start_of_their_items() -> None:
     ((offset, about),) = text.spots
     assert about == "b not ready"
     assert text.text[offset:] == b"add name=b\r\n"
+    assert text.markers == ()
+
+
+def test_a_section_that_could_not_be_exported_is_only_a_marker_between_two_others() -> None:
+    """The offset points to where its section would begin."""
+    items = (Item("add", (("name", "a"),)),)
+    sections = (Section("/interface list", items), Section("/ip dns", items, error="#error"), Section("/ppp", items))
+    text = body(sections, sensitive=True)
+    assert text.text == b"/interface list\r\nadd name=a\r\n/ppp\r\nadd name=a\r\n"
+    ((offset, row),) = text.markers
+    assert (row, text.text[offset:]) == ("#error", b"/ppp\r\nadd name=a\r\n")

@@ -8,12 +8,13 @@ from datetime import timedelta
 import pytest
 
 from backupflow.errors import InputInvalid
-from backupflow.simulator.spec import _READERS, Behaviour, Login, RouterSpec
+from backupflow.simulator.behaviour import READERS, Behaviour
+from backupflow.simulator.spec import Login, RouterSpec
 
 
 def test_each_field_of_a_behaviour_can_be_set() -> None:
     """None is forgotten in the table that reads them, and the defaults are themselves readable."""
-    assert set(_READERS) == {item.name for item in fields(Behaviour)}
+    assert set(READERS) == {item.name for item in fields(Behaviour)}
     same = {item.name: getattr(Behaviour(), item.name) for item in fields(Behaviour)}
     assert Behaviour().changed(same) == Behaviour()
 
@@ -45,6 +46,12 @@ def test_a_behaviour_may_come_from_json() -> None:
         {"flapping": 2},
         {"login_methods": ["hostbased"]},
         {"stderr": None},
+        {"reset_at": "later"},
+        {"babble": True},
+        {"unexportable": "/ip ssh"},
+        {"unexportable": ["ip ssh"]},
+        {"serial": 7},
+        {"legacy": "yes"},
     ],
 )
 def test_a_wrong_change_is_refused(change: dict[str, object]) -> None:
