@@ -179,7 +179,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _name(value: object) -> str:
     name = _text(value)
-    if not name.isidentifier() or len(name) > _LONGEST_NAME:
+    if not (name.isascii() and name.isidentifier()) or len(name) > _LONGEST_NAME:
         raise Unreadable("not a name")
     return name
 
