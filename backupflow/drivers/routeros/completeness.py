@@ -22,26 +22,47 @@ _REFUSED: Final = re.compile(
     + rb"|not enough permissions|no such item|failure:|action timed out|input does not match)",
     re.IGNORECASE,
 )
+_DENIED: Final = re.compile(rb"(?:failure: *|error: *)?(?:not enough permissions|permission denied)\b", re.IGNORECASE)
 _CUT: Final = re.compile(rb"interrupted\b", re.IGNORECASE)
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MOST_JUNK: Final = 1000  # lines; a banner and a note are shorter
 _SHORTEST_SAYING: Final = len(b"#interrupted")
-_SHORT: Final = 4096  # bytes; a refusal is a line or two, however long the answer may be
+_SHORT: Final = 4096  # bytes at each end of an answer, where a refusal stands
+_LONG: Final = 65536  # bytes; a header stands in its first lines, after a banner and a note
 
 
 def unknown_command(answer: bytes) -> bool:
-    """Tell whether the answer says that the router does not know the command."""
-    lines = without_presentation(answer[:_SHORT]).split(b"\n")
+    """Tell whether the answer says that the router does not know the command, and is no export."""
+    lines = _ends(answer)
     return any(_UNKNOWN.match(line.strip()) for line in lines) and not any(line.startswith(b"/") for line in lines)
 
 
+def denied(answer: bytes) -> bool:
+    """Tell whether the answer says, at either end, that the user's rights do not suffice."""
+    return any(_DENIED.match(line) for line in _ends(answer))
+
+
+def complaint(stderr: bytes) -> Reason | None:
+    """Give what an error beside an export means for it; None if nothing there is one of RouterOS."""
+    lines = _ends(stderr)
+    if any(_REFUSED.match(line) for line in lines):
+        return Reason.REJECTED
+    return Reason.INTERRUPTED if any(_CUT.match(line) for line in lines) else None
+
+
 def major_version(answer: bytes) -> int | None:
-    """Give the first number of the version in the header, None if there is no header."""
-    for line in without_presentation(answer[:_SHORT]).split(b"\n"):
+    """Give the first number of the version in the header, None if there is no header (a banner may precede it)."""
+    for line in without_presentation(answer[:_LONG]).split(b"\n"):
         version = header_version(line.strip()) if line.startswith(b"#") else None
         if version and (digits := re.match(rb"[0-9]{1,3}", version)):
             return int(digits[0])
     return None
+
+
+def _ends(answer: bytes) -> list[bytes]:
+    """Give the lines at the beginning and at the end: a refusal is a line or two, whatever precedes it."""
+    both = answer if len(answer) <= 2 * _SHORT else answer[:_SHORT] + b"\n" + answer[-_SHORT:]
+    return without_presentation(both).split(b"\n")
 
 
 @dataclass(slots=True)
@@ -49,7 +70,7 @@ class _Reading:
     """What was seen on the way through an export."""
 
     header: list[bytes] = field(default_factory=list)
-    markers: list[str] = field(default_factory=list)
+    markers: set[str] = field(default_factory=set)
     junk: int = 0  # lines before the header or the first section that are no comments
     begun: bool = False  # there was a section
     pending: bool = False  # a section line or a device comment came last: the item that it announces is to come
@@ -97,7 +118,7 @@ def _comment(line: Line, reading: _Reading) -> Incomplete | None:
     if reading.begun and len(text) < _SHORTEST_SAYING:
         reading.pending = True
     elif (said := marker(text)) is not None:
-        reading.markers.append(said)
+        reading.markers.add(said)
         reading.pending = False
     elif reading.begun:
         reading.pending = True

@@ -1,57 +1,24 @@
-"""The RouterOS driver: how to ask for an export, and what is one."""
+"""The RouterOS driver: how to ask for an export, what is one, and what is known of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from backupflow.core.driver import Complete, Completeness, Incomplete, Reason, Reply
-from backupflow.drivers.routeros import completeness
+from backupflow.core.driver import Complete, Completeness, Incomplete, Outline, Reading, Reason
+from backupflow.core.model import RawConfig, Secrets, SecretsPolicy
+from backupflow.drivers.routeros import commands, completeness
+from backupflow.drivers.routeros.commands import PLAIN, SECRETS_HIDDEN_FROM, SENSITIVE, Answer
+from backupflow.drivers.routeros.identity import identity
 from backupflow.drivers.routeros.normal import normalize
+from backupflow.drivers.routeros.outline import outline
+from backupflow.drivers.routeros.secrets import SECRET_KEYS
 
 if TYPE_CHECKING:
-    from backupflow.core.model import NormalConfig, RawConfig
+    from collections.abc import Sequence
 
-SENSITIVE: Final = "/export show-sensitive"  # RouterOS 7 hides secrets unless asked; 6 does not know the word
-PLAIN: Final = "/export"
-_SECRETS_HIDDEN_FROM: Final = 7  # the major version; the exit status of an earlier one says nothing
-
-# Names of properties; of a dotted name (`security.passphrase`) the last part counts. Masking one too many is harmless.
-SECRET_KEYS: Final = frozenset(
-    {
-        "auth-key",
-        "authentication-key",
-        "authentication-password",
-        "cak",
-        "eap-password",
-        "encryption-password",
-        "identity",
-        "ipsec-secret",
-        "key",
-        "l2tp-secret",
-        "management-protection-key",
-        "md5-key",
-        "mschapv2-password",
-        "passphrase",
-        "password",
-        "pre-shared-key",
-        "preshared-key",
-        "private-key",
-        "private-passphrase",
-        "private-pre-shared-key",
-        "psk",
-        "secret",
-        "shared-secret",
-        "static-key-0",
-        "static-key-1",
-        "static-key-2",
-        "static-key-3",
-        "static-sta-private-key",
-        "tcp-md5-key",
-        "token",
-        "wpa-pre-shared-key",
-        "wpa2-pre-shared-key",
-    },
-)
+    from backupflow.core.driver import Asking, Facts, Reply
+    from backupflow.core.model import NormalConfig
 
 
 class RouterOS:
@@ -60,53 +27,145 @@ class RouterOS:
     name: str = "routeros"
     secret_keys: frozenset[str] = SECRET_KEYS
 
-    def commands(self, remembered: str | None) -> tuple[str, ...]:
-        """Ask for secrets first, unless this router did not know the word last time."""
-        return (PLAIN, SENSITIVE) if remembered == PLAIN else (SENSITIVE, PLAIN)
+    def next_command(self, asking: Asking, replies: Sequence[Reply]) -> str | None:
+        """Give the next command of this session; see docs/completeness.md for the order and its reasons."""
+        return commands.next_command(asking, replies)
 
-    def refused(self, reply: Reply) -> bool:
-        """Tell whether another command is worth a try.
+    def read(self, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
+        """Take the best whole export that the session gave, else say why there is none."""
+        known = {commands.with_mark(c, mark): (c, mark) for c in commands.order(asking) for mark in _marks(asking)}
+        heard = [_Heard(*known[reply.command], reply) for reply in replies if reply.command in known]
+        faults: list[tuple[bool, Incomplete]] = []
+        for one in sorted(heard, key=lambda one: one.command == PLAIN):  # plain shows, or hides, no more than the other
+            if (sight := commands.at_first_sight(one.reply)) is not Answer.UNKNOWN:
+                whole = one.judge()
+                if isinstance(whole, Complete):
+                    return _reading(asking, one, whole.facts, heard)
+                faults.append((sight is Answer.DENIED, whole))
+        if faults:
+            return min(faults, key=lambda fault: fault[0])[1]
+        what = "the router does not know the commands" if heard else "no answer"
+        return Incomplete(Reason.REJECTED if heard else Reason.NOT_A_CONFIGURATION, what)
 
-        RouterOS 6 answers `expected end of command (line 1 column 9)` on stdout, with exit status 0. A plain export of
-        RouterOS 7 is no answer either: it hides the secrets (a router that was upgraded since we remembered).
-        """
-        if completeness.unknown_command(reply.stdout) or (
-            not reply.stdout and completeness.unknown_command(reply.stderr)
-        ):
-            return True
-        return reply.command == PLAIN and (completeness.major_version(reply.stdout) or 0) >= _SECRETS_HIDDEN_FROM
+    def probe(self, nonce: str) -> str:
+        """Give a short command that shows whether this router repeats an end mark."""
+        return commands.probe(nonce)
 
-    def judge(self, reply: Reply) -> Completeness:
-        """Judge an answer off the wire: the text, and how it ended."""
-        if not reply.stdout.strip():
-            return _empty(reply)
-        judged = completeness.judge(reply.stdout)
-        if isinstance(judged, Incomplete):
-            return judged
-        if not reply.stdout.endswith(b"\n"):
-            return Incomplete(Reason.TRUNCATED, "the last line does not end")
-        if reply.exit_status != 0 and not _any_status(completeness.major_version(reply.stdout)):
-            says = "without an exit status" if reply.exit_status is None else f"with exit status {reply.exit_status}"
-            return Incomplete(Reason.TRUNCATED, f"the command ended {says}")
-        return judged
+    def repeats(self, reply: Reply, nonce: str) -> bool:
+        """Tell whether the answer to `probe` ends in the end mark."""
+        return commands.repeats(reply, nonce)
 
     def judge_file(self, raw: bytes) -> Completeness:
         """Judge an export from a file."""
-        return completeness.judge(raw)
+        judged = completeness.judge(raw)
+        if isinstance(judged, Incomplete):
+            return judged
+        return Complete(replace(judged.facts, identity=identity(normalize(RawConfig(raw)))))
 
     def normalize(self, raw: RawConfig) -> NormalConfig:
         """Reduce an export to its normal form."""
         return normalize(raw)
 
 
-def _any_status(major: int | None) -> bool:
-    return major is not None and major < _SECRETS_HIDDEN_FROM
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """An answer, and what was asked: the command, and with which end mark."""
+
+    command: str
+    mark: str | None
+    reply: Reply
+
+    @property
+    def raw(self) -> bytes:
+        """The answer without its end mark, if it has one."""
+        rest = commands.without_mark(self.reply.stdout, self.mark) if self.mark else None
+        return self.reply.stdout if rest is None else rest
+
+    def judge(self) -> Completeness:
+        """Judge it as it came off the wire: the text, and how it ended."""
+        raw = self.raw
+        judged = _judge_stream(raw, self.reply)
+        if isinstance(judged, Complete) and self.mark and len(raw) == len(self.reply.stdout):
+            return Incomplete(Reason.TRUNCATED, "the end mark did not come")
+        return judged
 
 
-def _empty(reply: Reply) -> Completeness:
+def _marks(asking: Asking) -> tuple[str | None, ...]:
+    return (None, asking.end_mark) if asking.end_mark else (None,)
+
+
+def _judge_stream(raw: bytes, reply: Reply) -> Completeness:
+    if not raw.strip():
+        return _empty(reply)
+    judged = _judge_lines(raw)
+    if isinstance(judged, Incomplete):
+        return judged
+    if (complaint := completeness.complaint(reply.stderr)) is not None:
+        return Incomplete(complaint, "an error beside the output")
+    if reply.exit_status != 0 and not commands.any_status(_major(judged.facts)):
+        says = "without an exit status" if reply.exit_status is None else f"with exit status {reply.exit_status}"
+        return Incomplete(Reason.TRUNCATED, f"the command ended {says}")
+    return judged
+
+
+def _judge_lines(raw: bytes) -> Completeness:
+    """Judge a text whose last line has to end; half a line is no strange line, but the end of what came."""
+    judged = completeness.judge(raw)
+    if raw.endswith(b"\n"):
+        return judged
+    if isinstance(judged, Incomplete) and judged.reason is Reason.NOT_A_CONFIGURATION:
+        before = completeness.judge(raw[: raw.rfind(b"\n") + 1])
+        if isinstance(before, Incomplete) and before.reason is not Reason.TRUNCATED:
+            return judged
+    elif isinstance(judged, Incomplete):
+        return judged
+    return Incomplete(Reason.TRUNCATED, "the last line does not end")
+
+
+def _empty(reply: Reply) -> Incomplete:
     if reply.stderr.strip():
         judged = completeness.judge(reply.stderr)
         return Incomplete(Reason.REJECTED, "an error and no output") if isinstance(judged, Complete) else judged
     if reply.exit_status == 0:
         return Incomplete(Reason.NOT_A_CONFIGURATION, "no output")
     return Incomplete(Reason.TRUNCATED, "the channel closed before any output")
+
+
+def _reading(asking: Asking, one: _Heard, facts: Facts, heard: Sequence[_Heard]) -> Reading | Incomplete:
+    raw = RawConfig(one.raw)
+    normal = normalize(raw)
+    drawn = outline(normal)
+    refused = None
+    if asking.secrets is SecretsPolicy.OMIT:
+        refused = _omitted(one.command, facts, drawn)
+        secrets, remember = Secrets.OMITTED, one.command
+    else:
+        secrets, remember = _shown(one.command, facts, drawn, heard)
+    named = replace(facts, identity=identity(normal))
+    marked, status = one.mark is not None, one.reply.exit_status
+    return refused or Reading(raw, normal, named, drawn, secrets, one.command, remember, status, marked)
+
+
+def _omitted(command: str, facts: Facts, drawn: Outline) -> Incomplete | None:
+    """Refuse an export that holds what was to stay on the router, or may."""
+    if command == PLAIN and (_major(facts) or 0) < SECRETS_HIDDEN_FROM:
+        return Incomplete(Reason.REJECTED, "the router cannot leave its secrets out")
+    if drawn.secrets:
+        return Incomplete(Reason.REJECTED, f"{drawn.secrets} secrets came although they were to be left out")
+    return None
+
+
+def _shown(command: str, facts: Facts, drawn: Outline, heard: Sequence[_Heard]) -> tuple[Secrets, str]:
+    """Tell whether the secrets are in it, and which command to begin with next time."""
+    seen = Secrets.SHOWN if drawn.secrets else Secrets.NONE
+    sensitive = [commands.at_first_sight(one.reply) for one in heard if one.command == SENSITIVE]
+    if command == SENSITIVE or all(sight is Answer.UNKNOWN for sight in sensitive):
+        return seen, command
+    # It knows the word, and gave no whole export for it. Ask for that first again: rights may have been mended.
+    old = (_major(facts) or 0) < SECRETS_HIDDEN_FROM
+    return (Secrets.SHOWN if old and drawn.secrets else Secrets.HIDDEN), SENSITIVE
+
+
+def _major(facts: Facts) -> int | None:
+    digits = (facts.version or "").partition(".")[0]
+    return int(digits) if digits.isdecimal() else None
