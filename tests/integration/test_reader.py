@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -315,7 +316,8 @@ def test_a_worker_that_is_killed_leaves_no_process_behind(text: str) -> None:
     try:
         process.wait(60)
     finally:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 ELSEWHERE = """
