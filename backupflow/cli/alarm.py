@@ -35,7 +35,7 @@ def list_alarms(
         for alarm in alarms:
             ended = f", cleared {output.in_words(alarm.cleared_at)}" if alarm.cleared_at else ""
             output.say(f"{alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}{ended}")
-            output.say(f"   {alarm.detail or alarm.scope}")
+            output.say(f"   {output.told(alarm.detail or alarm.scope, output.LONGEST_DETAIL)}")
 
 
 @app.command()

@@ -156,5 +156,6 @@ def failure(code: str | None, detail: str | None) -> str:
 
     if not code:
         return ""
+    detail = output.told(detail, output.LONGEST_DETAIL)
     known = next((kind for kind in BackupflowError.__subclasses__() if kind.code == code), None)
     return f"{code}: {known(detail or '')}" if known else " ".join(filter(None, (code, detail)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from backupflow.cli import alarm, backup, demo, device, doctor, history, hostkey, judge, session, status, up
+from backupflow.cli import alarm, backup, demo, device, doctor, export, history, hostkey, judge, session, status, up
 from backupflow.cli.exits import table
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ app.add_typer(device.app)
 app.add_typer(hostkey.app)
 app.command()(backup.backup)
 app.command()(history.snapshots)
-app.command()(history.export)
+app.command()(export.export)
 app.command()(status.status)
 app.add_typer(alarm.app)
 app.command()(doctor.doctor)

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupflow.cli import output
+from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, DeviceName, InTenant
+from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     from backupflow.core.inventory import DeviceRecord
+    from backupflow.core.overview import DeviceState, LastCollection
+
+COLUMNS = ("device", "stands", "address", "identity", "model", "version", "serial", "secrets")
+SSH = 22  # TCP port (RFC 4253, section 4): only another one is worth a word
 
 
 def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False) -> None:
@@ -21,7 +30,9 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
     if as_json:
         output.as_document(document(record))
         return
-    pinned = record.pinned
+    pinned, facts = record.pinned, record.facts
+    overview = wiring().statuses.overview(record.tenant_id)
+    last = next((device.last for device in overview.devices if device.device_id == record.device_id), None)
     output.show_table(
         ("device", record.name),
         (
@@ -29,11 +40,20 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
             ("driver", record.driver),
             ("login", f"{record.username} ({record.method})" if record.username else None),
             ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
-            ("why", record.blocked_detail),
+            ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
+            ("what next", next_step(record.blocked_code, record.name)),
+            ("last run", _last(last, overview.now)),
             ("failures", record.failures),
             ("interval", record.interval),
             ("next due", None if record.blocked_code else record.next_due_at),
             ("last stored", record.last_collected_at),
+            ("identity", output.told(facts.get("identity"))),
+            ("model", output.told(facts.get("model"))),
+            ("version", output.told(facts.get("version"))),
+            ("serial", output.told(facts.get("serial"))),
+            ("system id", output.told(facts.get("system_id"))),
+            ("secrets", facts.get("secrets")),
+            ("not exported", _markers(facts)),
             ("host key", f"{pinned.key.key_type} {pinned.key.fingerprint}" if pinned else None),
             ("settings", ", ".join(f"{key}={value}" for key, value in record.settings.items()) or None),
             ("id", str(record.device_id)),
@@ -47,20 +67,42 @@ def list_devices(
     as_json: AsJson = False,
 ) -> None:
     """List all devices and how each stands. Example: `backupflow device list`."""
-    from backupflow.cli.status import STYLES, device_document, device_row
+    from backupflow.cli.status import STYLES, device_document
 
     tenant_id = wiring().devices("reader").tenant(tenant)
     overview = wiring().statuses.overview(tenant_id, removed=removed)
     if as_json:
         output.as_document({"devices": [device_document(device, overview.now) for device in overview.devices]})
     else:
-        shown = [(device_row(device, overview.now), device) for device in overview.devices]
-        rows = [(*row[:3], row[-1], device.host, device.port) for row, device in shown]
-        output.show_table(("device", "stands", "last", "due in", "address", "port"), rows, STYLES)
+        rows = [_row(device, overview.now) for device in overview.devices]
+        output.show_table(COLUMNS, rows, STYLES)
+
+
+def _row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
+    facts = device.facts
+    address = device.host if device.port == SSH else f"{device.host} port {device.port}"
+    said = [output.told(facts.get(name)) for name in ("identity", "model", "version")]
+    serial = output.told(facts.get("serial") or facts.get("system_id"))
+    return (device.name, device.standing(now), address, *said, serial, facts.get("secrets"))
+
+
+def _markers(facts: Mapping[str, Any]) -> str | None:
+    """The menus that the router itself could not export."""
+    markers = facts.get("markers") or ()
+    return output.told("; ".join(markers), LONGEST_DETAIL) if markers else None
+
+
+def _last(last: LastCollection | None, now: datetime) -> str | None:
+    if last is None:
+        return None
+    said = f"{last.state}{f', {last.code}' if last.code else ''}, {output.span(now - last.at)} ago"
+    return f"{said}: {output.told(last.detail, LONGEST_DETAIL)}" if last.detail else said
 
 
 def document(record: DeviceRecord) -> dict[str, Any]:
     """A device as JSON."""
+    from backupflow.cli.status import router_document
+
     blocked = {"code": record.blocked_code, "detail": record.blocked_detail, "at": record.blocked_at}
     return {
         "id": record.device_id,
@@ -78,4 +120,6 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "next_due_at": record.next_due_at,
         "last_stored_at": record.last_collected_at,
         "fingerprint": record.pinned.key.fingerprint if record.pinned else None,
+        "modern_ssh_at": record.modern_ssh_at,
+        "router": router_document(record.facts),
     }

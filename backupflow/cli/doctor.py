@@ -14,6 +14,7 @@ from backupflow.cli import output
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson
 from backupflow.cli.session import wiring
+from backupflow.cli.status import SHOWN, alarm_line, suspect_lines
 from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Check:
     name: str
     says: str
     remedy: str = ""
+    each: tuple[str, ...] = ()  # what was found, one by one
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -51,8 +53,11 @@ def doctor(as_json: AsJson = False) -> None:
         rows = [("wrong" if check.remedy else "well", check.name, check.says) for check in checks]
         output.show_table(("", "part", "finding"), rows, {"well": "green", "wrong": "bold red"})
         output.say("")
-        for check in wrong:
-            output.say(f"{check.name}: {check.remedy}")
+        for check in checks:
+            if check.remedy:
+                output.say(f"{check.name}: {check.remedy}")
+            for line in check.each:
+                output.say(f"  {line}")
     if wrong:
         raise typer.Exit(Exit.WRONG)
 
@@ -146,12 +151,22 @@ def _processes(found: Wiring) -> Check:
 
 
 def _alarms(found: Wiring) -> Check:
-    alarms = found.statuses.alarms()
+    overview = found.statuses.overview()
+    alarms = overview.alarms
     if not alarms:
         return Check("alarms", "none stands")
-    first = alarms[0]
-    says = f"{len(alarms)} stand{'s' if len(alarms) == 1 else ''}, the newest: {first.code} {first.detail}"
-    return Check("alarms", says, "see `alarm list`; each code has a page in docs/runbook")
+    newest = output.told(f"{alarms[0].code} {alarms[0].detail}", output.LONGEST_DETAIL)
+    says = f"{len(alarms)} stand{'s' if len(alarms) == 1 else ''}, the newest: {newest}"
+    lines = tuple(alarm_line(alarm, overview) for alarm in alarms[:SHOWN])
+    return Check("alarms", says, "see `alarm list`; each code has a page in docs/runbook", lines)
+
+
+def _exports(found: Wiring) -> Check:
+    suspect = suspect_lines(found.statuses.overview())
+    if not suspect:
+        return Check("exports", "the last of each device is believed")
+    says = f"{len(suspect)} not believed yet: the last good ones stay current"
+    return Check("exports", says, each=tuple(suspect[:SHOWN]))  # an alarm, if it does not go away by itself
 
 
 CHECKS: dict[str, Callable[[Wiring], Check]] = {
@@ -164,9 +179,16 @@ CHECKS: dict[str, Callable[[Wiring], Check]] = {
     "broker": _broker,
     "logins": _logins,
     "processes": _processes,
+    "exports": _exports,
     "alarms": _alarms,
 }
 
 
 def _document(check: Check) -> dict[str, Any]:
-    return {"part": check.name, "well": not check.remedy, "finding": check.says, "remedy": check.remedy or None}
+    return {
+        "part": check.name,
+        "well": not check.remedy,
+        "finding": check.says,
+        "remedy": check.remedy or None,
+        "each": list(check.each),
+    }

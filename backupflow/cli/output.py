@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from backupflow.cli.exits import Exit
 
 Cell = str | int | datetime | timedelta | None
+LONGEST_TOLD = 32  # characters of a name, a model or a number that a router gives itself
+LONGEST_DETAIL = 300  # of what a failure says
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def visible(text: str) -> str:
     """The text with control, bidirectional and other unprintable characters as escapes."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def told(text: str | None, longest: int = LONGEST_TOLD) -> str | None:
+    """What a router says of itself, as a few words for a person: visible, and no longer than its place."""
+    if text is None:
+        return None
+    shown = visible(text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 def say(text: str) -> None:

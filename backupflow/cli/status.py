@@ -6,13 +6,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from backupflow.cli import output
+from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, InTenant
+from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
+from backupflow.core.model import State
+from backupflow.errors import ExportSuspect
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from backupflow.core.overview import Alarm, DeviceState, LivingProcess, Overview
+    from backupflow.core.overview import Alarm, DeviceState, LastCollection, LivingProcess, Overview
 
 SHOWN = 30  # devices, those that need somebody first
 STYLES = {
@@ -51,9 +56,9 @@ def _show(overview: Overview) -> None:
     counts = Counter(device.standing(now) for device in overview.devices)
     output.say(f"{len(overview.devices)} devices: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
     for alarm in overview.alarms:
-        output.say(
-            f"ALARM {alarm.number}  {alarm.code}  {alarm.detail or alarm.scope}  since {output.in_words(alarm.since)}"
-        )
+        output.say(alarm_line(alarm, overview))
+    for line in suspect_lines(overview):
+        output.say(line)
     alive = Counter(process.role for process in overview.processes if process.alive(now))
     words = ", ".join(f"{n} {role}" for role, n in sorted(alive.items()))
     output.say(f"alive: {words or 'nobody: start `backupflow up`, or see `doctor`'}")
@@ -67,6 +72,38 @@ def _show(overview: Overview) -> None:
     output.show_table(COLUMNS, [device_row(device, now) for device in ordered[:SHOWN]], STYLES)
     if len(ordered) > SHOWN:
         output.say(f"… and {len(ordered) - SHOWN} more: `device list`")
+
+
+def alarm_line(alarm: Alarm, overview: Overview) -> str:
+    """What is wrong, since when, and what to do about it."""
+    says = output.told(alarm.detail or alarm.scope, LONGEST_DETAIL)
+    line = f"ALARM {alarm.number}  {alarm.code}  {says}  since {output.in_words(alarm.since)}"
+    names = [device.name for device in overview.devices if alarm.scope == _scope(device)]
+    step = next_step(alarm.code, names[0]) if names else None
+    return f"{line} – {step}" if step else line
+
+
+def suspect_lines(overview: Overview) -> list[str]:
+    """A line for each device whose last export is not believed (yet), unless an alarm says so already."""
+    told = {alarm.scope for alarm in overview.alarms if alarm.code == ExportSuspect.code}
+    suspects = [
+        (device, device.last)
+        for device in overview.devices
+        if device.last and device.last.state is State.SUSPECT and _scope(device) not in told
+    ]
+    return [_suspect_line(device, last, overview.now) for device, last in suspects]
+
+
+def _suspect_line(device: DeviceState, last: LastCollection, now: datetime) -> str:
+    due = device.next_due_at
+    again = f"asked again in {output.span(due - now)}" if due and due > now else "about to be asked again"
+    step = next_step(last.code, device.name)
+    return f"SUSPECT  {device.name}: {output.told(last.detail, LONGEST_DETAIL)}; kept aside, {again} – {step}"
+
+
+def _scope(device: DeviceState) -> str:
+    """Of the alarms of a device."""
+    return f"device {device.device_id}"
 
 
 def device_row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
@@ -117,6 +154,14 @@ def device_document(device: DeviceState, now: datetime) -> dict[str, Any]:
         "last_collection": told,
         "last_stored_at": device.current_at,
         "changes": device.snapshots,
+        "router": router_document(device.facts),
+    }
+
+
+def router_document(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the current export says of the router, as JSON: as it was said, not as it is shown."""
+    return {name: facts.get(name) for name in ("identity", "model", "version", "serial", "system_id", "secrets")} | {
+        "markers": list(facts.get("markers") or ())
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,7 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backupflow.cli import output
 from backupflow.cli.exits import Exit
+from backupflow.core.driver import Facts
+from backupflow.core.model import Secrets
+from tests.integration.scene import export_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +44,87 @@ def test_a_device_is_added_and_shown(scene: Scene) -> None:
     assert b"s3cret" not in added.out + shown.out
     listed = json.loads(scene.run("device", "list", "--json").out)
     assert [(d["name"], d["standing"]) for d in listed["devices"]] == [("core-1", "waiting")]
+
+
+def test_secrets_and_end_mark_are_settings_of_a_device(scene: Scene) -> None:
+    """Said when it is added, said anew when it is edited; what is not named stays as it was."""
+    assert add(scene, "--secrets", "omit", "--no-end-mark").code == Exit.OK
+    settings = json.loads(scene.run("device", "show", "core-1", "--json").out)["settings"]
+    assert settings == {"secrets": "omit", "end_mark": False}
+    scene.run("device", "edit", "core-1", "--secrets", "collect")
+    settings = json.loads(scene.run("device", "show", "core-1", "--json").out)["settings"]
+    assert settings == {"secrets": "collect", "end_mark": False}
+    assert scene.run("device", "edit", "core-1", "--secrets", "hide").code == Exit.USAGE
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\nok  \u202egnp.exe\u2066 <script>alert(1)</script>[bold]" + "x" * 400
+
+
+@pytest.fixture
+def evil(scene: Scene) -> Scene:
+    """Collect from a router whose every word about itself is an attack on who reads it."""
+    said = Facts("routeros", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, markers=(HOSTILE,))
+    device_id = scene.add()
+    scene.observe(device_id, export_text("x"), facts=said)
+    scene.doubt(device_id, export_text("y"), facts=said)
+    detail = f"core-1: serial number {HOSTILE}, it was {HOSTILE}"
+    scene.install.wiring.alarms("scheduler").alarm("identity_changed", f"device {device_id}", detail)
+    says = "UPDATE collection SET detail = :detail WHERE state = 'suspect'"
+    scene.write("collector", says, detail=HOSTILE)
+    return scene
+
+
+SHOWS = (
+    ("device", "list"),
+    ("device", "show", "core-1"),
+    ("status",),
+    ("doctor",),
+    ("alarm", "list"),
+    ("snapshots", "core-1"),
+    ("snapshots", "core-1", "--aside"),
+)
+
+
+@pytest.mark.parametrize("command", SHOWS, ids=" ".join)
+def test_nothing_that_a_router_says_of_itself_can_act_on_a_terminal(
+    evil: Scene, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No escape, no bell, no direction mark, no line of its own; on a terminal as in a pipe, and never endless."""
+    monkeypatch.setenv("COLUMNS", "400")  # nothing is folded
+    piped = evil.run(*command).out.decode()
+    _, screen = at_a_terminal(b"", *command)
+    colours = re.compile(r"\x1b\[[0-9;]*m")  # our own, by rich
+    for shown in (piped, colours.sub("", screen.replace("\r\n", "\n"))):
+        assert r"\x1b]0;owned" in shown
+        assert all(c.isprintable() or c == "\n" for c in shown)
+    assert not [line for line in piped.splitlines() if line.startswith("ok ")]
+    assert "x" * output.LONGEST_DETAIL not in piped
+
+
+@pytest.mark.parametrize("command", SHOWS, ids=" ".join)
+def test_what_a_router_says_of_itself_is_whole_in_json(evil: Scene, command: tuple[str, ...]) -> None:
+    """One valid document in ASCII: programs get what was said, terminals get nothing to act on."""
+    out = evil.run(*command, "--json").out
+    assert out.isascii()
+    assert b"\x1b" not in out
+    told = json.loads(out)
+    if command == ("device", "show", "core-1"):
+        assert told["router"]["identity"] == HOSTILE
+        assert told["router"]["markers"] == [HOSTILE]
+
+
+def test_what_a_router_says_of_itself_is_listed(scene: Scene) -> None:
+    """Which router it is stands beside the name that we gave it."""
+    said = Facts("routeros", "7.14", "RB4011iGS+", "ABC123", None, "edge-berlin", markers=("/ip ssh (timeout)",))
+    scene.observe(scene.add(), export_text("x"), facts=said, secrets=Secrets.HIDDEN)
+    listed = scene.run("device", "list").out.decode().splitlines()[1]
+    assert listed.split()[3:] == ["edge-berlin", "RB4011iGS+", "7.14", "ABC123", "hidden"]
+    shown = scene.run("device", "show", "core-1").out.decode()
+    words = ("edge-berlin", "RB4011iGS+", "7.14", "ABC123", "hidden", "/ip ssh (timeout)")
+    assert all(word in shown for word in words)
+    (router,) = [device["router"] for device in json.loads(scene.run("device", "list", "--json").out)["devices"]]
+    assert router["serial"] == "ABC123"
+    assert router["secrets"] == "hidden"
 
 
 def test_who_acted_is_in_the_audit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

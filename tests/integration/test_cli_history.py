@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupflow.cli.exits import Exit
-from backupflow.core.model import RawConfig
+from backupflow.core.model import RawConfig, Secrets
 from tests.integration.scene import export_text
 
 if TYPE_CHECKING:
@@ -131,6 +131,85 @@ def test_a_text_that_does_not_have_its_hash_is_found(told: Scene) -> None:
     refused = told.run("export", "core-1", "-o", "-")
     assert (refused.code, refused.out) == (Exit.DATA, b"")
     assert "hash" in refused.err
+
+
+def test_a_run_says_what_of_its_secrets_is_to_be_known(scene: Scene) -> None:
+    """Hidden ones are named; a run that differs from the one before in nothing else says exactly that."""
+    device_id = scene.add()
+    masked = {"masked_hash": b"the rest of it"}
+    scene.observe(device_id, export_text("s3cret"), secrets=Secrets.SHOWN, secret_count=1, **masked)
+    scene.observe(device_id, export_text(""), secrets=Secrets.HIDDEN, **masked)
+    scene.observe(device_id, export_text("s3cret"), secrets=Secrets.SHOWN, secret_count=1, **masked)
+    scene.observe(device_id, export_text("other"), secrets=Secrets.SHOWN, secret_count=1)
+    lines = scene.run("snapshots", "core-1").out.decode().splitlines()
+    assert lines[0].endswith("secrets")
+    assert [line.partition("7.14")[2].strip() for line in lines[1:]] == [
+        "",
+        "shown: only the visibility of its secrets changed",
+        "hidden: only the visibility of its secrets changed",
+        "",
+    ]
+    runs = json.loads(scene.run("snapshots", "core-1", "--json").out)["snapshots"]
+    assert [(run["secrets"], run["only_visibility_of_secrets_changed"]) for run in runs] == [
+        ("shown", False),
+        ("shown", True),
+        ("hidden", True),
+        ("shown", False),
+    ]
+
+
+@pytest.fixture
+def doubted(told: Scene) -> Scene:
+    """Keep two exports of the same device aside."""
+    (device,) = told.rows("SELECT id FROM device")
+    told.doubt(device.id, ASIDE)
+    told.doubt(device.id, ASIDE_TOO)
+    return told
+
+
+ASIDE, ASIDE_TOO = export_text("cut"), export_text("cut again")
+
+
+def test_what_was_kept_aside_is_listed_apart(doubted: Scene) -> None:
+    """It is no snapshot; its own list says why, the newest first."""
+    assert [s["snapshot"] for s in json.loads(doubted.run("snapshots", "core-1", "--json").out)["snapshots"]] == [3, 1]
+    assert "kept aside: 2; see `snapshots core-1 --aside`" in doubted.run("snapshots", "core-1").out.decode()
+    listed = json.loads(doubted.run("snapshots", "core-1", "--aside", "--json").out)["aside"]
+    assert [(a["collection"], a["state"], a["code"], a["detail"]) for a in listed] == [
+        (5, "suspect", "export_suspect", "1 sections, it had 2"),
+        (4, "suspect", "export_suspect", "1 sections, it had 2"),
+    ]
+    lines = doubted.run("snapshots", "core-1", "--aside").out.decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["collection", "5", "4", "none"]
+
+
+def test_what_was_kept_aside_comes_byte_for_byte_and_says_so(doubted: Scene, tmp_path: Path) -> None:
+    """stdout has the router's bytes alone; stderr says that they were never current, and why; the read is audited."""
+    newest = doubted.run("export", "core-1", "--aside", "-o", "-")
+    assert (newest.code, newest.out) == (Exit.OK, ASIDE_TOO)
+    assert newest.err.startswith("KEPT ASIDE, never current: collection 5 of core-1, 2")
+    assert newest.err.endswith("export_suspect: 1 sections, it had 2\n")
+    assert doubted.run("export", "core-1", "--aside", "--at", "4", "-o", "-").out == ASIDE
+    assert doubted.run("export", "core-1", "-o", "-").out == OTHER
+    told = doubted.run("export", "core-1", "--aside", "--json")
+    (file,) = tmp_path.iterdir()
+    assert file.name.endswith("Z-aside.rsc")
+    assert json.loads(told.out)["file"] == file.name
+    assert json.loads(told.out)["aside"] == {"code": "export_suspect", "detail": "1 sections, it had 2"}
+    acts = [row.action for row in doubted.rows("SELECT action FROM audit WHERE action LIKE '%exported' ORDER BY id")]
+    assert acts == ["aside_exported", "aside_exported", "config_exported", "aside_exported"]
+
+
+def test_what_was_not_kept_aside_is_not_found(doubted: Scene) -> None:
+    """A snapshot is none, a time names none, and nothing is audited for it."""
+    assert doubted.run("export", "core-1", "--aside", "--at", "3", "-o", "-").code == Exit.NOT_FOUND
+    assert doubted.run("export", "core-1", "--at", "4", "-o", "-").code == Exit.NOT_FOUND
+    assert doubted.run("export", "core-1", "--aside", "--at", "2999-01-01", "-o", "-").code == Exit.USAGE
+    doubted.add("core-2", "192.0.2.2")
+    nothing = doubted.run("export", "core-2", "--aside", "-o", "-")
+    assert (nothing.code, nothing.out) == (Exit.NOT_FOUND, b"")
+    assert doubted.run("snapshots", "core-2", "--aside").out == b"nothing of core-2 was kept aside\n"
+    assert doubted.rows("SELECT 1 FROM audit WHERE action LIKE '%exported'") == []
 
 
 def on_a_terminal(*arguments: str) -> tuple[int, bytes]:

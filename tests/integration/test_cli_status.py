@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -131,7 +132,7 @@ def test_doctor_finds_what_is_wrong_and_goes_on(scene: Scene) -> None:
     assert looked.code == Exit.WRONG
     checks = {check["part"]: check for check in json.loads(looked.out)["checks"]}
     well = {part for part, check in checks.items() if check["well"]}
-    assert well == {"PostgreSQL", "schema", "clock", "OpenBao", "keys", "logins", "alarms"}
+    assert well == {"PostgreSQL", "schema", "clock", "OpenBao", "keys", "logins", "exports", "alarms"}
     assert "REDIS_URL" in checks["broker"]["remedy"]
     assert "NATS_URL" in checks["NATS"]["remedy"]
     assert "a collect worker" in checks["processes"]["remedy"]
@@ -143,6 +144,57 @@ def test_doctor_sees_another_key_than_before(scene: Scene) -> None:
     checks = {check["part"]: check for check in json.loads(scene.run("doctor", "--json").out)["checks"]}
     assert checks["OpenBao"]["well"]
     assert not checks["keys"]["well"]
+
+
+def test_a_suspect_export_is_one_line_with_what_to_do(scene: Scene) -> None:
+    """It says what is missing, when it is asked again and how to look at it; as an alarm it is not told twice."""
+    device_id = scene.add("core 1")
+    scene.observe(device_id, export_text("x"))
+    scene.doubt(device_id, export_text("y"))
+    wait = "UPDATE device SET next_due_at = now() + interval '5 minutes' WHERE id = :id"
+    scene.write("scheduler", wait, id=device_id)
+    shown = scene.run("status").out.decode()
+    (line,) = [line for line in shown.splitlines() if line.startswith("SUSPECT")]
+    assert "core 1: 1 sections, it had 2" in line
+    assert re.search(r"asked again in 4 min \d+ s", line)
+    assert "`snapshots 'core 1' --aside`" in line
+    checks = {check["part"]: check for check in json.loads(scene.run("doctor", "--json").out)["checks"]}
+    assert checks["exports"]["well"]
+    (each,) = checks["exports"]["each"]
+    assert each.startswith("SUSPECT  core 1: 1 sections, it had 2; kept aside, asked again in ")
+    scene.install.wiring.alarms("scheduler").alarm("export_suspect", f"device {device_id}", "core 1: 1 sections")
+    told = scene.run("status").out.decode()
+    assert "SUSPECT" not in told
+    assert told.count("snapshots 'core 1' --aside") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "steps"),
+    [
+        ("identity_changed", ("`device replaced core-1`", "`device edit core-1 --host", "`device unblock core-1`")),
+        ("secrets_hidden", ("`backup core-1 --wait`", "`device edit core-1 --secrets omit`")),
+        ("export_suspect", ("`backup core-1 --wait`", "`snapshots core-1 --aside`")),
+        ("wrong_current", ()),
+    ],
+)
+def test_an_alarm_of_a_device_says_what_to_do(scene: Scene, code: str, steps: tuple[str, ...]) -> None:
+    """In `status` and in `doctor`, on one line each, with the commands for that very device."""
+    device_id = scene.add()
+    scene.install.wiring.alarms("scheduler").alarm(code, f"device {device_id}", "core-1: so it is")
+    shown = scene.run("status").out.decode() + scene.run("doctor").out.decode()
+    lines = [
+        line for line in shown.splitlines() if re.match(rf" *ALARM [0-9]+  {code}  core-1: so it is  since ", line)
+    ]
+    assert len(lines) == 2
+    assert all(step in line for line in lines for step in steps)
+
+
+def test_a_blocked_device_shows_both_ways_out_of_another_serial_number(scene: Scene) -> None:
+    """`device show` of it names what to do if the router was exchanged, and if it is the wrong one."""
+    scene.block(scene.add(), "identity_changed")
+    shown = scene.run("device", "show", "core-1").out.decode()
+    assert "device replaced core-1" in shown
+    assert "device edit core-1 --host" in shown
 
 
 def test_a_database_that_is_away_is_one_line(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

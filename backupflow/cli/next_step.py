@@ -1,0 +1,23 @@
+"""What to do next about a code, for one device, in one line that can be typed."""
+
+from __future__ import annotations
+
+import shlex
+
+# Where a device stands in the way of itself; what a failure says of its kind is in backupflow.errors.
+_STEPS = {
+    "export_suspect": "`backup {name} --wait` asks once more, `snapshots {name} --aside` shows what it gave",
+    "identity_changed": "if it was exchanged: `device replaced {name}`; if the address is wrong: "
+    "`device edit {name} --host ADDRESS`, then `device unblock {name}`",
+    "secrets_hidden": "then `backup {name} --wait`; to leave them on the router: `device edit {name} --secrets omit`",
+    "host_key_mismatch": "`hostkey show {name}` shows both keys; never accept one that you did not compare",
+    "host_key_unapproved": "compare it, then `hostkey accept {name}`",
+    "authentication_failed": "`device edit {name} --ask-password`, or mend it there and `device unblock {name}`",
+    "algorithms_incompatible": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`",
+}
+
+
+def next_step(code: str | None, name: str) -> str | None:
+    """The commands for this device; None for a code that has none of its own."""
+    step = _STEPS.get(code or "")
+    return step and step.format(name=shlex.quote(name))

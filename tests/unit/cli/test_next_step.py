@@ -1,0 +1,25 @@
+"""What a person is told to do about one device."""
+
+from __future__ import annotations
+
+import pytest
+
+from backupflow.cli.next_step import _STEPS, next_step
+from tests.unit.test_pages import complaint, spans
+
+
+@pytest.mark.parametrize("code", _STEPS)
+def test_each_command_of_a_step_can_be_typed(code: str) -> None:
+    """Whoever copies it at night must not find that it is none of ours; a name with a blank is quoted."""
+    step = next_step(code, "core 1")
+    assert step
+    commands = [span for span in spans(step) if not span.startswith("/")]
+    assert commands
+    assert [why for line in commands if (why := complaint(line))] == []
+    assert all("'core 1'" in line for line in commands)
+
+
+def test_a_code_of_nobodys_has_no_step() -> None:
+    """Its own message says what to do."""
+    assert next_step("device_timeout", "core-1") is None
+    assert next_step(None, "core-1") is None
