@@ -77,6 +77,7 @@ ALARMS = {
     "look_hangs",
     "quarantine",
     "row_unusable",
+    "secrets_hidden",
     "settings_unusable",
     "snapshot_damaged",
     "stream_remade",
