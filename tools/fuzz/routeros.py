@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from io import BytesIO
 from typing import Final
 
-from backupflow.core.driver import Complete, Facts, Incomplete
+from backupflow.adapters.reader import wire
+from backupflow.core.driver import Asking, Complete, Facts, Incomplete, Reading, Reply
 from backupflow.core.export import sections
-from backupflow.core.model import RawConfig
+from backupflow.core.model import RawConfig, Secrets, SecretsPolicy
+from backupflow.drivers.routeros.commands import PLAIN, SENSITIVE
 from backupflow.drivers.routeros.completeness import judge, major_version, unknown_command
 from backupflow.drivers.routeros.driver import RouterOS
 from backupflow.drivers.routeros.lexer import Kind, decode, encode, printable, scan, strings_end, tokens
@@ -22,6 +25,10 @@ _PUMPED: Final = 12 * 1024  # bytes of the first
 _STEEPEST: Final = 10  # times as long for 4 times the text: linear is 4, quadratic is 16
 _NOISE: Final = 0.05  # seconds of CPU that say nothing
 _TRIES: Final = 3
+_MOST_COMMANDS: Final = 6
+_STATUSES: Final = (0, None, 1, 255)
+MARK: Final = "n0nce"
+ANSWER, STDERR = b"\xf0\x0d", b"\xf1\x0d"
 DRIVER: Final = RouterOS()
 
 
@@ -91,6 +98,56 @@ def detail_is_ours(verdict: Incomplete) -> None:
     law(len(verdict.detail) <= _LONGEST_DETAIL and verdict.detail.isprintable(), "a detail is printable and bounded")
 
 
+def read(data: bytes) -> None:
+    """A session of up to six answers is read to a whole export or a reason; see `conversation` for an input."""
+    asking, answers = conversation(data)
+    replies: list[Reply] = []
+    while (command := DRIVER.next_command(asking, replies)) is not None:
+        law(command.isascii() and command.isprintable(), "a command is printable ASCII")
+        law(len(replies) < _MOST_COMMANDS, "at most six commands")
+        status, stdout, stderr = answers.pop(0) if answers else (None, b"", b"")
+        replies.append(Reply(command, stdout, stderr, status))
+    for reply in replies:
+        DRIVER.repeats(reply, MARK)
+    found = DRIVER.read(asking, replies)
+    if isinstance(found, Incomplete):
+        detail_is_ours(found)
+    else:
+        reading_is_whole(asking, replies, found)
+    law(wire.answer_of(memoryview(b"".join(wire.answer(found)))) == found, "what was read comes back over a pipe")
+    asked = wire.request_of(BytesIO(b"".join(wire.request("routeros", asking, replies))))
+    law((asked.asking, list(asked.replies)) == (asking, replies), "what is to be read comes back over a pipe")
+
+
+def conversation(data: bytes) -> tuple[Asking, list[tuple[int | None, bytes, bytes]]]:
+    """Take an input apart: a byte of switches, then answers; each begins with a byte for its exit status."""
+    switches, rest = (data[0], data[1:]) if data else (0, b"")
+    remembered = (None, PLAIN, SENSITIVE, "/nothing")[switches >> 1 & 3]
+    secrets = SecretsPolicy.OMIT if switches & 1 else SecretsPolicy.COLLECT
+    asking = Asking(secrets, remembered, MARK if switches & 8 else None)
+    answers = []
+    for part in rest.split(ANSWER):
+        stdout, _, stderr = part[1:].partition(STDERR)
+        answers.append((_STATUSES[part[0] % len(_STATUSES)] if part else None, stdout, stderr))
+    return asking, answers
+
+
+def reading_is_whole(asking: Asking, replies: list[Reply], found: Reading) -> None:
+    """Nothing is added, and nothing is left out but an end mark that was asked for."""
+    marks = (b"", MARK.encode() + b"\n", MARK.encode() + b"\r\n") if found.marked else (b"",)
+    law(any(reply.stdout == found.raw + mark for reply in replies for mark in marks), "an export is as it came")
+    law(asking.end_mark is not None or not found.marked, "no end mark unless it was asked for")
+    law(isinstance(judge(found.raw), Complete), "a whole answer is a whole file")
+    law(found.normal == normalize(found.raw), "the normal form is the export's")
+    _is_normal(found.normal)
+    facts_are_bounded(found.facts)
+    law(found.outline.size == len(found.normal), "the outline is the normal form's")
+    law(found.outline.sections <= found.normal.count(b"\n"), "a section is a line at least")
+    omits = asking.secrets is SecretsPolicy.OMIT
+    law((found.secrets is Secrets.OMITTED) == omits, "what was not asked for was left out")
+    law(not (omits and found.outline.secrets), "no secrets where none are wanted")
+
+
 def pump(data: bytes) -> None:
     """Repeating a part of a text makes the work grow no faster than the text."""
     if len(data) < 3:  # noqa: PLR2004 - two lengths, and something to repeat
@@ -125,9 +182,20 @@ def _normalize(text: bytes) -> None:
 
 
 _PUMPS: Final = tuple(bytes((min(at, 255), 9)) + text for text in EXPORTS for at in (0, len(text) // 2))
+_ASKED: Final = ANSWER.join(b"\0" + text for text in (b"expected end of command (line 1 column 9)\n", EXPORTS[6]))
+_MARKED: Final = MARK.encode() + b"\r\n"
+_TALKS: Final = (
+    *(b"\0\0" + text for text in EXPORTS),
+    *(bytes((switches,)) + _ASKED for switches in range(16)),
+    *(bytes((switches,)) + b"\0" + EXPORTS[6] + _MARKED for switches in (8, 9, 10)),
+    *(b"\x08" + b"\0" + text + ANSWER + b"\0" + EXPORTS[6] for text in (EXPORTS[13], EXPORTS[15], MARK.encode())),
+    b"\x00\0" + EXPORTS[15] + ANSWER + b"\1" + EXPORTS[5] + STDERR + EXPORTS[14],
+    b"\x01\0" + EXPORTS[13] + ANSWER + b"\0" + EXPORTS[16],
+)
 TARGETS: Final = (
     Target("lexer", lexer, EXPORTS, TOKENS),
     Target("normalizer", normal, EXPORTS, TOKENS),
     Target("file", file, EXPORTS, TOKENS),
+    Target("read", read, _TALKS, (*TOKENS, ANSWER, STDERR, MARK.encode() + b"\n"), wrap=lambda text: b"\0\0" + text),
     Target("pump", pump, _PUMPS, TOKENS, longest=600, seconds=2.0, traced=False, wrap=lambda text: b"\xff\x20" + text),
 )

@@ -12,9 +12,12 @@ MODULES: Final = {
     "lexer": "tools.fuzz.routeros",
     "normalizer": "tools.fuzz.routeros",
     "file": "tools.fuzz.routeros",
+    "read": "tools.fuzz.routeros",
     "pump": "tools.fuzz.routeros",
     "message": "tools.fuzz.sealed",
     "envelope": "tools.fuzz.sealed",
+    "reader": "tools.fuzz.stored",
+    "observed": "tools.fuzz.stored",
     "ssh": "tools.fuzz.ssh",
 }
 
