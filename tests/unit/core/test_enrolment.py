@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -11,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupflow.core.enrolment import (
+    RATCHET,
     Edit,
     edited,
+    is_ratchet,
     key_accepted,
     key_reset,
+    paused,
     removed,
     resumed,
     router_replaced,
@@ -23,6 +27,11 @@ from backupflow.core.enrolment import (
 from backupflow.core.inventory import DeviceLogin, DeviceRecord, SeenKey, checked_host, checked_name
 from backupflow.core.model import DeviceId, HostKey, Login, SealedSecret, TenantId
 from backupflow.errors import Conflict, InputInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.core.inventory import Update
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SEALED = DeviceLogin("backup", "password", SealedSecret("vault:v1:YQ=="))
@@ -54,6 +63,10 @@ BLOCKED = replace(RECORD, blocked_code="host_key_mismatch", failures=3, keys=(
         ("host_key_mismatch", Edit(settings={"trust": "tofu"}), False),
         ("host_key_mismatch", Edit(login=Login("backup", password="x")), False),
         ("host_key_mismatch", Edit(new_router=True), True),
+        ("host_key_mismatch", Edit(settings={"legacy_ssh": True}), False),
+        ("identity_changed", Edit(new_router=True), True),
+        ("identity_changed", Edit(settings={"legacy_ssh": True}), False),
+        ("authentication_failed", Edit(new_router=True), False),
     ],
 )
 def test_an_edit_ends_only_the_block_whose_cause_it_takes_away(code: str, wanted: Edit, ends: bool) -> None:
@@ -62,6 +75,104 @@ def test_an_edit_ends_only_the_block_whose_cause_it_takes_away(code: str, wanted
     assert update
     assert (update.columns.get("blocked_code", code) is None) is ends
     assert (code in update.clears) is ends
+
+
+FELL_BACK = replace(RECORD, blocked_code="host_key_mismatch", blocked_at=NOW, modern_ssh_at=NOW - timedelta(days=1),
+    blocked_detail=f"it agreed on {RATCHET} and offers less now", settings={"legacy_ssh": True})  # fmt: skip
+SHA1 = Edit(settings={"legacy_ssh": True})
+
+
+@pytest.mark.parametrize(
+    ("record", "ends"),
+    [
+        (FELL_BACK, True),
+        (replace(FELL_BACK, modern_ssh_at=None), True),
+        (replace(FELL_BACK, settings={}), True),
+        (replace(FELL_BACK, keys=(seen(1, "pinned", b"old"),)), True),
+        (replace(FELL_BACK, keys=(replace(seen(2, "offered", b"x"), last_seen_at=NOW - timedelta(days=9)),)), True),
+        (replace(FELL_BACK, keys=(seen(2, "offered", b"x"),)), False),
+        (replace(FELL_BACK, blocked_detail="the device has no host key of the pinned type any more"), False),
+        (replace(FELL_BACK, blocked_detail=None), False),
+        (replace(FELL_BACK, blocked_at=None), False),
+        (replace(FELL_BACK, blocked_code="authentication_failed"), False),
+    ],
+    ids=["fell back", "allowed before", "no setting yet", "same key", "old offer", "another key", "another type",
+         "no detail", "no time", "refused login"],
+)  # fmt: skip
+def test_allowing_sha1_ends_the_block_of_a_fall_back_alone(record: DeviceRecord, ends: bool) -> None:
+    """A block that came with another key is a question about that key, whatever its detail says (I6, I7)."""
+    update = edited(record, SHA1, None)
+    if update is None:  # all was so already
+        assert (ends, record.modern_ssh_at) == (False, None)
+        return
+    assert (update.columns.get("blocked_code", "as it was") is None) is ends
+    assert ("host_key_mismatch" in update.clears) is ends
+    assert update.columns["modern_ssh_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("record", "wanted", "forgotten"),
+    [
+        (replace(RECORD, modern_ssh_at=NOW), SHA1, True),
+        (replace(RECORD, modern_ssh_at=NOW, settings={"legacy_ssh": True}), SHA1, True),
+        (replace(RECORD, modern_ssh_at=NOW), Edit(settings={"legacy_ssh": False}), False),
+        (replace(RECORD, modern_ssh_at=NOW), Edit(settings={"trust": "tofu"}), False),
+        (replace(RECORD, modern_ssh_at=NOW), Edit(host="192.0.2.2"), False),
+    ],
+)
+def test_only_who_asks_for_sha1_lets_it_back(record: DeviceRecord, wanted: Edit, forgotten: bool) -> None:
+    """In that very act, also where the setting stands already; nothing else takes the ratchet back."""
+    update = edited(record, wanted, None)
+    assert update
+    assert ("modern_ssh_at" in update.columns) is forgotten
+
+
+def test_asking_for_sha1_twice_is_nothing() -> None:
+    """No audit row for what is so already."""
+    assert edited(replace(RECORD, settings={"legacy_ssh": True}), SHA1, None) is None
+
+
+OF_THE_ROUTER = {"remembered_command", "end_mark", "modern_ssh_at"}
+
+
+@pytest.mark.parametrize("act", [router_replaced, lambda record: edited(record, Edit(new_router=True), None)])
+@given(st.integers(0, 2**40))
+def test_nothing_outlives_a_router_that_was_replaced(
+    act: Callable[[DeviceRecord], Update | None], last_seq: int
+) -> None:
+    """Both ways of saying it: nothing up to now is compared with, and nothing learnt is kept."""
+    update = act(replace(BLOCKED, last_seq=last_seq, modern_ssh_at=NOW))
+    assert update
+    assert update.columns["router_since_seq"] == last_seq
+    assert {name for name in OF_THE_ROUTER if update.columns.get(name, "") is None} == OF_THE_ROUTER
+    assert set(update.clears) >= {"host_key_mismatch", "export_suspect", "secrets_hidden"}
+    assert update.columns["blocked_code"] is None
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        unblocked,
+        key_reset,
+        lambda record: key_accepted(record, HostKey("ssh-ed25519", b"new").fingerprint),
+        lambda record: edited(record, Edit(host="192.0.2.9"), None),
+        paused,
+    ],
+)
+def test_no_other_act_says_that_the_router_is_another(act: Callable[[DeviceRecord], Update | None]) -> None:
+    """Neither a new key, nor a new address, nor another try: what is known of it stays."""
+    update = act(replace(BLOCKED, last_seq=9, modern_ssh_at=NOW))
+    assert update
+    assert not ({"router_since_seq"} | OF_THE_ROUTER) & set(update.columns)
+
+
+@pytest.mark.parametrize(
+    ("detail", "offered", "is_one"),
+    [(f"x {RATCHET} y", False, True), (f"x {RATCHET} y", True, False), ("x", False, False), (None, False, False)],
+)
+def test_a_fall_back_is_told_from_another_key(detail: str | None, offered: bool, is_one: bool) -> None:
+    """By what is said of it, and by that no key came with it."""
+    assert is_ratchet(detail, offered=offered) is is_one
 
 
 def test_a_paused_device_stays_paused_whatever_is_edited() -> None:
@@ -155,6 +266,7 @@ def test_a_removed_device_keeps_no_login() -> None:
     """Its sealed login goes with the act, and it is never due again."""
     update = removed(RECORD)
     assert update.drops_login
+    assert set(update.clears) == {"export_suspect", "secrets_hidden"}
     assert update.columns["next_due_at"] is None
 
 

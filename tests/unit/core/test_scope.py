@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backupflow.core.model import Trust
+from backupflow.core.model import SecretsPolicy, Trust
 from backupflow.core.scope import LONGEST_INTERVAL, LONGEST_SESSION, SHORTEST_INTERVAL, Policy, checked, resolve
 from backupflow.errors import InputInvalid
 
@@ -19,6 +19,15 @@ def test_the_nearest_scope_wins() -> None:
     assert policy.interval == timedelta(seconds=30)
     assert policy.legacy_ssh
     assert policy.trust is Trust.TOFU
+
+
+def test_whether_secrets_and_end_marks_are_asked_for_resolves_like_all_else() -> None:
+    """They are unless somebody says otherwise, and the nearest scope has the last word."""
+    assert (Policy().secrets, Policy().end_mark) == (SecretsPolicy.COLLECT, True)
+    policy = resolve(Policy(), {"secrets": "omit", "end_mark": False}, {"secrets": "collect"})
+    assert (policy.secrets, policy.end_mark) == (SecretsPolicy.COLLECT, False)
+    policy = resolve(Policy(), {"secrets": "collect"}, {"secrets": "omit", "end_mark": True})
+    assert (policy.secrets, policy.end_mark) == (SecretsPolicy.OMIT, True)
 
 
 def test_a_command_time_out_leaves_the_other_time_outs() -> None:
@@ -46,6 +55,11 @@ def test_a_command_time_out_leaves_the_other_time_outs() -> None:
         {"legacy_ssh": 1},
         {"trust": "all"},
         {"trust": True},
+        {"secrets": "shown"},
+        {"secrets": True},
+        {"secrets": None},
+        {"end_mark": 1},
+        {"end_mark": "no"},
         {"colour": "red"},
         {"colour": True},
     ],
@@ -65,6 +79,7 @@ def test_a_wrong_setting_is_refused_by_its_name(settings: dict[str, Any]) -> Non
         {"command_timeout_seconds": 86400 - 45},
         {"legacy_ssh": False},
         {"trust": "approved"},
+        {"secrets": "omit", "end_mark": True},
     ],
 )
 def test_what_is_taken_can_be_worked_with(settings: dict[str, Any]) -> None:
