@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,7 @@ _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
 # settings has 100 connections for all processes together.
 _MOST_CONNECTIONS = 20
 _SPARE_CONNECTIONS = 3  # heartbeat, health, one more
+_NONCE_BYTES = 12
 DEFAULT_TENANT = "default"
 
 
@@ -71,7 +73,13 @@ class Wiring:
         timeouts = Timeouts(
             collecting.connect_timeout, collecting.banner_timeout, collecting.login_timeout, collecting.command_timeout
         )
-        return Policy(interval=collecting.interval, timeouts=timeouts, max_bytes=collecting.max_bytes)
+        return Policy(
+            interval=collecting.interval,
+            timeouts=timeouts,
+            max_bytes=collecting.max_bytes,
+            secrets=collecting.secrets,
+            end_mark=collecting.end_mark,
+        )
 
     @cached_property
     def limits(self) -> Limits:
@@ -87,6 +95,10 @@ class Wiring:
     def dice(self) -> float:
         """A number in [0, 1), for spreading only."""
         return random.random()  # noqa: S311 - not a secret
+
+    def nonce(self) -> str:
+        """A word that nobody can guess; letters and digits only."""
+        return secrets.token_hex(_NONCE_BYTES)
 
     def secret(self, role: str, server: str) -> str:
         """A role's login to a server, from its file."""
@@ -147,13 +159,15 @@ class Wiring:
     def collect_ports(self) -> CollectPorts:
         """What collecting needs."""
         from backupflow.adapters.db.collections import Collections
+        from backupflow.adapters.reader import ProcessReader
         from backupflow.adapters.ssh import SshCollector
         from backupflow.drivers import driver
         from backupflow.flows.collect import CollectPorts
 
         vault = self.vault("collector")
         store = Collections(self.engine("collector"), self.policy, self.settings.collecting.lease_grace)
-        return CollectPorts(store, SshCollector(), vault, vault, self.bus("collector"), driver, self.dice)
+        bus, reader = self.bus("collector"), ProcessReader()
+        return CollectPorts(store, SshCollector(), vault, vault, bus, reader, driver, self.dice, self.nonce)
 
     def ingest_ports(self, unexpected: Callable[[Exception], None]) -> IngestPorts:
         """What ingesting needs."""
