@@ -172,13 +172,17 @@ def test_a_changed_key_ends_before_the_login() -> None:
         assert offered(router) == []
 
 
-def test_a_key_of_another_type_is_a_host_key_event() -> None:
-    """A router that has no key of the pinned type any more is not a network failure, and may not just be retried."""
+def test_a_key_of_another_type_is_shown_and_never_logged_in_to() -> None:
+    """A router that lost the pinned type shows what it has now, to be recorded; whatever `admit` says of it."""
     with a_router() as router:
-        wanted = target(router)
+        wanted, seen = target(router), list[HostKey]()
         router.change_key("rsa")
-        with pytest.raises(HostKeyMismatch, match="pinned type"):
-            collect(wanted)
+        with (
+            pytest.raises(HostKeyMismatch, match="another key than the pinned one"),
+            SshCollector().session(wanted, seen.append, lambda: pytest.fail("the login was asked for")),
+        ):
+            pass
+        assert seen == [HostKey("ssh-rsa", router.host_key_blob)]
         assert offered(router) == []
 
 

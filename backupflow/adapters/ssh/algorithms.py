@@ -45,34 +45,55 @@ _ECDSA = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 # One RSA key signs with any of these, and its type says ssh-rsa in each case (RFC 8332, section 3).
 RSA = ("rsa-sha2-512", "rsa-sha2-256")
 RSA_LEGACY = "ssh-rsa"
+# All that has neither SHA-1 nor CBC: no name is one of two kinds.
+MODERN = frozenset((*_KEX, *_CIPHERS, *_MACS, "ssh-ed25519", *_ECDSA, *RSA))
 
+TO_DEVICE = " to it"  # ends the name of a kind where a server offers others for what it receives
 _NAME = re.compile(r"[A-Za-z0-9@.+_-]{1,64}")  # RFC 4251, section 6: at most 64 printable characters
 _MOST_NAMES = 12
 
 
 def host_key_algorithms(pinned: HostKey | None, *, legacy: bool) -> tuple[str, ...]:
-    """The signature algorithms of the pinned key's type; without a pin all types, the strongest first.
+    """The signature algorithms of host keys: those of the pinned key's type first, then all others, strongest first.
 
+    A server uses the first one that it has a key for (RFC 4253, section 7.1): one that still has the pinned type shows
+    that key, whatever it has beside it, and one that lost it shows what it has now, to be refused and recorded.
     Raises AlgorithmsIncompatible for a pin of a type that is not spoken here, such as ssh-dss.
     """
-    rsa = (*RSA, RSA_LEGACY) if legacy else RSA
-    every = ("ssh-ed25519", *_ECDSA, *rsa)
+    every = ("ssh-ed25519", *_ECDSA, *_rsa(legacy=legacy))
     if pinned is None:
         return every
-    if pinned.key_type in {*RSA, RSA_LEGACY}:
-        return rsa
-    if pinned.key_type in every:
-        return (pinned.key_type,)
-    raise AlgorithmsIncompatible("the pinned host key is of a type that is not supported")
+    first = _of_type(pinned.key_type, legacy=legacy)
+    if not set(first) <= set(every):
+        raise AlgorithmsIncompatible("the pinned host key is of a type that is not supported")
+    return (*first, *(name for name in every if name not in first))
+
+
+def _rsa(*, legacy: bool) -> tuple[str, ...]:
+    return (*RSA, RSA_LEGACY) if legacy else RSA
+
+
+def _of_type(key_type: str, *, legacy: bool) -> tuple[str, ...]:
+    return _rsa(legacy=legacy) if key_type in {*RSA, RSA_LEGACY} else (key_type,)
+
+
+def lists(pinned: HostKey | None, *, legacy: bool) -> dict[str, tuple[str, ...]]:
+    """What may be offered, by kind."""
+    return {
+        "key exchange": _KEX + _KEX_LEGACY * legacy,
+        "host key": host_key_algorithms(pinned, legacy=legacy),
+        "cipher": _CIPHERS + _CIPHERS_LEGACY * legacy,
+        "MAC": _MACS + _MACS_LEGACY * legacy,
+    }
 
 
 def offer(transport: paramiko.Transport, pinned: HostKey | None, *, legacy: bool) -> None:
     """Set what a transport offers, before its handshake begins."""
-    options = transport.get_security_options()
-    options.kex = _known(_KEX + _KEX_LEGACY * legacy, options.kex)
-    options.ciphers = _known(_CIPHERS + _CIPHERS_LEGACY * legacy, options.ciphers)
-    options.digests = _known(_MACS + _MACS_LEGACY * legacy, options.digests)
-    options.key_types = _known(host_key_algorithms(pinned, legacy=legacy), options.key_types)
+    options, ours = transport.get_security_options(), lists(pinned, legacy=legacy)
+    options.kex = _known(ours["key exchange"], options.kex)
+    options.ciphers = _known(ours["cipher"], options.ciphers)
+    options.digests = _known(ours["MAC"], options.digests)
+    options.key_types = _known(ours["host key"], options.key_types)
 
 
 def _known(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -83,15 +104,31 @@ def lacks_pinned_type(pinned: HostKey | None, offered: Mapping[str, Sequence[str
     """Whether a server has no key of the pinned type; an RSA key that it would only use with SHA-1 is one."""
     if pinned is None or "host key" not in offered:
         return False
-    return not set(host_key_algorithms(pinned, legacy=True)) & set(offered["host key"])
+    return not set(_of_type(pinned.key_type, legacy=True)) & set(offered["host key"])
+
+
+def speaks_only_legacy(pinned: HostKey | None, offered: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a server would be spoken with if SHA-1 and CBC were allowed, and is not without them."""
+    modern, all_of_them = lists(pinned, legacy=False), lists(pinned, legacy=True)
+    return bool(_strange(modern, offered)) and not _strange(all_of_them, offered)
+
+
+def _strange(ours: Mapping[str, Sequence[str]], offered: Mapping[str, Sequence[str]]) -> list[str]:
+    """The kinds of which a server offers only others."""
+    return [kind for kind in offered if not set(ours[kind.removesuffix(TO_DEVICE)]) & set(offered[kind])]
 
 
 def mismatch(ours: Mapping[str, Sequence[str]], offered: Mapping[str, Sequence[str]]) -> str:
     """Say which kinds of algorithm have nothing in common, and what the device offers there: names only, bounded."""
-    return "; ".join(
-        f"{kind}: the device offers {listed(offered[kind])}"
-        for kind in ours
-        if kind in offered and not set(ours[kind]) & set(offered[kind])
+    return "; ".join(f"{kind}: the device offers {listed(offered[kind])}" for kind in _strange(ours, offered))
+
+
+def downgrade(ours: Mapping[str, Sequence[str]], offered: Mapping[str, Sequence[str]]) -> str:
+    """Say what a device offers that once did better, and what to do."""
+    only = "; ".join(f"{kind} {listed(offered[kind])}" for kind in _strange(ours, offered))
+    return (
+        f"it agreed on modern algorithms before and offers only {only} now; "
+        "if that is right, `device edit --legacy-ssh`"
     )
 
 

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from backupflow.adapters.ssh.algorithms import listed
-from backupflow.adapters.ssh.transport import BROKEN, LoginHandler
+from backupflow.adapters.ssh.transport import BROKEN
+from backupflow.adapters.ssh.userauth import LoginHandler
 from backupflow.errors import AuthenticationFailed, DeviceUnreachable
 
 if TYPE_CHECKING:

@@ -1,8 +1,10 @@
 """A session with a device over SSH, in numbered steps.
 
 1. TCP connect.
-2. Key exchange; with a pinned key, only algorithms of its type are offered.
-3. `admit` compares the whole key and raises to refuse. Nothing about the login has been asked for yet.
+2. Key exchange; with a pinned key, algorithms of its type are offered first, and SHA-1 and CBC only to a device that
+   may have them and never did without.
+3. `admit` compares the whole key and raises to refuse. Nothing about the login has been asked for yet. Whatever it
+   admits, a pinned device with another key is not logged in to.
 4. Only now `login` is called: it looks once more whether the login is allowed, and opens the secret.
 5. One attempt to log in.
 6. Run the command, without a terminal.
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING
 from paramiko.ssh_exception import IncompatiblePeer
 
 from backupflow.adapters.ssh import reading
-from backupflow.adapters.ssh.algorithms import lacks_pinned_type, mismatch, offer
+from backupflow.adapters.ssh.algorithms import downgrade, lacks_pinned_type, mismatch, offer, speaks_only_legacy
 from backupflow.adapters.ssh.login import authenticate
 from backupflow.adapters.ssh.transport import BROKEN, Transport
 from backupflow.adapters.ssh.watchdog import watchdog_of_process
@@ -59,13 +61,18 @@ class SshSession:
         self._watch = watch
         self._target = target
 
-    def run(self, command: str) -> Reply:
-        """Run a command and read both streams to their end (steps 6 to 9).
+    @property
+    def modern(self) -> bool:
+        """Whether nothing with SHA-1 or CBC was used in this connection: no key exchange, signature, cipher or MAC."""
+        return self._transport.modern
 
-        Raises DeviceTimeout, OutputTooLarge, OutputTruncated, CommandRejected.
+    def run(self, command: str, within: timedelta | None = None) -> Reply:
+        """Run a command and read both streams to their end (steps 6 to 9), `within` the target's time if not given.
+
+        Raises DeviceTimeout, OutputTooLarge, OutputTruncated, CommandRejected; HostKeyMismatch if another key comes up.
         """
-        self._watch.step("command", self._target.timeouts.command)
-        with _overdue_first(self._watch):
+        self._watch.step("command", self._target.timeouts.command if within is None else within)
+        with _true_cause(self._watch, self._transport):
             try:
                 return reading.run(self._transport, command, self._target.max_bytes)  # 6 7 8 9
             except BROKEN as exc:
@@ -97,14 +104,16 @@ class SshCollector:
             transport = Transport(wire, lambda: watch.step("key exchange", timeouts.login))
             try:
                 watch.step("banner", timeouts.banner)
-                with _overdue_first(watch):
+                with _true_cause(watch, transport):
                     offered = _exchange_keys(transport, target)  # 2
                 watch.step("pin and login", timeouts.deadline)  # the time of our own servers is not the device's
                 admit(offered)  # 3
                 watch.check()
+                if target.pinned not in {None, offered}:
+                    raise HostKeyMismatch("it was admitted with another key than the pinned one")
                 credentials = login()  # 4
                 watch.step("login", timeouts.login)
-                with _overdue_first(watch):
+                with _true_cause(watch, transport):
                     authenticate(transport, credentials)  # 5
                 del credentials
                 wire.allowance = None
@@ -125,26 +134,26 @@ def _deadline(target: Target, now: float) -> timedelta:
 
 
 @contextmanager
-def _overdue_first(watch: Watch) -> Iterator[None]:
-    """Whatever broke because the watchdog ended the session is a time-out."""
+def _true_cause(watch: Watch, transport: Transport) -> Iterator[None]:
+    """Whatever broke because the watchdog ended the session is a time-out, because of a key a matter of keys."""
     try:
         yield
     except BackupflowError as exc:
         if watch.expired:
             raise watch.failure() from exc
+        if transport.unproven and not transport.is_active():
+            raise HostKeyMismatch("the device could not prove that it owns the key that it showed") from exc
         raise
 
 
 def _exchange_keys(transport: Transport, target: Target) -> HostKey:
-    offer(transport, target.pinned, legacy=target.legacy_ssh)
+    offer(transport, target.pinned, legacy=target.legacy_ssh and not target.spoke_modern)
     try:
         transport.start_client()
         key = transport.get_remote_server_key()
     except IncompatiblePeer as exc:
         raise _incompatible(transport, target) from exc
     except BROKEN as exc:
-        if transport.unproven:
-            raise HostKeyMismatch("the device could not prove that it owns the key that it showed") from exc
         if not transport.remote_version:
             raise DeviceUnreachable("nothing that speaks SSH answered") from exc
         raise DeviceUnreachable("the connection broke during the key exchange") from exc
@@ -152,8 +161,11 @@ def _exchange_keys(transport: Transport, target: Target) -> HostKey:
 
 
 def _incompatible(transport: Transport, target: Target) -> BackupflowError:
-    if not transport.offered:
+    ours, offered = transport.ours(), transport.offered
+    if not offered:
         return AlgorithmsIncompatible("it speaks another version of the SSH protocol than 2")
-    if lacks_pinned_type(target.pinned, transport.offered):
-        return HostKeyMismatch("the device has no host key of the pinned type any more")
-    return AlgorithmsIncompatible(mismatch(transport.ours(), transport.offered))
+    if lacks_pinned_type(target.pinned, offered):
+        return HostKeyMismatch(f"it has no host key of the pinned type any more; {mismatch(ours, offered)}")
+    if target.spoke_modern and speaks_only_legacy(target.pinned, offered):
+        return HostKeyMismatch(downgrade(ours, offered))
+    return AlgorithmsIncompatible(mismatch(ours, offered))

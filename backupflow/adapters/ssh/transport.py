@@ -11,8 +11,8 @@ from paramiko.kex_curve25519 import KexCurve25519
 from paramiko.message import Message
 from paramiko.packet import Packetizer
 
-from backupflow.adapters.ssh.algorithms import RSA, RSA_LEGACY
-from backupflow.adapters.ssh.internals import AuthHandlerInside, TransportInside
+from backupflow.adapters.ssh.algorithms import MODERN, RSA, RSA_LEGACY, TO_DEVICE
+from backupflow.adapters.ssh.internals import TransportInside
 
 if TYPE_CHECKING:
     from backupflow.adapters.ssh.wire import Wire
@@ -65,7 +65,10 @@ def _what(kind: int, message: Message) -> str:
 
 
 class Transport(TransportInside):
-    """One client connection; `told` and `offered` hold what the server said, for whoever has to judge its end."""
+    """One client connection; `told` and `offered` hold what the server said, for whoever has to judge its end.
+
+    `agreed` has the algorithms that were used so far, those of later key exchanges and of the login's signature too.
+    """
 
     # RFC 8731: the same exchange under its standard name, the only one that some servers offer.
     _kex_info = {**TransportInside._kex_info, "curve25519-sha256": KexCurve25519}  # noqa: RUF012, SLF001 - as paramiko does
@@ -78,6 +81,7 @@ class Transport(TransportInside):
         self.banner_timeout = self.clear_to_send_timeout = self.channel_timeout = _BANNER_SECONDS
         self.auth_timeout = _BANNER_SECONDS
         self.offered: dict[str, list[str]] = {}
+        self.agreed: set[str] = set()
         self.told: set[tuple[int, str]] = set()
         self.disconnected = False
         self.unproven = False
@@ -88,6 +92,11 @@ class Transport(TransportInside):
     def network_gone(self) -> bool:
         """Whether it was the network that ended the connection, and not the server."""
         return self._wire.network_gone
+
+    @property
+    def modern(self) -> bool:
+        """Whether neither SHA-1 nor CBC was used so far."""
+        return self.agreed <= MODERN
 
     def end(self, patience: float) -> None:
         """End the thread, then close; `patience` is in seconds.
@@ -152,58 +161,48 @@ class Transport(TransportInside):
             self.offered = {
                 "key exchange": [name for name in parsed["kex_algo_list"] if not name.startswith(_NO_EXCHANGE)],
                 "host key": list(parsed["server_key_algo_list"]),
-                "cipher": list(parsed["server_encrypt_algo_list"]),
-                "MAC": list(parsed["server_mac_algo_list"]),
             }
+            self.hear("", parsed["server_encrypt_algo_list"], parsed["server_mac_algo_list"])
+            self.hear(TO_DEVICE, parsed["client_encrypt_algo_list"], parsed["client_mac_algo_list"])
         return parsed
+
+    def hear(self, direction: str, ciphers: list[str], macs: list[str]) -> None:
+        """Note what is offered in one direction.
+
+        A cipher that authenticates by itself is used without a MAC, and none is negotiated then (OpenSSH's PROTOCOL,
+        section 1.6); paramiko fails if there is none in common, so that it is given its own.
+        """
+        self.offered["cipher" + direction] = list(ciphers)
+        options = self.get_security_options()
+        if self.authenticates(next((name for name in options.ciphers if name in ciphers), "")):
+            macs[:] = options.digests
+        else:
+            self.offered["MAC" + direction] = list(macs)
+
+    def authenticates(self, cipher: str) -> bool:
+        """Whether a cipher needs no MAC."""
+        return bool(self._cipher_info.get(cipher, {}).get("is_aead"))
+
+    def _parse_kex_init(self, m: Message) -> None:
+        super()._parse_kex_init(m)
+        kex = {name for name, kind in self._kex_info.items() if kind is type(self.kex_engine)}  # synonyms
+        self.agreed |= {min(kex), self.host_key_type, self.local_cipher, self.remote_cipher}
+        self.agreed |= {
+            mac
+            for cipher, mac in ((self.local_cipher, self.local_mac), (self.remote_cipher, self.remote_mac))
+            if not self.authenticates(cipher)
+        }
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         self.unproven = True  # stays so if the server cannot sign with the key that it shows
         if Message(sig).get_text() != self.host_key_type:
             raise paramiko.SSHException("the host key signed with another algorithm than was agreed")
+        first = self.host_key
         super()._verify_key(host_key, sig)
+        if first is not None and self.host_key != first:  # the one that was admitted
+            self.host_key = first
+            raise paramiko.SSHException("another host key in a later key exchange")
         self.unproven = False
 
     def _parse_disconnect(self, _m: Message) -> None:
         self.disconnected = True  # the server's own wish, unlike a connection that broke
-
-
-class LoginHandler(AuthHandlerInside):
-    """Asks for the authentication service once a connection, as RFC 4253 has it; paramiko asks before each method.
-
-    Some servers end the connection at the second time.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(transport)
-        self._accepted: bytes | None = None
-        self.refused = ""  # the server's verdict, which it may give and hang up before anybody has looked
-        self.sent = False  # a secret, or a signature with one: what happens next may be the answer to it
-
-    def _request_auth(self) -> None:
-        if self._accepted is None:
-            super()._request_auth()
-        else:
-            self.send_request(self._accepted)
-
-    def _parse_service_accept(self, m: Message) -> None:
-        if self._accepted is not None:
-            return  # a server that says so again would be sent the login again
-        self._accepted = m.get_remainder()
-        self.send_request(self._accepted)
-
-    def send_request(self, accepted: bytes) -> None:
-        """Ask to be let in, as `accepted` says that one may."""
-        super()._parse_service_accept(Message(accepted))
-        if self.auth_method in {"password", "publickey"}:
-            self.sent = True  # only now: what could not be sent may be sent again
-
-    def _parse_userauth_info_request(self, m: Message) -> None:
-        if self.auth_method == "password":  # its number is then PASSWD_CHANGEREQ (RFC 4252, section 8)
-            self.refused = "the password has expired"
-        super()._parse_userauth_info_request(m)  # which ends the connection, unless it was asked for
-
-    def _parse_userauth_failure(self, m: Message) -> None:
-        if self.auth_method != "none":
-            self.refused = self.auth_method
-        super()._parse_userauth_failure(m)

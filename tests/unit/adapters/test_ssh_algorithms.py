@@ -10,9 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paramiko.auth_handler import AuthHandler
 
-from backupflow.adapters.ssh.algorithms import host_key_algorithms, lacks_pinned_type, listed, mismatch, offer
+from backupflow.adapters.ssh.algorithms import (
+    host_key_algorithms,
+    lacks_pinned_type,
+    listed,
+    mismatch,
+    offer,
+    speaks_only_legacy,
+)
 from backupflow.adapters.ssh.internals import AuthHandlerInside, TransportInside
-from backupflow.adapters.ssh.transport import LoginHandler, Transport
+from backupflow.adapters.ssh.transport import Transport
+from backupflow.adapters.ssh.userauth import LoginHandler
 from backupflow.adapters.ssh.wire import Wire
 from backupflow.core.model import HostKey
 from backupflow.errors import AlgorithmsIncompatible
@@ -59,7 +67,7 @@ def test_the_cheapest_algorithms_go_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pinned", "legacy", "expected"),
+    ("pinned", "legacy", "first"),
     [
         (ED25519, False, ("ssh-ed25519",)),
         (HostKey("ecdsa-sha2-nistp384", b"x"), True, ("ecdsa-sha2-nistp384",)),
@@ -68,10 +76,13 @@ def test_the_cheapest_algorithms_go_first() -> None:
     ],
     ids=str,
 )
-def test_only_the_pinned_type_is_asked_for(pinned: HostKey, legacy: bool, expected: tuple[str, ...]) -> None:
-    """A server could else show another key of its, and the pin would say nothing; certificates are none either."""
-    assert host_key_algorithms(pinned, legacy=legacy) == expected
-    known = tuple(name for name in expected if name != "ssh-rsa" or paramiko.__version__ < "5")
+def test_the_pinned_type_is_asked_for_before_all_others(pinned: HostKey, legacy: bool, first: tuple[str, ...]) -> None:
+    """A server that still has it uses it; one that lost it shows another, once each; certificates are none of them."""
+    ours = host_key_algorithms(pinned, legacy=legacy)
+    assert ours[: len(first)] == first
+    assert sorted(ours) == sorted(host_key_algorithms(None, legacy=legacy))
+    assert ("ssh-rsa" in ours) == legacy
+    known = tuple(name for name in ours if name != "ssh-rsa" or paramiko.__version__ < "5")
     assert offered(pinned, legacy=legacy)["all host keys"] == known
 
 
@@ -105,6 +116,28 @@ def test_an_rsa_login_signs_first_as_the_server_does(signed_with: str, legacy: b
         ways = [name for name in transport.preferred_pubkeys if "rsa" in name]
     assert ways[0] == (first if first in transport.get_security_options().key_types else "rsa-sha2-256")
     assert ("ssh-rsa" in ways) == (legacy and paramiko.__version__ < "5")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "old"),
+    [
+        ({}, False),
+        ({"key exchange": ["diffie-hellman-group14-sha1"]}, True),
+        ({"host key": ["ssh-rsa"]}, True),
+        ({"cipher": ["3des-cbc"]}, True),
+        ({"cipher to it": ["3des-cbc"]}, True),
+        ({"MAC": ["hmac-sha1"]}, True),
+        ({"MAC to it": ["hmac-sha1"], "cipher": ["aes128-cbc"]}, True),
+        ({"MAC": ["hmac-md5"]}, False),
+        ({"MAC": ["hmac-sha1"], "cipher": ["chacha20-poly1305@openssh.com"]}, False),
+        ({"key exchange": []}, False),
+    ],
+    ids=str,
+)
+def test_only_legacy_is_what_sha1_or_cbc_would_make_agree(theirs: dict[str, list[str]], old: bool) -> None:
+    """A server that speaks something newer than we know, or nothing known at all, is not a downgrade."""
+    today = {"key exchange": ["ecdh-sha2-nistp256"], "host key": ["ssh-ed25519"], "cipher": ["aes256-ctr"]}
+    assert speaks_only_legacy(RSA, {**today, **theirs}) == old
 
 
 def test_a_mismatch_names_only_what_has_nothing_in_common() -> None:
