@@ -47,11 +47,12 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "collector": {
         "SELECT": f"{SCOPES} {PROCESS} device collection credential_profile host_key alembic_version",
-        "INSERT": f"{PROCESS} host_key",
+        "INSERT": f"{PROCESS} host_key aside",
         "UPDATE": "process alarm:cleared_at host_key:status,last_seen_at,last_verified_at "
-        "device:next_due_at,failures,losses,blocked_code,blocked_detail,blocked_at,remembered_command,lane "
-        "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,"
-        "normalization_version,raw_bytes,command,exit_status,facts,ended_at",
+        "device:next_due_at,failures,losses,blocked_code,blocked_detail,blocked_at,remembered_command,lane,"
+        "end_mark,modern_ssh_at "
+        "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,shape_hash,"
+        "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,ended_at",
         "DELETE": "process",
     },
     "ingester": {
@@ -69,20 +70,20 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "reader": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit alembic_version "
+        "audit aside alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
         "changed_at",
         "INSERT": "audit",
     },
     "operator": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit alembic_version "
+        "audit aside alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
         "changed_at",
         "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit",
         "UPDATE": f"{SCOPES} process device collection request job outbox transit_key content:sealed alarm:cleared_at "
         "host_key:status,last_seen_at credential_profile:suspended_at,suspended_reason",
-        "DELETE": "process alarm request collection content quarantine outbox credential_profile",
+        "DELETE": "process alarm request collection content quarantine outbox credential_profile aside",
     },
 }
 
@@ -157,6 +158,7 @@ def test_each_role_may_do_only_what_it_is_for(engines: dict[str, Engine], role: 
         ("credential_profile.sealed", {"collector", "enroller"}),
         ("tenant.pepper", set(OTHERS) - {"ingester"}),
         ("content.sealed", {"ingester", "interpreter", "reader", "operator"}),
+        ("aside.sealed", {"reader", "operator"}),
     ],
 )
 def test_sealed_texts_are_read_by_who_needs_them(engines: dict[str, Engine], column: str, readers: set[str]) -> None:

@@ -19,11 +19,13 @@ from sqlalchemy import Engine, Row, create_engine, make_url, text
 
 from backupflow.adapters.db.claims import Claims
 from backupflow.adapters.db.collections import Collections
+from backupflow.adapters.db.devices import Devices
 from backupflow.adapters.db.engine import Postgres, open_engine
 from backupflow.adapters.db.house import House
 from backupflow.adapters.db.migrate import upgrade
 from backupflow.adapters.db.observations import Observations
 from backupflow.adapters.db.roles import ROLES, make_roles
+from backupflow.adapters.db.snapshots import Snapshots
 from backupflow.adapters.db.tables import metadata
 from backupflow.core.driver import Facts
 from backupflow.core.ledger import Ending, KeptAside, Limits, Published
@@ -45,9 +47,10 @@ from backupflow.core.suspicion import Observed
 from backupflow.wiring import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from backupflow.core.inventory import DeviceRecord, Update
     from backupflow.embedded import Servers
 
 LIMITS = Limits()
@@ -72,7 +75,7 @@ def facts(**other: Any) -> Facts:
 
 
 def seen(content: str, **other: Any) -> Observed:
-    """What a row keeps of an observation, for a content that is one word."""
+    """What a row keeps of an observation, for a content that is one word; all its figures differ."""
     shape, masked = (hashlib.sha256(f"{kind} {content}".encode()).digest() for kind in ("shape", "masked"))
     return replace(Observed(hashed(content), 1, shape, masked, 20, 1000, 2, Secrets.SHOWN, facts()), **other)
 
@@ -158,6 +161,20 @@ class Fleet:
     def observations(self) -> Observations:
         """The ingester."""
         return Observations(self.engine("ingester"), lambda: 0.0)
+
+    @property
+    def devices(self) -> Devices:
+        """The enroller."""
+        return Devices(self.engine("enroller"), self.policy)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The reader."""
+        return Snapshots(self.engine("reader"))
+
+    def act(self, device_id: DeviceId, decide: Callable[[DeviceRecord], Update | None]) -> bool:
+        """What an operator does to a device; whether that changed anything."""
+        return self.devices.change(self.tenant, self.row("device", device_id).name, decide, "me")[1]
 
     @property
     def house(self) -> House:
@@ -253,6 +270,12 @@ class Fleet:
         assignment = self.running(device_id)
         assert self.collections.publish(assignment, published(content))
         return message(assignment, content)
+
+    def doubted(self, content: str, device_id: DeviceId | None = None, **other: Any) -> Assignment:
+        """An observation that was kept aside."""
+        assignment = self.running(device_id)
+        assert self.collections.end(assignment, doubted(content, **other))
+        return assignment
 
     def observed(self, histories: Sequence[str]) -> list[list[SnapshotMessage]]:
         """A device a history, each letter of it a content that was published; the messages, each sealed anew."""

@@ -17,7 +17,7 @@ from backupflow.adapters.db.collections import LEASE_GRACE, Collections
 from backupflow.core.ledger import Ending, Stored, Withdrawn
 from backupflow.core.model import Assignment, CollectionId, HostKey, State
 from backupflow.errors import HostKeyMismatch, LeaseLost, LoginSuspended
-from tests.integration.db.fleet import KEY, LIMITS, Fleet, message, published
+from tests.integration.db.fleet import KEY, LIMITS, Fleet, facts, message, published, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +138,8 @@ def test_a_second_copy_of_a_message_finds_nothing(fleet: Fleet, state: str) -> N
 
 def test_an_assignment_has_all_that_its_row_says(fleet: Fleet) -> None:
     """Address, settings of the nearest scope, pinned key, login and what counts against the device."""
-    settings = {"legacy_ssh": True, "command_timeout_seconds": 7, "trust": "approved"}
+    settings: dict[str, object] = {"legacy_ssh": True, "command_timeout_seconds": 7, "trust": "approved"}
+    settings |= {"secrets": "omit", "end_mark": False}
     device = fleet.device(host="192.0.2.7", port=2222, settings=settings, failures=4, remembered_command="/export x")
     first = fleet.running(device)
     fleet.collections.pin(first, KEY)
@@ -151,6 +152,7 @@ def test_an_assignment_has_all_that_its_row_says(fleet: Fleet) -> None:
         "approved",
     )
     assert (found.failures, found.remembered_command, found.seq) == (4, "/export x", 2)
+    assert (found.secrets, found.asks_end_mark) == ("omit", False)
     assert (found.device_id, found.tenant_id, found.login_context) == (device, fleet.tenant, device)
     row = fleet.row("collection", found.collection_id)
     lease = found.target.timeouts.deadline + LEASE_GRACE
@@ -209,7 +211,8 @@ def test_starting_and_withdrawing_exclude_each_other(fleet: Fleet) -> None:
 def test_publishing_writes_what_ingest_will_check(fleet: Fleet) -> None:
     """Hash, digest, version and facts are in the row before the message is sent; failures are forgotten."""
     running = fleet.running(failures=3, lane="collect.slow")
-    assert fleet.collections.publish(running, published("A", facts={"model": "CCR", "serial": None}))
+    said = seen("A", facts=facts(serial=None, markers=("#error exporting /user",)))
+    assert fleet.collections.publish(running, published("A", observed=said))
     row, device = fleet.row("collection", running.collection_id), fleet.row("device", running.device_id)
     sent = message(running, "A")
     assert (row.state, bytes(row.digest), bytes(row.content_hash)) == (
@@ -217,12 +220,12 @@ def test_publishing_writes_what_ingest_will_check(fleet: Fleet) -> None:
         sent.sealed.digest,
         sent.content_hash,
     )
-    assert (row.facts, row.command, row.exit_status, row.raw_bytes) == (
-        {"model": "CCR", "serial": None},
-        "/export",
-        0,
-        100,
-    )
+    assert row.facts == {
+        "version": "7.14", "model": "CCR", "serial": None, "system_id": None, "identity": "core",
+        "markers": ["#error exporting /user"], "sections": 20, "size": 1000, "secret_count": 2, "secrets": "shown",
+    }  # fmt: skip
+    assert (bytes(row.shape_hash), bytes(row.masked_hash)) == (said.shape_hash, said.masked_hash)
+    assert (row.normalization_version, row.command, row.exit_status, row.raw_bytes) == (1, "/export", 0, 100)
     assert row.collected_at is not None
     assert row.lease_until is None
     assert (device.failures, device.remembered_command, device.lane) == (0, "/export", "collect")
@@ -454,10 +457,11 @@ def test_what_a_router_says_never_keeps_a_row_open(fleet: Fleet) -> None:
     assert fleet.collections.end(running, replace(BLOCKED, detail=hostile))
     assert fleet.row("collection", running.collection_id).detail.startswith("bad\N{REPLACEMENT CHARACTER}?xx")
     other = fleet.running()
-    assert fleet.collections.publish(other, published("A", facts={"model": hostile, "serial": None}))
-    facts = fleet.row("collection", other.collection_id).facts
-    assert len(facts["model"]) == 2000
-    assert facts["serial"] is None
+    said = seen("A", facts=facts(model=hostile, serial=None, markers=(hostile, hostile)))
+    assert fleet.collections.publish(other, published("A", observed=said))
+    stored = fleet.row("collection", other.collection_id).facts
+    assert [len(text) for text in (stored["model"], *stored["markers"])] == [2000] * 3
+    assert stored["serial"] is None
 
 
 # --- the login ---------------------------------------------------------------------------------------------------

@@ -29,6 +29,31 @@ def mended(fleet: Fleet) -> Mapping[str, int]:
     return {kind: count for kind, count in fleet.house.mend().items() if count}
 
 
+def test_the_newest_of_what_was_kept_aside_stay(fleet: Fleet) -> None:
+    """Three of each device, whatever became of it; their rows and the others' bytes are left alone."""
+    devices = [fleet.device() for _ in range(3)]
+    made = {device: [fleet.doubted("A", device).collection_id for _ in range(n)] for device, n in zip(
+        devices, (5, 3, 4), strict=True)}  # fmt: skip
+    fleet.sql("UPDATE device SET status = 'removed', next_due_at = NULL WHERE id = :d", d=devices[2])
+    assert mended(fleet) == {"aside_long_ago": 3, "login_without_owner": 1}
+    kept = {row.collection_id for row in fleet.sql("SELECT collection_id FROM aside")}
+    assert kept == {one for of_device in made.values() for one in of_device[-3:]}
+    assert fleet.value("SELECT count(*) FROM collection WHERE state = 'suspect'") == 12
+    assert mended(fleet) == {}
+
+
+def test_what_was_kept_aside_goes_a_part_at_a_time(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction is not as long as what has gathered: the rest is for the next time."""
+    statement = house_module._MENDS["aside_long_ago"]
+    assert f"LIMIT {house_module._ASIDES}" in statement
+    small = statement.replace(f"LIMIT {house_module._ASIDES}", "LIMIT 2")
+    monkeypatch.setitem(house_module._MENDS, "aside_long_ago", small)
+    device = fleet.device()
+    made = [fleet.doubted("A", device).collection_id for _ in range(6)]
+    assert [mended(fleet).get("aside_long_ago", 0) for _ in range(3)] == [2, 1, 0]
+    assert [row.collection_id for row in fleet.sql("SELECT * FROM aside ORDER BY collection_id")] == made[-3:]
+
+
 def test_a_house_in_order_is_left_alone(fleet: Fleet) -> None:
     """Claims, sessions, histories, logins and waiting requests of living devices are no disorder."""
     fleet.workers(collect=5)
@@ -38,6 +63,7 @@ def test_a_house_in_order_is_left_alone(fleet: Fleet) -> None:
     fleet.observations.store([fleet.passed("A")])
     fleet.device(status="paused", due=None)
     fleet.request(fleet.device(due=HOUR))
+    fleet.doubted("A")
     tables = ("device", "collection", "credential_profile", "request", "process", "alarm")
     before = [fleet.sql(f"SELECT * FROM {table} ORDER BY id") for table in tables]  # noqa: S608 - ours
     assert mended(fleet) == {}

@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import groupby, pairwise, permutations, product
+from itertools import groupby, permutations, product
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -23,7 +23,8 @@ from backupflow.core.message import encode
 from backupflow.core.model import CollectionId, DeviceId, Purpose, Seq, State, TenantId
 from backupflow.errors import StoreUnavailable, TransitKeyMissing
 from backupflow.flows import ingest
-from tests.integration.db.fleet import SECRET, Fleet, hashed, message, published, sealed
+from tests.integration.db.fleet import SECRET, Fleet, doubted, hashed, message, published, sealed
+from tests.integration.db.invariants import check, histories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,26 +72,6 @@ class Lately:
         if tenant_id == self._gone:
             raise TransitKeyMissing
         return "m"
-
-
-def histories(fleet: Fleet) -> dict[DeviceId, list[Any]]:
-    """The stored rows of each device, in the order of reading."""
-    rows = fleet.sql("SELECT * FROM collection WHERE state = 'stored' ORDER BY device_id, seq")
-    return {key: list(group) for key, group in groupby(rows, lambda row: row.device_id)}
-
-
-def check(fleet: Fleet) -> None:
-    """I1 and I3, for every device, at any moment: over what is stored by now."""
-    devices = {device.id: device for device in fleet.sql("SELECT * FROM device")}
-    contents = {(c.device_id, bytes(c.content_hash)): c for c in fleet.sql("SELECT * FROM content")}
-    stored = histories(fleet)
-    for key, rows in stored.items():
-        hashes = [bytes(row.content_hash) for row in rows]
-        assert [row.is_change for row in rows] == [True, *(a != b for a, b in pairwise(hashes))]
-        assert (devices[key].current_seq, devices[key].current_collection_id) == (rows[-1].seq, rows[-1].id)
-        assert [row.content_id for row in rows] == [contents[key, one].id for one in hashes]
-    assert {(key, bytes(row.content_hash)) for key, rows in stored.items() for row in rows} == set(contents)
-    assert all(device.current_seq == 0 for key, device in devices.items() if key not in stored)
 
 
 def run_lengths(rows: Iterable[Any]) -> list[bytes]:
@@ -309,6 +290,19 @@ def test_what_never_passed_the_fence_is_refused(fleet: Fleet, state: str) -> Non
         fleet.sql("UPDATE collection SET state = :s", s=state)
     assert fleet.observations.store([message(running, "A")]) == [Stored.WRONG_STATE]
     assert fleet.value("SELECT count(*) FROM content") == 0
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.BLOCKED])
+def test_what_was_kept_aside_is_never_stored(fleet: Fleet, state: State) -> None:
+    """A forged message with the very bytes that were sealed, and the hash and digest that the row has (I8)."""
+    running = fleet.running()
+    assert fleet.collections.end(running, replace(doubted("A"), state=state, blocks=state is State.BLOCKED))
+    assert fleet.observations.store([message(running, "A")]) == [Stored.WRONG_STATE]
+    row = fleet.row("collection", running.collection_id)
+    assert bytes(row.digest) == message(running, "A").sealed.digest
+    assert (row.state, row.is_change, fleet.row("device", running.device_id).current_seq) == (state, None, 0)
+    assert fleet.value("SELECT count(*) FROM content") == 0
+    check(fleet)
 
 
 def test_what_is_below_the_retention_is_expired(fleet: Fleet) -> None:

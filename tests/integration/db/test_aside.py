@@ -1,0 +1,511 @@
+"""What a device's next export is compared with, and what is kept aside of it, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.exc import DBAPIError
+
+from backupflow.core.enrolment import Edit, edited, key_accepted, key_reset, removed, router_replaced, unblocked
+from backupflow.core.ledger import Ending, Stored, Withdrawn
+from backupflow.core.model import Assignment, DeviceId, HostKey, Secrets, State
+from tests.integration.db.fleet import KEY, Fleet, doubted, facts, message, published, seen
+from tests.integration.db.invariants import check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.core.inventory import DeviceRecord, Update
+    from backupflow.core.suspicion import Observed
+
+HOUR = timedelta(hours=1)
+OTHER = HostKey("ssh-ed25519", b"other")
+OTHER_ROUTER = Ending(State.BLOCKED, "identity_changed", "serial number S2, it was S1", counts=True, blocks=True)
+FELL_BACK = Ending(
+    State.BLOCKED, "host_key_mismatch", "it agreed on modern algorithms before and offers less now",
+    counts=True, blocks=True,
+)  # fmt: skip
+ALLOW_SHA1 = Edit(settings={"legacy_ssh": True})
+
+
+def blocked(content: str) -> Ending:
+    """How a collection ends that met another router behind the same key."""
+    return replace(OTHER_ROUTER, aside=doubted(content).aside)
+
+
+def known(fleet: Fleet, device_id: DeviceId) -> tuple[Observed | None, Observed | None]:
+    """What the next collection is given to compare with; that one leaves no trace."""
+    started = fleet.running(device_id)
+    fleet.sql("DELETE FROM collection WHERE id = :c", c=started.collection_id)
+    return started.before, started.aside
+
+
+def aside(fleet: Fleet) -> list[int]:
+    """The rows that something is kept aside of."""
+    return [row.collection_id for row in fleet.sql("SELECT collection_id FROM aside ORDER BY collection_id")]
+
+
+# --- what is compared with ---------------------------------------------------------------------------------------
+
+
+def test_the_first_of_a_device_is_compared_with_nothing(fleet: Fleet) -> None:
+    """Nothing is known of it yet."""
+    assert known(fleet, fleet.device()) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        seen("A"),
+        seen("A", sections=0, size=0, secret_count=0, secrets=Secrets.NONE, facts=facts(model=None, serial=None)),
+        seen("A", secrets=Secrets.HIDDEN, facts=facts(markers=("#error exporting /a", "#error exporting /b \u00e9"))),
+        seen("A", normalization_version=7, secrets=Secrets.OMITTED, facts=facts(identity="\u202e <b>", system_id="X")),
+    ],
+    ids=["usual", "empty", "markers", "another version"],
+)
+def test_an_observation_comes_back_as_it_was(fleet: Fleet, said: Observed) -> None:
+    """Every figure, digest and fact, also of another version of the normalization; published is enough."""
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A", observed=said))
+    assert known(fleet, running.device_id) == (said, None)
+
+
+def test_the_newest_accepted_one_is_compared_with(fleet: Fleet) -> None:
+    """Stored or still on its way; nothing that was lost, refused or in doubt."""
+    first = fleet.passed("A")
+    device = first.device_id
+    fleet.observations.store([first])
+    assert known(fleet, device) == (seen("A"), None)
+    fleet.passed("B", device)
+    assert known(fleet, device) == (seen("B"), None)
+    for ended in ("lost", "failed"):
+        late = fleet.passed("C", device)
+        fleet.sql("UPDATE collection SET state = :s WHERE id = :c", s=ended, c=late.collection_id)
+        assert known(fleet, device) == (seen("B"), None)
+    fleet.doubted("D", device)
+    assert known(fleet, device) == (seen("B"), seen("D"))
+    check(fleet)
+
+
+def test_only_what_was_doubted_since_then_counts(fleet: Fleet) -> None:
+    """The newest of several; none any more once an export was believed, whichever."""
+    device = fleet.passed("A").device_id
+    fleet.doubted("B", device)
+    fleet.doubted("C", device)
+    assert known(fleet, device) == (seen("A"), seen("C"))
+    fleet.passed("D", device)
+    assert known(fleet, device) == (seen("D"), None)
+
+
+def test_rows_from_before_are_compared_with_nothing(fleet: Fleet) -> None:
+    """They have no digests: the newest that has some counts, if there is one."""
+    device = fleet.passed("A").device_id
+    fleet.passed("B", device)
+    fleet.sql("UPDATE collection SET shape_hash = NULL, masked_hash = NULL, facts = '{}' WHERE seq = 2")
+    assert known(fleet, device) == (seen("A"), None)
+    fleet.sql('UPDATE collection SET shape_hash = NULL, masked_hash = NULL, facts = \'{"model": "CCR"}\'')
+    assert known(fleet, device) == (None, None)
+
+
+def test_another_device_is_never_compared_with(fleet: Fleet) -> None:
+    """Each has a history of its own (I11)."""
+    fleet.passed("A")
+    fleet.doubted("B")
+    assert known(fleet, fleet.device()) == (None, None)
+
+
+@pytest.mark.parametrize("broken", ["'{}'", "'[]'", "NULL", 'facts || \'{"secrets": "?"}\'', "facts - 'size'"])
+def test_what_cannot_be_read_back_is_told(fleet: Fleet, broken: str) -> None:
+    """Nothing is believed without a comparison because a row was altered: the device waits, with an alarm."""
+    device = fleet.passed("A").device_id
+    fleet.sql(f"UPDATE collection SET facts = {broken}")  # noqa: S608 - ours
+    seq = fleet.value("UPDATE device SET last_seq = last_seq + 1 RETURNING last_seq")
+    claim = fleet.value(
+        "INSERT INTO collection (tenant_id, device_id, seq, trigger, lane) "
+        "VALUES (:t, :d, :s, 'schedule', 'collect') RETURNING id", t=fleet.tenant, d=device, s=seq,
+    )  # fmt: skip
+    assert isinstance(fleet.collections.start(claim, "h"), Withdrawn)
+    assert fleet.alarms() == [("row_unusable", f"device {device}")]
+
+
+# --- what is kept aside ------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_doubt_is_kept_sealed_beside_its_row(fleet: Fleet) -> None:
+    """All that a later one is compared with, the very bytes, and nothing of it current (I8)."""
+    first = fleet.passed("A")
+    fleet.observations.store([first])
+    running = fleet.running(first.device_id)
+    said = seen("B", sections=3, facts=facts(markers=("#error exporting /x",)))
+    assert fleet.collections.end(running, doubted("B", observed=said, exit_status=255))
+    row, device = fleet.row("collection", running.collection_id), fleet.row("device", running.device_id)
+    assert (row.state, row.code, row.detail, row.lease_until) == ("suspect", "export_suspect", "too small", None)
+    assert bytes(row.digest) == message(running, "B").sealed.digest
+    assert (row.raw_bytes, row.exit_status, row.facts["markers"]) == (100, 255, ["#error exporting /x"])
+    assert row.collected_at is not None
+    assert row.collected_at <= row.ended_at + timedelta(seconds=1)
+    kept = fleet.sql("SELECT * FROM aside")
+    assert [(k.collection_id, k.tenant_id, k.device_id, k.sealed) for k in kept] == [
+        (running.collection_id, fleet.tenant, running.device_id, message(running, "B").sealed.text)
+    ]
+    assert (device.current_seq, device.failures, device.next_due_at) == (1, 1, row.ended_at + timedelta(minutes=5))
+    assert fleet.observations.store([message(running, "B")]) == [Stored.WRONG_STATE]
+    check(fleet)
+
+
+def test_what_is_in_doubt_teaches_nothing_of_the_device(fleet: Fleet) -> None:
+    """Neither how to ask, nor that it is modern; but that it has its key was proved (I6)."""
+    running = fleet.running(remembered_command="/export x", end_mark=True)
+    fleet.collections.pin(running, KEY)
+    assert fleet.collections.end(running, doubted("A", end_mark=False))
+    device = fleet.row("device", running.device_id)
+    assert (device.remembered_command, device.end_mark, device.modern_ssh_at) == ("/export x", True, None)
+    assert fleet.value("SELECT last_verified_at IS NOT NULL FROM host_key") is True
+    assert fleet.alarms() == []
+
+
+def test_nothing_is_kept_aside_by_who_lost_its_lease(fleet: Fleet) -> None:
+    """It may have been read by a worker that slept: what it knows is over (I4)."""
+    running = fleet.running()
+    fleet.sql("UPDATE collection SET state = 'lost'")
+    assert fleet.collections.end(running, doubted("A")) is False
+    stranger = fleet.running()
+    assert fleet.collections.end(replace(stranger, holder=str(uuid4())), doubted("A")) is False
+    row = fleet.row("collection", stranger.collection_id)
+    assert (row.state, row.digest, aside(fleet)) == ("running", None, [])
+
+
+def test_what_passed_the_fence_is_never_put_aside(fleet: Fleet) -> None:
+    """Its message may be on its way: the row keeps the digest that ingest will look for (I1)."""
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A"))
+    assert fleet.collections.end(running, doubted("B")) is False
+    assert aside(fleet) == []
+    assert fleet.observations.store([message(running, "A")]) == [Stored.STORED]
+    check(fleet)
+
+
+def test_the_row_ends_with_what_is_kept_or_not_at_all(fleet: Fleet) -> None:
+    """If the bytes cannot be written the row does not say that they were."""
+    running = fleet.running()
+    refuse, allow = ("REVOKE INSERT ON aside FROM", "GRANT INSERT ON aside TO")
+    fleet.sql(f"{refuse} backupflow_collector")
+    try:
+        with pytest.raises(DBAPIError, match="permission denied"):
+            fleet.collections.end(running, doubted("A"))
+    finally:
+        fleet.sql(f"{allow} backupflow_collector")
+    row = fleet.row("collection", running.collection_id)
+    assert (row.state, row.digest) == ("running", None)
+
+
+def test_the_database_keeps_no_plain_text_and_no_strangers_aside(fleet: Fleet) -> None:
+    """What is not sealed, or is of another device's collection, does not fit (I5, I11)."""
+    running, other = fleet.running(), fleet.running()
+    insert = "INSERT INTO aside (collection_id, tenant_id, device_id, sealed) VALUES (:c, :t, :d, :s)"
+    values = {"c": running.collection_id, "t": fleet.tenant, "d": running.device_id, "s": "vault:v1:AAAA"}
+    with pytest.raises(DBAPIError, match="ck_aside_sealed"):
+        fleet.sql(insert, **values | {"s": "/ip address"})
+    with pytest.raises(DBAPIError, match="fk_aside_collection"):
+        fleet.sql(insert, **values | {"d": other.device_id})
+    fleet.sql(insert, **values)
+    fleet.sql("DELETE FROM collection WHERE id = :c", c=running.collection_id)
+    assert aside(fleet) == []
+
+
+def test_a_doubt_that_stays_is_an_alarm_until_an_export_is_believed(fleet: Fleet) -> None:
+    """Once however often it is said."""
+    device = fleet.device()
+    scope = f"device {device}"
+    for _ in range(2):
+        assert fleet.collections.end(fleet.running(device), replace(doubted("A"), alarm=scope))
+        assert fleet.alarms() == [("export_suspect", scope)]
+    fleet.passed("B", device)
+    assert fleet.alarms() == []
+
+
+# --- another router ----------------------------------------------------------------------------------------------
+
+
+def test_another_router_blocks_until_somebody_says_that_it_was_replaced(fleet: Fleet) -> None:
+    """It is kept aside, unblocking alone meets the same again; after `replaced` nothing of before is compared with."""
+    device = fleet.passed("A").device_id
+    running = fleet.running(device)
+    assert fleet.collections.end(running, blocked("B"))
+    row = fleet.row("collection", running.collection_id)
+    assert (row.state, row.code, fleet.row("device", device).blocked_code) == ("blocked", *["identity_changed"] * 2)
+    assert aside(fleet) == [running.collection_id]
+    assert fleet.alarms() == [("identity_changed", f"device {device}")]
+    fleet.act(device, unblocked)
+    assert known(fleet, device) == (seen("A"), None)
+    assert fleet.collections.end(fleet.running(device), blocked("B"))
+    fleet.act(device, router_replaced)
+    assert (fleet.row("device", device).blocked_code, fleet.alarms()) == (None, [])
+    assert known(fleet, device) == (None, None)
+    fleet.observations.store([fleet.passed("B", device)])
+    assert known(fleet, device) == (seen("B"), None)
+    check(fleet)
+
+
+def new_router(record: DeviceRecord) -> Update | None:
+    """The other way to say it."""
+    return edited(record, Edit(new_router=True), None)
+
+
+@pytest.mark.parametrize("act", [router_replaced, new_router])
+def test_what_was_kept_aside_of_the_old_router_is_never_promoted(
+    fleet: Fleet, act: Callable[[DeviceRecord], Update | None]
+) -> None:
+    """Nor does anything else outlive it that was learnt of it; the history stays."""
+    first = fleet.passed("A")
+    fleet.observations.store([first])
+    device = first.device_id
+    fleet.doubted("B", device)
+    fleet.sql("UPDATE device SET end_mark = true, modern_ssh_at = now(), remembered_command = 'x'")
+    fleet.act(device, act)
+    row = fleet.row("device", device)
+    assert (row.router_since_seq, row.end_mark, row.modern_ssh_at, row.remembered_command) == (2, None, None, None)
+    assert row.current_seq == 1
+    assert known(fleet, device) == (None, None)
+    assert len(aside(fleet)) == 1
+    check(fleet)
+
+
+@pytest.mark.parametrize("act", [unblocked, key_reset, lambda record: key_accepted(record, OTHER.fingerprint)])
+def test_no_other_act_makes_a_device_another_router(fleet: Fleet, act: Callable[[DeviceRecord], Update | None]) -> None:
+    """A new key is no new router, and no leave for SHA-1: all that was known stays (I6)."""
+    device = fleet.passed("A").device_id
+    fleet.doubted("B", device)
+    running = fleet.running(device)
+    mismatch = Ending(State.BLOCKED, "host_key_mismatch", "another", counts=True, blocks=True, offered=OTHER)
+    assert fleet.collections.end(running, mismatch)
+    fleet.sql("UPDATE device SET end_mark = true")
+    assert fleet.act(device, act)
+    row = fleet.row("device", device)
+    assert (row.blocked_code, row.router_since_seq, row.end_mark) == (None, 0, True)
+    assert row.modern_ssh_at is not None
+    assert known(fleet, device) == (seen("A"), seen("B"))
+
+
+@pytest.mark.parametrize(
+    ("ending", "state"),
+    [
+        (blocked("B"), "failed"),
+        (replace(doubted("B"), alarm="device x"), "suspect"),
+        (Ending(State.BLOCKED, "host_key_mismatch", "another", True, blocks=True, offered=OTHER), "failed"),
+    ],
+    ids=["another router", "in doubt", "another key"],
+)
+def test_an_answer_that_comes_before_its_question_is_one(fleet: Fleet, ending: Ending, state: str) -> None:
+    """The router was declared replaced while the session ran: no block, no alarm, no wait; what was read is kept."""
+    device = fleet.passed("A").device_id
+    running = fleet.running(device)
+    fleet.act(device, router_replaced)
+    assert fleet.collections.end(running, ending)
+    row, after = fleet.row("collection", running.collection_id), fleet.row("device", device)
+    assert (row.state, after.blocked_code, after.failures, fleet.alarms()) == (state, None, 0, [])
+    assert after.next_due_at <= row.ended_at
+    assert aside(fleet) == ([running.collection_id] if ending.aside else [])
+    assert known(fleet, device) == (None, None)
+    assert fleet.observations.store([message(running, "B")]) == [Stored.WRONG_STATE]
+    check(fleet)
+
+
+def test_a_session_with_the_old_router_teaches_nothing_of_the_new_one(fleet: Fleet) -> None:
+    """It was replaced while its export was read: that is stored, and the device is known by nothing of it."""
+    running = fleet.running()
+    fleet.act(running.device_id, router_replaced)
+    assert fleet.collections.publish(running, published("A", end_mark=True))
+    row = fleet.row("device", running.device_id)
+    assert (row.remembered_command, row.end_mark, row.modern_ssh_at) == (None, None, None)
+    assert fleet.observations.store([message(running, "A")]) == [Stored.STORED]
+    assert known(fleet, running.device_id) == (None, None)
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------
+
+
+def test_secrets_that_stay_away_are_an_alarm_until_they_come(fleet: Fleet) -> None:
+    """With what helps; being shown, asked for no more, or not being there ends it, and so does another router."""
+    device = fleet.device(name="core-1")
+    scope = f"device {device}"
+    for over in (Secrets.SHOWN, Secrets.OMITTED, Secrets.NONE):
+        for _ in range(2):
+            hidden = published("A", observed=seen("A", secrets=Secrets.HIDDEN))
+            assert fleet.collections.publish(fleet.running(device), hidden)
+        assert fleet.alarms() == [("secrets_hidden", scope)]
+        assert fleet.collections.publish(fleet.running(device), published("A", observed=seen("A", secrets=over)))
+        assert fleet.alarms() == []
+    assert fleet.value("SELECT DISTINCT detail FROM alarm") == (
+        "core-1: the router leaves its secrets out; add `sensitive` to the policy of the user's group"
+    )
+    for act in (router_replaced, removed):
+        hidden = published("A", observed=seen("A", secrets=Secrets.HIDDEN))
+        assert fleet.collections.publish(fleet.running(device), hidden)
+        fleet.act(device, act)
+        assert fleet.alarms() == []
+
+
+# --- the ratchet of algorithms, and the end mark -------------------------------------------------------------------
+
+
+def test_modern_once_is_modern_for_good(fleet: Fleet) -> None:
+    """The first time counts, and an old session takes nothing back; every later one is told."""
+    running = fleet.running()
+    assert running.target.spoke_modern is False
+    assert fleet.collections.publish(running, published("A", modern_ssh=False))
+    running = fleet.running(running.device_id)
+    assert running.target.spoke_modern is False
+    assert fleet.collections.publish(running, published("A"))
+    since = fleet.row("device", running.device_id).modern_ssh_at
+    assert since is not None
+    for modern in (True, False):
+        running = fleet.running(running.device_id)
+        assert running.target.spoke_modern is True
+        assert fleet.collections.publish(running, published("A", modern_ssh=modern))
+        assert fleet.row("device", running.device_id).modern_ssh_at == since
+
+
+def allow_sha1(record: DeviceRecord) -> Update | None:
+    """`device edit --legacy-ssh`."""
+    return edited(record, ALLOW_SHA1, None)
+
+
+def test_an_operator_allows_sha1_anew(fleet: Fleet) -> None:
+    """Also where the setting stands already: the block of a fall back ends, and the next session may speak SHA-1."""
+    running = fleet.running(settings={"legacy_ssh": True})
+    assert fleet.collections.publish(running, published("A"))
+    running = fleet.running(running.device_id)
+    assert fleet.collections.end(running, FELL_BACK)
+    assert fleet.act(running.device_id, allow_sha1)
+    row = fleet.row("device", running.device_id)
+    assert (row.blocked_code, row.modern_ssh_at, fleet.alarms()) == (None, None, [])
+    assert fleet.running(running.device_id).target.spoke_modern is False
+    assert fleet.act(running.device_id, allow_sha1) is False
+
+
+def test_allowing_sha1_ends_no_block_by_another_key(fleet: Fleet) -> None:
+    """Whatever its detail says: that key was written down with the block, and is to be accepted or not (I6, I7)."""
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A"))
+    running = fleet.running(running.device_id)
+    assert fleet.collections.end(running, replace(FELL_BACK, offered=OTHER))
+    assert fleet.act(running.device_id, allow_sha1)
+    row = fleet.row("device", running.device_id)
+    assert (row.blocked_code, row.modern_ssh_at) == ("host_key_mismatch", None)
+    assert fleet.alarms() == [("host_key_mismatch", f"device {running.device_id}")]
+
+
+def test_a_key_that_was_offered_long_ago_does_not_hide_a_fall_back(fleet: Fleet) -> None:
+    """Only one that came with the block says that it is more than old algorithms."""
+    running = fleet.running()
+    assert fleet.collections.end(running, replace(FELL_BACK, offered=OTHER))
+    fleet.act(running.device_id, unblocked)
+    assert fleet.collections.end(fleet.running(running.device_id), FELL_BACK)
+    assert fleet.act(running.device_id, allow_sha1)
+    assert fleet.row("device", running.device_id).blocked_code is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        (FELL_BACK, None),
+        (replace(FELL_BACK, offered=OTHER), "host_key_mismatch"),
+        (replace(FELL_BACK, detail="the device has no host key of the pinned type any more"), "host_key_mismatch"),
+    ],
+    ids=["fell back", "another key", "lost key type"],
+)
+def test_sha1_that_was_allowed_while_it_was_refused_blocks_nobody(
+    fleet: Fleet, ending: Ending, code: str | None
+) -> None:
+    """The operator was faster than the block, which comes for nothing else any more."""
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A"))
+    running = fleet.running(running.device_id)
+    assert fleet.act(running.device_id, allow_sha1)
+    assert fleet.collections.end(running, ending)
+    assert fleet.row("device", running.device_id).blocked_code == code
+
+
+def test_what_is_known_of_the_end_mark_is_what_was_seen_last(fleet: Fleet) -> None:
+    """Tried, not tried, or to be tried again."""
+    device = fleet.device()
+    for known_now in (True, False, None):
+        running = fleet.running(device)
+        assert fleet.collections.publish(running, published("A", end_mark=known_now))
+        assert fleet.running(device).end_mark is known_now
+        fleet.sql("DELETE FROM collection WHERE state = 'running'")
+
+
+# --- any order of all of it ----------------------------------------------------------------------------------------
+
+
+class Model:
+    """What a device must be compared with, in a few lines."""
+
+    def __init__(self) -> None:
+        self.before: Observed | None = None
+        self.aside: Observed | None = None
+        self.kept = 0
+        self.replaced_meanwhile = False
+
+    def did(self, what: str, letter: str) -> None:
+        """One thing happened."""
+        match what:
+            case "store" | "publish" if not self.replaced_meanwhile:
+                self.before, self.aside = seen(letter), None
+            case "doubt":
+                self.aside = self.aside if self.replaced_meanwhile else seen(letter)
+                self.kept += 1
+            case "block":
+                self.kept += 1
+            case "replace":
+                self.before = self.aside = None
+            case _:
+                pass
+
+
+STEPS = st.tuples(
+    st.sampled_from(["store", "publish", "doubt", "block", "fail", "replace"]), st.sampled_from("ABC"), st.booleans()
+)
+
+
+@given(st.lists(STEPS, max_size=10))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_happens_the_right_ones_are_compared_with(fleet: Fleet, steps: list[tuple[str, str, bool]]) -> None:
+    """Believed, doubted, blocked, failed, and replaced, also in mid-session, in any order: a small model agrees."""
+    device, model = fleet.device(), Model()
+    before = len(aside(fleet))
+    for what, letter, meanwhile in steps:
+        if what == "replace":
+            fleet.act(device, router_replaced)
+        else:
+            running = fleet.running(device)
+            assert (running.before, running.aside) == (model.before, model.aside)
+            if meanwhile:
+                fleet.act(device, router_replaced)
+                model.did("replace", "")
+            model.replaced_meanwhile = meanwhile
+            _ends(fleet, running, what, letter)
+            if fleet.row("device", device).blocked_code:
+                fleet.act(device, unblocked)
+        model.did(what, letter)
+    assert known(fleet, device) == (model.before, model.aside)
+    assert len(aside(fleet)) - before == model.kept
+    check(fleet)
+
+
+def _ends(fleet: Fleet, running: Assignment, what: str, letter: str) -> None:
+    how: dict[str, Any] = {"doubt": doubted(letter), "block": blocked(letter), "fail": Ending(State.FAILED, "x")}
+    if what in how:
+        assert fleet.collections.end(running, how[what])
+        return
+    assert fleet.collections.publish(running, published(letter))
+    if what == "store":
+        assert fleet.observations.store([message(running, letter)]) == [Stored.STORED]

@@ -1,0 +1,147 @@
+"""From one revision to the next with data in it, and back: nothing that was there is lost or altered."""
+# ruff: noqa: S608 - the statements are put together of our own constants
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.runtime.migration import MigrationContext
+from psycopg import sql
+
+from backupflow.adapters.db import migrate
+from backupflow.adapters.db.roles import ROLES, make_roles
+from backupflow.core.model import CollectionId, DeviceId
+from backupflow.wiring import shipped
+from tests.integration.db.fleet import KEY, Fleet, message, published, seen
+from tests.integration.db.invariants import check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from backupflow.embedded import Servers
+
+HASH = b"h" * 32
+NEW = {
+    "device": ["router_since_seq", "end_mark", "modern_ssh_at"],
+    "collection": ["shape_hash", "masked_hash"],
+}
+
+
+def to(fleet: Fleet, revision: str) -> None:
+    """Migrate to a revision, as the migrator."""
+    with fleet.engine("migrator").begin() as tx:
+        config = migrate._config(shipped("alembic"), tx)
+        there = MigrationContext.configure(tx).get_current_revision() or ""
+        (command.upgrade if there < revision else command.downgrade)(config, revision)
+
+
+@pytest.fixture
+def first(servers: Servers, postgres_roles: Path) -> Iterator[Fleet]:
+    """A database at the first revision."""
+    name, address = f"old_{secrets.token_hex(4)}", servers.addresses.postgres
+    assert address
+    password = servers.secret_path("admin.postgres").read_text(encoding="utf-8").strip()
+    login = psycopg.conninfo.make_conninfo(host=address.host, port=address.port, dbname="postgres", user="admin")
+    passwords = {role: (postgres_roles / f"{role}.postgres").read_text(encoding="utf-8") for role in ROLES}
+    with psycopg.connect(login, password=password, autocommit=True) as admin:
+        make_roles(admin, name, passwords)
+        made = Fleet(f"postgresql://{address}/{name}", postgres_roles, password)
+        try:
+            to(made, "0001")
+            yield made
+        finally:
+            made.close()
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def fill(fleet: Fleet) -> UUID:
+    """A device as the first revision knew it: a history, a claim, a pinned key, a login, an alarm, an act."""
+    device = fleet.device(remembered_command="/export", last_seq=4, due=None)
+    ids: dict[str, Any] = {"t": fleet.tenant, "d": device}
+    fleet.sql(
+        "INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint) "
+        "VALUES (:t, :d, 'pinned', :type, :blob, :fingerprint)",
+        **ids, type=KEY.key_type, blob=KEY.blob, fingerprint=KEY.fingerprint,
+    )  # fmt: skip
+    content = fleet.value(
+        "INSERT INTO content (tenant_id, device_id, normalization_version, content_hash, sealed, raw_bytes, first_seq) "
+        "VALUES (:t, :d, 0, :h, 'vault:v1:AAAA', 7, 1) RETURNING id", **ids, h=HASH,
+    )  # fmt: skip
+    rows = {"stored": 1, "suspect": 2, "published": 3, "claimed": 4}
+    for state, seq in rows.items():
+        fleet.sql(
+            "INSERT INTO collection (tenant_id, device_id, seq, trigger, lane, state, collected_at, content_hash, "
+            "digest, normalization_version, raw_bytes, facts, content_id, is_change) VALUES (:t, :d, :seq, 'schedule', "
+            "'collect', :state, now(), :h, :h, 0, 7, CAST(:facts AS jsonb), :content, :change)",
+            **ids, seq=seq, state=state, h=HASH, facts=json.dumps({"version": "6.49"}),
+            content=content if state == "stored" else None, change=True if state == "stored" else None,
+        )  # fmt: skip
+    fleet.sql("UPDATE device SET current_seq = 1, current_collection_id = (SELECT id FROM collection WHERE seq = 1)")
+    fleet.sql("INSERT INTO alarm (tenant_id, code, scope) VALUES (:t, 'unexpected', 'x')", t=fleet.tenant)
+    fleet.sql("INSERT INTO audit (tenant_id, actor, action) VALUES (:t, 'me', 'device_added')", t=fleet.tenant)
+    return device
+
+
+def everything(fleet: Fleet) -> dict[str, list[Any]]:
+    """All rows of all tables that the first revision had, without what was added since."""
+    tables = fleet.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename")
+    return {
+        row.tablename: [
+            {name: value for name, value in found[0].items() if name not in NEW.get(row.tablename, ())}
+            for found in fleet.sql(f"SELECT to_jsonb(x) FROM {row.tablename} x ORDER BY to_jsonb(x)::text")
+        ]
+        for row in tables
+        if row.tablename not in {"alembic_version", "aside"}
+    }
+
+
+def test_nothing_is_lost_on_the_way_up_and_down(first: Fleet) -> None:
+    """Every row of before is there as it was, after the upgrade, after going back, and after the next upgrade."""
+    fill(first)
+    before = everything(first)
+    assert {name for name, rows in before.items() if rows} >= {"device", "collection", "content", "host_key", "audit"}
+    for revision in ("0002", "0001", "0002"):
+        to(first, revision)
+        there = everything(first)
+        order = {name: sorted(map(str, rows)) for name, rows in there.items()}
+        assert order == {name: sorted(map(str, rows)) for name, rows in before.items()}, revision
+    migrate.check(first.engine("migrator"), shipped("alembic"))
+    assert migrate.require_current(first.engine("reader"), shipped("alembic")) == "0002"
+
+
+def test_a_device_of_before_is_collected_on(first: Fleet) -> None:
+    """The claim of before is started, compared with nothing, believed; from the next one on all is compared."""
+    device = DeviceId(fill(first))
+    to(first, "0002")
+    claim = CollectionId(first.value("SELECT id FROM collection WHERE state = 'claimed'"))
+    started = first.collections.start(claim, f"h-{uuid4()}")
+    assert started is not None
+    assert (started.before, started.aside, started.end_mark) == (None, None, None)  # type: ignore[union-attr]
+    assert started.target.spoke_modern is False  # type: ignore[union-attr]
+    assert first.collections.publish(started, published("A"))  # type: ignore[arg-type]
+    assert [one.acceptable for one in first.observations.store([message(started, "A")])] == [True]  # type: ignore[arg-type]
+    assert first.running(device).before == seen("A")
+    first.sql("UPDATE collection SET state = 'lost' WHERE state = 'published'")
+    rows = {row.seq: row for row in first.sql("SELECT * FROM collection")}
+    assert (rows[1].is_change, rows[4].is_change, first.row("device", device).current_seq) == (True, None, 4)
+
+
+def test_what_was_kept_aside_goes_with_its_table(first: Fleet) -> None:
+    """Back at the first revision its row says what it was; up again there is room for others."""
+    to(first, "0002")
+    first.doubted("A")
+    to(first, "0001")
+    assert [row.state for row in first.sql("SELECT state FROM collection")] == ["suspect"]
+    to(first, "0002")
+    assert first.value("SELECT count(*) FROM aside") == 0
+    first.doubted("B")
+    assert first.value("SELECT count(*) FROM aside") == 1
+    first.sql("UPDATE collection SET facts = NULL WHERE shape_hash IS NULL")
+    check(first)
