@@ -208,6 +208,37 @@ def test_an_offered_key_is_accepted_by_its_fingerprint(install: Install) -> None
     assert [act.detail["accepted"] for act in acts] == [new.fingerprint]
 
 
+def test_a_replaced_router_is_known_by_nothing_of_the_old_one(install: Install) -> None:
+    """What was learnt of it goes in one act, with the block, the alarms and the keys; the audit names it."""
+    device_id = add(install).device.device_id
+    old = offer(install, device_id, b"old", "pinned")
+    write(install, "operator", "UPDATE device SET last_seq = 7, end_mark = true, modern_ssh_at = now()")
+    block(install, device_id, "identity_changed")
+    for code in ("export_suspect", "secrets_hidden"):
+        install.wiring.alarms("scheduler").alarm(code, f"device {device_id}", "x")
+    done = enroll.replaced(install.wiring.enroll_ports(ACTOR), tenant(install), "core-1")
+    assert (done.device.pinned, done.device.blocked_code, done.device.modern_ssh_at) == (None, None, None)
+    (row,) = rows(install, "SELECT router_since_seq, end_mark FROM device")
+    assert tuple(row) == (7, None)
+    assert rows(install, "SELECT 1 FROM alarm WHERE cleared_at IS NULL") == []
+    (act,) = rows(install, "SELECT detail FROM audit WHERE action = 'device_replaced'")
+    assert act.detail == {"retired": old.fingerprint, "was_blocked": "identity_changed"}
+
+
+def test_sha1_is_allowed_anew_by_an_audited_act(install: Install) -> None:
+    """The setting stood already: what changes is that the router spoke modern algorithms once."""
+    add(install)
+    ports = install.wiring.enroll_ports(ACTOR)
+    edit = Edit(settings={"legacy_ssh": True})
+    enroll.edit(ports, tenant(install), "core-1", edit)
+    write(install, "operator", "UPDATE device SET modern_ssh_at = now()")
+    assert enroll.edit(ports, tenant(install), "core-1", edit).changed
+    assert rows(install, "SELECT 1 FROM device WHERE modern_ssh_at IS NOT NULL") == []
+    assert not enroll.edit(ports, tenant(install), "core-1", edit).changed
+    acts = rows(install, "SELECT detail FROM audit WHERE action = 'device_edited' ORDER BY id")
+    assert [act.detail["changed"] for act in acts] == [["settings"], ["modern_ssh_at"]]
+
+
 def test_a_key_that_is_not_on_offer_cannot_be_accepted(install: Install) -> None:
     """Whoever compared one fingerprint must not pin another key that was offered meanwhile."""
     device_id = add(install).device.device_id
