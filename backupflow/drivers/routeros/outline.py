@@ -26,6 +26,7 @@ _MOST_PLACES: Final = 100_000  # that look like a secret, in one section; beyond
 
 _STRING: Final = rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
 _CLOSED: Final = re.compile(rb'[^"\n]*+(?:(?=(' + _STRING + rb'[^"\n]*+))\1){0,1000}')
+_EMPTY: Final = b'=""'
 _A_STRING: Final = re.compile(_STRING)
 _SELECTOR: Final = rb'(?: \[(?:[^\]"\n]++|' + _STRING + rb")*+\])?+"
 _WORDS: Final = rb'(?: (?:[^ !="\[\]\n][^ ="\[\]\n]*+|' + _STRING + rb")){0,4}+"
@@ -42,7 +43,7 @@ def outline(normal: NormalConfig) -> Outline:
     """
     header, *parts = (b"\n" + normal).split(b"\n/", _MOST_SECTIONS)
     drawn = _Drawn()
-    drawn.masked.update(header)
+    drawn.masked.update(header.removesuffix(b"\n"))
     rest = parts.pop() if len(parts) == _MOST_SECTIONS else b""
     for part in parts:
         path, _, items = part.partition(b"\n")
@@ -77,7 +78,7 @@ class _Drawn:
 
 
 def _without_secrets(path: bytes, items: bytes) -> tuple[bytes, int]:
-    """Give the items without their secrets, and how many there were."""
+    """Give the items without their secrets, and how many there were: an empty one is none, but goes with them."""
     found = list(_secrets(_PATTERNS.get(path, _ANYWHERE), items))
     if not found:
         return items, 0
@@ -85,7 +86,7 @@ def _without_secrets(path: bytes, items: bytes) -> tuple[bytes, int]:
     for start, end in found:
         kept.append(items[at:start])
         at = end
-    return b"".join([*kept, items[at:]]), len(found)
+    return b"".join([*kept, items[at:]]), sum(not items.endswith(_EMPTY, start, end) for start, end in found)
 
 
 def _secrets(pattern: re.Pattern[bytes], items: bytes) -> Iterator[tuple[int, int]]:
@@ -113,11 +114,11 @@ def _open_string(items: bytes, begin: int, end: int) -> int | None:
 
 
 def _pattern(menu: bytes) -> re.Pattern[bytes]:
-    """Match such a property that is not empty, from the blank or the dot before its name to the end of its value."""
+    """Match such a property, from the blank or the dot before its name to the end of its value."""
     names = groupby(sorted(hidden_keys(menu)), key=itemgetter(0))
     # Told apart by their first letters: most places that might be a name are none, and this settles it at once.
     tree = "|".join(f"{first}(?:{'|'.join(re.escape(name[1:]) for name in those)})" for first, those in names)
-    return re.compile(rb"[ .](?:" + tree.encode() + rb')=(?!"")(?:' + _STRING + rb'|[^ "\n]++)(?=[ \n])')
+    return re.compile(rb"[ .](?:" + tree.encode() + rb")=(?:" + _STRING + rb'|[^ "\n]++)(?=[ \n])')
 
 
 _ANYWHERE: Final = _pattern(b"")
