@@ -42,6 +42,7 @@ IN_PROCESS = replace(AS_SHIPPED, in_thread=0)  # whatever the size
 LONG = timedelta(hours=1)  # nothing but a kill ends it
 ENDLESS = replace(IN_PROCESS, processor_time=LONG, time=LONG, wait=LONG)
 MIB = 1024 * 1024
+REAL = drivers.DRIVERS
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +91,20 @@ def test_what_a_process_reads_is_what_a_thread_reads(size: int, end_mark: str | 
     read = strange().read("routeros", asking, said)
     assert isinstance(read, Reading)
     assert read == strange(AS_SHIPPED).read("routeros", asking, said) == Strange().read(asking, said)
+
+
+@pytest.mark.parametrize("items", [1, 40_000])
+def test_an_export_is_read_by_its_driver_wherever_that_runs(items: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program that ships, with the driver that ships, as it is used: small here, large there, and both the same."""
+    monkeypatch.setattr(drivers, "DRIVERS", REAL)
+    item = b'add comment="caf\\E9 %d" name=n%d password=p%d\r\n'
+    export = b"# 2026-01-02 03:04:05 by RouterOS 7.14\r\n#\r\n/ppp secret\r\n"
+    export += b"".join(item % (n, n, n) for n in range(items)) + b"/system identity\r\nset name=r1\r\n"
+    said = [Reply("/export show-sensitive", export, b"", 0)]
+    read = ProcessReader().read("routeros", replace(ASKING, end_mark=None), said)
+    assert isinstance(read, Reading)
+    assert (read.raw, read.facts.identity, read.outline.secrets) == (export, "r1", items)
+    assert read == REAL["routeros"].read(replace(ASKING, end_mark=None), said)
 
 
 def test_what_is_incomplete_is_so_from_a_process_too() -> None:
