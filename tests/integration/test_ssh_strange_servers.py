@@ -8,7 +8,6 @@ import socket
 import struct
 import threading
 import traceback
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +18,8 @@ from paramiko.common import (
     AUTH_PARTIALLY_SUCCESSFUL,
     AUTH_SUCCESSFUL,
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
-    OPEN_SUCCEEDED,
-    cMSG_CHANNEL_CLOSE,
-    cMSG_CHANNEL_EOF,
-    cMSG_CHANNEL_REQUEST,
-    cMSG_CHANNEL_SUCCESS,
 )
 from paramiko.message import Message
-from paramiko.server import InteractiveQuery
 
 from backupflow.adapters.ssh import SshCollector, reading
 from backupflow.adapters.ssh.wire import Wire
@@ -41,50 +34,25 @@ from backupflow.errors import (
     HostKeyMismatch,
     OutputTruncated,
 )
+from tests.integration.ssh_strangers import (
+    ECDSA,
+    SECRET,
+    Server,
+    collect,
+    listening,
+    say,
+    serving,
+    until_gone,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from backupflow.core.driver import Reply
+    from paramiko.server import InteractiveQuery
+
 
 SHORT = timedelta(seconds=0.4)
-SECRET = "the password of a stranger's router"
 HOSTILE = b"\x1b]0;owned\x07 <script>"
-
-
-@contextmanager
-def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Serve one connection in a thread; gives the port. An OSError there is the client's leaving."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                try:
-                    serve(connection)
-                except (OSError, EOFError):
-                    return
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            thread.join(30)
-            assert not thread.is_alive()
-
-
-def collect(port: int, **timeouts: timedelta) -> Reply:
-    """Open a session with whatever is there, and export."""
-    target = Target("127.0.0.1", port, None, legacy_ssh=False, timeouts=Timeouts(**timeouts))
-    with SshCollector().session(target, lambda _: None, lambda: Login("backup", SECRET)) as session:
-        return session.run("/export")
-
-
-def until_gone(connection: socket.socket) -> None:
-    """Read until the client leaves."""
-    while connection.recv(65536):
-        pass
 
 
 def all_words(failure: BaseException | None) -> str:
@@ -180,127 +148,6 @@ def test_silence_in_the_key_exchange_is_timed_out() -> None:
 
 
 # --- servers that speak SSH ------------------------------------------------------------------------------------------
-
-KEY = paramiko.ECDSAKey.generate()
-
-
-class Server(paramiko.ServerInterface):
-    """Takes any password, and answers an exec request with `answer`."""
-
-    methods = "password"
-    verdict = AUTH_SUCCESSFUL
-    none_verdict = AUTH_FAILED
-    opens = OPEN_SUCCEEDED
-    runs = True
-    prompts: tuple[tuple[str, bool], ...] = ()
-    hang_up_at_login = False
-
-    def __init__(self, answer: Callable[[paramiko.Transport, paramiko.Channel], None]) -> None:
-        self.answer = answer
-        self.heard: list[str] = []
-        self.transport: paramiko.Transport | None = None
-
-    def get_allowed_auths(self, username: str) -> str:
-        """What the failures list."""
-        return self.methods
-
-    def check_auth_none(self, username: str) -> int:
-        """A query, unless it is let in."""
-        return self.none_verdict
-
-    def check_auth_password(self, username: str, password: str) -> int:
-        """Note it."""
-        self.heard.append(password)
-        if self.hang_up_at_login and self.transport is not None:
-            self.transport.sock.shutdown(socket.SHUT_RDWR)
-        return self.verdict
-
-    def check_auth_interactive(self, username: str, submethods: str) -> InteractiveQuery:
-        """Ask what the test wants asked."""
-        query = InteractiveQuery("", "")
-        for prompt, echo in self.prompts:
-            query.add_prompt(prompt, echo)
-        return query
-
-    def check_auth_interactive_response(self, responses: list[str]) -> int:
-        """Note them."""
-        self.heard.extend(responses)
-        if self.hang_up_at_login and self.transport is not None:
-            self.transport.sock.shutdown(socket.SHUT_RDWR)
-        return self.verdict
-
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        """Open a session, or not."""
-        return self.opens
-
-    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        """Run a command, or not; the answer starts when the client has been told so."""
-        transport = self.transport
-        assert transport is not None
-        send: Callable[[Message], None] = transport._send_user_message  # type: ignore[attr-defined]
-
-        def send_and_answer(message: Message) -> None:
-            send(message)
-            if message.asbytes()[:1] == cMSG_CHANNEL_SUCCESS:
-                threading.Thread(target=self.answer, args=(transport, channel)).start()
-
-        transport._send_user_message = send_and_answer  # type: ignore[attr-defined]
-        return self.runs
-
-
-@contextmanager
-def serving(server: Server, key: paramiko.PKey = KEY) -> Iterator[int]:
-    """Serve one SSH connection; gives the port."""
-
-    def serve(connection: socket.socket) -> None:
-        transport = paramiko.Transport(connection)
-        server.transport = transport
-        try:
-            transport.add_server_key(key)
-            transport.start_server(event=threading.Event(), server=server)
-            transport.join(30)
-        finally:
-            transport.close()
-            transport.join(5)
-
-    with listening(serve) as port:
-        yield port
-
-
-def tell(transport: paramiko.Transport, kind: bytes, channel: paramiko.Channel, *fields: str | bool | int) -> None:
-    """Send one raw message about a channel."""
-    message = Message()
-    message.add_byte(kind)
-    message.add_int(channel.remote_chanid)
-    for item in fields:
-        if isinstance(item, bool):
-            message.add_boolean(item)
-        elif isinstance(item, int):
-            message.add_int(item)
-        else:
-            message.add_string(item)
-    transport._send_user_message(message)  # type: ignore[attr-defined]
-
-
-def say(*parts: str) -> Callable[[paramiko.Transport, paramiko.Channel], None]:
-    """An answer: some output, then the named messages in order."""
-
-    def answer(transport: paramiko.Transport, channel: paramiko.Channel) -> None:
-        channel.sendall(b"/ip dns\r\n")
-        for part in parts:
-            match part:
-                case "eof":
-                    tell(transport, cMSG_CHANNEL_EOF, channel)
-                case "close":
-                    tell(transport, cMSG_CHANNEL_CLOSE, channel)
-                case "status":
-                    tell(transport, cMSG_CHANNEL_REQUEST, channel, "exit-status", False, 3)
-                case "cut":
-                    transport.sock.shutdown(socket.SHUT_RDWR)
-                case _:
-                    tell(transport, cMSG_CHANNEL_REQUEST, channel, "exit-signal", False, "KILL", False, "", "")
-
-    return answer
 
 
 @pytest.mark.parametrize(
@@ -527,8 +374,9 @@ def test_a_server_that_cannot_sign_with_the_key_that_it_shows_is_another() -> No
     class Asked(Exception):
         """The key was taken for proven."""
 
-    borrowed = Borrowed(vals=(KEY.signing_key, KEY.verifying_key))
-    with serving(Server(say()), borrowed) as port:
+    server = Server(say())
+    server.keys = [Borrowed(vals=(ECDSA.signing_key, ECDSA.verifying_key))]
+    with serving(server) as port:
         target = Target(
             "127.0.0.1", port, HostKey(shown.get_name(), shown.asbytes()), legacy_ssh=False, timeouts=Timeouts()
         )
