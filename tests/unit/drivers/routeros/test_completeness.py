@@ -1,15 +1,21 @@
-"""What is a whole configuration, and why something is not."""
+"""What is a whole configuration, and why something is not: each row of the table in docs/completeness.md is a case."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupflow.core.driver import Complete, Facts, Incomplete, Reason, Reply
+from backupflow.core.driver import Asking, Complete, Facts, Incomplete, Reading, Reason, Reply
+from backupflow.core.model import SecretsPolicy
 from backupflow.drivers import driver
 
 ROS = driver("routeros")
+PAGE = Path(__file__).parents[4] / "docs" / "completeness.md"
+NONCE = "4f9Zq7"
 SIX = (
     b"# sep/29/2022 10:00:00 by RouterOS 6.49.7\r\n# software id = ABCD-EFGH\r\n#\r\n# model = RB750\r\n"
     b"# serial number = 0123456789AB\r\n/ip address\r\nadd address=192.0.2.1/24 interface=ether1\r\n"
@@ -19,31 +25,129 @@ SEVEN = (
     b'/system script\nadd name=s source="one\\n\\\n    # two [\\n"\n/interface ethernet\n'
     b"set [ find default-name=ether1 ] name=wan\n"
 )
-NEITHER = b"# 2025-06-10 18:46:11 by RouterOS 7.19.1\n"
+HEADER = b"# 2025-06-10 18:46:11 by RouterOS 7.19.1\n"
+BANNER = (
+    b"Unauthorised access is prohibited.\r\n\r\n"
+    b'Do you want to see the software license? [Y/n]: \r\nPress "Enter" to continue!\r\n'
+)
 
 
-def wire(stdout: bytes, status: int | None = 0, command: str = "/export show-sensitive", stderr: bytes = b"") -> Reply:
-    """An answer of a router."""
-    return Reply(command=command, stdout=stdout, stderr=stderr, exit_status=status)
+def wire(stdout: bytes, status: int | None = 0, stderr: bytes = b"", *, mark: bool = False) -> tuple[Asking, Reply]:
+    """What a router answers to every command of a session; `mark`: an end mark is asked for."""
+    asking = Asking(SecretsPolicy.COLLECT, None, NONCE if mark else None)
+    return asking, Reply("", stdout, stderr, status)
 
 
-def reason(judged: Complete | Incomplete) -> Reason | None:
-    """Why it is not complete."""
-    return judged.reason if isinstance(judged, Incomplete) else None
+CASES = {
+    "seven": wire(SEVEN),
+    "six": wire(SIX),
+    "six, failed": wire(SIX, 1),
+    "six, no status": wire(SIX, None),
+    "greeted": wire(BANNER + SEVEN),
+    "masked time": wire(SEVEN.replace(b"2025-06-10 18:46:11", b"____-__-__ __:__:__")),
+    "menu left out": wire(SEVEN + b'#error exporting "/ip/ssh" (timeout)\n'),
+    "wrapped": wire(SEVEN.replace(b"192.0.2.53", b"192.0.\\\n    2.53").replace(b"\n", b"\r\n")),
+    "mark": wire(SEVEN + NONCE.encode() + b"\r\n", mark=True),
+    "seven, failed": wire(SEVEN, 1),
+    "seven, no status": wire(SEVEN, None),
+    "no version, failed": wire(SEVEN.replace(b" 7.19.1", b""), 1),
+    "no final newline": wire(SEVEN.removesuffix(b"\n")),
+    "half a word": wire(SEVEN + b"se"),
+    "half a string": wire(SEVEN + b'add comment="half a '),
+    "open string": wire(SEVEN + b'add comment="open\n/ip dns\nset a=b\n'),
+    "open bracket": wire(SEVEN + b"set [ find default-na\n"),
+    "dangling": wire(SEVEN + b"set name=\\\n"),
+    "section last": wire(SEVEN + b"/ip proxy\n"),
+    "comment last": wire(SEVEN + b"# ether1 not ready\n"),
+    "header only": wire(HEADER),
+    "mark missing": wire(SEVEN, mark=True),
+    "mark glued": wire(SEVEN.removesuffix(b"\n") + NONCE.encode() + b"\r\n", mark=True),
+    "nothing, no status": wire(b"", None),
+    "interrupted": wire(SEVEN + b"#error exporting /ip socks\n#interrupted\n"),
+    "interrupted, plain": wire(b"interrupted\r\n"),
+    "interrupted beside": wire(SEVEN, stderr=b"interrupted\r\n"),
+    "rights": wire(b"not enough permissions (9)\r\n"),
+    "unknown word": wire(b"expected end of command (line 1 column 9)\r\n"),
+    "unknown command": wire(b"bad command name export (line 1 column 2)\r\n"),
+    "syntax": wire(b"syntax error (line 1 column 3)\r\n"),
+    "no item": wire(b"no such item\r\n"),
+    "failure": wire(SEVEN + b"failure: timeout\n"),
+    "timed out": wire(SEVEN + b"action timed out - try again\n"),
+    "echo of the mark": wire(b'expected end of command: /export show-sensitive; :put "4f9Zq7"\r\n', mark=True),
+    "refused beside": wire(SEVEN, stderr=b"not enough permissions (9)\r\n"),
+    "only stderr": wire(b"", stderr=SEVEN),
+    "nothing": wire(b""),
+    "blank": wire(b" \r\n\r\n"),
+    "web page": wire(b"<html>\n<body>/</body></html>\n"),
+    "binary": wire(SEVEN + b"add comment=\x00\n"),
+    "no header": wire(b"Welcome\n/ip dns\nset a=b\n"),
+    "prompt": wire(SEVEN + b"[admin@R1] > quit\n"),
+    "conflict": wire(SEVEN + b"<<<<<<< HEAD\nset a=b\n=======\n"),
+    "rest of a comment": wire(SEVEN + b"pply the new settings\n"),
+    "twice": wire(SEVEN + SEVEN),
+    "endless greeting": wire(b"x\n" * 2000),
+}
 
 
-def test_a_whole_export_is_complete_and_says_whose_it_is() -> None:
+def heard(said: tuple[Asking, Reply]) -> Reading | Incomplete:
+    """Run a session with a router that answers every command so."""
+    asking, reply = said
+    replies: list[Reply] = []
+    while (command := ROS.next_command(asking, replies)) is not None:
+        replies.append(Reply(command, reply.stdout, reply.stderr, reply.exit_status))
+    return ROS.read(asking, replies)
+
+
+def documented() -> dict[str, str]:
+    """The rows of the page's first table: answer → verdict."""
+    table = PAGE.read_text().partition("## Each kind of answer")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `([^`]+)` \| .+ \| (\w+) \|$", table, re.MULTILINE))
+
+
+def test_the_page_has_every_case_and_no_other() -> None:
+    """A kind of answer that only one of both knows would be a claim that nothing holds."""
+    assert list(documented()) == list(CASES)
+    assert set(documented().values()) == {"complete", *Reason}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_each_kind_of_answer_ends_as_documented(kind: str) -> None:
+    """The verdict of the page is the verdict of the driver."""
+    said = heard(CASES[kind])
+    assert (said.reason if isinstance(said, Incomplete) else "complete") == documented()[kind]
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (asking, _) in CASES.items() if not asking.end_mark])
+def test_a_mark_that_is_not_required_changes_no_verdict(kind: str) -> None:
+    """Whatever is asked for, damage is not mended by an end mark, and a refusal stays one."""
+    _, reply = CASES[kind]
+    marked = Reply("", reply.stdout + NONCE.encode() + b"\r\n", reply.stderr, reply.exit_status)
+    said = heard((Asking(SecretsPolicy.COLLECT, None, NONCE), marked))
+    assert isinstance(said, Incomplete) is (documented()[kind] != "complete")
+
+
+@pytest.mark.parametrize("kind", [kind for kind, verdict in documented().items() if verdict == "complete"])
+def test_what_is_whole_is_given_back_byte_for_byte(kind: str) -> None:
+    """But for the end mark."""
+    asking, reply = CASES[kind]
+    said = heard((asking, reply))
+    assert isinstance(said, Reading)
+    assert said.raw == reply.stdout.removesuffix(f"{NONCE}\r\n".encode())
+    assert said.exit_status == reply.exit_status
+
+
+def test_a_whole_export_says_whose_it_is() -> None:
     """Version, model and numbers come from the header."""
-    assert ROS.judge(wire(SIX)) == Complete(
-        Facts(vendor="MikroTik", version="6.49.7", model="RB750", serial="0123456789AB", system_id="ABCD-EFGH")
-    )
-    assert ROS.judge(wire(SEVEN)) == Complete(Facts(vendor="MikroTik", version="7.19.1", system_id="HL/tSHpX7/M"))
+    six, seven = heard(CASES["six"]), heard(CASES["seven"])
+    assert isinstance(six, Reading)
+    assert isinstance(seven, Reading)
+    assert six.facts == Facts("MikroTik", "6.49.7", "RB750", "0123456789AB", "ABCD-EFGH")
+    assert seven.facts == Facts("MikroTik", "7.19.1", system_id="HL/tSHpX7/M")
 
 
 @pytest.mark.parametrize(
     "raw",
     [
-        SEVEN.replace(b"2025-06-10 18:46:11", b"____-__-__ __:__:__"),
         SEVEN.replace(b"2025-06-10 18:46:11 ", b""),
         b"#hostname\n\n[admin@R1] > export\n" + SEVEN,
         SEVEN[SEVEN.index(b"/ip dns") :],
@@ -54,105 +158,50 @@ def test_a_whole_export_is_complete_and_says_whose_it_is() -> None:
     ],
 )
 def test_what_owners_do_to_files_is_no_damage(raw: bytes) -> None:
-    """Masked or missing headers, captured prompts before them, another layout."""
+    """Missing headers, captured prompts before them, another layout."""
     assert isinstance(ROS.judge_file(raw), Complete)
+
+
+@pytest.mark.parametrize(
+    "kind", ["open string", "dangling", "comment last", "interrupted", "failure", "conflict", "twice", "binary"]
+)
+def test_a_file_with_the_same_damage_is_refused_too(kind: str) -> None:
+    """What the text shows needs no wire."""
+    judged = ROS.judge_file(CASES[kind][1].stdout)
+    assert isinstance(judged, Incomplete)
+    assert judged.reason == documented()[kind]
 
 
 def test_menus_that_could_not_be_exported_are_told_apart() -> None:
     """A marker is a fact of a complete export, once each, in a stable order."""
     text = SEVEN + b'#error exporting "/ip/ssh"  (timeout)\n/ip dns\n#error exporting "/a"\n#error exporting "/a"\n'
-    judged = ROS.judge(wire(text))
+    judged = ROS.judge_file(text)
     assert isinstance(judged, Complete)
     assert judged.facts.markers == ('error exporting "/a"', 'error exporting "/ip/ssh" (timeout)')
 
 
-@pytest.mark.parametrize(
-    ("raw", "why"),
-    [
-        (SEVEN + b"#error exporting /ip socks\n#interrupted\n", Reason.INTERRUPTED),
-        (SEVEN + b"interrupted\n", Reason.INTERRUPTED),
-        (SEVEN + b'/ip proxy\nset name="x\n', Reason.TRUNCATED),
-        (SEVEN.replace(b'source="', b'source=""'), Reason.TRUNCATED),
-        (SEVEN + b"/ip proxy\nset name=\\\n", Reason.TRUNCATED),
-        (SEVEN + b"set [ find default-na\n", Reason.TRUNCATED),
-        (SEVEN + b"/ip proxy\n", Reason.TRUNCATED),
-        (SEVEN + b"# ether1 not ready\n", Reason.TRUNCATED),
-        (SEVEN + b"#\n", Reason.TRUNCATED),
-        (NEITHER, Reason.TRUNCATED),
-        (NEITHER + b"\\\n", Reason.TRUNCATED),
-        (SEVEN + b"<<<<<<< HEAD\n", Reason.NOT_A_CONFIGURATION),
-        (SEVEN + b"=======\n", Reason.NOT_A_CONFIGURATION),
-        (SEVEN + b"[admin@R1] > quit\n", Reason.NOT_A_CONFIGURATION),
-        (SEVEN + b"pply the new settings\n", Reason.NOT_A_CONFIGURATION),
-        (SEVEN + SEVEN, Reason.NOT_A_CONFIGURATION),
-        (SEVEN + b"add comment=\x00\n", Reason.NOT_A_CONFIGURATION),
-        (b"Welcome\n/ip dns\nset a=b\n", Reason.NOT_A_CONFIGURATION),
-        (b"<html>\n<body>/</body></html>\n", Reason.NOT_A_CONFIGURATION),
-        (b"\\\n", Reason.NOT_A_CONFIGURATION),
-        (b"\n" * 9, Reason.NOT_A_CONFIGURATION),
-        (b"x\n" * 2000, Reason.NOT_A_CONFIGURATION),
-        (b"not enough permissions (9)\n", Reason.REJECTED),
-        (b"expected end of command (line 1 column 9)\r\n", Reason.REJECTED),
-        (b"bad command name bash (line 1 column 1)\n", Reason.REJECTED),
-        (b"syntax error (line 1 column 3)\n", Reason.REJECTED),
-        (b"no such item\n", Reason.REJECTED),
-        (NEITHER + b"not enough permissions (9)\n", Reason.REJECTED),
-        (SEVEN + b"failure: timeout\n", Reason.REJECTED),
-    ],
-)
-def test_each_damage_has_its_reason(raw: bytes, why: Reason) -> None:
-    """Nothing broken is complete, on the wire or in a file, and the reason is a stable word."""
-    assert reason(ROS.judge(wire(raw))) is why
-    assert reason(ROS.judge_file(raw)) is why
-
-
 @given(st.integers(1, len(SEVEN) - 1), st.sampled_from([SEVEN, SEVEN.replace(b"\n", b"\r\n"), SIX]))
-def test_a_cut_inside_a_line_is_never_complete(at: int, raw: bytes) -> None:
-    """On the wire a complete export ends with its last line's end."""
+def test_a_cut_inside_a_line_is_always_truncated(at: int, raw: bytes) -> None:
+    """On the wire a complete export ends with its last line's end; half a line is no strange line."""
     cut = raw[:at]
     if not cut.endswith(b"\n") and len(cut) < len(raw):
-        assert reason(ROS.judge(wire(cut, None))) in {Reason.TRUNCATED, Reason.NOT_A_CONFIGURATION}
-        assert reason(ROS.judge(wire(cut))) is not None
+        said = heard(wire(cut))
+        assert isinstance(said, Incomplete)
+        header_came = cut.count(b"\n") > 0
+        assert said.reason is Reason.TRUNCATED or not header_came
 
 
-@pytest.mark.parametrize(("status", "whole"), [(0, True), (1, False), (None, False)])
-def test_routeros_7_must_end_well(status: int | None, whole: bool) -> None:
-    """Any other exit status than 0, or none, is a broken channel."""
-    assert isinstance(ROS.judge(wire(SEVEN, status)), Complete) is whole
-
-
-@pytest.mark.parametrize("status", [0, 1, None])
-def test_the_exit_status_of_routeros_6_says_nothing(status: int | None) -> None:
-    """The text decides."""
-    assert isinstance(ROS.judge(wire(SIX, status)), Complete)
-    assert reason(ROS.judge(wire(SIX[:-2], status))) is Reason.TRUNCATED
-
-
-@pytest.mark.parametrize(
-    ("stderr", "status", "why"),
-    [
-        (b"", None, Reason.TRUNCATED),
-        (b"", 0, Reason.NOT_A_CONFIGURATION),
-        (b"not enough permissions (9)\n", 1, Reason.REJECTED),
-        (SEVEN, 0, Reason.REJECTED),
-        (b"hello\n", 0, Reason.NOT_A_CONFIGURATION),
-    ],
-)
-def test_an_empty_answer_is_never_complete(stderr: bytes, status: int | None, why: Reason) -> None:
-    """Nothing on stdout is no configuration, whatever stands on stderr."""
-    assert reason(ROS.judge(wire(b" \r\n", status, stderr=stderr))) is why
+@pytest.mark.parametrize("line", [b"[admin@R1] > ", b"pply the new"])
+def test_what_was_strange_before_the_cut_stays_strange(line: bytes) -> None:
+    """A prompt in the midst is no truncation, even if the text then breaks off."""
+    said = heard(wire(SEVEN + line + b"\n" + SEVEN[-20:-1]))
+    assert isinstance(said, Incomplete)
+    assert said.reason is Reason.NOT_A_CONFIGURATION
 
 
 def test_a_detail_never_holds_what_the_router_sent() -> None:
     """Details go to logs; configurations hold secrets."""
     for raw in (SEVEN + b'add password="hunter2', SEVEN + b"hunter2 x\n", b"hunter2", SEVEN + b"add hunter2=\\"):
-        judged = ROS.judge_file(raw)
-        assert isinstance(judged, Incomplete)
-        assert "hunter2" not in judged.detail
-
-
-def test_facts_are_short_and_printable() -> None:
-    """A header is hostile text too."""
-    judged = ROS.judge_file(SEVEN.replace(b"HL/tSHpX7/M", b"\xff" * 5000))
-    assert isinstance(judged, Complete)
-    assert judged.facts.system_id == r"\FF" * 66 + r"\F"
+        for said in (ROS.judge_file(raw), heard(wire(raw))):
+            assert isinstance(said, Incomplete)
+            assert "hunter2" not in said.detail
