@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ STRANGE = Path(reading_child.__file__).resolve()
 ASKING = Asking(SecretsPolicy.COLLECT, "/export", "a1b2c3")
 IN_PROCESS = replace(AS_SHIPPED, in_thread=0)  # whatever the size
 LONG = timedelta(hours=1)  # nothing but a kill ends it
-ENDLESS = replace(IN_PROCESS, processor_time=LONG, time=LONG, wait=LONG)
+ENDLESS = replace(IN_PROCESS, processor_time=LONG, time=LONG, wait=timedelta(seconds=30))
 MIB = 1024 * 1024
 REAL = drivers.DRIVERS
 
@@ -74,6 +74,22 @@ def child(number: int = 1) -> psutil.Process:
     newest = max(children(), key=lambda process: process.create_time())
     wait_for(lambda: newest.nice() == NICE_WHILE_READING)
     return newest
+
+
+@contextmanager
+def threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads to read in; when a test fails, what they wait for is ended, so that it does end."""
+    with ThreadPoolExecutor(number) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while any(thread.is_alive() for thread in pool._threads):
+                for process in children():
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+                time.sleep(0.05)
+            raise
 
 
 def wait_for(true: Callable[[], bool]) -> None:
@@ -183,7 +199,7 @@ def test_a_machine_too_busy_to_read_in_time_blames_no_router(text: bytes) -> Non
 @pytest.mark.parametrize("text", [b"crashes", b"waits"])
 def test_a_process_that_dies_had_no_configuration(text: bytes) -> None:
     """By a fault of its own, or by whoever kills it (the kernel, where memory is short)."""
-    with ThreadPoolExecutor(1) as pool:
+    with threads(1) as pool:
         reading = pool.submit(strange(ENDLESS).read, "routeros", ASKING, replies(text))
         if text == b"waits":
             child().kill()
@@ -194,7 +210,7 @@ def test_a_process_that_dies_had_no_configuration(text: bytes) -> None:
 
 def test_a_process_reads_on_when_its_group_is_asked_to_stop() -> None:
     """A worker that is asked to finish its work (Ctrl-C, systemd) finishes it; what it waits for must not die."""
-    with ThreadPoolExecutor(1) as pool:
+    with threads(1) as pool:
         reading = pool.submit(strange(ENDLESS).read, "routeros", ASKING, replies(b"waits"))
         process = child()
         for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -249,7 +265,7 @@ def test_a_machine_without_room_for_a_process_blames_no_router(monkeypatch: pyte
 
 def test_no_more_processes_run_at_once_than_may() -> None:
     """The others wait for their turn, and have it."""
-    with ThreadPoolExecutor(5) as pool:
+    with threads(5) as pool:
         reader = strange(ENDLESS)
         readings = [pool.submit(reader.read, "routeros", ASKING, replies(b"waits")) for _ in range(5)]
         for ended in range(5):
@@ -264,7 +280,7 @@ def test_no_more_processes_run_at_once_than_may() -> None:
 def test_who_gets_no_turn_is_told_so_in_time() -> None:
     """It neither waits for ever nor counts against the router."""
     reader = strange(replace(ENDLESS, at_once=1, wait=timedelta(seconds=0.1)))
-    with ThreadPoolExecutor(1) as pool:
+    with threads(1) as pool:
         first = pool.submit(reader.read, "routeros", ASKING, replies(b"waits"))
         process = child()
         with pytest.raises(LeaseLost, match="no turn"):
@@ -391,7 +407,7 @@ def test_reading_leaves_no_process_thread_descriptor_or_memory_behind(size: str)
         return killed(reader) if text == b"killed" else outcome(reader, text + b" " * MIB)
 
     def turn() -> None:
-        with ThreadPoolExecutor(3) as pool:
+        with threads(3) as pool:
             rest = [text for text in LEAVES if text != b"killed"]
             assert dict(zip(rest, map_names(pool, one, rest), strict=True)) | {b"killed": one(b"killed")} == LEAVES
 
@@ -411,7 +427,7 @@ def map_names(pool: ThreadPoolExecutor, one: Callable[[bytes], str], texts: list
 
 def killed(reader: ProcessReader) -> str:
     """What becomes of a text whose process is killed while it reads."""
-    with ThreadPoolExecutor(1) as pool:
+    with threads(1) as pool:
         reading = pool.submit(outcome, reader, b"waits " * 100_000)
         child().kill()
         return reading.result()
@@ -420,7 +436,7 @@ def killed(reader: ProcessReader) -> str:
 def test_many_threads_read_at_once_and_each_gets_its_own() -> None:
     """No text is ever given to another's reader."""
     texts = [f"text {n} ".encode() * (n + 1) for n in range(12)]
-    with ThreadPoolExecutor(6) as pool:
+    with threads(6) as pool:
         found = list(pool.map(lambda text: strange(ENDLESS).read("routeros", ASKING, replies(text)), texts))
     assert Counter(type(read).__name__ for read in found) == {"Reading": 12}
     assert [read.raw for read in found if isinstance(read, Reading)] == texts

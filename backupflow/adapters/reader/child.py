@@ -5,7 +5,7 @@
    clock, hold even where no signal comes.
 2. It writes no file and no core: what it holds is a router's configuration.
 3. It ignores what asks a whole group to stop: a worker that is asked to finish its work wants it finished.
-4. Where memory runs out it goes first; where processors are scarce, sessions with routers go first.
+4. Where memory runs out, the kernel ends it before the worker.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _PR_SET_DUMPABLE: Final = 4
 _STDIN, _STDOUT = 0, 1
 _LATER: Final = 5  # seconds after which the clock ends what its parent should have ended
-_NICE: Final = 10
 
 
 def main(parent: int, processor_seconds: int, seconds: int, memory: int) -> None:
@@ -50,7 +49,6 @@ def _confine(parent: int, processor_seconds: int, seconds: int, memory: int) -> 
         signal.signal(asks_to_stop, signal.SIG_IGN)  # 3
     with contextlib.suppress(OSError):  # before it is undumpable, which makes root the owner of this file
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")  # 4
-    os.nice(_NICE)
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # 1
     if os.getppid() != parent:
