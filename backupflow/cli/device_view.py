@@ -11,6 +11,7 @@ from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
+from backupflow.core.model import Secrets, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     from backupflow.core.inventory import DeviceRecord
     from backupflow.core.overview import DeviceState, LastCollection
 
+    _Row = tuple[str, output.Cell]
+
 COLUMNS = ("device", "stands", "address", "identity", "model", "version", "serial", "secrets")
+_SECRETS: dict[str, str] = {
+    Secrets.SHOWN: "shown",
+    Secrets.HIDDEN: "hidden: asked for, and the router does not show them",
+    Secrets.OMITTED: "omitted: not asked for",
+    Secrets.NONE: "none: asked for, and there are none",
+}
+_NAMES = ("identity", "model", "version", "serial", "system_id")
+_ONLY_IF_SO = {"why", "what next", "not exported"}
 SSH = 22  # TCP port (RFC 4253, section 4): only another one is worth a word
 
 
@@ -30,34 +41,44 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
     if as_json:
         output.as_document(document(record))
         return
-    pinned, facts = record.pinned, record.facts
     overview = wiring().statuses.overview(record.tenant_id)
     last = next((device.last for device in overview.devices if device.device_id == record.device_id), None)
-    output.show_table(
-        ("device", record.name),
-        (
-            ("address", f"{record.host} port {record.port}"),
-            ("driver", record.driver),
-            ("login", f"{record.username} ({record.method})" if record.username else None),
-            ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
-            ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
-            ("what next", next_step(record.blocked_code, record.name)),
-            ("last run", _last(last, overview.now)),
-            ("failures", record.failures),
-            ("interval", record.interval),
-            ("next due", None if record.blocked_code else record.next_due_at),
-            ("last stored", record.last_collected_at),
-            ("identity", output.told(facts.get("identity"))),
-            ("model", output.told(facts.get("model"))),
-            ("version", output.told(facts.get("version"))),
-            ("serial", output.told(facts.get("serial"))),
-            ("system id", output.told(facts.get("system_id"))),
-            ("secrets", facts.get("secrets")),
-            ("not exported", _markers(facts)),
-            ("host key", f"{pinned.key.key_type} {pinned.key.fingerprint}" if pinned else None),
-            ("settings", ", ".join(f"{key}={value}" for key, value in record.settings.items()) or None),
-            ("id", str(record.device_id)),
-        ),
+    rows = (*_what_we_know(record, _last(last, overview.now)), *_what_it_says(record.facts), *_how_it_is_known(record))
+    shown = [(what, says) for what, says in rows if says is not None or what not in _ONLY_IF_SO]
+    output.show_table(("device", record.name), shown)
+
+
+def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
+    return (
+        ("address", f"{record.host} port {record.port}"),
+        ("driver", record.driver),
+        ("login", f"{record.username} ({record.method})" if record.username else None),
+        ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
+        ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
+        ("what next", next_step(record.blocked_code, record.name)),
+        ("last run", last),
+        ("failures", record.failures),
+        ("interval", record.interval),
+        ("next due", None if record.blocked_code else record.next_due_at),
+        ("last stored", record.last_collected_at),
+    )
+
+
+def _what_it_says(facts: Mapping[str, Any]) -> tuple[_Row, ...]:
+    return (
+        *((name.replace("_", " "), output.told(facts.get(name))) for name in _NAMES),
+        ("secrets", _SECRETS.get(facts.get("secrets", ""))),
+        ("not exported", output.told("; ".join(facts.get("markers") or ()), LONGEST_DETAIL) or None),
+    )
+
+
+def _how_it_is_known(record: DeviceRecord) -> tuple[_Row, ...]:
+    pinned = record.pinned
+    return (
+        ("host key", f"{pinned.key.key_type} {pinned.key.fingerprint}" if pinned else None),
+        ("no SHA-1 since", record.modern_ssh_at),
+        ("settings", ", ".join(f"{key}={value}" for key, value in record.settings.items()) or None),
+        ("id", str(record.device_id)),
     )
 
 
@@ -86,17 +107,13 @@ def _row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
     return (device.name, device.standing(now), address, *said, serial, facts.get("secrets"))
 
 
-def _markers(facts: Mapping[str, Any]) -> str | None:
-    """The menus that the router itself could not export."""
-    markers = facts.get("markers") or ()
-    return output.told("; ".join(markers), LONGEST_DETAIL) if markers else None
-
-
 def _last(last: LastCollection | None, now: datetime) -> str | None:
     if last is None:
         return None
     said = f"{last.state}{f', {last.code}' if last.code else ''}, {output.span(now - last.at)} ago"
-    return f"{said}: {output.told(last.detail, LONGEST_DETAIL)}" if last.detail else said
+    if last.detail and last.state is not State.BLOCKED:  # then it stands above already
+        said += f": {output.told(last.detail, LONGEST_DETAIL)}"
+    return said
 
 
 def document(record: DeviceRecord) -> dict[str, Any]:

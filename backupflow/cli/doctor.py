@@ -57,7 +57,7 @@ def doctor(as_json: AsJson = False) -> None:
             if check.remedy:
                 output.say(f"{check.name}: {check.remedy}")
             for line in check.each:
-                output.say(f"  {line}")
+                output.say_long(line)
     if wrong:
         raise typer.Exit(Exit.WRONG)
 

@@ -53,8 +53,9 @@ def snapshots(
         _show_runs(runs)
     else:
         output.say(f"{name} has no snapshot yet; see `status`")
-    if asides:
-        output.say(f"not believed, and kept aside: {len(asides)}; see `snapshots {shlex.quote(name)} --aside`")
+    waiting = [one for one in asides if not runs or one.seq > runs[0].last_seq]
+    if waiting:
+        output.say(f"not believed (yet), and kept aside: {len(waiting)}; see `snapshots {shlex.quote(name)} --aside`")
 
 
 def _show_runs(runs: Sequence[Run]) -> None:

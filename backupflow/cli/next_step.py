@@ -10,7 +10,7 @@ _STEPS = {
     "identity_changed": "if it was exchanged: `device replaced {name}`; if the address is wrong: "
     "`device edit {name} --host ADDRESS`, then `device unblock {name}`",
     "secrets_hidden": "then `backup {name} --wait`; to leave them on the router: `device edit {name} --secrets omit`",
-    "host_key_mismatch": "`hostkey show {name}` shows both keys; never accept one that you did not compare",
+    "host_key_mismatch": "`hostkey show {name}`; compare with the router's own key before `hostkey accept {name}`",
     "host_key_unapproved": "compare it, then `hostkey accept {name}`",
     "authentication_failed": "`device edit {name} --ask-password`, or mend it there and `device unblock {name}`",
     "algorithms_incompatible": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`",

@@ -6,7 +6,9 @@ Names and texts of routers and inventories are hostile: no control character and
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 Cell = str | int | datetime | timedelta | None
 LONGEST_TOLD = 32  # characters of a name, a model or a number that a router gives itself
 LONGEST_DETAIL = 300  # of what a failure says
+_GOES_ON = " " * 9  # before what a long line goes on with
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -41,6 +44,16 @@ def told(text: str | None, longest: int = LONGEST_TOLD) -> str | None:
 def say(text: str) -> None:
     """A line for a person, on stdout."""
     _write(sys.stdout, visible(text))
+
+
+def say_long(text: str) -> None:
+    """A line for a person that may be long: on a terminal it goes on below, set off, and is broken at blanks only."""
+    if not sys.stdout.isatty():
+        say(text)
+        return
+    width = max(shutil.get_terminal_size().columns, len(_GOES_ON) + 20)
+    for line in textwrap.wrap(visible(text), width, subsequent_indent=_GOES_ON, break_on_hyphens=False):
+        _write(sys.stdout, line)
 
 
 def note(text: str) -> None:

@@ -56,9 +56,9 @@ def _show(overview: Overview) -> None:
     counts = Counter(device.standing(now) for device in overview.devices)
     output.say(f"{len(overview.devices)} devices: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
     for alarm in overview.alarms:
-        output.say(alarm_line(alarm, overview))
+        output.say_long(alarm_line(alarm, overview))
     for line in suspect_lines(overview):
-        output.say(line)
+        output.say_long(line)
     alive = Counter(process.role for process in overview.processes if process.alive(now))
     words = ", ".join(f"{n} {role}" for role, n in sorted(alive.items()))
     output.say(f"alive: {words or 'nobody: start `backupflow up`, or see `doctor`'}")
@@ -77,7 +77,7 @@ def _show(overview: Overview) -> None:
 def alarm_line(alarm: Alarm, overview: Overview) -> str:
     """What is wrong, since when, and what to do about it."""
     says = output.told(alarm.detail or alarm.scope, LONGEST_DETAIL)
-    line = f"ALARM {alarm.number}  {alarm.code}  {says}  since {output.in_words(alarm.since)}"
+    line = f"ALARM {alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}  {says}"
     names = [device.name for device in overview.devices if alarm.scope == _scope(device)]
     step = next_step(alarm.code, names[0]) if names else None
     return f"{line} – {step}" if step else line

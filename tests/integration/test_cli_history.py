@@ -181,6 +181,10 @@ def test_what_was_kept_aside_is_listed_apart(doubted: Scene) -> None:
     ]
     lines = doubted.run("snapshots", "core-1", "--aside").out.decode().splitlines()
     assert [line.split()[0] for line in lines] == ["collection", "5", "4", "none"]
+    (device,) = doubted.rows("SELECT id FROM device")
+    doubted.observe(device.id, ASIDE)
+    assert "kept aside" not in doubted.run("snapshots", "core-1").out.decode()  # what came after it was believed
+    assert len(json.loads(doubted.run("snapshots", "core-1", "--aside", "--json").out)["aside"]) == 2
 
 
 def test_what_was_kept_aside_comes_byte_for_byte_and_says_so(doubted: Scene, tmp_path: Path) -> None:

@@ -183,7 +183,9 @@ def test_an_alarm_of_a_device_says_what_to_do(scene: Scene, code: str, steps: tu
     scene.install.wiring.alarms("scheduler").alarm(code, f"device {device_id}", "core-1: so it is")
     shown = scene.run("status").out.decode() + scene.run("doctor").out.decode()
     lines = [
-        line for line in shown.splitlines() if re.match(rf" *ALARM [0-9]+  {code}  core-1: so it is  since ", line)
+        line
+        for line in shown.splitlines()
+        if re.match(rf" *ALARM [0-9]+  {code}  since [-0-9]+ [0-9:]+Z  core-1: so it is", line)
     ]
     assert len(lines) == 2
     assert all(step in line for line in lines for step in steps)
