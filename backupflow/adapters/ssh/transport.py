@@ -187,11 +187,7 @@ class Transport(TransportInside):
         super()._parse_kex_init(m)
         kex = {name for name, kind in self._kex_info.items() if kind is type(self.kex_engine)}  # synonyms
         self.agreed |= {min(kex), self.host_key_type, self.local_cipher, self.remote_cipher}
-        self.agreed |= {
-            mac
-            for cipher, mac in ((self.local_cipher, self.local_mac), (self.remote_cipher, self.remote_mac))
-            if not self.authenticates(cipher)
-        }
+        self.agreed |= {self.local_mac, self.remote_mac}  # one of ours where none is used
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         self.unproven = True  # stays so if the server cannot sign with the key that it shows
