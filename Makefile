@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test corpus soak bench docs format constraints
+.PHONY: help setup demo up check test corpus soak bench docs format constraints fuzz
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -53,3 +53,7 @@ format: setup ## Format the code and mend what ruff can mend by itself
 
 constraints: setup ## Resolve constraints.txt anew (UPGRADE=1: to the newest versions)
 	@PYTHON=$(PYTHON) tools/constraints.sh $(if $(UPGRADE),--upgrade)
+
+fuzz: setup ## Throw hostile input at every parser (EACH=seconds TARGETS="ssh read" SEEDS=folder)
+	@test -e .venv/fuzz/atheris || $(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --target .venv/fuzz -r tools/fuzz/requirements.txt || true
+	@PYTHONPATH=.venv/fuzz nice -n 15 $(PY) -m tools.fuzz $(TARGETS) --seconds $(or $(EACH),60) $(if $(SEEDS),--extra "$(SEEDS)")

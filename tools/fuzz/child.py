@@ -13,11 +13,14 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tools.fuzz import mutation
 from tools.fuzz.harness import HANG, Watch, shrink
 from tools.fuzz.targets import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPORT: Final = "report.json"
 _TRACED: Final = ["backupflow", "paramiko"]
@@ -85,9 +88,17 @@ def write_seeds(name: str, folder: Path, extra: list[Path]) -> None:
     """Write a target's seeds as files, those of extra folders as far as an input may be long."""
     target = load(name)
     (folder / "seeds").mkdir(parents=True)
-    more = [target.wrap(path.read_bytes()[: target.longest]) for path in extra]
+    more = [target.wrap(piece) for path in extra for piece in _pieces(path.read_bytes(), target.longest)]
     for number, seed in enumerate((*target.seeds, *more)):
         (folder / "seeds" / f"{number:05}").write_bytes(seed[: target.longest])
+
+
+def _pieces(text: bytes, longest: int) -> Iterator[bytes]:
+    """Take the beginning of a long text, and whole lines out of its midst."""
+    yield text[:longest]
+    for at in (len(text) // 3, len(text) // 3 * 2) if len(text) > longest else ():
+        begins = text.find(b"\n", at) + 1
+        yield text[begins : begins + longest]
 
 
 def save(watch: Watch, folder: Path) -> None:

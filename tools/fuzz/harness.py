@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HANG: Final = "hang"
 HANG_SECONDS: Final = 10.0  # of CPU; a target that computes longer is stopped
 _TRIES: Final = 3  # before an input is called slow: a first run fills caches, and garbage is collected now and then
-_OURS: Final = ("/backupflow/", "/tools/")
+_OURS: Final = ("/backupflow/", "/tools/", "/tests/")
 
 
 class LawBrokenError(AssertionError):
@@ -118,7 +118,7 @@ def name_of(exc: Exception) -> str:
     if isinstance(exc, LawBrokenError):
         return f"law broken: {exc}"
     frames = traceback.extract_tb(exc.__traceback__)
-    ours = [frame for frame in frames if any(part in frame.filename for part in _OURS)]
+    ours = [frame for frame in frames if frame.filename != __file__ and any(part in frame.filename for part in _OURS)]
     place = (ours or frames)[-1]
     return f"{type(exc).__name__} in {place.name} ({'/'.join(place.filename.split('/')[-2:])})"
 

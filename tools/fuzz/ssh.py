@@ -99,7 +99,10 @@ def records_of(data: bytes) -> list[tuple[bool, bytes]]:
 
 
 def _serve(listener: socket.socket, data: bytes, *, exchanged: bool) -> None:
-    connection, _ = listener.accept()
+    try:
+        connection, _ = listener.accept()
+    except OSError:
+        return  # nobody came
     with connection, suppress(OSError, EOFError):
         connection.settimeout(_LATEST)
         if exchanged:

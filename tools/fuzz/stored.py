@@ -14,6 +14,7 @@ from backupflow.core.suspicion import judge, visibility
 from backupflow.errors import MessageMalformed
 from tools.fuzz.harness import Target, law
 
+_LONGEST: Final = 8192  # bytes of an input
 _RAW: Final = RawConfig(b"/a\nadd x=1\n")
 _FACTS: Final = Facts("MikroTik", "7.14", "CHR", "0123", "Qx/y+0", "core", ("error exporting /ip socks",))
 _READING: Final = Reading(
@@ -99,7 +100,7 @@ def _answer_seeds() -> tuple[bytes, ...]:
     fields += [header | {"sizes": sizes} for sizes in ([], [-1, 1], [99, 0], [True], [2**62, 2**62], ["1"], {"1": 1})]
     others = (wire.Defect("MemoryError"), Incomplete(Reason.TRUNCATED, "x (line 3)"))
     deep = (
-        b"{" + b'"a":{' * 3000,
+        b"{" + b'"a":{' * 1500,
         b"\0\0\x0b\xb8" + b"[" * 3000,
         b"\xff\xff\xff\xff{}",
         b"\0\0\0\2{}",
@@ -131,6 +132,6 @@ _WORDS: Final = (
     b"[[]]",
 )
 TARGETS: Final = (
-    Target("reader", answered, _answer_seeds(), (*_KEYS, *_WORDS)),
-    Target("observed", observed, _ROW_SEEDS, (*_KEYS, *_WORDS)),
+    Target("reader", answered, _answer_seeds(), (*_KEYS, *_WORDS), longest=_LONGEST),
+    Target("observed", observed, _ROW_SEEDS, (*_KEYS, *_WORDS), longest=_LONGEST),
 )
