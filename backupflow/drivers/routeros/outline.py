@@ -25,7 +25,8 @@ _MOST_SECTIONS: Final = 10_000  # RouterOS has some 400 menus; what a text has b
 _MOST_PLACES: Final = 100_000  # that look like a secret, in one section; beyond this nothing more is masked
 
 _STRING: Final = rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
-_CLOSED: Final = re.compile(rb'[^"\n]*+(?:(?=(' + _STRING + rb'[^"\n]*+))\1){0,1000}')
+# Bounded, because each turn of a repeat that may go back takes memory.
+_CLOSED: Final = re.compile(rb'[^"\n]*+(?:' + _STRING + rb'[^"\n]*+){0,1000}')
 _EMPTY: Final = b'=""'
 _A_STRING: Final = re.compile(_STRING)
 _SELECTOR: Final = rb'(?: \[(?:[^\]"\n]++|' + _STRING + rb")*+\])?+"

@@ -165,6 +165,7 @@ def test_a_mark_that_is_no_word_is_never_sent(nonce: str) -> None:
         (SIX + b"4f9Zq7\n", 1, True),
         (SEVEN, 0, False),
         (SEVEN + b"4f9Zq7", 0, False),
+        (SEVEN.removesuffix(b"\r\n") + b"4f9Zq7\r\n", 0, False),
         (b'bad command name :put "4f9Zq7"\r\n', 0, False),
         (DENIED + b"4f9Zq7\r\n", 0, False),
         (UNKNOWN + b"4f9Zq7\r\n", 0, False),
