@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from backupflow.core.driver import Complete, Completeness, Incomplete, Reason
 from backupflow.drivers.routeros.identity import facts, is_header
-from backupflow.drivers.routeros.lexer import COMMENT, DANGLING, ITEM, SECTION, Line, scan, strings_end, tokens
+from backupflow.drivers.routeros.lexer import strings_end, tokens
 from backupflow.drivers.routeros.noise import header_version, marker, without_presentation
+from backupflow.drivers.routeros.pieces import (
+    COMMENTS,
+    DANGLING,
+    EXCESS,
+    ITEM,
+    RUN,
+    SECTION,
+    Piece,
+    apart,
+    joined,
+    line_number,
+    scan,
+)
 
 # What RouterOS answers (on stdout, as text) instead of an export, or in the midst of one.
 _UNKNOWN_COMMAND: Final = (
@@ -25,8 +38,15 @@ _REFUSED: Final = re.compile(
 _DENIED: Final = re.compile(rb"(?:failure: *|error: *)?(?:not enough permissions|permission denied)\b", re.IGNORECASE)
 _CUT: Final = re.compile(rb"interrupted\b", re.IGNORECASE)
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_NO_CONTROLS: Final = bytes(set(range(256)) - {*range(0x20), 0x7F}) + b"\t\n\r"
+# Comments in a body that may be more than a device's remark on an item, and words without which there is none.
+_SAYING: Final = re.compile(
+    rb"^#(?:[ \t]*+(?:error exporting|interrupted)\b|[^\n]*?\bby RouterOS)[^\n]*+", re.IGNORECASE | re.MULTILINE
+)
+_SAYING_WORDS: Final = (b"error exporting", b"interrupted", b"by routeros")
 _MOST_JUNK: Final = 1000  # lines; a banner and a note are shorter
-_SHORTEST_SAYING: Final = len(b"#interrupted")
+_MOST_MARKERS: Final = 10_000  # lines; RouterOS has some 400 menus
+_TOO_MUCH: Final = "more lines or tokens than a configuration has"
 _SHORT: Final = 4096  # bytes at each end of an answer, where a refusal stands
 _LONG: Final = 65536  # bytes; a header stands in its first lines, after a banner and a note
 
@@ -71,76 +91,99 @@ class _Reading:
 
     header: list[bytes] = field(default_factory=list)
     markers: set[str] = field(default_factory=set)
+    marked: int = 0  # lines with a marker
     junk: int = 0  # lines before the header or the first section that are no comments
     begun: bool = False  # there was a section
     pending: bool = False  # a section line or a device comment came last: the item that it announces is to come
 
 
+class _Fault(NamedTuple):
+    """What is broken, and where: an offset in the joined lines."""
+
+    reason: Reason
+    what: str
+    at: int
+
+
 def judge(raw: bytes) -> Completeness:
     """Judge a text by itself, whatever way it came."""
     text = without_presentation(raw)
-    if found := _CONTROLS.search(text):
+    if text.translate(None, _NO_CONTROLS) and (found := _CONTROLS.search(text)):
         return _broken(Reason.NOT_A_CONFIGURATION, "control characters", text.count(b"\n", 0, found.start()) + 1)
+    lines = joined(text)
+    if lines is None:
+        return Incomplete(Reason.NOT_A_CONFIGURATION, _TOO_MUCH)
     reading = _Reading()
-    for line in scan(text):
-        if (fault := _fault(line, reading)) is not None:
-            return fault
+    for piece in scan(lines):
+        if (fault := _fault(piece, reading)) is not None:
+            return _broken(fault.reason, fault.what, line_number(text, lines.count(b"\n", 0, fault.at)))
     return _whole(reading)
 
 
-def _fault(line: Line, reading: _Reading) -> Incomplete | None:
-    kind, number, _, _ = line
-    if kind is COMMENT:
-        return _comment(line, reading)
-    if kind is SECTION or kind is ITEM:
+def _fault(piece: Piece, reading: _Reading) -> _Fault | None:
+    kind, at, _, text = piece
+    if kind is COMMENTS:
+        return _remarks(text, at, reading) if reading.begun else _heading(text, reading)
+    if kind is RUN or kind is ITEM or kind is SECTION:
         if not reading.begun and reading.junk and not reading.header:
-            return _broken(Reason.NOT_A_CONFIGURATION, "a section, but neither it nor a header comes first", number)
+            return _Fault(Reason.NOT_A_CONFIGURATION, "a section, but neither it nor a header comes first", at)
         reading.begun, reading.pending = True, kind is SECTION
-        return _item(line)
+        return _item(text, at) if kind is ITEM else None
+    if kind is EXCESS:
+        return _Fault(Reason.NOT_A_CONFIGURATION, _TOO_MUCH, at)
     if kind is DANGLING and (reading.begun or reading.header):
-        return _broken(Reason.TRUNCATED, "the text ends inside a line", number)
-    return _strange(line, reading)
+        return _Fault(Reason.TRUNCATED, "the text ends inside a line", at)
+    return _strange(text, at, reading)
 
 
-def _item(line: Line) -> Incomplete | None:
-    _, number, _, text = line
+def _item(text: bytes, at: int) -> _Fault | None:
     if not strings_end(text):
-        return _broken(Reason.TRUNCATED, "a string does not end", number)
+        return _Fault(Reason.TRUNCATED, "a string does not end", at)
     if text.count(b"[") != text.count(b"]") and (read := tokens(text)) is not None:
         brackets = [token.key for token in read if token.value is None]
         if brackets.count(b"[") != brackets.count(b"]"):
-            return _broken(Reason.TRUNCATED, "a bracket does not end", number)
+            return _Fault(Reason.TRUNCATED, "a bracket does not end", at)
     return None
 
 
-def _comment(line: Line, reading: _Reading) -> Incomplete | None:
-    _, number, _, text = line
-    if reading.begun and len(text) < _SHORTEST_SAYING:
-        reading.pending = True
-    elif (said := marker(text)) is not None:
-        reading.markers.add(said)
-        reading.pending = False
-    elif reading.begun:
-        reading.pending = True
-        if header_version(text) is not None:
-            return _broken(Reason.NOT_A_CONFIGURATION, "a second export begins", number)
-    elif reading.header or is_header(text):
-        reading.header.append(text)
+def _heading(text: bytes, reading: _Reading) -> _Fault | None:
+    """Read comments before the first section."""
+    for comment in apart(text).splitlines():
+        if (said := marker(comment)) is not None:
+            reading.markers.add(said)
+        elif reading.header or is_header(comment):
+            reading.header.append(comment)
     return None
 
 
-def _strange(line: Line, reading: _Reading) -> Incomplete | None:
-    _, number, _, text = line
+def _remarks(text: bytes, at: int, reading: _Reading) -> _Fault | None:
+    """Read comments after the first section; the last of them tells whether an item is to come."""
+    begins_last = text.rfind(b"\n", 0, -1) + 1
+    reading.pending = marker(apart(text[begins_last:-1])) is None
+    lower = text.lower()
+    for found in _SAYING.finditer(text) if any(word in lower for word in _SAYING_WORDS) else ():
+        comment = apart(found[0])
+        if (said := marker(comment)) is not None:
+            reading.markers.add(said)
+            reading.marked += 1
+            if reading.marked > _MOST_MARKERS:
+                return _Fault(Reason.NOT_A_CONFIGURATION, "more markers than there are menus", at + found.start())
+        elif header_version(comment) is not None:
+            return _Fault(Reason.NOT_A_CONFIGURATION, "a second export begins", at + found.start())
+    return None
+
+
+def _strange(text: bytes, at: int, reading: _Reading) -> _Fault | None:
     if _REFUSED.match(text):
-        return _broken(Reason.REJECTED, "the router answered with an error", number)
+        return _Fault(Reason.REJECTED, "the router answered with an error", at)
     if _CUT.match(text):
-        return _broken(Reason.INTERRUPTED, "the router broke off", number)
+        return _Fault(Reason.INTERRUPTED, "the router broke off", at)
     if reading.begun and not strings_end(text):
-        return _broken(Reason.TRUNCATED, "a string does not end", number)
+        return _Fault(Reason.TRUNCATED, "a string does not end", at)
     if reading.begun or reading.header:
-        return _broken(Reason.NOT_A_CONFIGURATION, "not a line of a configuration", number)
+        return _Fault(Reason.NOT_A_CONFIGURATION, "not a line of a configuration", at)
     reading.junk += 1
-    return None if reading.junk <= _MOST_JUNK else _broken(Reason.NOT_A_CONFIGURATION, "no header, no section", number)
+    return None if reading.junk <= _MOST_JUNK else _Fault(Reason.NOT_A_CONFIGURATION, "no header, no section", at)
 
 
 def _whole(reading: _Reading) -> Completeness:

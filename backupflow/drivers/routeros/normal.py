@@ -5,74 +5,143 @@ from __future__ import annotations
 import re
 from io import BytesIO
 from itertools import chain
+from operator import eq
 from typing import TYPE_CHECKING, Final
 
-from backupflow.core.export import Statement, render
+from backupflow.core.model import NormalConfig
+from backupflow.drivers.routeros.canonical import PAIR, STEADY_TOKENS, VALUE
 from backupflow.drivers.routeros.identity import is_header
-from backupflow.drivers.routeros.lexer import COMMENT, DANGLING, ITEM, UNKNOWN, encode, printable, scan, tokens
+from backupflow.drivers.routeros.lexer import PLAIN, encode, printable, tokens
 from backupflow.drivers.routeros.noise import header_line, without_presentation
+from backupflow.drivers.routeros.pieces import (
+    AS_WRITTEN,
+    COMMENTS,
+    EXCESS,
+    ITEM,
+    RUN,
+    SECTION,
+    apart,
+    joined,
+    scan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from backupflow.core.model import NormalConfig, RawConfig
-    from backupflow.drivers.routeros.lexer import Line, Token
+    from backupflow.core.model import RawConfig
+    from backupflow.drivers.routeros.lexer import Token
 
-_PLAIN: Final = rb"[A-Za-z0-9./,:_!@#*<>~+&-]++"
-# A string that `encode` would write just so: it needs its quotes and has no escape that is written otherwise.
-_STRING: Final = (
-    rb'"(?!' + _PLAIN + rb'")(?:[ !#%->@-\[\]^-~]++|\\["\\?$nrt]|\\0[0-8BCEF]|\\1[0-9A-F]|\\7F|\\[89A-F][0-9A-F])*+"'
-)
-_VALUE: Final = b"(?:" + _PLAIN + b"|" + _STRING + b")"
-# An item that is canonical already, which is nearly every one: written again token by token it would be the same.
-_CANONICAL: Final = re.compile(
-    rb"[a-z]++(?:(?=( (?:[\[\]]|" + _STRING + rb"|(?!\.)" + _PLAIN + rb"(?:=" + _VALUE + rb")?)(?= |\Z)))\1)*"
-)
+# Canonical tokens: those that have nothing to do with prefixes, then one that takes or gives one, or the end.
+_STEP: Final = re.compile(rb"(" + STEADY_TOKENS + rb")(?: (" + PLAIN + rb"++)(=" + VALUE + rb")(?=[ \]]|\Z)|\Z)")
+_PATHS: Final = re.compile(rb"^(/.*\n)", re.MULTILINE)
 _VERB: Final = re.compile(rb"[a-z]++")
 _LONGEST_PREFIX: Final = 32  # bytes; RouterOS has "configuration", and what a router sends must not blow up
 
 
 def normalize(raw: RawConfig) -> NormalConfig:
     """Reduce an export to its normal form; see docs/normalizer.md for every rule and its reason."""
-    lines = scan(without_presentation(raw))
-    header: list[bytes] = []
-    strange: list[Statement] = []
-    for line in lines:
-        kind, _, path, text = line
-        if path:
-            return render(header, chain(strange, _statements(chain((line,), lines))))
-        if kind is COMMENT:
-            if (header or is_header(text)) and (kept := header_line(text)) is not None:
-                header.append(kept)
-        elif header:  # before it, whatever a terminal left there
-            strange.append(Statement(b"", printable(text)))
-    return render(header, strange)
+    text = without_presentation(raw)
+    lines = joined(text)
+    normal = None if lines is None else _normal(lines)
+    return NormalConfig(_as_written(text) if normal is None else normal)
 
 
 def canonical_item(text: bytes) -> bytes:
     """Write an item (it begins with its verb) canonically; one that is not made of tokens stays as it is, printable."""
-    if _CANONICAL.fullmatch(text):
-        return text
     verb = _VERB.match(text)
-    read = tokens(text[verb.end() :]) if verb else None
-    if verb is None or read is None:
+    if verb is None:
         return printable(text)
-    written = BytesIO()
-    written.write(verb[0])
-    written.writelines(_written(read))
-    return written.getvalue()
+    if (full := _in_full(text, verb.end())) is not None:
+        return verb[0] + full
+    read = tokens(text[verb.end() :])
+    return printable(text) if read is None else b"".join((verb[0], *_written(read)))
 
 
-def _statements(lines: Iterable[Line]) -> Iterator[Statement]:
-    for kind, _number, path, text in lines:
-        if kind is ITEM:
-            yield Statement(path, canonical_item(text))
-        elif kind is UNKNOWN or kind is DANGLING:
-            yield Statement(path, printable(text))
+def _as_written(text: bytes) -> bytes:
+    """Keep a text that is no configuration: printable, with a first line that says so and that keeps it so."""
+    lines = printable(text.removeprefix(AS_WRITTEN), lines=True)
+    return b"".join((AS_WRITTEN, lines, b"\n" if lines and not lines.endswith(b"\n") else b""))
+
+
+def _normal(lines: bytes) -> bytes | None:
+    """Write the normal form of joined lines, None if that would take too long."""
+    header: list[bytes] = []
+    strange: list[bytes] = []
+    body = BytesIO()
+    stood = last = b""  # the section of the piece before, and of what was written last
+    for kind, _, path, text in scan(lines):
+        if kind is EXCESS:
+            return None
+        if kind is RUN:
+            body.write(_run(text, stood, last))
+            last = path
+        elif path and kind is not SECTION and kind is not COMMENTS:
+            if path != last:
+                body.write(path + b"\n")
+                last = path
+            body.write((canonical_item(text) if kind is ITEM else printable(text)) + b"\n")
+        elif not path and kind is COMMENTS:
+            _add_header(header, text)
+        elif not path and header:  # before it, whatever a terminal left there
+            strange.append(printable(text))
+        stood = path
+    return b"".join((*(line + b"\n" for line in chain(header, strange)), body.getbuffer()))
+
+
+def _add_header(header: list[bytes], comments: bytes) -> None:
+    for comment in apart(comments).splitlines():
+        if (header or is_header(comment)) and (kept := header_line(comment)) is not None:
+            header.append(kept)
+
+
+def _run(text: bytes, stood: bytes, last: bytes) -> bytes:
+    """Write a run that follows the section `stood`, after something of the section `last` was written."""
+    if text.startswith(b"/"):
+        text = _grouped(text).removeprefix(last + b"\n" if last else b"")
+    elif stood != last:
+        text = b"%b\n%b" % (stood, text)
+    if b"\\_" in text:
+        text = text.replace(b"\\_", b" ")
+    return text.replace(PAIR, rb"\\") if PAIR in text else text
+
+
+def _grouped(text: bytes) -> bytes:
+    """Drop section lines that only repeat the one before."""
+    paths = _PATHS.findall(text)
+    if not any(map(eq, paths, paths[1:])):
+        return text
+    _, *parts = _PATHS.split(text)
+    return b"".join(
+        chain.from_iterable(
+            (b"" if path == before else path, items)
+            for before, path, items in zip((b"", *paths), paths, parts[1::2], strict=False)
+        )
+    )
+
+
+def _in_full(text: bytes, at: int) -> bytes | None:
+    """Write canonical tokens with the prefixes that they leave out; None if some token is not canonical."""
+    written: list[bytes] = []
+    prefix = b""
+    for found in _STEP.finditer(text, at):
+        if found.start() != at:
+            return None
+        at = found.end()
+        steady, key, value = found.groups()
+        if key is None:
+            written.append(steady)
+        else:
+            key, prefix = _key(key, prefix)
+            written.append(b"%b %b%b" % (steady, key, value))
+    if at != len(text):
+        return None
+    tokens_in_full = b"".join(written)
+    if rb"\_" in tokens_in_full:
+        return tokens_in_full.replace(rb"\\", PAIR).replace(rb"\_", b" ").replace(PAIR, rb"\\")
+    return tokens_in_full
 
 
 def _written(read: Iterable[Token]) -> Iterator[bytes]:
-    """Write tokens: `.mode=` after `configuration.country=` is short for `configuration.mode=`, written in full."""
     prefix = b""
     for key, value in read:
         if value is None:
@@ -80,9 +149,16 @@ def _written(read: Iterable[Token]) -> Iterator[bytes]:
         elif key is None:
             yield b" " + encode(value)
         else:
-            if key.startswith(b"."):
-                key = prefix + key  # noqa: PLW2901
-            elif b"." in key:
-                prefix = key.rpartition(b".")[0]
-                prefix = prefix if len(prefix) <= _LONGEST_PREFIX else b""
-            yield b" %b=%b" % (printable(key), encode(value))
+            name, prefix = _key(key, prefix)
+            yield b" %b=%b" % (printable(name), encode(value))
+
+
+def _key(key: bytes, prefix: bytes) -> tuple[bytes, bytes]:
+    """Give a key in full, and the prefix of those after it.
+
+    `.mode=` after `configuration.country=` is short for `configuration.mode=`.
+    """
+    if key.startswith(b"."):
+        return prefix + key, prefix
+    prefix = key.rpartition(b".")[0] if b"." in key else prefix
+    return key, prefix if len(prefix) <= _LONGEST_PREFIX else b""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupflow.drivers.routeros.lexer import Kind, Token, decode, encode, scan, strings_end, tokens
+from backupflow.drivers.routeros.lexer import Token, decode, encode, printable, strings_end, tokens
 
 
 @given(st.binary())
@@ -44,60 +44,6 @@ def test_escapes_are_resolved_once(inner: bytes, value: bytes) -> None:
     assert decode(inner) == value
 
 
-def test_lines_are_classified_by_their_shape() -> None:
-    """Sections carry over to the items below them; the terse form names its own."""
-    text = b"# c\n/ip address\nadd a=b\n/ip/dns set x=y\nset z\n[admin@R1] > quit\n/ip address add n=1\n/ip=\n"
-    assert [(kind, path, line) for kind, _, path, line in scan(text)] == [
-        (Kind.COMMENT, b"", b"# c"),
-        (Kind.SECTION, b"/ip address", b""),
-        (Kind.ITEM, b"/ip address", b"add a=b"),
-        (Kind.ITEM, b"/ip dns", b"set x=y"),
-        (Kind.ITEM, b"/ip dns", b"set z"),
-        (Kind.UNKNOWN, b"/ip dns", b"[admin@R1] > quit"),
-        (Kind.ITEM, b"/ip address", b"add n=1"),
-        (Kind.UNKNOWN, b"/ip address", b"/ip="),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "joined"),
-    [
-        (b"/a\nadd k=\\\n    v", b"add k=v"),
-        (b'/a\nadd k="one\\\n    \\_two"', b'add k="one\\_two"'),
-        (b"/a\nadd k=a\\  \n\n\n    b", b"add k=ab"),
-        (b'/a\nadd k="\\\\\\\n    b"', b'add k="\\\\b"'),
-        (b'/a\nadd k="x\\n\\\n    # not a comment\\\n    "', b'add k="x\\n# not a comment"'),
-        (b'/a\nadd k="x\\n\\\n# not a comment"', b'add k="x\\n# not a comment"'),
-    ],
-)
-def test_wrapped_lines_are_joined(text: bytes, joined: bytes) -> None:
-    """An odd number of backslashes at the end goes on in the next line, whose blanks are dropped."""
-    assert [line for kind, _, _, line in scan(text) if kind is Kind.ITEM] == [joined]
-
-
-def test_escaped_backslashes_at_the_end_do_not_wrap() -> None:
-    """An even number of them is part of the line."""
-    assert [line for kind, _, _, line in scan(b"/a\nadd k=a\\\\\nadd k=b\n") if kind is Kind.ITEM] == [
-        b"add k=a\\\\",
-        b"add k=b",
-    ]
-
-
-def test_a_comment_never_goes_on_in_the_next_line() -> None:
-    """A device comment that ends in a backslash swallows no item."""
-    assert [kind for kind, *_ in scan(b"/a\n# odd \\\nadd k=v\n")] == [Kind.SECTION, Kind.COMMENT, Kind.ITEM]
-
-
-def test_an_end_inside_a_wrapped_line_is_seen() -> None:
-    """The text of a line that breaks off keeps its backslash."""
-    assert [(kind, line) for kind, _, _, line in scan(b"/a\nadd k=\\\n")][1:] == [(Kind.DANGLING, b"add k=\\")]
-
-
-def test_lines_are_numbered_as_an_editor_does() -> None:
-    """A joined line has the number of its last physical line."""
-    assert [number for _, number, _, _ in scan(b"/a\n\nadd \\\n  k=v\nadd\n")] == [1, 4, 5]
-
-
 def test_an_item_is_split_into_tokens() -> None:
     """Selectors, properties, unset properties and flags."""
     read = tokens(b' [ find default-name=ether1 ] .mode=ap !comment name="a b]" empty="" none= "two words" 0')
@@ -127,3 +73,21 @@ def test_what_is_no_token_is_said_to_be_none(text: bytes) -> None:
 def test_an_open_string_is_seen(text: bytes, end: bool) -> None:
     """An escaped quote does not end a string."""
     assert strings_end(text) is end
+
+
+@given(st.binary())
+def test_tokens_are_total(text: bytes) -> None:
+    """Whatever the bytes, they are split or said to be none; what is split begins and ends with its strings."""
+    read = tokens(text)
+    if read is not None:
+        assert strings_end(text)
+        assert all(token.key is not None or token.value is not None for token in read)
+
+
+@given(st.binary(), st.booleans())
+def test_printable_text_is_ascii_and_stays(text: bytes, lines: bool) -> None:
+    """Every byte is kept or written as an escape, newlines as asked."""
+    written = printable(text, lines=lines)
+    kept = {*range(0x20, 0x7F), *(b"\n" if lines else b"")}
+    assert written == b"".join(bytes((byte,)) if byte in kept else b"\\%02X" % byte for byte in text)
+    assert printable(written, lines=lines) == written

@@ -1,0 +1,171 @@
+"""Reading an export: its lines, in as few pieces as possible; pure, and quick whatever a router sends.
+
+To look at a line by itself takes some microseconds, and 16 MiB hold millions of lines. So lines are joined by a few
+passes over the whole text, and what is canonical already, which is nearly all of every export, is taken in runs by one
+pattern. What is left is looked at line by line, and there may be only so much of it: see `EXCESS`.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
+
+from backupflow.drivers.routeros.canonical import ITEM_LINE, PAIR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AS_WRITTEN: Final = b"# as written: more lines or tokens than a configuration has\n"
+"""The first line of the normal form of a text that is not read; such a form is not read either."""
+_TAIL: Final = b"\x02"  # stands for a backslash that ends a comment, and is no wrap
+_MOST_LINES: Final = 1_250_000  # twice what 16 MiB of the densest real exports have: address lists, 27 bytes a line
+_MOST_STEPS: Final = 2_000_000  # measured, see docs/normalizer.md; 1 % of all real items are no part of a run
+_STEPS_OF_A_PIECE: Final = 6  # what any piece takes, in the time that a token takes
+_RUN_LINES: Final = 5000  # until it is done, the pattern keeps some hundred bytes for each
+
+_HASH, _SLASH, _BACKSLASH = b"#/\\"
+_VERBS: Final = rb"(?:add|set|remove|unset|enable|disable|move|reset)"
+# See lexer.py for how a group is repeated.
+_WORDS: Final = rb"/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++){0,30}"  # real paths have up to six
+_PATH: Final = re.compile(_WORDS)
+_TERSE: Final = re.compile(rb"(" + _WORDS + rb"?)[ \t]++(" + _VERBS + rb"(?:[ \t].*+)?+)", re.DOTALL)
+_ITEM: Final = re.compile(_VERBS + rb"(?:[ \t].*+)?+", re.DOTALL)
+_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # the last may be open
+
+# White space around the ends of lines; the look-behind keeps a million blanks from being tried a million times.
+_AROUND: Final = re.compile(rb"(?<![ \t])[ \t]++\n[ \t\n]*+|\n[ \t\n]++")
+_SPREAD: Final = (b" \n", b"\t\n", b"\n ", b"\n\t", b"\n\n")
+_COMMENTS_WITH_TAILS: Final = re.compile(rb"\n#(?<!\\\n#)[^\n]*\\\n(?:#[^\n]*\\\n)*")
+
+_COMMENTS: Final = re.compile(rb"(?:#[^\n]*+\n){1,%d}" % _RUN_LINES)
+_CANONICAL_PATH: Final = rb"/[A-Za-z0-9_-]++(?:(?! " + _VERBS + rb"[ \n]) [A-Za-z0-9_-]++){0,8}"
+_ITEM_LINE: Final = _VERBS + ITEM_LINE
+_RUN: Final = re.compile(rb"(?:(?=(" + _ITEM_LINE + rb"))\1){1,%d}" % _RUN_LINES)
+_SECTIONS_RUN: Final = re.compile(
+    rb"(?:(?=((?:" + _CANONICAL_PATH + rb"\n)?" + _ITEM_LINE + rb"))\1){1,%d}" % _RUN_LINES
+)
+_TERSE_RUN: Final = re.compile(
+    rb"(" + _CANONICAL_PATH + rb") " + _ITEM_LINE + rb"(?:(?=(\1 " + _ITEM_LINE + rb"))\2){0,%d}" % _RUN_LINES
+)
+
+
+class Kind(Enum):
+    """What a piece of a text is, by its shape alone."""
+
+    COMMENTS = auto()  # lines that begin with "#": header, device comments or markers, by their place and text
+    SECTION = auto()
+    ITEM = auto()
+    RUN = auto()  # canonical items, perhaps with the lines of their sections among them
+    DANGLING = auto()  # the text ends inside a wrapped line
+    UNKNOWN = auto()  # nothing that an export holds
+    EXCESS = auto()  # there is more than any configuration has: nothing from here on was looked at
+
+
+# To look a member up in its class takes longer than all else that is done with a short line.
+COMMENTS, SECTION, ITEM, RUN, DANGLING, UNKNOWN, EXCESS = Kind
+
+Piece = tuple[Kind, int, bytes, bytes]
+"""What it is; where it begins in the joined text; the canonical path of the section in which it ends, empty before the
+first; its text: of comments and runs whole lines, of an item what begins with its verb. Runs have `PAIR` for a pair of
+backslashes. A plain tuple: a hostile text has many.
+"""
+
+
+def joined(text: bytes) -> bytes | None:
+    r"""Write one logical line a line: wraps joined, blanks around lines and empty lines gone, `\\` as `PAIR`.
+
+    The text's lines end in a plain newline. None if it has more lines than any export, or holds the two control
+    characters that have a meaning here: it is kept as it is written.
+    """
+    if text.count(b"\n") > _MOST_LINES or PAIR in text or _TAIL in text or text.startswith(AS_WRITTEN):
+        return None
+    text = text.replace(rb"\\", PAIR).replace(b"\\\n    ", b"\\\n").replace(b" \n", b"\n")
+    text = b"\n" + text.strip(b" \t\n") + b"\n"
+    if any(blank in text for blank in _SPREAD):
+        text = _AROUND.sub(b"\n", text)
+    if b"\\\n" in text:
+        text = _COMMENTS_WITH_TAILS.sub(lambda found: found[0].replace(b"\\\n", _TAIL + b"\n"), text)
+        text = text[:-1].replace(b"\\\n", b"") + b"\n"  # the text may end inside a line: that shows
+    return text.lstrip(b"\n")
+
+
+def apart(line: bytes) -> bytes:
+    """Give what stands in a joined text as it was written."""
+    return line.replace(PAIR, rb"\\").replace(_TAIL, b"\\")
+
+
+def scan(text: bytes) -> Iterator[Piece]:
+    """Classify what stands in a joined text; ends early, with `EXCESS`, where going on would take too long."""
+    at, end, path, steps = 0, len(text), b"", 0
+    while at < end:
+        steps += _STEPS_OF_A_PIECE
+        if steps > _MOST_STEPS:
+            yield EXCESS, at, path, b""
+            return
+        begin, first = at, text[at]
+        if first == _HASH and (found := _COMMENTS.match(text, at)):
+            at = found.end()
+            steps += 0 if path else _STEPS_OF_A_PIECE * found[0].count(b"\n")  # a header is read line by line
+            yield COMMENTS, begin, path, found[0]
+        elif first == _SLASH and (found := _SECTIONS_RUN.match(text, at)):
+            at, path = found.end(), _last_path(found[0])
+            yield RUN, begin, path, found[0]
+        elif path and (found := _RUN.match(text, at)):
+            at = found.end()
+            yield RUN, begin, path, found[0]
+        elif first == _SLASH and (found := _TERSE_RUN.match(text, at)):
+            at, path = found.end(), found[1]
+            yield RUN, begin, path, path + b"\n" + found[0].replace(b"\n" + path + b" ", b"\n")[len(path) + 1 :]
+        else:
+            at = text.index(b"\n", at) + 1
+            kind, path, line = _classified(text[begin : at - 1], path)
+            if kind is ITEM:
+                steps += _most_tokens(line)
+            yield kind, begin, path, line
+
+
+def line_number(text: bytes, index: int) -> int:
+    """Say in which line of a text, counted from 1, the logical line of this index (from 0) ends."""
+    begun = wrapped = False
+    number = 0
+    for number, physical in enumerate(BytesIO(text), start=1):
+        line = physical.strip(b" \t\n")
+        if not line:
+            continue  # captures double newlines, also inside wrapped lines
+        wrapped = (begun or line[0] != _HASH) and (len(line) - len(line.rstrip(b"\\"))) % 2 == 1
+        begun = wrapped
+        if not wrapped:
+            if index == 0:
+                return number
+            index -= 1
+    return number
+
+
+def _classified(line: bytes, path: bytes) -> tuple[Kind, bytes, bytes]:
+    """Tell what a line is that is no comment, in which section it stands, and how it was written."""
+    dangling = line[-1] == _BACKSLASH
+    line = apart(line)
+    if dangling:
+        return DANGLING, path, line
+    if line[0] == _SLASH:
+        if terse := _TERSE.fullmatch(line):
+            return ITEM, _canonical_path(terse[1]), terse[2]
+        return (SECTION, _canonical_path(line), b"") if _PATH.fullmatch(line) else (UNKNOWN, path, line)
+    return ITEM if path and _ITEM.fullmatch(line) else UNKNOWN, path, line
+
+
+def _canonical_path(path: bytes) -> bytes:
+    return b"/" + b" ".join(path.replace(b"/", b" ").split())
+
+
+def _last_path(run: bytes) -> bytes:
+    """Give the last section line of a run; none of its items begins with a slash."""
+    begin = run.rfind(b"\n/") + 1
+    return run[begin : run.index(b"\n", begin)]
+
+
+def _most_tokens(item: bytes) -> int:
+    outside = _STRINGS.sub(b"", item)
+    return outside.count(b" ") + outside.count(b"\t") + outside.count(b"[") + outside.count(b"]")
