@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
 
 NICE_WHILE_READING = 15  # shows from outside that a process is in its driver
+NICE_WHEN_TOLD = 18  # set from outside: go on
 _PR_GET_DUMPABLE = 3  # linux/prctl.h
 
 
@@ -92,6 +93,12 @@ def _waits(_asking: Asking, _replies: Sequence[Reply]) -> NoReturn:
         time.sleep(3600)
 
 
+def _waits_until_told(asking: Asking, replies: Sequence[Reply]) -> Reading:
+    while os.getpriority(os.PRIO_PROCESS, 0) != NICE_WHEN_TOLD:
+        time.sleep(0.01)
+    return plain(asking, replies)
+
+
 def _takes_memory(_asking: Asking, _replies: Sequence[Reply]) -> NoReturn:
     taken = []
     while True:
@@ -128,6 +135,7 @@ _DOES: dict[str, Callable[[Asking, Sequence[Reply]], Reading | Incomplete]] = {
     "incomplete": _incomplete,
     "never_ends": _never_ends,
     "waits": _waits,
+    "waits_until_told": _waits_until_told,
     "takes_memory": _takes_memory,
     "raises": _raises,
     "crashes": _crashes,
