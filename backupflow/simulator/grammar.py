@@ -57,6 +57,7 @@ class Body:
 
     text: bytes
     spots: tuple[tuple[int, str], ...]
+    secrets: int  # values of secret arguments in the text
     markers: tuple[tuple[int, str], ...] = ()  # the same for what could not be exported: these always stand there
 
 
@@ -124,7 +125,7 @@ def body(sections: tuple[Section, ...], *, sensitive: bool) -> Body:
     rows: list[str] = []
     spots: list[tuple[int, str]] = []
     markers: list[tuple[int, str]] = []
-    length = 0
+    length = secrets = 0
     for section in sections:
         if section.error:
             markers.append((length, section.error))
@@ -134,10 +135,11 @@ def body(sections: tuple[Section, ...], *, sensitive: bool) -> Body:
         for item in section.items:
             if item.about:
                 spots.append((length, item.about))
+            secrets += sensitive and sum(key in SECRET_KEYS for key, _ in item.args)
             text = line(item, sensitive=sensitive)
             if len(text) > WIDTH:
                 text = wrapped(text)
             rows.append(text)
             length += len(text) + 2
     rows.append("")
-    return Body("\r\n".join(rows).encode("ascii"), tuple(spots), tuple(markers))
+    return Body("\r\n".join(rows).encode("ascii"), tuple(spots), secrets, tuple(markers))

@@ -19,14 +19,14 @@ class Event:
     """One line of the history; `number` counts over all routers, `session` per router (None: not in a session).
 
     Kinds and their facts: `session_opened` (peer), `client_seen` (version), `login_offered` (method, username, offered,
-    accepted), `logged_in` (username), `command` (text), `export_served` (revision, digest, sensitive, exact, complete,
-    bytes_sent, bytes_total, sent_digest), `channel_closed` (clean), `session_closed`, `edited` (revision, edit,
-    section, before, after), `key_changed` and `key_added` (key_type, generation, fingerprint), `key_dropped`
-    (key_type), `behaviour_changed` (fields).
+    accepted), `logged_in` (username), `command` (text), `export_served` (revision, digest, menu, sensitive,
+    secrets, exact, complete, bytes_sent, bytes_total, sent_digest), `channel_closed` (clean), `session_closed`,
+    `edited` (revision, edit, section, before, after), `key_changed` and `key_added` (key_type, generation,
+    fingerprint), `key_dropped` (key_type), `behaviour_changed` (fields).
 
     In `export_served`, `digest` is the SHA-256 of the canonical text (no header date, no device comments, no markers),
-    `exact` says that the router's own text was to be sent, `complete` that all bytes were handed to the client's
-    window.
+    `menu` is "" for all of them, `secrets` the number of secrets in that text, `exact` says that it was to be sent as
+    it is, `complete` that all bytes were handed to the client's window.
     `offered` is the password itself, or the fingerprint of a public key.
     """
 

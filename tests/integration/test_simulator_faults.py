@@ -14,7 +14,7 @@ import asyncssh
 import pytest
 
 from backupflow.errors import InputInvalid
-from backupflow.simulator import Behaviour, Fleet, RouterSpec, SimulatedRouter
+from backupflow.simulator import Behaviour, Event, Fleet, RouterSpec, SimulatedRouter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -96,6 +96,11 @@ def kinds(router: SimulatedRouter) -> list[str]:
     return [event.kind for event in router.history]
 
 
+def served_by(router: SimulatedRouter) -> list[Event]:
+    """The exports that it gave."""
+    return [event for event in router.history if event.kind == "export_served"]
+
+
 def sections(export: bytes) -> list[bytes]:
     """The section lines."""
     return [row for row in export.split(b"\r\n") if row.startswith(b"/")]
@@ -112,8 +117,8 @@ def test_a_user_without_the_policy_is_refused_by_seven_and_told_nothing_by_six(
         assert (plain.status, b"password=" in plain.out) == (0, False)
         assert sections(plain.out) == sections(router.text(sensitive=False))
     assert ask(seven) == Said(b"not enough permissions (9)\r\n", 0)
-    served = [event.facts["sensitive"] for event in seven.history if event.kind == "export_served"]
-    assert served == [True, False]
+    served = [(event.facts["sensitive"], event.facts["secrets"] > 0) for event in served_by(seven)]
+    assert served == [(True, True), (False, False)]
 
 
 def test_secrets_stay_on_the_router_that_is_asked_to_hide_them(six: SimulatedRouter, seven: SimulatedRouter) -> None:
@@ -130,6 +135,7 @@ def test_the_export_of_one_menu_has_the_header_of_all(seven: SimulatedRouter) ->
     assert said.out.endswith(b"\r\n/system identity\r\nset name=" + seven.name.encode() + b"\r\n")
     assert said.out.startswith(b"# ")
     assert b" by RouterOS 7.14\r\n" in said.out
+    assert [(event.facts["menu"], event.facts["secrets"]) for event in served_by(seven)] == [("/system identity", 0)]
 
 
 def test_a_second_statement_may_be_refused(seven: SimulatedRouter) -> None:
@@ -161,7 +167,7 @@ def test_a_menu_that_cannot_be_exported_is_missing_with_a_marker(seven: Simulate
     assert b'\r\n#error exporting "/ip/dns" (timeout)\r\n' in said.out
     assert said.out.endswith(b'\r\n#error exporting "/ip/ssh" (timeout)\r\n')
     digest = hashlib.sha256(seven.text()).hexdigest()
-    assert [event.facts["digest"] for event in seven.history if event.kind == "export_served"] == [digest]
+    assert [event.facts["digest"] for event in served_by(seven)] == [digest]
 
 
 def test_half_of_the_sections_may_be_gone(seven: SimulatedRouter) -> None:
@@ -250,7 +256,7 @@ def test_an_export_is_reset_in_its_midst(seven: SimulatedRouter) -> None:
     said = ask(seven)
     assert said.status is None
     assert len(said.out) <= 2000
-    served = [event.facts for event in seven.history if event.kind == "export_served"]
+    served = [event.facts for event in served_by(seven)]
     assert [(one["complete"], one["bytes_sent"]) for one in served] == [(False, 2000)]
 
 
@@ -261,7 +267,7 @@ def test_what_a_window_has_no_room_for_may_be_lost(seven: SimulatedRouter, windo
     said = ask(seven, window=window)
     assert said == Said(said.out, 0)
     assert len(said.out) == (200_000 if all_of_it else window)
-    (served,) = (event.facts for event in seven.history if event.kind == "export_served")
+    (served,) = (event.facts for event in served_by(seven))
     assert (served["complete"], served["bytes_sent"]) == (all_of_it, len(said.out))
     assert served["sent_digest"] == hashlib.sha256(said.out).hexdigest()
 
