@@ -6,7 +6,7 @@ router sends, which is hostile by assumption: every verdict is a value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,8 +21,8 @@ class Reply:
     """What one exec command answered, both streams read to EOF."""
 
     command: str
-    stdout: bytes
-    stderr: bytes
+    stdout: bytes = field(repr=False)
+    stderr: bytes = field(repr=False)
     exit_status: int | None
     """None: the server sent none before it closed the channel."""
 
@@ -60,16 +60,16 @@ class Outline:
     sections: int  # different paths with items
     size: int  # of the normal form
     secrets: int  # properties that hold one
-    shape: bytes  # digest over the paths and how many items each has, in their order
-    masked: bytes  # digest of the normal form without its secrets
+    shape: bytes = field(repr=False)  # digest over the paths and how many items each has, in their order
+    masked: bytes = field(repr=False)  # digest of the normal form without its secrets
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A whole export, as it came off the wire."""
 
-    raw: RawConfig  # byte for byte, without the end mark
-    normal: NormalConfig
+    raw: RawConfig = field(repr=False)  # byte for byte, without the end mark
+    normal: NormalConfig = field(repr=False)
     facts: Facts
     outline: Outline
     secrets: Secrets

@@ -7,8 +7,24 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backupflow.core.model import SecretsPolicy
+
 if TYPE_CHECKING:
-    from backupflow.core.model import Claim, HostKey, SealedConfig, State
+    from uuid import UUID
+
+    from backupflow.core.model import (
+        Claim,
+        CollectionId,
+        DeviceId,
+        HostKey,
+        SealedConfig,
+        SealedSecret,
+        Seq,
+        State,
+        Target,
+        TenantId,
+        Trust,
+    )
     from backupflow.core.suspicion import Observed
 
 
@@ -30,6 +46,34 @@ class Stored(StrEnum):
     def acceptable(self) -> bool:
         """Whether the message is done with; otherwise it goes into quarantine."""
         return self in {Stored.STORED, Stored.ALREADY, Stored.EXPIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """All that a collector needs for a collection that it has just started; the fence is (collection_id, holder)."""
+
+    collection_id: CollectionId
+    holder: str
+    tenant_id: TenantId
+    device_id: DeviceId
+    device_name: str
+    seq: Seq
+    driver: str
+    target: Target
+    trust: Trust
+    username: str
+    login_id: UUID
+    sealed_login: SealedSecret
+    login_context: UUID
+    sealed_pepper: SealedSecret
+    remembered_command: str | None
+    failures: int
+    losses: int
+    secrets: SecretsPolicy = SecretsPolicy.COLLECT
+    asks_end_mark: bool = True
+    end_mark: bool | None = None  # whether this router repeats one; None: never tried
+    before: Observed | None = None  # the last accepted observation of this router
+    aside: Observed | None = None  # the newest suspect one since then
 
 
 @dataclass(frozen=True, slots=True)

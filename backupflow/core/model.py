@@ -9,13 +9,10 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, NewType
+from typing import NewType
 from uuid import UUID
 
 from backupflow.errors import MessageMalformed
-
-if TYPE_CHECKING:
-    from backupflow.core.suspicion import Observed
 
 TenantId = NewType("TenantId", UUID)
 DeviceId = NewType("DeviceId", UUID)
@@ -176,34 +173,6 @@ class Claim:
 
     collection_id: CollectionId
     lane: Lane
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """All that a collector needs for a collection that it has just started; the fence is (collection_id, holder)."""
-
-    collection_id: CollectionId
-    holder: str
-    tenant_id: TenantId
-    device_id: DeviceId
-    device_name: str
-    seq: Seq
-    driver: str
-    target: Target
-    trust: Trust
-    username: str
-    login_id: UUID
-    sealed_login: SealedSecret
-    login_context: UUID
-    sealed_pepper: SealedSecret
-    remembered_command: str | None
-    failures: int
-    losses: int
-    secrets: SecretsPolicy = SecretsPolicy.COLLECT
-    asks_end_mark: bool = True
-    end_mark: bool | None = None  # whether this router repeats one; None: never tried
-    before: Observed | None = None  # the last accepted observation of this router
-    aside: Observed | None = None  # the newest suspect one since then
 
 
 def keyed_hash(pepper: Pepper, text: bytes) -> bytes:

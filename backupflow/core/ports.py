@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
     from backupflow.core.history import Run, SealedSnapshot
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
-    from backupflow.core.ledger import Claimed, Ending, Limits, Published, Stored, Withdrawn
+    from backupflow.core.ledger import Assignment, Claimed, Ending, Limits, Published, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.model import (
-        Assignment,
         Claim,
         CollectionId,
         DeviceId,

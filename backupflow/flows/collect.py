@@ -20,18 +20,9 @@ from typing import TYPE_CHECKING
 from backupflow.core import backoff, suspicion
 from backupflow.core.envelope import pack
 from backupflow.core.export import NORMALIZATION_VERSION
-from backupflow.core.ledger import COLLECTING, Ending, KeptAside, Published, Withdrawn
+from backupflow.core.ledger import COLLECTING, Assignment, Ending, KeptAside, Published, Withdrawn
 from backupflow.core.message import MAX_BYTES, SnapshotMessage, encode
-from backupflow.core.model import (
-    Assignment,
-    CollectionId,
-    HostKey,
-    Pepper,
-    SealedConfig,
-    State,
-    content_hash,
-    keyed_hash,
-)
+from backupflow.core.model import CollectionId, HostKey, Pepper, SealedConfig, State, content_hash, keyed_hash
 from backupflow.errors import (
     BackupflowError,
     DeviceTimeout,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backupflow.core import trust
 from backupflow.core.driver import Asking, Driver, Incomplete, Reading, Reason, Reply
-from backupflow.core.model import Assignment, HostKey, Login, Trust
+from backupflow.core.model import HostKey, Login, Trust
 from backupflow.errors import (
     BackupflowError,
     CommandRejected,
@@ -30,6 +30,7 @@ from backupflow.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backupflow.core.ledger import Assignment
     from backupflow.core.ports import CollectionStore, Collector, Reader, SecretOpener, Session
 
 _INCOMPLETE: dict[Reason, type[BackupflowError]] = {

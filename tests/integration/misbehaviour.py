@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from backupflow.core.model import Assignment, Secrets, SecretsPolicy, Target
+from backupflow.core.model import Secrets, SecretsPolicy, Target
 from backupflow.simulator import RouterSpec, SimulatedRouter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from backupflow.core.ledger import Published
+    from backupflow.core.ledger import Assignment, Published
 
 SHORT = timedelta(seconds=0.6)
 MiB = 1024 * 1024

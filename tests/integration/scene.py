@@ -20,10 +20,9 @@ from backupflow.core.driver import Facts
 from backupflow.core.envelope import pack
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.inventory import NewDevice
-from backupflow.core.ledger import Ending, KeptAside, Published
+from backupflow.core.ledger import Assignment, Ending, KeptAside, Published
 from backupflow.core.message import SnapshotMessage
 from backupflow.core.model import (
-    Assignment,
     CollectionId,
     DeviceId,
     HostKey,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from backupflow.adapters.ssh import SshCollector
+from backupflow.core.ledger import Assignment
 from backupflow.core.model import (
-    Assignment,
     CollectionId,
     DeviceId,
     HostKey,

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import timedelta
 
-    from backupflow.core.model import Assignment, Login, Target
+    from backupflow.core.ledger import Assignment
+    from backupflow.core.model import Login, Target
     from backupflow.core.ports import Session
 
 PAGE = Path(__file__).parents[2] / "docs" / "hostile.md"

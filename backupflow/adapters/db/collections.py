@@ -18,19 +18,8 @@ from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
 from backupflow.core import backoff
 from backupflow.core.enrolment import is_ratchet
-from backupflow.core.ledger import COLLECTING, Ending, KeptAside, Published, Withdrawn
-from backupflow.core.model import (
-    Assignment,
-    CollectionId,
-    DeviceId,
-    HostKey,
-    SealedSecret,
-    Secrets,
-    Seq,
-    State,
-    Target,
-    TenantId,
-)
+from backupflow.core.ledger import COLLECTING, Assignment, Ending, KeptAside, Published, Withdrawn
+from backupflow.core.model import CollectionId, DeviceId, HostKey, SealedSecret, Secrets, Seq, State, Target, TenantId
 from backupflow.core.trust import Mismatch, judge
 from backupflow.errors import (
     BackupflowError,

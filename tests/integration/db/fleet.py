@@ -28,10 +28,9 @@ from backupflow.adapters.db.roles import ROLES, make_roles
 from backupflow.adapters.db.snapshots import Snapshots
 from backupflow.adapters.db.tables import metadata
 from backupflow.core.driver import Facts
-from backupflow.core.ledger import Ending, KeptAside, Limits, Published
+from backupflow.core.ledger import Assignment, Ending, KeptAside, Limits, Published
 from backupflow.core.message import SnapshotMessage
 from backupflow.core.model import (
-    Assignment,
     CollectionId,
     ContentHash,
     DeviceId,

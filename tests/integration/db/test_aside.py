@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
 from backupflow.core.enrolment import Edit, edited, key_accepted, key_reset, removed, router_replaced, unblocked
-from backupflow.core.ledger import Ending, Stored, Withdrawn
-from backupflow.core.model import Assignment, DeviceId, HostKey, Secrets, State
+from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
+from backupflow.core.model import DeviceId, HostKey, Secrets, State
 from tests.integration.db.fleet import KEY, Fleet, doubted, facts, message, published, seen
 from tests.integration.db.invariants import check
 

@@ -15,8 +15,8 @@ from sqlalchemy import event, text
 from backupflow.adapters.db import claims as claims_module
 from backupflow.adapters.db.claims import Claims
 from backupflow.core import backoff
-from backupflow.core.ledger import Claimed, Limits, Withdrawn
-from backupflow.core.model import Assignment, CollectionId, Lane
+from backupflow.core.ledger import Assignment, Claimed, Limits, Withdrawn
+from backupflow.core.model import CollectionId, Lane
 from backupflow.core.scope import Policy
 from backupflow.errors import StoreUnavailable
 from tests.integration.db.fleet import LIMITS, Fleet, message, published

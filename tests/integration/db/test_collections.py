@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from backupflow.adapters.db.collections import LEASE_GRACE, Collections
-from backupflow.core.ledger import Ending, Stored, Withdrawn
-from backupflow.core.model import Assignment, CollectionId, HostKey, State
+from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
+from backupflow.core.model import CollectionId, HostKey, State
 from backupflow.errors import HostKeyMismatch, LeaseLost, LoginSuspended
 from tests.integration.db.fleet import KEY, LIMITS, Fleet, facts, message, published, seen
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from backupflow.core.driver import Asking, Complete, Driver, Facts, Incomplete, Outline, Reading, Reason, Reply
+from backupflow.core.ledger import Assignment
 from backupflow.core.model import (
-    Assignment,
     CollectionId,
     DeviceId,
     HostKey,
