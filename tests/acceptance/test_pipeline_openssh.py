@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupflow.core.driver import Complete, Reply
-from backupflow.core.model import RawConfig
+from backupflow.core.driver import Asking, Reading, Reply
+from backupflow.core.model import RawConfig, SecretsPolicy
 from backupflow.drivers import driver
 from backupflow.drivers.routeros.completeness import major_version
 from tests.acceptance.install import PATIENT, Install, wait_for
@@ -176,7 +176,8 @@ def logged(way: str) -> str:
 
 def is_whole(export: bytes) -> bool:
     """Whether it is one that is taken off the wire."""
-    return isinstance(driver("routeros").judge(Reply("/export show-sensitive", export, b"", 0)), Complete)
+    asking = Asking(SecretsPolicy.COLLECT, None)
+    return isinstance(driver("routeros").read(asking, [Reply("/export show-sensitive", export, b"", 0)]), Reading)
 
 
 def dialect_of(export: bytes) -> Dialect:
