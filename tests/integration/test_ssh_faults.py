@@ -285,3 +285,26 @@ def test_a_session_ends_with_its_lease() -> None:
         with pytest.raises(LeaseLost):
             collect(replace(target(router), not_after=began + 0.6))
         assert router.stats.sessions == 1
+
+
+def test_a_command_may_have_a_time_of_its_own() -> None:
+    """Shorter or longer than the target's, for this command alone, and never longer than the whole session may be."""
+    with a_router(answer_delay=0.6) as router:
+        with SshCollector().session(target(router, command=SHORT), trust, lambda: LOGIN) as session:
+            assert session.run(EXPORT, timedelta(minutes=1)).exit_status == 0
+            with pytest.raises(DeviceTimeout, match=r"command: more than 0\.4 s"):
+                session.run(EXPORT)
+        with (
+            SshCollector().session(target(router), trust, lambda: LOGIN) as session,
+            pytest.raises(DeviceTimeout, match=r"command: more than 0\.2 s"),
+        ):
+            session.run(EXPORT, timedelta(seconds=0.2))
+        router.behave(mute="command")
+        with pytest.raises(DeviceTimeout, match="the whole session"):
+            run_within(replace(target(router), not_after=time.monotonic() + 0.6), timedelta(hours=1))
+
+
+def run_within(wanted: Target, within: timedelta) -> Reply:
+    """Open a session and export within a time."""
+    with SshCollector().session(wanted, trust, lambda: LOGIN) as session:
+        return session.run(EXPORT, within)
