@@ -149,6 +149,24 @@ def test_an_unknown_driver_is_named_as_such_at_any_size() -> None:
             ProcessReader(bounds).read("junos", ASKING, replies(b"x"))
 
 
+LIMITED = """
+import resource, sys
+sys.path[:0] = sys.argv[1:3]
+from tests.integration import test_reader as it
+it.drivers.DRIVERS = {"routeros": it.Strange()}
+for which, most in ((resource.RLIMIT_AS, 1024 * it.MIB), (resource.RLIMIT_CPU, 300), (resource.RLIMIT_FSIZE, 0)):
+    resource.setrlimit(which, (most, most))
+print(type(it.strange(it.ENDLESS).read("routeros", it.ASKING, it.replies(b"text"))).__name__)
+"""
+
+
+def test_a_worker_that_may_use_less_still_reads() -> None:
+    """Limits that its supervisor has set are kept, and are no reason to refuse every large text."""
+    argv = [sys.executable, "-c", LIMITED, str(ROOT), str(STRANGE.parents[2])]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["Reading"]
+
+
 BESIDE = """
 import sys
 sys.path[:0] = sys.argv[1:3]

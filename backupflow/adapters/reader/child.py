@@ -54,11 +54,17 @@ def _confine(parent: int, processor_seconds: int, seconds: int, memory: int) -> 
     if os.getppid() != parent:
         os._exit(1)
     signal.alarm(seconds + _LATER)
-    resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds + 1))
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # 2: a core that is piped to a program knows no limit (core(5))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    for which, soft, hard in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_FSIZE, 0, 0),
+        (resource.RLIMIT_CPU, processor_seconds, processor_seconds + 1),
+        (resource.RLIMIT_AS, memory, memory),
+    ):
+        _, most = resource.getrlimit(which)  # whoever started the worker may have allowed it less
+        resource.setrlimit(
+            which, (soft, hard) if most == resource.RLIM_INFINITY else (min(soft, most), min(hard, most))
+        )
 
 
 def _send(pieces: Iterable[bytes]) -> None:
