@@ -31,6 +31,7 @@ _SECRETS: dict[str, str] = {
 }
 _NAMES = ("identity", "model", "version", "serial", "system_id")
 _ONLY_IF_SO = {"why", "what next", "not exported"}
+SAME = "="  # it calls itself what we call it
 SSH = 22  # TCP port (RFC 4253, section 4): only another one is worth a word
 
 
@@ -55,7 +56,7 @@ def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
         ("login", f"{record.username} ({record.method})" if record.username else None),
         ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
-        ("what next", next_step(record.blocked_code, record.name)),
+        ("what next", next_step(record.blocked_code, record.name, record.blocked_detail)),
         ("last run", last),
         ("failures", record.failures),
         ("interval", record.interval),
@@ -101,8 +102,10 @@ def list_devices(
 
 def _row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
     facts = device.facts
-    address = device.host if device.port == SSH else f"{device.host} port {device.port}"
-    said = [output.told(facts.get(name)) for name in ("identity", "model", "version")]
+    host = f"[{device.host}]" if ":" in device.host else device.host
+    address = device.host if device.port == SSH else f"{host}:{device.port}"
+    identity = SAME if facts.get("identity") == device.name else output.told(facts.get("identity"))
+    said = [identity, output.told(facts.get("model")), output.told(facts.get("version"))]
     serial = output.told(facts.get("serial") or facts.get("system_id"))
     return (device.name, device.standing(now), address, *said, serial, facts.get("secrets"))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.history import Aside, Run
 
-_ONLY_VISIBILITY = "only the visibility of its secrets changed"
+_MARK = "*"  # of a run that differs from the one before it in nothing but whether secrets are shown
 
 
 def snapshots(
@@ -64,6 +64,8 @@ def _show_runs(runs: Sequence[Run]) -> None:
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     output.show_table(columns, rows)
+    if any(run.only_secrets for run in runs):
+        output.say(f"{_MARK} only the visibility of its secrets changed")
 
 
 def _show_asides(name: str, asides: Sequence[Aside], *, as_json: bool) -> None:
@@ -88,7 +90,7 @@ def _row(run: Run) -> tuple[output.Cell, ...]:
 def _secrets(run: Run) -> str:
     """What is to be known of its secrets; nothing, where all that there are are shown, as they were before."""
     if run.only_secrets:
-        return f"{run.secrets}: {_ONLY_VISIBILITY}"
+        return f"{run.secrets} {_MARK}"
     return "" if run.secrets in {Secrets.SHOWN, Secrets.NONE} else run.secrets
 
 

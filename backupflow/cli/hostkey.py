@@ -34,10 +34,11 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
         output.say(f"{record.name} has shown no host key yet")
         return
     for key in record.keys:
-        output.say(f"{key.status:<8}  {key.key.key_type}  {key.key.fingerprint}")
-        last = f", last verified {output.in_words(key.last_verified_at)}" if key.last_verified_at else ""
+        output.say(f"{key.status:<8} {key.key.key_type} {key.key.fingerprint}")  # of ECDSA it just fits 80 columns
         seen = f"first seen {output.in_words(key.first_seen_at)}, last seen {output.in_words(key.last_seen_at)}"
-        output.say(f"          {seen}{last}")
+        output.say(f"         {seen}")
+        if key.last_verified_at:
+            output.say(f"         last verified {output.in_words(key.last_verified_at)}")
 
 
 @app.command()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+from backupflow.core.enrolment import is_ratchet
+from backupflow.errors import HostKeyMismatch
+
 # Where a device stands in the way of itself; what a failure says of its kind is in backupflow.errors.
 _STEPS = {
     "export_suspect": "`backup {name} --wait` asks once more, `snapshots {name} --aside` shows what it gave",
@@ -17,7 +20,14 @@ _STEPS = {
 }
 
 
-def next_step(code: str | None, name: str) -> str | None:
+_SHA1_ANEW = (
+    "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`; "
+    "if that cannot be, `device edit {name} --legacy-ssh` allows SHA-1 anew"
+)
+
+
+def next_step(code: str | None, name: str, detail: str | None = None) -> str | None:
     """The commands for this device; None for a code that has none of its own."""
-    step = _STEPS.get(code or "")
+    fell_back = code == HostKeyMismatch.code and is_ratchet(detail, offered=False)
+    step = _SHA1_ANEW if fell_back else _STEPS.get(code or "")
     return step and step.format(name=shlex.quote(name))

@@ -118,13 +118,22 @@ def test_what_a_router_says_of_itself_is_listed(scene: Scene) -> None:
     said = Facts("routeros", "7.14", "RB4011iGS+", "ABC123", None, "edge-berlin", markers=("/ip ssh (timeout)",))
     scene.observe(scene.add(), export_text("x"), facts=said, secrets=Secrets.HIDDEN)
     listed = scene.run("device", "list").out.decode().splitlines()[1]
-    assert listed.split()[3:] == ["edge-berlin", "RB4011iGS+", "7.14", "ABC123", "hidden"]
+    assert listed.split() == ["core-1", "ok", "192.0.2.1", "edge-berlin", "RB4011iGS+", "7.14", "ABC123", "hidden"]
     shown = scene.run("device", "show", "core-1").out.decode()
     words = ("edge-berlin", "RB4011iGS+", "7.14", "ABC123", "hidden", "/ip ssh (timeout)")
     assert all(word in shown for word in words)
     (router,) = [device["router"] for device in json.loads(scene.run("device", "list", "--json").out)["devices"]]
     assert router["serial"] == "ABC123"
     assert router["secrets"] == "hidden"
+
+
+def test_an_identity_that_is_the_devices_name_is_not_told_twice(scene: Scene) -> None:
+    """What differs stands out; a port of its own stands with the address, also of IPv6."""
+    assert add(scene, "--port", "2222", host="2001:db8::1").code == Exit.OK
+    (device,) = scene.rows("SELECT id FROM device")
+    scene.observe(device.id, export_text("x"), facts=Facts("routeros", "7.14", identity="core-1"))
+    listed = scene.run("device", "list").out.decode().splitlines()[1]
+    assert listed.split() == ["core-1", "ok", "[2001:db8::1]:2222", "=", "–", "7.14", "–", "none"]
 
 
 def test_who_acted_is_in_the_audit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,8 +250,8 @@ def test_a_host_key_is_accepted_only_by_the_fingerprint_that_was_compared(scene:
     assert scene.run("hostkey", "accept", "core-1", "--yes").code == Exit.USAGE
     assert scene.run("hostkey", "accept", "core-1", "--yes", "--fingerprint", old.fingerprint).code == Exit.REFUSED
     shown = scene.run("hostkey", "show", "core-1").out.decode()
-    assert f"pinned    ssh-ed25519  {old.fingerprint}" in shown
-    assert f"offered   ssh-ed25519  {new.fingerprint}" in shown
+    assert f"pinned   ssh-ed25519 {old.fingerprint}" in shown
+    assert f"offered  ssh-ed25519 {new.fingerprint}" in shown
     done = scene.run("hostkey", "accept", "core-1", "--yes", "--fingerprint", new.fingerprint, "--json")
     keys = {key["fingerprint"]: key["status"] for key in json.loads(done.out)["keys"]}
     assert keys == {old.fingerprint: "retired", new.fingerprint: "pinned"}

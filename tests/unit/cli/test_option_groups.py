@@ -15,6 +15,9 @@ from backupflow.cli.device_settings import DeviceSettings
 from backupflow.cli.option_groups import with_groups
 from backupflow.core.model import SecretsPolicy
 from backupflow.core.scope import Policy, checked, resolve
+from backupflow.errors import SettingsInvalid
+from backupflow.settings import Settings
+from backupflow.wiring import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,3 +83,12 @@ def test_only_what_is_named_is_set(said: DeviceSettings, named: Mapping[str, obj
     """`no` is said too; the rest stays with the wider scopes; and the core takes each of them."""
     assert said.named() == named
     resolve(Policy(), checked(said.named()))
+
+
+def test_the_default_of_all_devices_is_a_setting() -> None:
+    """What no device, group, site or tenant says is said by the environment; a wrong word starts nothing."""
+    assert (Settings({}).collecting.secrets, Settings({}).collecting.end_mark) == (SecretsPolicy.COLLECT, True)
+    wired = Wiring(Settings({"CONFIG_BACKUP_SECRETS": "omit", "CONFIG_BACKUP_END_MARK": "false"})).policy
+    assert (wired.secrets, wired.end_mark) == (SecretsPolicy.OMIT, False)
+    with pytest.raises(SettingsInvalid, match="CONFIG_BACKUP_SECRETS"):
+        Settings({"CONFIG_BACKUP_SECRETS": "hide"})
