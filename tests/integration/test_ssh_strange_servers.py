@@ -110,6 +110,24 @@ def test_a_line_without_end_is_cut_off() -> None:
     assert sent < 64 * 1024 * 1024
 
 
+def test_a_flood_after_the_banner_is_cut_off() -> None:
+    """Packets that mean nothing (SSH_MSG_IGNORE; RFC 4253, section 11.2), without end, in place of a key exchange."""
+    ignore = struct.pack(">IBBI", 16_380, 4, 2, 16_370) + bytes(16_374)
+    sent = 0
+
+    def serve(connection: socket.socket) -> None:
+        nonlocal sent
+        connection.sendall(b"SSH-2.0-x\r\n")
+        while True:
+            sent += connection.send(ignore)
+
+    with listening(serve) as port, pytest.raises(DeviceUnreachable, match="key exchange") as failure:
+        collect(port)
+    assert isinstance(failure.value.__cause__, OSError)
+    assert failure.value.__cause__.errno == errno.EMSGSIZE
+    assert sent < 64 * 1024 * 1024
+
+
 def test_a_packet_that_claims_to_be_huge_is_not_waited_for() -> None:
     """The length of the first packet is what a stranger says it is: up to 4 GiB."""
 

@@ -13,6 +13,7 @@ from paramiko.packet import Packetizer
 
 from backupflow.adapters.ssh.algorithms import MODERN, RSA, RSA_LEGACY, TO_DEVICE
 from backupflow.adapters.ssh.internals import TransportInside
+from backupflow.adapters.ssh.wire import BEFORE_LOGIN
 
 if TYPE_CHECKING:
     from backupflow.adapters.ssh.wire import Wire
@@ -153,6 +154,7 @@ class Transport(TransportInside):
 
     def _check_banner(self) -> None:
         super()._check_banner()
+        self._wire.allowance = BEFORE_LOGIN
         self._on_banner()
 
     def _really_parse_kex_init(self, m: Message, ignore_first_byte: bool = False) -> dict[str, list[str]]:  # noqa: FBT001, FBT002 - as paramiko has it
