@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import HostKey, Login
 
 ROOT = Path(__file__).resolve().parents[2]
-EXECUTIONS = {"ssh": 40, "pump": 60}
+EXECUTIONS = {"ssh": 40, "pump": 16}
 MOST = 400
 
 
@@ -102,9 +102,9 @@ def test_a_planted_slow_input_is_found() -> None:
 
     def check(data: bytes) -> None:
         if b"\xff" in data:
-            sum(range(300_000))
+            sum(range(100_000))
 
-    watch = fuzzed(planted(check, seconds=0.0005, seconds_per_byte=0), 300)
+    watch = fuzzed(planted(check, seconds=0.0002, seconds_per_byte=0), 60)
     assert watch.findings.failures.keys() == {"slow"}
     assert b"\xff" in watch.findings.slowest
 
@@ -160,7 +160,7 @@ def test_a_session_that_outlives_its_deadline_is_found(
 ) -> None:
     """A client that waits for ever holds a thread of a collector for ever."""
     monkeypatch.setattr(Collector, "fault", staticmethod(lambda: release.wait(30) and False), raising=False)
-    assert fuzzed(ssh.TARGETS[0], 1).findings.failures.keys() == {"law broken: a session ends at its deadline"}
+    assert fuzzed(ssh.TARGETS[0], 1).findings.failures.keys() == {HANG}
 
 
 def test_a_foreign_error_of_a_session_is_found(release: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,13 +142,13 @@ def _overdue(*_: object) -> NoReturn:
     raise OverdueError
 
 
-def shrink(watch: Watch, data: bytes, failure: str, tries: int = 2000) -> bytes:
-    """Cut pieces out of an input as long as it fails in the same way."""
+def shrink(watch: Watch, data: bytes, failure: str, seconds: float = 20.0) -> bytes:
+    """Cut pieces out of an input as long as it fails in the same way, and for no longer than `seconds`."""
+    ends = time.monotonic() + seconds
     size = max(len(data) // 2, 1)
-    while size and tries > 0:
+    while size and time.monotonic() < ends:
         at = 0
-        while at < len(data) and tries > 0:
-            tries -= 1
+        while at < len(data) and time.monotonic() < ends:
             shorter = data[:at] + data[at + size :]
             if watch(shorter) == failure:
                 data = shorter
