@@ -108,7 +108,7 @@ class AlgorithmsIncompatible(BackupflowError):
 
 
 class IdentityChanged(BackupflowError):
-    """Another router answers at this address behind the accepted key; see `device replaced`."""
+    """Another router answers here behind the accepted key; `device replaced` if it was exchanged, else correct its address with `device edit` and `device unblock` it."""
 
     code = "identity_changed"
     verdict = Verdict.BLOCK
