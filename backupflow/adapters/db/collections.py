@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db import observed
+from backupflow.adapters.db import endings, host_keys, observed
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
-from backupflow.core import backoff
-from backupflow.core.enrolment import is_ratchet
-from backupflow.core.ledger import COLLECTING, Assignment, Ending, KeptAside, Published, Withdrawn
-from backupflow.core.model import CollectionId, DeviceId, HostKey, SealedSecret, Secrets, Seq, State, Target, TenantId
+from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
+from backupflow.core.model import CollectionId, DeviceId, HostKey, SealedSecret, Secrets, Seq, Target, TenantId
 from backupflow.core.trust import Mismatch, judge
 from backupflow.errors import (
     BackupflowError,
-    ExportSuspect,
     HostKeyMismatch,
     InputInvalid,
     LeaseLost,
@@ -31,6 +28,7 @@ from backupflow.errors import (
 )
 
 if TYPE_CHECKING:
+    from backupflow.core.ledger import Ending, Published
     from backupflow.core.scope import Policy
 
 SECRETS_HIDDEN = "secrets_hidden"  # code of an alarm
@@ -62,17 +60,6 @@ _WITHDRAW = text("""
 _HELD = text("""
     SELECT (d.host, d.port) = (:host, :port) AS there FROM collection c JOIN device d ON d.id = c.device_id
     WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder""")
-_PINNED = text("SELECT key_type, blob FROM host_key WHERE device_id = :device AND status = 'pinned'")
-_PIN = text("""
-    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
-    VALUES (:tenant, :device, 'pinned', :key_type, :blob, :fingerprint)""")
-_OFFERED = text("""
-    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
-    VALUES (:tenant, :device, 'offered', :key_type, :blob, :fingerprint)
-    ON CONFLICT (device_id, key_type, blob) WHERE status = 'offered' DO UPDATE SET last_seen_at = now()""")
-_VERIFIED = text("""
-    UPDATE host_key SET last_seen_at = now(), last_verified_at = now()
-    WHERE device_id = :device AND status = 'pinned' AND key_type = :key_type AND blob = :blob""")
 # Where it connected to must still be where the device is, and the key that was admitted still its pinned one: an
 # operator may have moved the device, replaced the router, or withdrawn the key while the handshake ran (I6).
 _ALLOWED = text(f"""
@@ -99,31 +86,6 @@ _USABLE = text("""
     WHERE cleared_at IS NULL AND (
         scope = :scope AND code IN ('settings_unusable', 'row_unusable', 'unexpected', 'export_suspect')
         OR scope = :collecting AND code IN ('vault_unavailable', 'transit_key_missing'))""")
-_END = text("""
-    UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
-    WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
-# Only what was just read and never passed the fence is kept aside: a published row is the current one, or will be.
-_END_ASIDE = text(f"""
-    UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL,
-        {observed.SET}
-    WHERE id = :collection AND holder = :holder AND state = 'running' RETURNING id""")
-_ASIDE = text("""
-    INSERT INTO aside (collection_id, tenant_id, device_id, sealed) VALUES (:collection, :tenant, :device, :sealed)""")
-_FAILED = text("""
-    UPDATE device SET failures = failures + :counts, losses = CASE WHEN :pauses THEN losses + 1 ELSE 0 END,
-        lane = CASE WHEN :slow THEN 'collect.slow' ELSE lane END,
-        next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
-                           WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
-    WHERE id = :device""")
-# An operator has acted while the session ran: what it was refused for is not the device's login, key or router any
-# more, or SHA-1 was allowed anew.
-_ANSWERED = text(f"""
-    SELECT 1 FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
-    WHERE d.id = :device AND (:code = 'authentication_failed' AND l.id IS DISTINCT FROM :login
-        OR :code = 'host_key_mismatch' AND (k.blob = :offered OR :ratchet AND d.modern_ssh_at IS NULL)
-        OR :code IN ('host_key_mismatch', 'identity_changed', 'export_suspect') AND d.router_since_seq >= :seq)""")
-_BLOCK = text("""
-    UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
 
 
 class Collections:
@@ -166,12 +128,11 @@ class Collections:
         """Commit a first-seen key, before any login is sent (I6)."""
         with transaction(self._engine) as tx:
             _lock_held(tx, assignment)
-            there = tx.execute(_PINNED, {"device": assignment.device_id}).one_or_none()
-            pinned = HostKey(there.key_type, bytes(there.blob)) if there else None
+            pinned = host_keys.pinned_of(tx, assignment)
             if isinstance(judge(pinned, key), Mismatch):
                 raise HostKeyMismatch("another key was pinned meanwhile")
             if pinned is None:
-                tx.execute(_PIN, _key(assignment, key))
+                host_keys.pin_first(tx, assignment, key)
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """Looked at right before the login is sent: device, address, pinned key or login may be others by now."""
@@ -196,7 +157,7 @@ class Collections:
             if tx.execute(_PUBLISH, values | observed.columns(published)).scalar() is None:
                 return False
             _learnt(tx, assignment, published)
-            _verified(tx, assignment, published.host_key)
+            host_keys.verified(tx, assignment, published.host_key)
             tx.execute(_USABLE, {"scope": f"device {assignment.device_id}", "collecting": COLLECTING})
             return True
 
@@ -205,21 +166,9 @@ class Collections:
 
         What was read and is kept aside is written in the same transaction.
         """
-        ending = replace(ending, detail=observed.storable(ending.detail))
         with transaction(self._engine) as tx:
             tx.execute(_LOCK, {"collection": assignment.collection_id})
-            ending = _unless_answered(tx, assignment, ending)
-            values = {
-                "collection": assignment.collection_id,
-                "holder": assignment.holder,
-                "state": ending.state,
-                "code": ending.code,
-                "detail": ending.detail,
-            }
-            if not _ended(tx, assignment, values, ending.aside):
-                return False
-            _consequences(tx, assignment, ending)
-            return True
+            return endings.end(tx, assignment, ending)
 
 
 def _withdraw(tx: Connection, collection_id: CollectionId, reason: str) -> Withdrawn:
@@ -248,57 +197,6 @@ def _learnt(tx: Connection, assignment: Assignment, published: Published) -> Non
         clear_alarm(tx, SECRETS_HIDDEN, scope)
 
 
-def _verified(tx: Connection, assignment: Assignment, key: HostKey) -> None:
-    tx.execute(_VERIFIED, {"device": assignment.device_id, "key_type": key.key_type, "blob": key.blob})
-
-
-def _ended(tx: Connection, assignment: Assignment, values: dict[str, Any], aside: KeptAside | None) -> bool:
-    if aside is None:
-        return tx.execute(_END, values).scalar() is not None
-    if tx.execute(_END_ASIDE, values | observed.columns(aside.published)).scalar() is None:
-        return False
-    owner = {"tenant": assignment.tenant_id, "device": assignment.device_id}
-    tx.execute(_ASIDE, owner | {"collection": assignment.collection_id, "sealed": aside.sealed.text})
-    _verified(tx, assignment, aside.published.host_key)
-    return True
-
-
-def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> Ending:
-    """A block that an operator has answered meanwhile blocks nobody: the device is tried again at once.
-
-    Nor does a doubt that compares with a router which was replaced meanwhile.
-    """
-    if not ending.blocks and ending.code != ExportSuspect.code:
-        return ending
-    asked = {
-        "device": assignment.device_id,
-        "seq": assignment.seq,
-        "code": ending.code,
-        "login": assignment.login_id,
-        "offered": ending.offered.blob if ending.offered else None,
-        "ratchet": assignment.target.spoke_modern and is_ratchet(ending.detail, offered=ending.offered is not None),
-    }
-    if tx.scalar(_ANSWERED, asked) is None:
-        return ending
-    state = State.FAILED if ending.blocks else ending.state
-    return replace(ending, state=state, counts=False, blocks=False, again_in=timedelta(0), offered=None, alarm="")
-
-
-def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:
-    device = {"device": assignment.device_id}
-    what = {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow, "pauses": ending.pauses}
-    tx.execute(_FAILED, device | what | {"spread": backoff.no_later_than_its_turn(ending.again_in)})
-    if ending.offered is not None:
-        tx.execute(_OFFERED, _key(assignment, ending.offered))
-    if ending.alarm:
-        detail = f"{assignment.device_name}: {ending.detail}"
-        raise_alarm(tx, ending.code, ending.alarm, detail, assignment.tenant_id)
-    if ending.blocks:
-        tx.execute(_BLOCK, device | {"code": ending.code, "detail": ending.detail})
-        scope = f"device {assignment.device_id}"
-        raise_alarm(tx, ending.code, scope, f"{assignment.device_name}: {ending.detail}", assignment.tenant_id)
-
-
 def _lock_held(tx: Connection, assignment: Assignment) -> None:
     tx.execute(_LOCK, {"collection": assignment.collection_id})
     target = assignment.target
@@ -308,16 +206,6 @@ def _lock_held(tx: Connection, assignment: Assignment) -> None:
         raise LeaseLost
     if not there:
         raise LoginSuspended("the device has another address since the collection began")
-
-
-def _key(assignment: Assignment, key: HostKey) -> dict[str, Any]:
-    return {
-        "tenant": assignment.tenant_id,
-        "device": assignment.device_id,
-        "key_type": key.key_type,
-        "blob": key.blob,
-        "fingerprint": key.fingerprint,
-    }
 
 
 def _target(row: Row[Any], policy: Policy) -> Target:

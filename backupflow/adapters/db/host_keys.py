@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from backupflow.core.ledger import Assignment
+
 _KEYS = text("""
     SELECT id, status, key_type, blob, first_seen_at, last_seen_at, last_verified_at FROM host_key
     WHERE device_id = :device ORDER BY last_seen_at DESC, id DESC""")
@@ -21,6 +23,17 @@ _RETIRE = text("UPDATE host_key SET status = 'retired' WHERE device_id = :device
 _PIN = text("""
     UPDATE host_key SET status = 'pinned' WHERE device_id = :device AND id = :number AND status = 'offered'
     RETURNING id""")
+_PINNED = text("SELECT key_type, blob FROM host_key WHERE device_id = :device AND status = 'pinned'")
+_FIRST = text("""
+    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
+    VALUES (:tenant, :device, 'pinned', :key_type, :blob, :fingerprint)""")
+_OFFERED = text("""
+    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
+    VALUES (:tenant, :device, 'offered', :key_type, :blob, :fingerprint)
+    ON CONFLICT (device_id, key_type, blob) WHERE status = 'offered' DO UPDATE SET last_seen_at = now()""")
+_VERIFIED = text("""
+    UPDATE host_key SET last_seen_at = now(), last_verified_at = now()
+    WHERE device_id = :device AND status = 'pinned' AND key_type = :key_type AND blob = :blob""")
 
 
 def keys_of(tx: Connection, device_id: UUID) -> tuple[SeenKey, ...]:
@@ -47,3 +60,34 @@ def pin(tx: Connection, device_id: UUID, number: int) -> None:
     """Trust an offered key; what was pinned has to be retired before. Conflict if it is not on offer."""
     if tx.execute(_PIN, {"device": device_id, "number": number}).scalar() is None:
         raise Conflict("this key is not on offer any more")
+
+
+def pinned_of(tx: Connection, assignment: Assignment) -> HostKey | None:
+    """The key that is trusted at this moment."""
+    row = tx.execute(_PINNED, {"device": assignment.device_id}).one_or_none()
+    return HostKey(row.key_type, bytes(row.blob)) if row else None
+
+
+def pin_first(tx: Connection, assignment: Assignment, key: HostKey) -> None:
+    """Trust a key on first sight, where none is trusted."""
+    tx.execute(_FIRST, _values(assignment, key))
+
+
+def offer(tx: Connection, assignment: Assignment, key: HostKey) -> None:
+    """Write down a key that was refused, to be shown and perhaps accepted."""
+    tx.execute(_OFFERED, _values(assignment, key))
+
+
+def verified(tx: Connection, assignment: Assignment, key: HostKey) -> None:
+    """The router proved once more that it has the pinned key; nothing happens if another one is pinned by now."""
+    tx.execute(_VERIFIED, {"device": assignment.device_id, "key_type": key.key_type, "blob": key.blob})
+
+
+def _values(assignment: Assignment, key: HostKey) -> dict[str, Any]:
+    return {
+        "tenant": assignment.tenant_id,
+        "device": assignment.device_id,
+        "key_type": key.key_type,
+        "blob": key.blob,
+        "fingerprint": key.fingerprint,
+    }

@@ -60,6 +60,13 @@ def test_what_was_not_looked_at_says_nothing(fleet: Fleet) -> None:
     assert told(fleet) == [(1, "", False), (2, "", False), (3, "", False)]
 
 
+def test_digests_of_two_normalizations_are_not_compared(fleet: Fleet) -> None:
+    """Whether that is a change is decided elsewhere; if it is one, equal digests say nothing (I1)."""
+    tell(fleet, SHOWN, HIDDEN)
+    fleet.sql("UPDATE collection SET normalization_version = 7 WHERE seq = 2")
+    assert told(fleet) == [(1, "shown", False), (2, "hidden", False)]
+
+
 def test_a_run_across_the_limit_is_compared_with_the_one_before_it(fleet: Fleet) -> None:
     """The oldest that is shown is not the oldest there is."""
     tell(fleet, SHOWN, HIDDEN)
