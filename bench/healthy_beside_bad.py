@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -86,6 +87,7 @@ def text(name: str) -> bytes:
 
 def simulate(bad: int) -> None:
     """Run the routers; each line of stdin is the text that the bad ones send from then on."""
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a bomb is cut off in mid-send
     healthy = [
         RouterSpec(f"healthy{n}", size=30_000, behaviour=Behaviour(answer_delay=ANSWERS_AFTER)) for n in range(HEALTHY)
     ]
