@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Asking, Facts, Reply
     from backupflow.core.model import NormalConfig
 
+_BROKEN_OFF = (Reason.TRUNCATED, Reason.INTERRUPTED)
+
 
 class RouterOS:
     """MikroTik RouterOS 3 to 7 over SSH exec."""
@@ -41,6 +43,8 @@ class RouterOS:
                 whole = one.judge()
                 if isinstance(whole, Complete):
                     return _reading(asking, one, whole.facts, heard)
+                if sight is Answer.SOMETHING and whole.reason in _BROKEN_OFF:
+                    return whole  # it was giving it: asked for again, and not replaced by one that shows less
                 faults.append((sight is Answer.DENIED, whole))
         if faults:
             return min(faults, key=lambda fault: fault[0])[1]

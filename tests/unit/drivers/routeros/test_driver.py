@@ -74,7 +74,6 @@ def test_the_registry_gives_each_driver_by_its_name() -> None:
         (Asking(COLLECT, PLAIN), V7, [PLAIN, SENSITIVE], (Secrets.SHOWN, SENSITIVE)),
         (Asking(COLLECT, None), RIGHTS, [SENSITIVE, PLAIN], (Secrets.HIDDEN, SENSITIVE)),
         (Asking(COLLECT, PLAIN), RIGHTS, [PLAIN, SENSITIVE], (Secrets.HIDDEN, SENSITIVE)),
-        (Asking(COLLECT, PLAIN), V7 | {SENSITIVE: SEVEN[:-9]}, [PLAIN, SENSITIVE], (Secrets.HIDDEN, SENSITIVE)),
         (Asking(COLLECT, PLAIN), V7 | {SENSITIVE: UNKNOWN}, [PLAIN, SENSITIVE], (Secrets.NONE, PLAIN)),
         (Asking(COLLECT, None), V6 | {SENSITIVE: DENIED}, [SENSITIVE, PLAIN], (Secrets.SHOWN, SENSITIVE)),
         (Asking(OMIT, None), V7, [HIDING], (Secrets.OMITTED, HIDING)),
@@ -93,6 +92,16 @@ def test_a_session_asks_for_what_is_missing_and_no_more(
     assert isinstance(said, Reading)
     assert (said.secrets, said.remember, said.marked) == (*told, mark is not None)
     assert said.raw == answers[said.command]
+
+
+@pytest.mark.parametrize("cut", [SEVEN[:-9], b"#interrupted\n"])
+@pytest.mark.parametrize("mark", [None, NONCE])
+def test_an_export_that_breaks_off_is_not_replaced_by_one_that_shows_less(cut: bytes, mark: str | None) -> None:
+    """Plain had worked before an upgrade: the secrets are not hidden, they got lost on the way."""
+    commands, said = session(Asking(COLLECT, PLAIN, mark), router(V7 | {SENSITIVE: cut}))
+    assert len(commands) == 2
+    assert isinstance(said, Incomplete)
+    assert said.reason in {Reason.TRUNCATED, Reason.INTERRUPTED}
 
 
 @pytest.mark.parametrize(
