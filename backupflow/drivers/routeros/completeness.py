@@ -123,11 +123,13 @@ def judge(raw: bytes) -> Completeness:
 def _fault(piece: Piece, reading: _Reading) -> _Fault | None:
     kind, at, _, text = piece
     if kind is COMMENTS:
-        return _remarks(text, at, reading) if reading.begun else _heading(text, reading)
+        return _heading(text, reading)
     if kind is RUN or kind is ITEM or kind is SECTION:
         if not reading.begun and reading.junk and not reading.header:
             return _Fault(Reason.NOT_A_CONFIGURATION, "a section, but neither it nor a header comes first", at)
         reading.begun, reading.pending = True, kind is SECTION
+        if kind is RUN:
+            return _run(text, at, reading)
         return _item(text, at) if kind is ITEM else None
     if kind is EXCESS:
         return _Fault(Reason.NOT_A_CONFIGURATION, _TOO_MUCH, at)
@@ -156,12 +158,13 @@ def _heading(text: bytes, reading: _Reading) -> _Fault | None:
     return None
 
 
-def _remarks(text: bytes, at: int, reading: _Reading) -> _Fault | None:
-    """Read comments after the first section; the last of them tells whether an item is to come."""
-    begins_last = text.rfind(b"\n", 0, -1) + 1
-    reading.pending = marker(apart(text[begins_last:-1])) is None
-    lower = text.lower()
-    for found in _SAYING.finditer(text) if any(word in lower for word in _SAYING_WORDS) else ():
+def _run(text: bytes, at: int, reading: _Reading) -> _Fault | None:
+    """Read a run; its last line tells whether an item is to come, and its comments may be markers."""
+    last = text[text.rfind(b"\n", 0, -1) + 1 : -1]
+    reading.pending = last.startswith(b"/") or (last.startswith(b"#") and marker(apart(last)) is None)
+    if b"#" not in text or not any(word in text.lower() for word in _SAYING_WORDS):
+        return None
+    for found in _SAYING.finditer(text):
         comment = apart(found[0])
         if (said := marker(comment)) is not None:
             reading.markers.add(said)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from io import BytesIO
 from itertools import chain
-from operator import eq
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.model import NormalConfig
-from backupflow.drivers.routeros.canonical import PAIR, STEADY_TOKENS, VALUE
+from backupflow.drivers.routeros.canonical import PAIR, STEADY, VALUE
 from backupflow.drivers.routeros.identity import is_header
 from backupflow.drivers.routeros.lexer import PLAIN, encode, printable, tokens
 from backupflow.drivers.routeros.noise import header_line, without_presentation
@@ -22,6 +21,7 @@ from backupflow.drivers.routeros.pieces import (
     SECTION,
     apart,
     joined,
+    last_path,
     scan,
 )
 
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from backupflow.core.model import RawConfig
     from backupflow.drivers.routeros.lexer import Token
 
-# Canonical tokens: those that have nothing to do with prefixes, then one that takes or gives one, or the end.
-_STEP: Final = re.compile(rb"(" + STEADY_TOKENS + rb")(?: (" + PLAIN + rb"++)(=" + VALUE + rb")(?=[ \]]|\Z)|\Z)")
+_COMMENT_LINES: Final = re.compile(rb"^#.*\n", re.MULTILINE)
 _PATHS: Final = re.compile(rb"^(/.*\n)", re.MULTILINE)
+# A look-behind after the quote: the search for a quote is quick, and one inside a string stands behind a backslash.
+_NEEDLESS_QUOTES: Final = re.compile(rb'"(?<=[= ]")(' + PLAIN + rb'++)"')
+_ITEMS_WITH_PREFIXES: Final = re.compile(rb"^[a-z].*? \..*\n", re.MULTILINE)
+# Tokens that have nothing to do with prefixes, then one that takes or gives one, or the end of the line.
+_STEP: Final = re.compile(rb"(" + STEADY + rb"*)(?: (" + PLAIN + rb"++)(=" + VALUE + rb")|\n)")
 _VERB: Final = re.compile(rb"[a-z]++")
 _LONGEST_PREFIX: Final = 32  # bytes; RouterOS has "configuration", and what a router sends must not blow up
 
@@ -49,12 +53,8 @@ def normalize(raw: RawConfig) -> NormalConfig:
 def canonical_item(text: bytes) -> bytes:
     """Write an item (it begins with its verb) canonically; one that is not made of tokens stays as it is, printable."""
     verb = _VERB.match(text)
-    if verb is None:
-        return printable(text)
-    if (full := _in_full(text, verb.end())) is not None:
-        return verb[0] + full
-    read = tokens(text[verb.end() :])
-    return printable(text) if read is None else b"".join((verb[0], *_written(read)))
+    read = tokens(text[verb.end() :]) if verb else None
+    return printable(text) if verb is None or read is None else b"".join((verb[0], *_written(read)))
 
 
 def _as_written(text: bytes) -> bytes:
@@ -73,9 +73,10 @@ def _normal(lines: bytes) -> bytes | None:
         if kind is EXCESS:
             return None
         if kind is RUN:
-            body.write(_run(text, stood, last))
-            last = path
-        elif path and kind is not SECTION and kind is not COMMENTS:
+            run = _run(text, stood, last)
+            body.write(run)
+            last = last_path(run) or last
+        elif path and kind is not SECTION:
             if path != last:
                 body.write(path + b"\n")
                 last = path
@@ -96,49 +97,41 @@ def _add_header(header: list[bytes], comments: bytes) -> None:
 
 def _run(text: bytes, stood: bytes, last: bytes) -> bytes:
     """Write a run that follows the section `stood`, after something of the section `last` was written."""
-    if text.startswith(b"/"):
-        text = _grouped(text).removeprefix(last + b"\n" if last else b"")
-    elif stood != last:
-        text = b"%b\n%b" % (stood, text)
-    if b"\\_" in text:
-        text = text.replace(b"\\_", b" ")
-    return text.replace(PAIR, rb"\\") if PAIR in text else text
+    text = _COMMENT_LINES.sub(b"", text) if b"#" in text else text
+    text = text if text.startswith(b"/") else b"%b\n%b" % (stood, text)
+    text = _grouped(text, last + b"\n")
+    if b'"' in text:
+        text = _NEEDLESS_QUOTES.sub(rb"\1", text)
+    if b" ." in text:
+        text = _ITEMS_WITH_PREFIXES.sub(_in_full, text)
+    return text.replace(rb"\_", b" ").replace(PAIR, rb"\\")
 
 
-def _grouped(text: bytes) -> bytes:
-    """Drop section lines that only repeat the one before."""
-    paths = _PATHS.findall(text)
-    if not any(map(eq, paths, paths[1:])):
-        return text
+def _grouped(text: bytes, last: bytes) -> bytes:
+    """Drop section lines without items, and those that only repeat the last with items."""
     _, *parts = _PATHS.split(text)
-    return b"".join(
-        chain.from_iterable(
-            (b"" if path == before else path, items)
-            for before, path, items in zip((b"", *paths), paths, parts[1::2], strict=False)
-        )
-    )
-
-
-def _in_full(text: bytes, at: int) -> bytes | None:
-    """Write canonical tokens with the prefixes that they leave out; None if some token is not canonical."""
     written: list[bytes] = []
+    for path, items in zip(parts[::2], parts[1::2], strict=True):
+        if items:
+            written += (items,) if path == last else (path, items)
+            last = path
+    return b"".join(written)
+
+
+def _in_full(item: re.Match[bytes]) -> bytes:
+    """Write an item of a run with the prefixes that its tokens leave out."""
+    text = item[0]
+    at = text.find(b" ")
+    written = [text[:at]]
     prefix = b""
     for found in _STEP.finditer(text, at):
-        if found.start() != at:
-            return None
-        at = found.end()
         steady, key, value = found.groups()
         if key is None:
-            written.append(steady)
+            written += steady, b"\n"
         else:
             key, prefix = _key(key, prefix)
-            written.append(b"%b %b%b" % (steady, key, value))
-    if at != len(text):
-        return None
-    tokens_in_full = b"".join(written)
-    if rb"\_" in tokens_in_full:
-        return tokens_in_full.replace(rb"\\", PAIR).replace(rb"\_", b" ").replace(PAIR, rb"\\")
-    return tokens_in_full
+            written += steady, b" ", key, value
+    return b"".join(written)
 
 
 def _written(read: Iterable[Token]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
-from backupflow.drivers.routeros.canonical import ITEM_LINE, PAIR
+from backupflow.drivers.routeros.canonical import ITEM_REST, PAIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,11 @@ AS_WRITTEN: Final = b"# as written: more lines or tokens than a configuration ha
 """The first line of the normal form of a text that is not read; such a form is not read either."""
 _TAIL: Final = b"\x02"  # stands for a backslash that ends a comment, and is no wrap
 _MOST_LINES: Final = 1_250_000  # twice what 16 MiB of the densest real exports have: address lists, 27 bytes a line
+_MOST_QUOTES: Final = 2_500_000  # nearly four times what 16 MiB of PPP secrets have
+_MOST_BLANKS: Final = 5_000_000  # outside of wraps: twice what scripts have
 _MOST_STEPS: Final = 2_000_000  # measured, see docs/normalizer.md; 1 % of all real items are no part of a run
 _STEPS_OF_A_PIECE: Final = 6  # what any piece takes, in the time that a token takes
+_STEPS_OF_A_PREFIX: Final = 2
 _RUN_LINES: Final = 5000  # until it is done, the pattern keeps some hundred bytes for each
 
 _HASH, _SLASH, _BACKSLASH = b"#/\\"
@@ -41,11 +44,8 @@ _COMMENTS_WITH_TAILS: Final = re.compile(rb"\n#(?<!\\\n#)[^\n]*\\\n(?:#[^\n]*\\\
 
 _COMMENTS: Final = re.compile(rb"(?:#[^\n]*+\n){1,%d}" % _RUN_LINES)
 _CANONICAL_PATH: Final = rb"/[A-Za-z0-9_-]++(?:(?! " + _VERBS + rb"[ \n]) [A-Za-z0-9_-]++){0,8}"
-_ITEM_LINE: Final = _VERBS + ITEM_LINE
-_RUN: Final = re.compile(rb"(?:(?=(" + _ITEM_LINE + rb"))\1){1,%d}" % _RUN_LINES)
-_SECTIONS_RUN: Final = re.compile(
-    rb"(?:(?=((?:" + _CANONICAL_PATH + rb"\n)?" + _ITEM_LINE + rb"))\1){1,%d}" % _RUN_LINES
-)
+_ITEM_LINE: Final = _VERBS + ITEM_REST
+_RUN: Final = re.compile(rb"(?:(?=(" + _ITEM_LINE + rb"|" + _CANONICAL_PATH + rb"\n|#[^\n]*+\n))\1){1,%d}" % _RUN_LINES)
 _TERSE_RUN: Final = re.compile(
     rb"(" + _CANONICAL_PATH + rb") " + _ITEM_LINE + rb"(?:(?=(\1 " + _ITEM_LINE + rb"))\2){0,%d}" % _RUN_LINES
 )
@@ -54,10 +54,10 @@ _TERSE_RUN: Final = re.compile(
 class Kind(Enum):
     """What a piece of a text is, by its shape alone."""
 
-    COMMENTS = auto()  # lines that begin with "#": header, device comments or markers, by their place and text
+    COMMENTS = auto()  # lines that begin with "#" before the first section
     SECTION = auto()
     ITEM = auto()
-    RUN = auto()  # canonical items, perhaps with the lines of their sections among them
+    RUN = auto()  # items that need no look at single tokens, the lines of their sections, device comments and markers
     DANGLING = auto()  # the text ends inside a wrapped line
     UNKNOWN = auto()  # nothing that an export holds
     EXCESS = auto()  # there is more than any configuration has: nothing from here on was looked at
@@ -79,7 +79,13 @@ def joined(text: bytes) -> bytes | None:
     The text's lines end in a plain newline. None if it has more lines than any export, or holds the two control
     characters that have a meaning here: it is kept as it is written.
     """
-    if text.count(b"\n") > _MOST_LINES or PAIR in text or _TAIL in text or text.startswith(AS_WRITTEN):
+    if (
+        text.count(b"\n") > _MOST_LINES
+        or text.count(b'"') > _MOST_QUOTES
+        or PAIR in text
+        or _TAIL in text
+        or text.startswith(AS_WRITTEN)
+    ):
         return None
     text = text.replace(rb"\\", PAIR).replace(b"\\\n    ", b"\\\n").replace(b" \n", b"\n")
     text = b"\n" + text.strip(b" \t\n") + b"\n"
@@ -88,7 +94,7 @@ def joined(text: bytes) -> bytes | None:
     if b"\\\n" in text:
         text = _COMMENTS_WITH_TAILS.sub(lambda found: found[0].replace(b"\\\n", _TAIL + b"\n"), text)
         text = text[:-1].replace(b"\\\n", b"") + b"\n"  # the text may end inside a line: that shows
-    return text.lstrip(b"\n")
+    return None if text.count(b" ") > _MOST_BLANKS else text.lstrip(b"\n")
 
 
 def apart(line: bytes) -> bytes:
@@ -98,32 +104,32 @@ def apart(line: bytes) -> bytes:
 
 def scan(text: bytes) -> Iterator[Piece]:
     """Classify what stands in a joined text; ends early, with `EXCESS`, where going on would take too long."""
-    at, end, path, steps = 0, len(text), b"", 0
-    while at < end:
-        steps += _STEPS_OF_A_PIECE
+    at, path, steps = 0, b"", 0
+    while at < len(text):
+        kind, end, path, piece, steps_of_it = _next(text, at, path)
+        steps += steps_of_it
         if steps > _MOST_STEPS:
             yield EXCESS, at, path, b""
             return
-        begin, first = at, text[at]
-        if first == _HASH and (found := _COMMENTS.match(text, at)):
-            at = found.end()
-            steps += 0 if path else _STEPS_OF_A_PIECE * found[0].count(b"\n")  # a header is read line by line
-            yield COMMENTS, begin, path, found[0]
-        elif first == _SLASH and (found := _SECTIONS_RUN.match(text, at)):
-            at, path = found.end(), _last_path(found[0])
-            yield RUN, begin, path, found[0]
-        elif path and (found := _RUN.match(text, at)):
-            at = found.end()
-            yield RUN, begin, path, found[0]
-        elif first == _SLASH and (found := _TERSE_RUN.match(text, at)):
-            at, path = found.end(), found[1]
-            yield RUN, begin, path, path + b"\n" + found[0].replace(b"\n" + path + b" ", b"\n")[len(path) + 1 :]
-        else:
-            at = text.index(b"\n", at) + 1
-            kind, path, line = _classified(text[begin : at - 1], path)
-            if kind is ITEM:
-                steps += _most_tokens(line)
-            yield kind, begin, path, line
+        yield kind, at, path, piece
+        at = end
+
+
+def _next(text: bytes, at: int, path: bytes) -> tuple[Kind, int, bytes, bytes, int]:
+    """Give the next piece: its kind, end, section and text, and how many steps it takes."""
+    first = text[at]
+    if (path or first == _SLASH) and (found := _RUN.match(text, at)):
+        run = found[0]
+        return RUN, found.end(), last_path(run) or path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_PREFIX * run.count(b" .")
+    if first == _HASH and (found := _COMMENTS.match(text, at)):  # of a header, which is read line by line
+        return COMMENTS, found.end(), path, found[0], _STEPS_OF_A_PIECE * found[0].count(b"\n")
+    if first == _SLASH and (found := _TERSE_RUN.match(text, at)):
+        path = found[1]
+        run = path + b"\n" + found[0].replace(b"\n" + path + b" ", b"\n")[len(path) + 1 :]
+        return RUN, found.end(), path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_PREFIX * run.count(b" .")
+    end = text.index(b"\n", at) + 1
+    kind, path, line = _classified(text[at : end - 1], path)
+    return kind, end, path, line, _STEPS_OF_A_PIECE + (_most_tokens(line) if kind is ITEM else 0)
 
 
 def line_number(text: bytes, index: int) -> int:
@@ -160,12 +166,15 @@ def _canonical_path(path: bytes) -> bytes:
     return b"/" + b" ".join(path.replace(b"/", b" ").split())
 
 
-def _last_path(run: bytes) -> bytes:
-    """Give the last section line of a run; none of its items begins with a slash."""
+def last_path(run: bytes) -> bytes:
+    """Give the last section line of a run, empty if there is none; none of its items begins with a slash."""
     begin = run.rfind(b"\n/") + 1
-    return run[begin : run.index(b"\n", begin)]
+    return run[begin : run.index(b"\n", begin)] if run.startswith(b"/", begin) else b""
 
 
 def _most_tokens(item: bytes) -> int:
+    """Say how many tokens an item has at most; an escape takes as long as two."""
     outside = _STRINGS.sub(b"", item)
-    return outside.count(b" ") + outside.count(b"\t") + outside.count(b"[") + outside.count(b"]")
+    return (
+        2 * item.count(b"\\") + outside.count(b" ") + outside.count(b"\t") + outside.count(b"[") + outside.count(b"]")
+    )

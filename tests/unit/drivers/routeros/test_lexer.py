@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,3 +95,51 @@ def test_printable_text_is_ascii_and_stays(text: bytes, lines: bool) -> None:
     kept = {*range(0x20, 0x7F), *(b"\n" if lines else b"")}
     assert written == b"".join(bytes((byte,)) if byte in kept else b"\\%02X" % byte for byte in text)
     assert printable(written, lines=lines) == written
+
+
+# ----------------------------------------------------------- patterns: what Python before 3.11.5 cannot do (gh-106052)
+def midway(pattern: Any) -> list[str]:  # noqa: ANN401  (the parser of `re` carries no types)
+    """Name the possessive repeats of a pattern whose body could fail after it has begun."""
+    found: list[str] = []
+    for operation, argument in pattern:
+        name = str(operation)
+        if name == "POSSESSIVE_REPEAT" and not all(map(fails_at_once, branches(argument[2]))):
+            found.append(str(argument[2]))
+        for part in argument if isinstance(argument, tuple) else ():
+            if type(part).__name__ == "SubPattern":
+                found += midway(part)
+            elif isinstance(part, list):
+                found += [each for branch in part if type(branch).__name__ == "SubPattern" for each in midway(branch)]
+    return found
+
+
+def branches(body: Any) -> list[Any]:  # noqa: ANN401
+    """Give the alternatives of a body that is nothing but alternatives, or the body."""
+    if len(body) == 1 and str(body[0][0]) == "SUBPATTERN":
+        return branches(body[0][1][-1])
+    return list(body[0][1][1]) if len(body) == 1 and str(body[0][0]) == "BRANCH" else [body]
+
+
+def fails_at_once(body: Any) -> bool:  # noqa: ANN401
+    """What follows the first part cannot fail: it may match nothing, or was looked at before, or is any byte."""
+    if str(body[0][0]) == "ASSERT":
+        return True
+    rest = [(str(operation), argument) for operation, argument in body[1:]]
+    return all(name == "ANY" or (name.endswith("REPEAT") and argument[0] == 0) for name, argument in rest)
+
+
+@pytest.mark.parametrize("module", ["lexer", "canonical", "pieces", "normal", "noise", "completeness"])
+def test_no_possessive_group_can_fail_midway(module: str) -> None:
+    """Where it does, older interpreters forget to go back: an open string passes for a closed one."""
+    parser = importlib.import_module("re._parser")
+    inside = vars(importlib.import_module(f"backupflow.drivers.routeros.{module}"))
+    patterns = [value for value in inside.values() if isinstance(value, re.Pattern)]
+    assert patterns or module == "canonical"
+    for pattern in patterns:
+        assert midway(parser.parse(pattern.pattern, pattern.flags)) == [], pattern.pattern
+
+
+@pytest.mark.parametrize(("pattern", "wrong"), [(rb"(?:=b)?+", 1), (rb"(?:a|(?:=b)*+)*+", 1), (rb"(?:a++|b)*+c?+", 0)])
+def test_a_possessive_group_that_can_fail_midway_is_found(pattern: bytes, wrong: int) -> None:
+    """A check of the check above."""
+    assert len(midway(importlib.import_module("re._parser").parse(pattern))) == wrong

@@ -39,16 +39,18 @@ def logical(text: bytes) -> list[bytes]:
 
 def test_pieces_are_classified_by_their_shape() -> None:
     """Sections carry over to the items below them; the terse form names its own."""
-    text = b"# c\n/ip address\nadd a=b\n/ip/dns set x=y\nset z\n[admin@R1] > quit\n/ip address add n=1\n/ip=\n/ip\n"
+    text = (
+        b"# c\n/ip address\nadd a=b\n# d\n/ip/dns set x=y\nset z\n[admin@R1] > quit\n/ip address add n=1\n/ip=\n/ip/a\n"
+    )
     assert kinds(text) == [
         (Kind.COMMENTS, b"", b"# c\n"),
-        (Kind.RUN, b"/ip address", b"/ip address\nadd a=b\n"),
+        (Kind.RUN, b"/ip address", b"/ip address\nadd a=b\n# d\n"),
         (Kind.ITEM, b"/ip dns", b"set x=y"),
         (Kind.RUN, b"/ip dns", b"set z\n"),
         (Kind.UNKNOWN, b"/ip dns", b"[admin@R1] > quit"),
         (Kind.RUN, b"/ip address", b"/ip address\nadd n=1\n"),
         (Kind.UNKNOWN, b"/ip address", b"/ip="),
-        (Kind.SECTION, b"/ip", b""),
+        (Kind.SECTION, b"/ip a", b""),
     ]
 
 
@@ -80,13 +82,14 @@ def test_wrapped_lines_are_joined(text: bytes, line: bytes) -> None:
 
 def test_escaped_backslashes_at_the_end_do_not_wrap() -> None:
     """An even number of them is part of the line."""
-    assert [text for _, _, text in kinds(b"/a\nadd k=a\\\\\nadd k=b\n")] == [b"", b"add k=a\\\\", b"add k=b\n"]
+    assert [text for _, _, text in kinds(b"/a\nadd k=a\\\\\nadd k=b\n")] == [b"/a\n", b"add k=a\\\\", b"add k=b\n"]
 
 
 def test_a_comment_never_goes_on_in_the_next_line() -> None:
     """Device comments that end in a backslash swallow no item, and each other neither."""
     text = b"/a\n# odd \\\n# odd \\\nadd k=v\n"
-    assert kinds(text)[1:] == [(Kind.COMMENTS, b"/a", b"# odd \\\n# odd \\\n"), (Kind.RUN, b"/a", b"add k=v\n")]
+    assert kinds(text) == [(Kind.RUN, b"/a", text)]
+    assert kinds(text.removeprefix(b"/a\n"))[0] == (Kind.COMMENTS, b"", b"# odd \\\n# odd \\\n")
 
 
 def test_an_end_inside_a_wrapped_line_is_seen() -> None:
@@ -132,6 +135,16 @@ def test_lines_are_numbered_as_an_editor_does() -> None:
     assert [line_number(text, index) for index in range(4)] == [1, 4, 5, 6]
 
 
+@pytest.mark.parametrize(("limit", "unit"), [("_MOST_QUOTES", b'"" '), ("_MOST_BLANKS", b"a ")])
+def test_more_quotes_or_blanks_than_any_export_has_are_not_read(
+    limit: str, unit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cost time even in runs."""
+    monkeypatch.setattr(pieces, limit, 20)
+    assert joined(b"/a\nadd " + unit * 9) is not None
+    assert joined(b"/a\nadd " + unit * 30) is None
+
+
 def test_more_lines_than_any_export_has_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a text that says that it was not."""
     monkeypatch.setattr(pieces, "_MOST_LINES", 3)
@@ -140,16 +153,25 @@ def test_more_lines_than_any_export_has_are_not_read(monkeypatch: pytest.MonkeyP
     assert joined(AS_WRITTEN + b"/a\n") is None
 
 
-@pytest.mark.parametrize("line", [b"add  a=b\n", b"/b\n", b"# c\nadd\n", b"x\n", b"add" + b' "x"' * 9 + b"\n"])
+@pytest.mark.parametrize(
+    "line",
+    [b"add  a=b\n", b"/b/c\n", b"x\n", b"add" + b" x=" * 9 + b"\n", b"add" + b" .x=a" * 6 + b"\n", rb'add a="\41\42"'],
+)
 def test_only_so_many_unusual_lines_are_read(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more would take too long, the text ends early, and says so."""
     monkeypatch.setattr(pieces, "_MOST_STEPS", 100)
     assert kinds(b"/a\nadd\n" + line * 3)[-1][0] is not Kind.EXCESS
     assert kinds(b"/a\nadd\n" + line * 30)[-1][0] is Kind.EXCESS
-    assert kinds(b"/a\n" + b"add a=b\n" * 9999)[-1][0] is Kind.RUN
+    assert kinds(b"/a\n" + b"add a=b\n# c\n/b\n" * 9999)[-1][0] is Kind.RUN
+
+
+def test_what_takes_too_long_is_not_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The piece that is too much is none any more, even if it is the last."""
+    monkeypatch.setattr(pieces, "_MOST_STEPS", 100)
+    assert [kind for kind, _, _ in kinds(b"/a\nadd" + b" x=" * 100 + b"\n")] == [Kind.RUN, Kind.EXCESS]
 
 
 def test_a_long_header_is_counted_by_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them is looked at."""
     monkeypatch.setattr(pieces, "_MOST_STEPS", 100)
-    assert [kind for kind, _, _ in kinds(b"# c\n" * 30 + b"/a\nadd\n")] == [Kind.COMMENTS, Kind.EXCESS]
+    assert [kind for kind, _, _ in kinds(b"# c\n" * 30 + b"/a\nadd\n")] == [Kind.EXCESS]
