@@ -1,10 +1,10 @@
 """Twenty healthy routers beside one, and then three, that send the worst texts: who misses a deadline?
 
-The worker is this process, with its threads, SSH sessions and reader as shipped; the routers run in a process of their
-own. A healthy router answers after 2 s and is asked again for as long as a bad one is being collected. Each row says
-how slow the slowest healthy session was, against the same sessions without the bad router just before, and for how long
-at most no other thread of the worker got to run (`stall`). The rows `thread` are the control: the same, but all texts
-are read in the sessions' own threads.
+The worker is this process, with its threads, SSH sessions and reader as shipped; the healthy routers run in a process
+of their own, and so do the bad ones. A healthy router answers after 2 s and is asked again for as long as a bad one is
+being collected. Each row says how slow the slowest healthy session was, against the same sessions without the bad
+router just before, and for how long at most no other thread of the worker got to run (`stall`, milliseconds). The rows
+`thread` are the control: the same, but all texts are read in the sessions' own threads.
 """
 
 from __future__ import annotations
@@ -85,22 +85,21 @@ def text(name: str) -> bytes:
 # --- the routers, in a process of their own --------------------------------------------------------------------------
 
 
-def simulate(bad: int) -> None:
-    """Run the routers; each line of stdin is the text that the bad ones send from then on."""
+def simulate(kind: str, number: int) -> None:
+    """Run the routers; each line of stdin is the text that they send from then on."""
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # a bomb is cut off in mid-send
-    healthy = [
-        RouterSpec(f"healthy{n}", size=30_000, behaviour=Behaviour(answer_delay=ANSWERS_AFTER)) for n in range(HEALTHY)
-    ]
-    with Fleet([*healthy, *(RouterSpec(f"bad{n}") for n in range(bad))]) as fleet:
+    behaviour = Behaviour(answer_delay=ANSWERS_AFTER if kind == "healthy" else timedelta())
+    specs = [RouterSpec(f"{kind}{n}", size=30_000, behaviour=behaviour) for n in range(number)]
+    with Fleet(specs) as fleet:
         known = {name: (fleet[name].port, fleet[name].host_key_type, fleet[name].host_key_blob.hex()) for name in fleet}
         print(json.dumps(known), flush=True)
         for line in sys.stdin:
             name = line.rstrip("\n")
-            for n in range(bad):
+            for router in fleet.values():
                 if name == BOMB:
-                    fleet[f"bad{n}"].behave(raw_export=b"", export_size=4 * SIZE)
+                    router.behave(raw_export=b"", export_size=4 * SIZE)
                 else:
-                    fleet[f"bad{n}"].behave(raw_export=text(name), export_size=None)
+                    router.behave(raw_export=text(name), export_size=None)
             print("ready", flush=True)
 
 
@@ -130,9 +129,9 @@ class Routers:
 
 
 @contextmanager
-def routers(bad: int) -> Iterator[Routers]:
+def routers(kind: str, number: int) -> Iterator[Routers]:
     """Run them."""
-    argv = [sys.executable, "-m", "bench.healthy_beside_bad", "--simulate", str(bad)]
+    argv = [sys.executable, "-m", "bench.healthy_beside_bad", "--simulate", kind, str(number)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Routers(process)
@@ -214,31 +213,31 @@ def healthy_round(
     return [each for found in pool.map(again, [f"healthy{n}" for n in range(HEALTHY)]) for each in found]
 
 
-def peak_of_children(but: int, most: dict[int, int]) -> None:
+def peak_of_children(but: set[int], most: dict[int, int]) -> None:
     """Note the largest resident set that each reading process has had so far, in MiB."""
     for child in psutil.Process().children():
-        if child.pid != but:
+        if child.pid not in but:
             with suppress(OSError):
                 status = Path(f"/proc/{child.pid}/status").read_text("ascii")
                 peaks = [int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")]
                 most[child.pid] = max([most.get(child.pid, 0), *peaks])
 
 
-def measure(fleet: Routers, name: str, bad: int, reader: ProcessReader) -> str:
+def measure(fleet: Routers, wrong: Routers, name: str, bad: int, reader: ProcessReader) -> str:
     """One row."""
-    fleet.send(name)
+    wrong.send(name)
     with ThreadPoolExecutor(HEALTHY + 3) as pool:
         alone = healthy_round(pool, fleet, reader, lambda: False)
     peaks: dict[int, int] = {}
     with ThreadPoolExecutor(HEALTHY + 3) as pool, ThreadPoolExecutor(1) as watching, Stall() as stall:
-        bads = [pool.submit(collect, fleet.target(f"bad{n}"), reader) for n in range(bad)]
+        bads = [pool.submit(collect, wrong.target(f"bad{n}"), reader) for n in range(bad)]
 
         def goes_on() -> bool:
             return not all(each.done() for each in bads)
 
         def watch() -> None:
             while goes_on():
-                peak_of_children(fleet.pid, peaks)
+                peak_of_children({fleet.pid, wrong.pid}, peaks)
                 time.sleep(0.05)
 
         watched = watching.submit(watch)
@@ -258,24 +257,24 @@ def measure(fleet: Routers, name: str, bad: int, reader: ProcessReader) -> str:
 def main() -> None:
     """Run it and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--simulate", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--simulate", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--bad", type=int, nargs="*", default=[1, 3], help="bad routers at once")
     parser.add_argument("--only", nargs="*", default=[*TEXTS, BOMB], help="of the texts")
     parser.add_argument("--readers", nargs="*", default=["process", "thread"])
     asked = parser.parse_args()
     if asked.simulate is not None:
-        simulate(asked.simulate)
+        simulate(asked.simulate[0], int(asked.simulate[1]))
         return
     readers = {"process": ProcessReader(), "thread": ProcessReader(replace(AS_SHIPPED, in_thread=sys.maxsize))}
     print(
         f"{HEALTHY} healthy routers, answering after {ANSWERS_AFTER.seconds} s; deadline {TIMEOUTS.command.seconds} s"
     )
     print("text                  bad reader   read s   MiB whole s in time    alone slowest ratio  stall  ended")
-    with routers(max(asked.bad)) as fleet:
+    with routers("healthy", HEALTHY) as healthy, routers("bad", max(asked.bad)) as wrong:
         for name in asked.only:
             for bad in asked.bad:
                 for kind in asked.readers:
-                    row = measure(fleet, name, bad, readers[kind])
+                    row = measure(healthy, wrong, name, bad, readers[kind])
                     print(f"{name:21} {bad:3d} {kind:7} {row}", flush=True)
 
 
