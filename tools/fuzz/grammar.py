@@ -32,6 +32,7 @@ EXPORTS: Final = (
     b"/a\nadd " + b"[ " * 40 + b"]" * 40 + b' k="' + b"\\\\" * 40 + b'"\n',
     b"\x00\x07\x1b]0;title\x07\xe2\x80\xae/a\nadd\n",
     b"<html><body>404</body></html>\n",
+    b"/ip add/ip\nadd x=1\n/ip/set/ip\n/ip add\n",  # verbs as words of a path
 )
 TOKENS: Final = (
     *(

@@ -290,6 +290,8 @@ def _seeds() -> Iterator[bytes]:
     yield bytes((EXCHANGED,)) + _record(b"\x07\x7f\xff\xff\xff")
     yield bytes((EXCHANGED,)) + service + only + _record(b"\x3c" + bytes(12) + b"\x7f\xff\xff\xff", waits=True)
     yield b"\0" + banner + group + _packet(b"\x1f" + bytes(4) + b"\0\x0f\xff\xff")
+    # A service that is accepted before it is asked for, under a name that is no text.
+    yield bytes((EXCHANGED | KEY,)) + _record(_text(6, b"\xff")) + service
 
 
 _WORDS: Final = (
