@@ -110,14 +110,15 @@ def test_a_planted_slow_input_is_found() -> None:
 
 
 def test_work_that_grows_faster_than_the_text_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small inputs hide what is quadratic: a part of each is repeated, and the times are compared."""
+    """Small inputs hide that: a part of each is repeated, and the times are compared."""
 
-    def quadratic(text: bytes) -> None:
-        for at in range(len(text) // 10):
-            for _ in range(at):
-                pass
+    def steep(text: bytes) -> None:
+        for first in range(len(text) // 120):
+            for second in range(first):
+                for _ in range(second):
+                    pass
 
-    monkeypatch.setattr(routeros, "judge", quadratic)
+    monkeypatch.setattr(routeros, "judge", steep)
     watch = fuzzed(load("pump"), 3)
     assert watch.findings.failures.keys() == {"law broken: judge takes linear time"}
 

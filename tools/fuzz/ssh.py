@@ -151,7 +151,7 @@ def session(data: bytes) -> None:
     """Collect from a server that says just this."""
     switches, said = (data[0], data[1:]) if data else (0, b"")
     exchanged = bool(switches & EXCHANGED)
-    threads, descriptors = threading.active_count(), _descriptors()
+    threads, descriptors = set(threading.enumerate()), _descriptors()
     with _strays() as strays, socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(_LATEST)
         server = threading.Thread(target=_serve, args=(listener, said), kwargs={"exchanged": exchanged}, daemon=True)
@@ -195,10 +195,10 @@ def _descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def _settles(threads: int, descriptors: int) -> bool:
+def _settles(threads: set[threading.Thread], descriptors: int) -> bool:
     ends = time.monotonic() + _LATEST
     while time.monotonic() < ends:
-        if threading.active_count() <= threads and _descriptors() <= descriptors:
+        if threads.issuperset(threading.enumerate()) and _descriptors() <= descriptors:
             return True
         time.sleep(0.001)
     return False
