@@ -110,6 +110,9 @@ BAD: Final[dict[str, Callable[[], bytes]]] = {
     "only [": lambda: filled(b"[", START + b"add "),
     "only [ ]": lambda: filled(b" [ ]", START + b"add"),
     "only []": lambda: filled(b"[]", START + b"add ", b"\n"),
+    "as many prefixes as are read": lambda: START + (b"set a.b=1" + b" .c=1" * 40 + b"\n") * 12_000,
+    "as many odd tokens as are read": lambda: START + b"add" + b" a=" * 480_000 + b"\n",
+    "as many odd lines as are read": lambda: START + b"add  a=b\n" * 71_000,
     "brackets in brackets": lambda: START + b"add " + b"[ " * (SIZE // 4) + b"] " * (SIZE // 4 - 99) + b"\n",
     "quotes in quotes": lambda: START + b'add a="' + b'\\"' * (SIZE // 4) + b'"' * 9 + b"\n",
     "only =": lambda: filled(b"=", START + b"add "),
@@ -121,6 +124,7 @@ BAD: Final[dict[str, Callable[[], bytes]]] = {
     "only # lines": lambda: filled(b"#\n"),
     "# lines first": lambda: filled(b"# x = y\n", HEADER),
     r"# lines that end in \ ": lambda: filled(b"# x\\\n"),
+    r"1,200,000 # lines that end in \ ": lambda: START + b"# x\\\n" * 1_200_000 + b"add x=1\n",
     "#interrupted": lambda: filled(b"#interrupted\n"),
     "#error exporting": lambda: numbered("#error exporting /a%n"),
     "one comment, by RouterOS": lambda: filled(b"by RouterOSx ", START + b"#"),
@@ -176,7 +180,9 @@ def noise(dice: random.Random, start: bytes) -> bytes:
 def measured(text: bytes) -> tuple[float, float, float, str]:
     """Give CPU seconds of judge and normalize, MiB beyond the text, and the verdict; from a process of its own."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_measure, args=(text, sender))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_measure, args=(text, sender)
+    )  # a fork pays for pages
     process.start()
     sender.close()
     try:
@@ -201,7 +207,7 @@ def _measure(text: bytes, sender: Connection) -> None:
 
 
 def _resident() -> float:
-    """Give the resident memory of this process, MiB; its peak begins there, for a fork inherits none."""
+    """Give the resident memory of this process, MiB."""
     with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123  (no file system in between)
         return int(statm.read().split()[1]) * resource.getpagesize() / 1024**2
 

@@ -18,8 +18,8 @@ _STRING: Final = (
 )
 VALUE: Final = rb"(?:" + PLAIN + rb"++|" + _STRING + rb")"
 _TOKEN: Final = rb"(?:" + PLAIN + rb"++(?:=" + VALUE + rb")?|" + _STRING + rb")"
-ITEM_REST: Final = rb"(?: (?:" + _TOKEN + rb"|\[(?: " + _TOKEN + rb")* \])(?=[ \n]))*\n"
-"""What follows the verb of such an item, to the end of its line."""
+ITEM_REST: Final = rb"(?: (?:" + _TOKEN + rb"|\[(?: " + _TOKEN + rb"){0,20} \])(?=[ \n])){0,500}\n"
+"""What follows the verb of such an item, to the end of its line; real ones have up to some fifty tokens."""
 STEADY: Final = (
     rb"(?: (?:"
     + PLAIN.replace(b".", b"")

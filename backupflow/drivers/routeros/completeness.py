@@ -41,7 +41,8 @@ _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _NO_CONTROLS: Final = bytes(set(range(256)) - {*range(0x20), 0x7F}) + b"\t\n\r"
 # Comments in a body that may be more than a device's remark on an item, and words without which there is none.
 _SAYING: Final = re.compile(
-    rb"^#(?:[ \t]*+(?:error exporting|interrupted)\b|[^\n]*?\bby RouterOS)[^\n]*+", re.IGNORECASE | re.MULTILINE
+    rb"^#(?:[ \t]*+(?:error exporting|interrupted)\b|[^\n]*?\bby RouterOS(?![^ \t\n]))[^\n]*+",
+    re.IGNORECASE | re.MULTILINE,
 )
 _SAYING_WORDS: Final = (b"error exporting", b"interrupted", b"by routeros")
 _MOST_JUNK: Final = 1000  # lines; a banner and a note are shorter

@@ -34,8 +34,9 @@ _ONE_TOKEN: Final = b"".join((
     rb"[ \t]*+(?:[\[\]]|(?:", _KEY, rb"(?:", _STRING, rb"|", _BARE, rb"*+)|", _STRING, rb"|", _BARE, rb"++)",
     _BREAK, rb")",
 ))  # fmt: skip
-_TOKENS: Final = re.compile(rb"(?:(?=(" + _ONE_TOKEN + rb"))\1)*[ \t]*+", re.DOTALL)
-_STRINGS_END: Final = re.compile(rb'[^"]*+(?:(?=(' + _STRING + rb'[^"]*+))\1)*', re.DOTALL)
+# Some hundred bytes are kept for each repeat that could go back: a thousand at a time, of which only the end is kept.
+_TOKENS: Final = re.compile(rb"(?:(?=((?:" + _ONE_TOKEN + rb"){1,1000}))\1)*[ \t]*+", re.DOTALL)
+_STRINGS_END: Final = re.compile(rb'[^"]*+(?:(?=((?:' + _STRING + rb'[^"]*+){1,1000}))\1)*', re.DOTALL)
 
 PLAIN: Final = rb"[A-Za-z0-9./,:_!@#*<>~+&-]"  # what RouterOS itself leaves without quotes
 _BARE_VALUE: Final = re.compile(PLAIN + rb"++")

@@ -9,6 +9,7 @@ from backupflow.drivers.routeros.lexer import printable
 
 # Colours and cursor movements: a pseudo-terminal on the way. They never cross a line, so that none can hide lines.
 _ANSI: Final = re.compile(rb"\x1b(?:\[[0-9;?]*+[ -/]*+[@-~]|\][^\x07\x1b\n]*+(?:\x07|\x1b\\)|[@-Z\\-_])")
+_MOST_SEQUENCES: Final = 500_000  # to take out more needs much memory
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # editors on Windows
 # `# jan/02/2024 10:30:00 by RouterOS 6.49`, `# 2024-01-15 10:30:00 by RouterOS 7.14` (7.10 and later), and the same
 # with the time masked or cut by its owner: whatever stands before "by" is the time of the export, no configuration.
@@ -19,11 +20,11 @@ _MARKER: Final = re.compile(rb"#[ \t]*+((?:error exporting|interrupted)\b.*+)", 
 
 
 def without_presentation(raw: bytes) -> bytes:
-    """Drop what the way of the text added: colours, a byte order mark, carriage returns.
+    """Drop what the way of the text added: colours (if it is not little else), a byte order mark, carriage returns.
 
     CR LF on files and exec channels, LF where a transport or an editor changed it: one device flips between both.
     """
-    text = _ANSI.sub(b"", raw) if b"\x1b" in raw else raw
+    text = _ANSI.sub(b"", raw) if 0 < raw.count(b"\x1b") <= _MOST_SEQUENCES else raw
     return text.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 

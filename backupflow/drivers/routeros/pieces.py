@@ -23,9 +23,10 @@ _TAIL: Final = b"\x02"  # stands for a backslash that ends a comment, and is no 
 _MOST_LINES: Final = 1_250_000  # twice what 16 MiB of the densest real exports have: address lists, 27 bytes a line
 _MOST_QUOTES: Final = 2_500_000  # nearly four times what 16 MiB of PPP secrets have
 _MOST_BLANKS: Final = 5_000_000  # outside of wraps: twice what scripts have
-_MOST_STEPS: Final = 2_000_000  # measured, see docs/normalizer.md; 1 % of all real items are no part of a run
-_STEPS_OF_A_PIECE: Final = 6  # what any piece takes, in the time that a token takes
-_STEPS_OF_A_PREFIX: Final = 2
+_MOST_ESCAPES: Final = 6_000_000
+_MOST_STEPS: Final = 1_000_000  # a microsecond or so each; of all real items 1 in 200 is no part of a run
+_STEPS_OF_A_PIECE: Final = 10
+_STEPS_OF_A_TOKEN: Final = 2
 _RUN_LINES: Final = 5000  # until it is done, the pattern keeps some hundred bytes for each
 
 _HASH, _SLASH, _BACKSLASH = b"#/\\"
@@ -40,7 +41,7 @@ _STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # the
 # White space around the ends of lines; the look-behind keeps a million blanks from being tried a million times.
 _AROUND: Final = re.compile(rb"(?<![ \t])[ \t]++\n[ \t\n]*+|\n[ \t\n]++")
 _SPREAD: Final = (b" \n", b"\t\n", b"\n ", b"\n\t", b"\n\n")
-_COMMENTS_WITH_TAILS: Final = re.compile(rb"\n#(?<!\\\n#)[^\n]*\\\n(?:#[^\n]*\\\n)*")
+_COMMENTS_WITH_TAILS: Final = re.compile(rb"\n#(?<!\\\n#)[^\n]*\\\n(?:(?=((?:#[^\n]*\\\n){1,1000}))\1)*")
 
 _COMMENTS: Final = re.compile(rb"(?:#[^\n]*+\n){1,%d}" % _RUN_LINES)
 _CANONICAL_PATH: Final = rb"/[A-Za-z0-9_-]++(?:(?! " + _VERBS + rb"[ \n]) [A-Za-z0-9_-]++){0,8}"
@@ -88,6 +89,8 @@ def joined(text: bytes) -> bytes | None:
     ):
         return None
     text = text.replace(rb"\\", PAIR).replace(b"\\\n    ", b"\\\n").replace(b" \n", b"\n")
+    if text.count(b"\\") > _MOST_ESCAPES:
+        return None
     text = b"\n" + text.strip(b" \t\n") + b"\n"
     if any(blank in text for blank in _SPREAD):
         text = _AROUND.sub(b"\n", text)
@@ -120,16 +123,16 @@ def _next(text: bytes, at: int, path: bytes) -> tuple[Kind, int, bytes, bytes, i
     first = text[at]
     if (path or first == _SLASH) and (found := _RUN.match(text, at)):
         run = found[0]
-        return RUN, found.end(), last_path(run) or path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_PREFIX * run.count(b" .")
+        return RUN, found.end(), last_path(run) or path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_TOKEN * run.count(b" .")
     if first == _HASH and (found := _COMMENTS.match(text, at)):  # of a header, which is read line by line
         return COMMENTS, found.end(), path, found[0], _STEPS_OF_A_PIECE * found[0].count(b"\n")
     if first == _SLASH and (found := _TERSE_RUN.match(text, at)):
         path = found[1]
         run = path + b"\n" + found[0].replace(b"\n" + path + b" ", b"\n")[len(path) + 1 :]
-        return RUN, found.end(), path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_PREFIX * run.count(b" .")
+        return RUN, found.end(), path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_TOKEN * run.count(b" .")
     end = text.index(b"\n", at) + 1
     kind, path, line = _classified(text[at : end - 1], path)
-    return kind, end, path, line, _STEPS_OF_A_PIECE + (_most_tokens(line) if kind is ITEM else 0)
+    return kind, end, path, line, _STEPS_OF_A_PIECE + (_STEPS_OF_A_TOKEN * _most_tokens(line) if kind is ITEM else 0)
 
 
 def line_number(text: bytes, index: int) -> int:
@@ -173,8 +176,6 @@ def last_path(run: bytes) -> bytes:
 
 
 def _most_tokens(item: bytes) -> int:
-    """Say how many tokens an item has at most; an escape takes as long as two."""
+    """Say how many tokens an item has at most; an escape takes as long as one."""
     outside = _STRINGS.sub(b"", item)
-    return (
-        2 * item.count(b"\\") + outside.count(b" ") + outside.count(b"\t") + outside.count(b"[") + outside.count(b"]")
-    )
+    return sum(map(outside.count, (b" ", b"\t", b"[", b"]"))) + item.count(b"\\")
