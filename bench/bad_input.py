@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core.driver import Complete
 from backupflow.core.model import RawConfig
-from backupflow.drivers import driver
+from backupflow.drivers.routeros.completeness import judge
+from backupflow.drivers.routeros.normal import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,13 +194,12 @@ def measured(text: bytes) -> tuple[float, float, float, str]:
 
 
 def _measure(text: bytes, sender: Connection) -> None:
-    routeros = driver("routeros")
     gc.collect()
     before = _resident()
     began = time.process_time()
-    judged = routeros.judge_file(text)
+    judged = judge(text)
     between = time.process_time()
-    routeros.normalize(RawConfig(text))
+    normalize(RawConfig(text))
     ended = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     verdict = "complete" if isinstance(judged, Complete) else judged.reason.value
