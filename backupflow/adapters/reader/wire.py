@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from backupflow.core.driver import Asking, Facts, Incomplete, Outline, Reading, Reason, Reply
+from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.model import NormalConfig, RawConfig, Secrets, SecretsPolicy
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ _LONGEST_NAME: Final = 100  # of an exception's class
 
 class Unreadable(ValueError):
     """The other end sent something else than it should have."""
+
+
+class OtherVersion(RuntimeError):
+    """The code was replaced under a running worker: the other end would make another normal form than this one says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Request:
 def request(driver: str, asking: Asking, replies: Sequence[Reply]) -> list[bytes]:
     """Say what is to be read, in pieces: the answers themselves are not copied."""
     header = {
+        "normalization_version": NORMALIZATION_VERSION,
         "driver": driver,
         "asking": asdict(asking),
         "replies": [{"command": reply.command, "exit_status": reply.exit_status} for reply in replies],
@@ -58,8 +64,10 @@ def request(driver: str, asking: Asking, replies: Sequence[Reply]) -> list[bytes
 
 
 def request_of(stream: BinaryIO) -> Request:
-    """Read a request; this end trusts the one that started it. EOFError if that is gone."""
+    """Read a request; this end trusts the one that started it. EOFError if that is gone, OtherVersion."""
     header = json.loads(_exactly(stream, int.from_bytes(_exactly(stream, _LENGTH))))
+    if header["normalization_version"] != NORMALIZATION_VERSION:
+        raise OtherVersion
     parts = iter([_exactly(stream, size) for size in header["sizes"]])
     replies = [Reply(said["command"], next(parts), next(parts), said["exit_status"]) for said in header["replies"]]
     asked = header["asking"]

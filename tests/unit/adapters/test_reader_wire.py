@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backupflow.adapters.reader import wire
 from backupflow.core.driver import Asking, Facts, Incomplete, Outline, Reading, Reason, Reply
+from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.model import NormalConfig, RawConfig, Secrets, SecretsPolicy
 
 TEXTS = st.text(max_size=40)  # lone surrogates too: Python makes them of bytes that are no UTF-8
@@ -79,6 +80,14 @@ def test_a_request_that_breaks_off_is_not_read(
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(EOFError):
         wire.request_of(io.BytesIO(whole[:cut]))
+
+
+def test_a_process_of_another_version_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that was replaced under a running worker would give normal forms that are not what the worker calls them."""
+    sent = b"".join(wire.request("routeros", Asking(SecretsPolicy.COLLECT, None), []))
+    monkeypatch.setattr("backupflow.adapters.reader.wire.NORMALIZATION_VERSION", NORMALIZATION_VERSION + 1)
+    with pytest.raises(wire.OtherVersion):
+        wire.request_of(io.BytesIO(sent))
 
 
 @given(ANSWERS)
