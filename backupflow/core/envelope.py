@@ -59,7 +59,7 @@ def unpack(plaintext: bytes, max_bytes: int) -> tuple[Header, RawConfig]:
         )
         inflater = zlib.decompressobj()
         raw = inflater.decompress(body, max_bytes + 1)
-    except (ValueError, KeyError, TypeError, zlib.error) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error) as exc:
         raise MessageMalformed("damaged envelope") from exc
     if len(raw) > max_bytes or not inflater.eof or inflater.unused_data:
         raise MessageMalformed("envelope of a wrong length")

@@ -85,6 +85,18 @@ def _stored(fact: str | None) -> str | None:
     return None if fact is None else storable(fact)
 
 
+def _text(fact: object) -> str | None:
+    if fact is None or isinstance(fact, str):
+        return fact
+    raise TypeError
+
+
+def _texts(facts: object) -> tuple[str, ...]:
+    if isinstance(facts, list) and all(isinstance(fact, str) for fact in facts):
+        return tuple(facts)
+    raise TypeError
+
+
 def _observed(row: Row[Any] | None, vendor: str) -> Observed | None:
     if row is None:
         return None
@@ -99,7 +111,7 @@ def _observed(row: Row[Any] | None, vendor: str) -> Observed | None:
             int(facts["size"]),
             int(facts["secret_count"]),
             Secrets(facts["secrets"]),
-            Facts(vendor, **{name: facts[name] for name in _NAMED}, markers=tuple(facts["markers"])),
+            Facts(vendor, **{name: _text(facts[name]) for name in _NAMED}, markers=_texts(facts["markers"])),
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
         raise MessageMalformed(f"what is kept of observation {row.seq} cannot be read") from exc

@@ -47,7 +47,16 @@ def test_a_bomb_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "junk", [b"", b"backupflow/1\n", b"backupflow/1\n{}\n", b"backupflow/1\n[]\n" + zlib.compress(b"")]
+    "junk",
+    [
+        b"",
+        b"backupflow/1\n",
+        b"backupflow/1\n{}\n",
+        b"backupflow/1\n[]\n" + zlib.compress(b""),
+        b"backupflow/1\n" + b"[" * 100_000 + b"\n",
+        b'backupflow/1\n{"tenant": []}\n',
+        b'backupflow/1\n{"tenant": "%b", "device": "%b", "seq": Infinity}\n' % ((str(UUID(int=1)).encode(),) * 2),
+    ],
 )
 def test_what_is_no_envelope_is_refused(junk: bytes) -> None:
     """Anything else is malformed, in one kind of error."""
