@@ -107,6 +107,13 @@ class AlgorithmsIncompatible(BackupflowError):
     verdict = Verdict.BLOCK
 
 
+class SshDowngraded(BackupflowError):
+    """The device spoke modern SSH before and offers only SHA-1 or CBC now; `device edit --legacy-ssh` if that is right, `device replaced` if it is another router."""
+
+    code = "ssh_downgraded"
+    verdict = Verdict.BLOCK
+
+
 class IdentityChanged(BackupflowError):
     """Another router answers here behind the accepted key; `device replaced` if it was exchanged, else correct its address with `device edit` and `device unblock` it."""
 

@@ -56,7 +56,7 @@ def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
         ("login", f"{record.username} ({record.method})" if record.username else None),
         ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
-        ("what next", next_step(record.blocked_code, record.name, record.blocked_detail)),
+        ("what next", next_step(record.blocked_code, record.name)),
         ("last run", last),
         ("failures", record.failures),
         ("interval", record.interval),

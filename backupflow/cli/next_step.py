@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import shlex
 
-from backupflow.core.enrolment import is_ratchet
-from backupflow.errors import HostKeyMismatch
-
 # Where a device stands in the way of itself; what a failure says of its kind is in backupflow.errors.
 _STEPS = {
     "export_suspect": "`backup {name} --wait` asks once more, `snapshots {name} --aside` shows what it gave",
@@ -17,17 +14,12 @@ _STEPS = {
     "host_key_unapproved": "compare it, then `hostkey accept {name}`",
     "authentication_failed": "`device edit {name} --ask-password`, or mend it there and `device unblock {name}`",
     "algorithms_incompatible": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`",
+    "ssh_downgraded": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`; if that cannot be: "
+    "`device edit {name} --legacy-ssh`; if it is another router: `device replaced {name}`",
 }
 
 
-_SHA1_ANEW = (
-    "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`; "
-    "if that cannot be, `device edit {name} --legacy-ssh` allows SHA-1 anew"
-)
-
-
-def next_step(code: str | None, name: str, detail: str | None = None) -> str | None:
+def next_step(code: str | None, name: str) -> str | None:
     """The commands for this device; None for a code that has none of its own."""
-    fell_back = code == HostKeyMismatch.code and is_ratchet(detail, offered=False)
-    step = _SHA1_ANEW if fell_back else _STEPS.get(code or "")
+    step = _STEPS.get(code or "")
     return step and step.format(name=shlex.quote(name))

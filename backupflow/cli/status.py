@@ -79,7 +79,7 @@ def alarm_line(alarm: Alarm, overview: Overview) -> str:
     says = output.told(alarm.detail or alarm.scope, LONGEST_DETAIL)
     line = f"ALARM {alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}  {says}"
     names = [device.name for device in overview.devices if alarm.scope == _scope(device)]
-    step = next_step(alarm.code, names[0], alarm.detail) if names else None
+    step = next_step(alarm.code, names[0]) if names else None
     return f"{line} – {step}" if step else line
 
 

@@ -18,6 +18,7 @@ from backupflow.errors import (
     HostKeyUnapproved,
     IdentityChanged,
     InputInvalid,
+    SshDowngraded,
 )
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ _KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
 _UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
 # Alarms that speak of what a router says, not of whether it can be worked with.
 _OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden")
-RATCHET = "modern algorithms before"  # in the detail of a host-key event: the router speaks SHA-1 only, all at once
-
-
-def is_ratchet(detail: str | None, *, offered: bool) -> bool:
-    """Whether a host-key event is a fall back to SHA-1: that ends a session before any key is offered."""
-    return not offered and RATCHET in (detail or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +56,9 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
     columns = {n: value for n, value in asked.items() if value is not None and value != getattr(record, n)}
     if login and not login.sealed and not record.has_own_login:
         raise InputInvalid("this device has no login of its own: give a password or a key with the name")
-    ended = _blocks_ended(record, wanted, columns)
-    if _allows_sha1(wanted) and (record.modern_ssh_at is not None or HostKeyMismatch.code in ended):
+    if _allows_sha1(wanted) and (record.modern_ssh_at is not None or record.blocked_code == SshDowngraded.code):
         columns["modern_ssh_at"] = None
+    ended = _blocks_ended(wanted, columns)
     if not columns and login is None and not wanted.new_router:
         return None
     columns |= _due_sooner(record, wanted)
@@ -179,15 +174,7 @@ def _another_router(record: DeviceRecord) -> dict[str, Any]:
     }
 
 
-def _blocked_by_ratchet(record: DeviceRecord) -> bool:
-    """A block by another key writes down that key in the same transaction: then it is more than old algorithms."""
-    if record.blocked_code != HostKeyMismatch.code or record.blocked_at is None:
-        return False
-    offered = any(key.last_seen_at >= record.blocked_at for key in record.offered)
-    return is_ratchet(record.blocked_detail, offered=offered)
-
-
-def _blocks_ended(record: DeviceRecord, wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
+def _blocks_ended(wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
     """The codes whose cause this edit takes away."""
     settings = wanted.settings or {}
     ended = set()
@@ -195,12 +182,12 @@ def _blocks_ended(record: DeviceRecord, wanted: Edit, columns: Mapping[str, Any]
         ended.add(AuthenticationFailed.code)
     if settings.get("legacy_ssh") and "settings" in columns:
         ended.add(AlgorithmsIncompatible.code)
-    if _allows_sha1(wanted) and _blocked_by_ratchet(record):
-        ended.add(HostKeyMismatch.code)
+    if "modern_ssh_at" in columns:
+        ended.add(SshDowngraded.code)
     if settings.get("trust") == "tofu" and "settings" in columns:
         ended.add(HostKeyUnapproved.code)
     if wanted.new_router:
-        ended.update((*_KEY_BLOCKS, IdentityChanged.code, *_OF_ITS_EXPORTS))
+        ended.update((*_KEY_BLOCKS, SshDowngraded.code, IdentityChanged.code, *_OF_ITS_EXPORTS))
     return ended
 
 

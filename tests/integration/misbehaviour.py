@@ -94,6 +94,8 @@ MISBEHAVIOURS: Mapping[str, Misbehaviour] = {
     "sha1-again": Misbehaviour(
         {"legacy": True}, replace(SIX, host_key_type="rsa"), target={"legacy_ssh": True, "spoke_modern": True}
     ),
+    "sha1-again-other-key": Misbehaviour({"legacy": True}, SIX, target={"legacy_ssh": True, "spoke_modern": True}),
+    "sha1-allowed-other-key": Misbehaviour({"legacy": True}, SIX, target={"legacy_ssh": True}),
     # -- the answer breaks off, or does not end
     "reset-after-channel": Misbehaviour({"reset_at": "channel"}),
     "reset-after-command": Misbehaviour({"reset_at": "command"}),

@@ -240,6 +240,26 @@ def test_a_blocked_device_is_unblocked(scene: Scene) -> None:
     assert json.loads(scene.run("device", "unblock", "core-1", "--json").out)["changed"] is False
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [("edit", "core-1", "--legacy-ssh"), ("edit", "core-1", "--new-router"), ("replaced", "core-1", "--yes")],
+    ids=lambda words: words[-1],
+)
+def test_a_fall_back_to_sha1_is_answered(scene: Scene, answer: tuple[str, ...]) -> None:
+    """It may be so, though it was allowed before already, or it is another router: the block and its alarm end."""
+    device_id = scene.add()
+    assert scene.run("device", "edit", "core-1", "--legacy-ssh").code == Exit.OK
+    scene.block(device_id, "ssh_downgraded")
+    shown = scene.run("device", "show", "core-1").out.decode()
+    assert "blocked: ssh_downgraded" in shown
+    assert "device edit core-1 --legacy-ssh" in shown
+    assert scene.run("device", "edit", "core-1", "--interval", "1h").code == Exit.OK
+    assert json.loads(scene.run("device", "show", "core-1", "--json").out)["blocked"]["code"] == "ssh_downgraded"
+    assert scene.run("device", *answer).code == Exit.OK
+    assert json.loads(scene.run("device", "show", "core-1", "--json").out)["blocked"] is None
+    assert scene.rows("SELECT 1 FROM alarm WHERE cleared_at IS NULL") == []
+
+
 def test_a_host_key_is_accepted_only_by_the_fingerprint_that_was_compared(scene: Scene) -> None:
     """Without a terminal --yes needs the fingerprint, and another one than the offered is refused."""
     device_id = scene.add()

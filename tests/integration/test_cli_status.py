@@ -172,6 +172,8 @@ def test_a_suspect_export_is_one_line_with_what_to_do(scene: Scene) -> None:
     ("code", "steps"),
     [
         ("identity_changed", ("`device replaced core-1`", "`device edit core-1 --host", "`device unblock core-1`")),
+        ("ssh_downgraded", ("`device edit core-1 --legacy-ssh`", "`device replaced core-1`")),
+        ("host_key_mismatch", ("`hostkey show core-1`", "`hostkey accept core-1`")),
         ("secrets_hidden", ("`backup core-1 --wait`", "`device edit core-1 --secrets omit`")),
         ("export_suspect", ("`backup core-1 --wait`", "`snapshots core-1 --aside`")),
         ("wrong_current", ()),

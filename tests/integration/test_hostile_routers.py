@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs" / "hostile.md"
 KEPT_ASIDE = {"suspect", "identity_changed"}
-BEFORE_THE_LOGIN = {"host_key_mismatch", "algorithms_incompatible"}
+BEFORE_THE_LOGIN = {"host_key_mismatch", "algorithms_incompatible", "ssh_downgraded"}
 MOST_READ = 64 * 1024 * 1024
 
 

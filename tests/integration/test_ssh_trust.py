@@ -19,6 +19,7 @@ from backupflow.errors import (
     BackupflowError,
     HostKeyMismatch,
     OutputTruncated,
+    SshDowngraded,
 )
 from tests.integration.ssh_strangers import ECDSA, RSA, Server, login, new_ed25519, pin, say, serving, target
 
@@ -31,10 +32,10 @@ OLD_SIGNATURE = {"key_types": ("ssh-rsa",)}
 OLD_CIPHER = {"ciphers": ("aes128-cbc",)}
 OLD_MAC = {"digests": ("hmac-sha1",), "ciphers": ("aes256-ctr",)}
 ONLY_OLD = {
-    "key exchange diffie-hellman-group14-sha1": OLD_KEX,
-    "host key ssh-rsa": OLD_SIGNATURE,
-    "cipher aes128-cbc; cipher to it aes128-cbc": OLD_CIPHER,
-    "MAC hmac-sha1; MAC to it hmac-sha1": OLD_MAC,
+    "key exchange: the device offers diffie-hellman-group14-sha1": OLD_KEX,
+    "host key: the device offers ssh-rsa": OLD_SIGNATURE,
+    "cipher: the device offers aes128-cbc; cipher to it: the device offers aes128-cbc": OLD_CIPHER,
+    "MAC: the device offers hmac-sha1; MAC to it: the device offers hmac-sha1": OLD_MAC,
 }
 WHOLE = ("eof", "status", "close")
 
@@ -94,16 +95,16 @@ def test_a_mac_that_is_not_used_is_not_negotiated() -> None:
 
 
 @pytest.mark.parametrize(("only", "speaks"), ONLY_OLD.items(), ids=[name.split()[0] for name in ONLY_OLD])
-def test_sha1_again_is_treated_like_a_changed_key(only: str, speaks: Mapping[str, tuple[str, ...]]) -> None:
-    """A device that once did without is not asked again, whatever its record allows; the detail says what to do."""
-    words = (
-        f"agreed on modern algorithms before and offers only {only} now; if that is right, `device edit --legacy-ssh`"
-    )
+def test_sha1_again_is_refused(only: str, speaks: Mapping[str, tuple[str, ...]]) -> None:
+    """A device that once did without is not asked again, whatever its record allows, and with or without a pin."""
     for allowed in (True, False):
-        stranger = server(speaks)
-        with serving(stranger) as port:
-            refused(replace(target(port, RSA), legacy_ssh=allowed, spoke_modern=True), HostKeyMismatch, words)
-        assert stranger.heard == []
+        for pinned in (RSA, ED25519, None):
+            stranger = server(speaks)
+            seen: list[HostKey] = []
+            with serving(stranger) as port:
+                wanted = replace(target(port, pinned), legacy_ssh=allowed, spoke_modern=True)
+                refused(wanted, SshDowngraded, rf"\({only}\)$", seen)
+            assert (stranger.heard, seen) == ([], [])
 
 
 @pytest.mark.parametrize(("only", "speaks"), ONLY_OLD.items(), ids=[name.split()[0] for name in ONLY_OLD])
@@ -112,7 +113,7 @@ def test_a_device_that_never_did_better_is_a_matter_of_algorithms(
 ) -> None:
     """Blocked until SHA-1 is allowed for it, and collected then."""
     with serving(server(speaks)) as port:
-        refused(target(port, RSA), AlgorithmsIncompatible, only.split(";", maxsplit=1)[0].rsplit(maxsplit=1)[-1])
+        refused(target(port, RSA), AlgorithmsIncompatible, rf"\({only}\)$")
     with serving(server(speaks)) as port:
         assert not spoke_modern(replace(target(port, RSA), legacy_ssh=True))
 
@@ -221,9 +222,26 @@ def test_another_key_of_the_pinned_type_is_not_logged_in_to() -> None:
 
 
 def test_a_new_type_that_may_not_be_spoken_is_named() -> None:
-    """A router reset to ssh-rsa and SHA-1: its key cannot be seen, and it is a changed key all the same."""
+    """It has ssh-rsa and SHA-1 now, of which it was never known to do without: a changed key, that cannot be seen."""
     with serving(server(OLD_SIGNATURE)) as port:
         refused(target(port, ED25519), HostKeyMismatch, "no host key of the pinned type any more; .*offers ssh-rsa")
+
+
+def test_a_new_type_is_shown_once_sha1_is_allowed() -> None:
+    """After the fall back was answered, the router's other key is an ordinary one, to be seen and compared."""
+    seen: list[HostKey] = []
+    with serving(server({**OLD_SIGNATURE, **OLD_KEX})) as port:
+        refused(replace(target(port, ED25519), legacy_ssh=True, spoke_modern=True), SshDowngraded, "ssh-rsa", seen)
+        assert seen == []
+    with serving(server({**OLD_SIGNATURE, **OLD_KEX})) as port:
+        refused(replace(target(port, ED25519), legacy_ssh=True), HostKeyMismatch, "another key than the pinned", seen)
+    assert seen == [pin(RSA)]
+
+
+def test_a_key_of_no_use_to_anybody_is_no_fall_back() -> None:
+    """The pinned type is gone, and something was never spoken here: SHA-1 would not help."""
+    with serving(server({"digests": ("hmac-md5",), "ciphers": ("aes256-ctr",)})) as port:
+        refused(replace(target(port, ED25519), spoke_modern=True), HostKeyMismatch, "no host key of the pinned type")
 
 
 def test_an_rsa_key_is_one_key_whatever_it_signs_with() -> None:
@@ -260,5 +278,5 @@ def test_a_login_signed_with_sha1_is_not_modern() -> None:
 def test_no_thread_is_left_by_a_refusal() -> None:
     """Each of the refusals above ends the connection that it was about."""
     with serving(server(OLD_KEX)) as port:
-        refused(replace(target(port, RSA), spoke_modern=True), HostKeyMismatch, "modern")
+        refused(replace(target(port, RSA), spoke_modern=True), SshDowngraded, "group14-sha1")
         assert not [thread for thread in threading.enumerate() if type(thread).__name__ == "Transport"]

@@ -15,7 +15,6 @@ from backupflow.adapters.db import host_keys, observed
 from backupflow.adapters.db.alarms import raise_alarm
 from backupflow.adapters.db.claims import LOGIN
 from backupflow.core import backoff
-from backupflow.core.enrolment import is_ratchet
 from backupflow.core.model import State
 from backupflow.errors import ExportSuspect
 
@@ -43,7 +42,8 @@ _FAILED = text("""
 _ANSWERED = text(f"""
     SELECT 1 FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE d.id = :device AND (:code = 'authentication_failed' AND l.id IS DISTINCT FROM :login
-        OR :code = 'host_key_mismatch' AND (k.blob = :offered OR :ratchet AND d.modern_ssh_at IS NULL)
+        OR :code = 'host_key_mismatch' AND k.blob = :offered
+        OR :code = 'ssh_downgraded' AND d.modern_ssh_at IS NULL
         OR :code IN ('host_key_mismatch', 'identity_changed', 'export_suspect') AND d.router_since_seq >= :seq)""")
 _BLOCK = text("""
     UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
@@ -89,7 +89,6 @@ def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> 
         "code": ending.code,
         "login": assignment.login_id,
         "offered": ending.offered.blob if ending.offered else None,
-        "ratchet": assignment.target.spoke_modern and is_ratchet(ending.detail, offered=ending.offered is not None),
     }
     if tx.scalar(_ANSWERED, asked) is None:
         return ending

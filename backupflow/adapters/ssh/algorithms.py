@@ -123,15 +123,6 @@ def mismatch(ours: Mapping[str, Sequence[str]], offered: Mapping[str, Sequence[s
     return "; ".join(f"{kind}: the device offers {listed(offered[kind])}" for kind in _strange(ours, offered))
 
 
-def downgrade(ours: Mapping[str, Sequence[str]], offered: Mapping[str, Sequence[str]]) -> str:
-    """Say what a device offers that once did better, and what to do."""
-    only = "; ".join(f"{kind} {listed(offered[kind])}" for kind in _strange(ours, offered))
-    return (
-        f"it agreed on modern algorithms before and offers only {only} now; "
-        "if that is right, `device edit --legacy-ssh`"
-    )
-
-
 def listed(names: Sequence[str]) -> str:
     """Names that a server sent, as far as they are names."""
     good = [name for name in names if _NAME.fullmatch(name)]

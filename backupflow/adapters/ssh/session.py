@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from paramiko.ssh_exception import IncompatiblePeer
 
 from backupflow.adapters.ssh import reading
-from backupflow.adapters.ssh.algorithms import downgrade, lacks_pinned_type, mismatch, offer, speaks_only_legacy
+from backupflow.adapters.ssh.algorithms import lacks_pinned_type, mismatch, offer, speaks_only_legacy
 from backupflow.adapters.ssh.login import authenticate
 from backupflow.adapters.ssh.transport import BROKEN, Transport
 from backupflow.adapters.ssh.watchdog import watchdog_of_process
@@ -41,6 +41,7 @@ from backupflow.errors import (
     HostKeyMismatch,
     LeaseLost,
     OutputTruncated,
+    SshDowngraded,
 )
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class SshCollector:
         """Open a session, and close it again (steps 1 to 10).
 
         What `admit` and `login` raise passes unchanged. Raises ConnectionRefused, DeviceUnreachable, DeviceTimeout,
-        AlgorithmsIncompatible, HostKeyMismatch, AuthenticationFailed.
+        AlgorithmsIncompatible, SshDowngraded, HostKeyMismatch, AuthenticationFailed.
         """
         started = time.monotonic()
         timeouts, deadline = target.timeouts, _deadline(target, started)
@@ -164,8 +165,10 @@ def _incompatible(transport: Transport, target: Target) -> BackupflowError:
     ours, offered = transport.ours(), transport.offered
     if not offered:
         return AlgorithmsIncompatible("it speaks another version of the SSH protocol than 2")
-    if lacks_pinned_type(target.pinned, offered):
-        return HostKeyMismatch(f"it has no host key of the pinned type any more; {mismatch(ours, offered)}")
+    lacking = mismatch(ours, offered)
+    # Before the key: without SHA-1 the one that it has now cannot be seen.
     if target.spoke_modern and speaks_only_legacy(target.pinned, offered):
-        return HostKeyMismatch(downgrade(ours, offered))
-    return AlgorithmsIncompatible(mismatch(ours, offered))
+        return SshDowngraded(lacking)
+    if lacks_pinned_type(target.pinned, offered):
+        return HostKeyMismatch(f"it has no host key of the pinned type any more; {lacking}")
+    return AlgorithmsIncompatible(lacking)

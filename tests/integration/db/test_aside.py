@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 OTHER = HostKey("ssh-ed25519", b"other")
 OTHER_ROUTER = Ending(State.BLOCKED, "identity_changed", "serial number S2, it was S1", counts=True, blocks=True)
-FELL_BACK = Ending(
-    State.BLOCKED, "host_key_mismatch", "it agreed on modern algorithms before and offers less now",
-    counts=True, blocks=True,
-)  # fmt: skip
+FELL_BACK = Ending(State.BLOCKED, "ssh_downgraded", "host key: it offers ssh-rsa", counts=True, blocks=True)
+ANOTHER_KEY = Ending(State.BLOCKED, "host_key_mismatch", "another", counts=True, blocks=True, offered=OTHER)
 ALLOW_SHA1 = Edit(settings={"legacy_ssh": True})
 
 
@@ -283,8 +281,7 @@ def test_no_other_act_makes_a_device_another_router(fleet: Fleet, act: Callable[
     device = fleet.passed("A").device_id
     fleet.doubted("B", device)
     running = fleet.running(device)
-    mismatch = Ending(State.BLOCKED, "host_key_mismatch", "another", counts=True, blocks=True, offered=OTHER)
-    assert fleet.collections.end(running, mismatch)
+    assert fleet.collections.end(running, ANOTHER_KEY)
     fleet.sql("UPDATE device SET end_mark = true")
     assert fleet.act(device, act)
     row = fleet.row("device", device)
@@ -298,9 +295,10 @@ def test_no_other_act_makes_a_device_another_router(fleet: Fleet, act: Callable[
     [
         (blocked("B"), "failed"),
         (replace(doubted("B"), alarm="device x"), "suspect"),
-        (Ending(State.BLOCKED, "host_key_mismatch", "another", True, blocks=True, offered=OTHER), "failed"),
+        (ANOTHER_KEY, "failed"),
+        (FELL_BACK, "failed"),
     ],
-    ids=["another router", "in doubt", "another key"],
+    ids=["another router", "in doubt", "another key", "fell back"],
 )
 def test_an_answer_that_comes_before_its_question_is_one(fleet: Fleet, ending: Ending, state: str) -> None:
     """The router was declared replaced while the session ran: no block, no alarm, no wait; what was read is kept."""
@@ -390,47 +388,57 @@ def test_an_operator_allows_sha1_anew(fleet: Fleet) -> None:
     assert fleet.act(running.device_id, allow_sha1) is False
 
 
+def test_after_sha1_was_allowed_another_key_is_a_matter_of_its_own(fleet: Fleet) -> None:
+    """A router that came back with a key of another type: now it can be seen, and is on record to be accepted (I7)."""
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A"))
+    assert fleet.collections.end(fleet.running(running.device_id), FELL_BACK)
+    assert fleet.act(running.device_id, allow_sha1)
+    assert fleet.collections.end(fleet.running(running.device_id), ANOTHER_KEY)
+    assert fleet.row("device", running.device_id).blocked_code == "host_key_mismatch"
+    assert fleet.act(running.device_id, lambda record: key_accepted(record, OTHER.fingerprint))
+    again = fleet.running(running.device_id)
+    assert (again.target.pinned, again.target.spoke_modern) == (OTHER, False)
+
+
 def test_allowing_sha1_ends_no_block_by_another_key(fleet: Fleet) -> None:
-    """Whatever its detail says: that key was written down with the block, and is to be accepted or not (I6, I7)."""
+    """That key was written down with the block, and is to be accepted or not (I6, I7)."""
     running = fleet.running()
     assert fleet.collections.publish(running, published("A"))
     running = fleet.running(running.device_id)
-    assert fleet.collections.end(running, replace(FELL_BACK, offered=OTHER))
+    assert fleet.collections.end(running, ANOTHER_KEY)
     assert fleet.act(running.device_id, allow_sha1)
     row = fleet.row("device", running.device_id)
     assert (row.blocked_code, row.modern_ssh_at) == ("host_key_mismatch", None)
     assert fleet.alarms() == [("host_key_mismatch", f"device {running.device_id}")]
 
 
-def test_a_key_that_was_offered_long_ago_does_not_hide_a_fall_back(fleet: Fleet) -> None:
-    """Only one that came with the block says that it is more than old algorithms."""
-    running = fleet.running()
-    assert fleet.collections.end(running, replace(FELL_BACK, offered=OTHER))
-    fleet.act(running.device_id, unblocked)
-    assert fleet.collections.end(fleet.running(running.device_id), FELL_BACK)
-    assert fleet.act(running.device_id, allow_sha1)
-    assert fleet.row("device", running.device_id).blocked_code is None
-
-
+@pytest.mark.parametrize("settings", [{}, {"legacy_ssh": True}], ids=["no setting yet", "allowed before"])
 @pytest.mark.parametrize(
-    ("ending", "code"),
-    [
-        (FELL_BACK, None),
-        (replace(FELL_BACK, offered=OTHER), "host_key_mismatch"),
-        (replace(FELL_BACK, detail="the device has no host key of the pinned type any more"), "host_key_mismatch"),
-    ],
-    ids=["fell back", "another key", "lost key type"],
+    ("ending", "code"), [(FELL_BACK, None), (ANOTHER_KEY, "host_key_mismatch")], ids=["fell back", "another key"]
 )
 def test_sha1_that_was_allowed_while_it_was_refused_blocks_nobody(
-    fleet: Fleet, ending: Ending, code: str | None
+    fleet: Fleet, settings: dict[str, object], ending: Ending, code: str | None
 ) -> None:
     """The operator was faster than the block, which comes for nothing else any more."""
-    running = fleet.running()
+    running = fleet.running(settings=settings)
     assert fleet.collections.publish(running, published("A"))
     running = fleet.running(running.device_id)
     assert fleet.act(running.device_id, allow_sha1)
     assert fleet.collections.end(running, ending)
     assert fleet.row("device", running.device_id).blocked_code == code
+
+
+@pytest.mark.parametrize("settings", [{"end_mark": False}, {"legacy_ssh": False}, {"trust": "tofu"}])
+def test_no_other_edit_answers_a_fall_back(fleet: Fleet, settings: dict[str, object]) -> None:
+    """It blocks whoever edited something else meanwhile."""
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A"))
+    running = fleet.running(running.device_id)
+    assert fleet.act(running.device_id, lambda record: edited(record, Edit(settings=settings), None))
+    assert fleet.collections.end(running, FELL_BACK)
+    assert fleet.row("device", running.device_id).blocked_code == "ssh_downgraded"
+    assert fleet.alarms() == [("ssh_downgraded", f"device {running.device_id}")]
 
 
 def test_what_is_known_of_the_end_mark_is_what_was_seen_last(fleet: Fleet) -> None:

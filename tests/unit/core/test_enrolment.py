@@ -12,10 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupflow.core.enrolment import (
-    RATCHET,
     Edit,
     edited,
-    is_ratchet,
     key_accepted,
     key_reset,
     paused,
@@ -64,6 +62,10 @@ BLOCKED = replace(RECORD, blocked_code="host_key_mismatch", failures=3, keys=(
         ("host_key_mismatch", Edit(login=Login("backup", password="x")), False),
         ("host_key_mismatch", Edit(new_router=True), True),
         ("host_key_mismatch", Edit(settings={"legacy_ssh": True}), False),
+        ("ssh_downgraded", Edit(settings={"legacy_ssh": True}), True),
+        ("ssh_downgraded", Edit(settings={"legacy_ssh": False}), False),
+        ("ssh_downgraded", Edit(host="192.0.2.2"), False),
+        ("ssh_downgraded", Edit(new_router=True), True),
         ("identity_changed", Edit(new_router=True), True),
         ("identity_changed", Edit(settings={"legacy_ssh": True}), False),
         ("authentication_failed", Edit(new_router=True), False),
@@ -77,8 +79,8 @@ def test_an_edit_ends_only_the_block_whose_cause_it_takes_away(code: str, wanted
     assert (code in update.clears) is ends
 
 
-FELL_BACK = replace(RECORD, blocked_code="host_key_mismatch", blocked_at=NOW, modern_ssh_at=NOW - timedelta(days=1),
-    blocked_detail=f"it agreed on {RATCHET} and offers less now", settings={"legacy_ssh": True})  # fmt: skip
+FELL_BACK = replace(RECORD, blocked_code="ssh_downgraded", blocked_at=NOW, modern_ssh_at=NOW - timedelta(days=1),
+    settings={"legacy_ssh": True})  # fmt: skip
 SHA1 = Edit(settings={"legacy_ssh": True})
 
 
@@ -88,26 +90,40 @@ SHA1 = Edit(settings={"legacy_ssh": True})
         (FELL_BACK, True),
         (replace(FELL_BACK, modern_ssh_at=None), True),
         (replace(FELL_BACK, settings={}), True),
-        (replace(FELL_BACK, keys=(seen(1, "pinned", b"old"),)), True),
-        (replace(FELL_BACK, keys=(replace(seen(2, "offered", b"x"), last_seen_at=NOW - timedelta(days=9)),)), True),
-        (replace(FELL_BACK, keys=(seen(2, "offered", b"x"),)), False),
-        (replace(FELL_BACK, blocked_detail="the device has no host key of the pinned type any more"), False),
-        (replace(FELL_BACK, blocked_detail=None), False),
-        (replace(FELL_BACK, blocked_at=None), False),
+        (replace(FELL_BACK, keys=(seen(2, "offered", b"x"), seen(1, "pinned", b"old"))), True),
+        (replace(FELL_BACK, blocked_code="host_key_mismatch"), False),
+        (replace(FELL_BACK, blocked_code="host_key_mismatch", blocked_detail="it offers SHA-1 only"), False),
         (replace(FELL_BACK, blocked_code="authentication_failed"), False),
     ],
-    ids=["fell back", "allowed before", "no setting yet", "same key", "old offer", "another key", "another type",
-         "no detail", "no time", "refused login"],
+    ids=["fell back", "allowed before", "no setting yet", "keys on offer", "another key", "whatever is said of it",
+         "refused login"],
 )  # fmt: skip
 def test_allowing_sha1_ends_the_block_of_a_fall_back_alone(record: DeviceRecord, ends: bool) -> None:
-    """A block that came with another key is a question about that key, whatever its detail says (I6, I7)."""
+    """A block by another key is a question about that key (I6, I7); the router may speak SHA-1 again all the same."""
     update = edited(record, SHA1, None)
-    if update is None:  # all was so already
-        assert (ends, record.modern_ssh_at) == (False, None)
-        return
+    assert update
     assert (update.columns.get("blocked_code", "as it was") is None) is ends
-    assert ("host_key_mismatch" in update.clears) is ends
+    assert (record.blocked_code in update.clears) is ends
     assert update.columns["modern_ssh_at"] is None
+
+
+@pytest.mark.parametrize("settings", [{"legacy_ssh": False}, {"trust": "tofu"}, {"interval_seconds": 60}])
+def test_no_other_setting_ends_the_block_of_a_fall_back(settings: dict[str, object]) -> None:
+    """Nor lets SHA-1 back."""
+    update = edited(FELL_BACK, Edit(settings=settings), None)
+    assert update
+    assert not {"blocked_code", "modern_ssh_at"} & set(update.columns)
+
+
+@pytest.mark.parametrize(
+    "act", [key_reset, lambda record: key_accepted(record, HostKey("ssh-ed25519", b"new").fingerprint)]
+)
+def test_no_key_ends_the_block_of_a_fall_back(act: Callable[[DeviceRecord], Update | None]) -> None:
+    """It was not refused for its key, and none was seen."""
+    update = act(replace(BLOCKED, blocked_code="ssh_downgraded", modern_ssh_at=NOW))
+    assert update
+    assert not {"blocked_code", "modern_ssh_at"} & set(update.columns)
+    assert "ssh_downgraded" not in update.clears
 
 
 @pytest.mark.parametrize(
@@ -141,11 +157,17 @@ def test_nothing_outlives_a_router_that_was_replaced(
     act: Callable[[DeviceRecord], Update | None], last_seq: int
 ) -> None:
     """Both ways of saying it: nothing up to now is compared with, and nothing learnt is kept."""
-    update = act(replace(BLOCKED, last_seq=last_seq, modern_ssh_at=NOW))
+    for code in ("host_key_mismatch", "ssh_downgraded", "identity_changed"):
+        update = act(replace(BLOCKED, last_seq=last_seq, modern_ssh_at=NOW, blocked_code=code))
+        assert_another_router(update, code, last_seq)
+
+
+def assert_another_router(update: Update | None, code: str, last_seq: int) -> None:
+    """Nothing up to now is compared with, nothing learnt is kept, the block is over."""
     assert update
     assert update.columns["router_since_seq"] == last_seq
     assert {name for name in OF_THE_ROUTER if update.columns.get(name, "") is None} == OF_THE_ROUTER
-    assert set(update.clears) >= {"host_key_mismatch", "export_suspect", "secrets_hidden"}
+    assert set(update.clears) >= {code, "export_suspect", "secrets_hidden"}
     assert update.columns["blocked_code"] is None
 
 
@@ -164,15 +186,6 @@ def test_no_other_act_says_that_the_router_is_another(act: Callable[[DeviceRecor
     update = act(replace(BLOCKED, last_seq=9, modern_ssh_at=NOW))
     assert update
     assert not ({"router_since_seq"} | OF_THE_ROUTER) & set(update.columns)
-
-
-@pytest.mark.parametrize(
-    ("detail", "offered", "is_one"),
-    [(f"x {RATCHET} y", False, True), (f"x {RATCHET} y", True, False), ("x", False, False), (None, False, False)],
-)
-def test_a_fall_back_is_told_from_another_key(detail: str | None, offered: bool, is_one: bool) -> None:
-    """By what is said of it, and by that no key came with it."""
-    assert is_ratchet(detail, offered=offered) is is_one
 
 
 def test_a_paused_device_stays_paused_whatever_is_edited() -> None:
