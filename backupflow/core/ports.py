@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
-    from backupflow.core.history import Run, SealedSnapshot
+    from backupflow.core.history import Aside, Run, SealedSnapshot
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
     from backupflow.core.ledger import Assignment, Claimed, Ending, Limits, Published, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
@@ -304,7 +304,7 @@ class DeviceStore(Protocol):
 
 
 class SnapshotStore(Protocol):
-    """The reader's view of what is kept."""
+    """The reader's view of what is kept, and of what was kept aside."""
 
     def runs(self, tenant_id: TenantId, name: str, limit: int) -> Sequence[Run]:
         """The newest runs of equal observations, the newest first; NotFound if there is no such device."""
@@ -312,6 +312,14 @@ class SnapshotStore(Protocol):
 
     def read(self, tenant_id: TenantId, name: str, at: Seq | datetime | None, actor: str) -> SealedSnapshot:
         """One observation with its sealed export; who reads it is written down in the same transaction."""
+        ...
+
+    def asides(self, tenant_id: TenantId, name: str) -> Sequence[Aside]:
+        """What was kept aside, the newest first; NotFound if there is no such device."""
+        ...
+
+    def read_aside(self, tenant_id: TenantId, name: str, seq: Seq | None, actor: str) -> SealedSnapshot:
+        """One of it, None: the newest; who reads it is written down in the same transaction. NotFound if it is gone."""
         ...
 
 

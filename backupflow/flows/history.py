@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from backupflow.core.envelope import unpack
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.model import content_hash
-from backupflow.core.ports import SnapshotStore
 from backupflow.errors import MessageMalformed
 
 if TYPE_CHECKING:
@@ -20,28 +19,16 @@ if TYPE_CHECKING:
     from backupflow.core.envelope import Header
     from backupflow.core.history import Aside, Run, SealedSnapshot
     from backupflow.core.model import RawConfig, Seq, TenantId
-    from backupflow.core.ports import AlarmBell, ConfigOpener, SecretOpener
+    from backupflow.core.ports import AlarmBell, ConfigOpener, SecretOpener, SnapshotStore
 
 DAMAGED = "snapshot_damaged"  # code of the alarm
-
-
-class AsideStore(SnapshotStore, Protocol):
-    """The reader's view of what is kept, and of what was kept aside."""
-
-    def asides(self, tenant_id: TenantId, name: str) -> Sequence[Aside]:
-        """What was kept aside, the newest first; NotFound if there is no such device."""
-        ...
-
-    def read_aside(self, tenant_id: TenantId, name: str, seq: Seq | None, actor: str) -> SealedSnapshot:
-        """One of it, None: the newest; who reads it is written down in the same transaction. NotFound if it is gone."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPorts:
     """What reading needs of the world; `actor` is who reads, `max_bytes` the largest export that was ever accepted."""
 
-    store: AsideStore
+    store: SnapshotStore
     configs: ConfigOpener
     secrets: SecretOpener
     driver: Callable[[str], Driver]
@@ -81,7 +68,7 @@ def export(ports: HistoryPorts, tenant_id: TenantId, name: str, at: Seq | dateti
     return _opened(ports, ports.store.read(tenant_id, name, at, ports.actor))
 
 
-def asides(store: AsideStore, tenant_id: TenantId, name: str) -> Sequence[Aside]:
+def asides(store: SnapshotStore, tenant_id: TenantId, name: str) -> Sequence[Aside]:
     """What was kept aside of a device and is still there, the newest first."""
     return store.asides(tenant_id, name)
 

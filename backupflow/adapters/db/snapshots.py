@@ -61,7 +61,7 @@ _ASIDE = text("""
 
 
 class Snapshots:
-    """core.ports.SnapshotStore, and flows.history.AsideStore."""
+    """core.ports.SnapshotStore."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
