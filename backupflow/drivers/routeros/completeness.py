@@ -122,7 +122,7 @@ def judge(raw: bytes) -> Completeness:
 
 
 def _fault(piece: Piece, reading: _Reading) -> _Fault | None:
-    kind, at, _, text = piece
+    kind, at, _, text, _ = piece
     if kind is COMMENTS:
         return _heading(text, reading)
     if kind is RUN or kind is ITEM or kind is SECTION:

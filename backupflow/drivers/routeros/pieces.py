@@ -23,8 +23,9 @@ _TAIL: Final = b"\x02"  # stands for a backslash that ends a comment, and is no 
 _MOST_LINES: Final = 1_250_000  # twice what 16 MiB of the densest real exports have: address lists, 27 bytes a line
 _MOST_QUOTES: Final = 2_500_000  # nearly four times what 16 MiB of PPP secrets have
 _MOST_BLANKS: Final = 5_000_000  # outside of wraps: twice what scripts have
-_MOST_ESCAPES: Final = 6_000_000
-_MOST_STEPS: Final = 1_000_000  # a microsecond or so each; of all real items 1 in 200 is no part of a run
+_MOST_ESCAPES: Final = 6_000_000  # unless they are of the long form, as of all that is no ASCII
+_DENSEST_ESCAPES: Final = 0.35
+_MOST_STEPS: Final = 800_000  # a microsecond or so each; of all real items 1 in 200 is no part of a run
 _STEPS_OF_A_PIECE: Final = 10
 _STEPS_OF_A_TOKEN: Final = 2
 _RUN_LINES: Final = 5000  # until it is done, the pattern keeps some hundred bytes for each
@@ -43,10 +44,13 @@ _AROUND: Final = re.compile(rb"(?<![ \t])[ \t]++\n[ \t\n]*+|\n[ \t\n]++")
 _SPREAD: Final = (b" \n", b"\t\n", b"\n ", b"\n\t", b"\n\n")
 _COMMENTS_WITH_TAILS: Final = re.compile(rb"\n#(?<!\\\n#)[^\n]*\\\n(?:(?=((?:#[^\n]*\\\n){1,1000}))\1)*")
 
-_COMMENTS: Final = re.compile(rb"(?:#[^\n]*+\n){1,%d}" % _RUN_LINES)
+_COMMENT: Final = rb"#[^\n]*+(?<!\\)\n"  # a joined line may begin with "#" and break off
+_COMMENTS: Final = re.compile(rb"(?:" + _COMMENT + rb"){1,%d}" % _RUN_LINES)
 _CANONICAL_PATH: Final = rb"/[A-Za-z0-9_-]++(?:(?! " + _VERBS + rb"[ \n]) [A-Za-z0-9_-]++){0,8}"
 _ITEM_LINE: Final = _VERBS + ITEM_REST
-_RUN: Final = re.compile(rb"(?:(?=(" + _ITEM_LINE + rb"|" + _CANONICAL_PATH + rb"\n|#[^\n]*+\n))\1){1,%d}" % _RUN_LINES)
+_RUN: Final = re.compile(
+    rb"(?:(?=(" + _ITEM_LINE + rb"|" + _CANONICAL_PATH + rb"\n|" + _COMMENT + rb"))\1){1,%d}" % _RUN_LINES
+)
 _TERSE_RUN: Final = re.compile(
     rb"(" + _CANONICAL_PATH + rb") " + _ITEM_LINE + rb"(?:(?=(\1 " + _ITEM_LINE + rb"))\2){0,%d}" % _RUN_LINES
 )
@@ -67,29 +71,25 @@ class Kind(Enum):
 # To look a member up in its class takes longer than all else that is done with a short line.
 COMMENTS, SECTION, ITEM, RUN, DANGLING, UNKNOWN, EXCESS = Kind
 
-Piece = tuple[Kind, int, bytes, bytes]
+Piece = tuple[Kind, int, bytes, bytes, int]
 """What it is; where it begins in the joined text; the canonical path of the section in which it ends, empty before the
 first; its text: of comments and runs whole lines, of an item what begins with its verb. Runs have `PAIR` for a pair of
-backslashes. A plain tuple: a hostile text has many.
+backslashes; how much work it was so far. A plain tuple: a hostile text has many.
 """
 
 
-def joined(text: bytes) -> bytes | None:
+def joined(text: bytes, allowance: float = 1) -> bytes | None:
     r"""Write one logical line a line: wraps joined, blanks around lines and empty lines gone, `\\` as `PAIR`.
 
     The text's lines end in a plain newline. None if it has more lines than any export, or holds the two control
-    characters that have a meaning here: it is kept as it is written.
+    characters that have a meaning here: it is kept as it is written. The limits are multiplied by `allowance`.
     """
-    if (
-        text.count(b"\n") > _MOST_LINES
-        or text.count(b'"') > _MOST_QUOTES
-        or PAIR in text
-        or _TAIL in text
-        or text.startswith(AS_WRITTEN)
-    ):
+    if PAIR in text or _TAIL in text or text.startswith(AS_WRITTEN):
+        return None
+    if text.count(b"\n") > _MOST_LINES * allowance or text.count(b'"') > _MOST_QUOTES * allowance:
         return None
     text = text.replace(rb"\\", PAIR).replace(b"\\\n    ", b"\\\n").replace(b" \n", b"\n")
-    if text.count(b"\\") > _MOST_ESCAPES:
+    if text.count(b"\\") > max(_MOST_ESCAPES * allowance, len(text) * _DENSEST_ESCAPES):
         return None
     text = b"\n" + text.strip(b" \t\n") + b"\n"
     if any(blank in text for blank in _SPREAD):
@@ -97,7 +97,7 @@ def joined(text: bytes) -> bytes | None:
     if b"\\\n" in text:
         text = _COMMENTS_WITH_TAILS.sub(lambda found: found[0].replace(b"\\\n", _TAIL + b"\n"), text)
         text = text[:-1].replace(b"\\\n", b"") + b"\n"  # the text may end inside a line: that shows
-    return None if text.count(b" ") > _MOST_BLANKS else text.lstrip(b"\n")
+    return None if text.count(b" ") > _MOST_BLANKS * allowance else text.lstrip(b"\n")
 
 
 def apart(line: bytes) -> bytes:
@@ -105,16 +105,16 @@ def apart(line: bytes) -> bytes:
     return line.replace(PAIR, rb"\\").replace(_TAIL, b"\\")
 
 
-def scan(text: bytes) -> Iterator[Piece]:
+def scan(text: bytes, allowance: float = 1) -> Iterator[Piece]:
     """Classify what stands in a joined text; ends early, with `EXCESS`, where going on would take too long."""
     at, path, steps = 0, b"", 0
     while at < len(text):
         kind, end, path, piece, steps_of_it = _next(text, at, path)
         steps += steps_of_it
-        if steps > _MOST_STEPS:
-            yield EXCESS, at, path, b""
+        if steps > _MOST_STEPS * allowance:
+            yield EXCESS, at, path, b"", steps
             return
-        yield kind, at, path, piece
+        yield kind, at, path, piece, steps
         at = end
 
 
@@ -159,9 +159,11 @@ def _classified(line: bytes, path: bytes) -> tuple[Kind, bytes, bytes]:
     if dangling:
         return DANGLING, path, line
     if line[0] == _SLASH:
-        if terse := _TERSE.fullmatch(line):
-            return ITEM, _canonical_path(terse[1]), terse[2]
-        return (SECTION, _canonical_path(line), b"") if _PATH.fullmatch(line) else (UNKNOWN, path, line)
+        terse = _TERSE.fullmatch(line)
+        named = _canonical_path(terse[1] if terse else line)
+        if _TERSE.fullmatch(named) or not (terse or _PATH.fullmatch(line)):  # `/ip/add` is no menu
+            return UNKNOWN, path, line
+        return (ITEM, named, terse[2]) if terse else (SECTION, named, b"")
     return ITEM if path and _ITEM.fullmatch(line) else UNKNOWN, path, line
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from backupflow.core.driver import Complete, Incomplete
 from backupflow.core.model import RawConfig
 from backupflow.drivers import driver
+from backupflow.drivers.routeros import normal as normal_module
 from backupflow.drivers.routeros import pieces
 from backupflow.drivers.routeros.pieces import AS_WRITTEN
 
@@ -298,6 +299,9 @@ def test_a_changed_value_is_always_a_change(export: Export, style: Style, data: 
     assert normal(style.write(export)) != normal(style.write(changed))
 
 
+@example(b"# by RouterOS 7\n/a\n\\\n# x\\\n")
+@example(b"# by RouterOS 7\n\\\n# x\\\n")
+@example(b"# by RouterOS 7\n/ip/set\nx\n")
 @given(st.one_of(GRAMMAR, st.binary(), GRAMMAR.map(lambda text: HEADER + b"/a\n" + text)))
 def test_normalizing_twice_changes_nothing(raw: bytes) -> None:
     """Whatever the bytes, the normal form is its own."""
@@ -326,14 +330,27 @@ def test_what_is_too_much_is_kept_as_it_is_written(monkeypatch: pytest.MonkeyPat
     st.sampled_from(["_MOST_LINES", "_MOST_QUOTES", "_MOST_BLANKS", "_MOST_ESCAPES", "_MOST_STEPS"]),
     st.integers(1, 60),
 )
-def test_what_the_judge_accepts_is_read(raw: bytes, limit: str, most: int) -> None:
-    """Judge and normalizer give up on the same texts; and such a text, too, has a normal form that is its own."""
+@example(HEADER + b"/a\n\xef\xbb\xbf\nadd\n", "_MOST_ESCAPES", 1)
+@example(HEADER + b"/a\nadd a= b=\n", "_MOST_QUOTES", 1)
+def test_the_normal_form_of_what_is_too_much_is_its_own(raw: bytes, limit: str, most: int) -> None:
+    """Also where the text is just not too much, and its normal form is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, limit, most)
+        patch.setattr(pieces, "_DENSEST_ESCAPES", 0)
+        patch.setattr(normal_module, "_MANY_STEPS", 0)
         once = normal(raw)
         assert normal(once) == once
-        if isinstance(driver("routeros").judge_file(raw), Complete):
-            assert not once.startswith(AS_WRITTEN)
+
+
+@pytest.mark.parametrize(("limit", "unit"), [("_MOST_LINES", b"add a=b\n"), ("_MOST_STEPS", b"add  a=b\n")])
+@pytest.mark.parametrize("times", range(1, 20))
+def test_what_the_judge_accepts_is_read(limit: str, unit: bytes, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge and normalizer go by the same limits, the judge by stricter ones."""
+    monkeypatch.setattr(pieces, limit, 120 if limit == "_MOST_STEPS" else 10)
+    text = HEADER + b"/a\n" + unit * times
+    if isinstance(driver("routeros").judge_file(text), Complete):
+        assert not normal(text).startswith(AS_WRITTEN)
+    assert isinstance(driver("routeros").judge_file(HEADER + b"/a\n" + unit * 20), Incomplete)
 
 
 def test_prefixes_and_needless_quotes_are_mended_in_any_run() -> None:

@@ -18,7 +18,7 @@ def kinds(text: bytes) -> list[tuple[Kind, bytes, bytes]]:
     """Scan a text."""
     lines = joined(text)
     assert lines is not None
-    return [(kind, path, apart(piece)) for kind, _, path, piece in scan(lines)]
+    return [(kind, path, apart(piece)) for kind, _, path, piece, _ in scan(lines)]
 
 
 def logical(text: bytes) -> list[bytes]:
@@ -52,6 +52,12 @@ def test_pieces_are_classified_by_their_shape() -> None:
         (Kind.UNKNOWN, b"/ip address", b"/ip="),
         (Kind.SECTION, b"/ip a", b""),
     ]
+
+
+def test_a_menu_is_not_called_like_a_verb() -> None:
+    """Its section line would read as an item of the menu above it."""
+    for line in (b"/ip/set", b"/ip/set add a=b", b"/ip dns set/ip x"):
+        assert kinds(b"/a\n" + line + b"\n")[1:] == [(Kind.UNKNOWN, b"/a", line)]
 
 
 def test_terse_items_of_one_section_are_one_run() -> None:
@@ -95,6 +101,7 @@ def test_a_comment_never_goes_on_in_the_next_line() -> None:
 def test_an_end_inside_a_wrapped_line_is_seen() -> None:
     """The text of a line that breaks off keeps its backslash."""
     assert kinds(b"/a\nadd k=\\\n")[1:] == [(Kind.DANGLING, b"/a", b"add k=\\")]
+    assert kinds(b"/a\n\\\n# x\\\n")[1:] == [(Kind.DANGLING, b"/a", b"# x\\")]
 
 
 @given(TEXTS)
@@ -111,10 +118,10 @@ def test_every_line_is_in_exactly_one_piece(text: bytes) -> None:
     lines = joined(b"/a\n" + text)
     assert lines is not None
     found = list(scan(lines))
-    begins = [at for _, at, _, _ in found]
+    begins = [at for _, at, _, _, _ in found]
     assert begins == sorted(set(begins))
     assert all(at == 0 or lines[at - 1 : at] == b"\n" for at in begins)
-    for (kind, at, _, piece), end in zip(found, [*begins[1:], len(lines)], strict=True):
+    for (kind, at, _, piece, _), end in zip(found, [*begins[1:], len(lines)], strict=True):
         assert (
             kind is Kind.EXCESS
             or kind is Kind.SECTION
@@ -126,7 +133,7 @@ def test_every_line_is_in_exactly_one_piece(text: bytes) -> None:
 def test_scanning_is_total(text: bytes) -> None:
     """Arbitrary bytes are joined or not, and scanned to an end."""
     if (lines := joined(text.replace(b"\r", b"\n"))) is not None:
-        assert all(isinstance(kind, Kind) for kind, _, _, _ in scan(lines))
+        assert all(isinstance(kind, Kind) for kind, _, _, _, _ in scan(lines))
 
 
 def test_lines_are_numbered_as_an_editor_does() -> None:
