@@ -75,6 +75,9 @@ REALISTIC: Final[dict[str, Callable[[], bytes]]] = {
     "real: address list": lambda: numbered("add address=10.%h.%h.%h list=b"),
     "real: address list, terse": lambda: numbered("/ip firewall address-list add address=10.%h.%h.%h list=b", HEADER),
     "real: address list, Cyrillic": lambda: numbered(r'add address=10.0.%h.%h comment="\CF\EE\E0\CF\EE\E0" list=b'),
+    "real: address list, UTF-8": lambda: numbered(
+        'add address=10.0.%h.%h comment="\u0434\u043e\u043c \u2116 %n" list=b'
+    ),
     "real: PPP secrets": lambda: numbered(
         'add comment="Mr %n of the road, house 7" local-address=10.0.0.1 name=user%n password="x!%n" profile=home',
         HEADER + b"/ppp secret\n",

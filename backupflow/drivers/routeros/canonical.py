@@ -1,7 +1,8 @@
 r"""What items look like that need no look at single tokens, as patterns for joined lines.
 
 In a joined line `PAIR` stands for two backslashes, so that every backslash begins an escape. Such items are canonical
-but for what a pass over many lines mends: a blank written `\_`, needless quotes, a prefix left out (`.mode=`).
+but for what a pass over many lines mends: a blank written `\_`, bytes that are no ASCII, needless quotes, a prefix left
+out (`.mode=`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from backupflow.drivers.routeros.lexer import PLAIN
 PAIR: Final = b"\x01"
 # A string with no escape that `encode` would write otherwise, but `\_`.
 _STRING: Final = (
-    rb'"(?:[ !#%->@-\[\]^-~\x01]++'
+    rb'"(?:[ !#%->@-\[\]^-~\x01\x80-\xff]++'
     rb'|(?=\\(?:["?$nrt_]|0[0-8BCEF]|1[0-9A-F]|7F|[89A-F][0-9A-F]))\\["?$nrt_0-9A-F])*+"'
 )
 VALUE: Final = rb"(?:" + PLAIN + rb"++|" + _STRING + rb")"

@@ -22,6 +22,7 @@ from backupflow.drivers.routeros.pieces import (
     apart,
     joined,
     last_path,
+    may_be_too_much,
     scan,
 )
 
@@ -41,7 +42,7 @@ _STEP: Final = re.compile(rb"(" + STEADY + rb"*)(?: (" + PLAIN + rb"++)(=" + VAL
 _VERB: Final = re.compile(rb"[a-z]++")
 # What the judge accepts has a normal form that is read, though it may have more lines, quotes and blanks.
 _ALLOWANCE: Final = 1.5
-_MANY_STEPS: Final = 100_000
+_MANY_STEPS: Final = 700_000  # the normal form takes at most one and a half times as many
 _LONGEST_PREFIX: Final = 32  # bytes; RouterOS has "configuration", and what a router sends must not blow up
 
 
@@ -50,7 +51,7 @@ def normalize(raw: RawConfig) -> NormalConfig:
     text = without_presentation(raw)
     normal, steps = _normal(text)
     # Its own normal form must be itself, also where it holds more than the text that it was made of.
-    if normal is None or (_laborious(normal, steps) and _normal(normal)[0] is None):
+    if normal is None or not _readable(normal, steps):
         normal = _as_written(text)
     return NormalConfig(normal)
 
@@ -68,9 +69,12 @@ def _as_written(text: bytes) -> bytes:
     return b"".join((AS_WRITTEN, lines, b"\n" if lines and not lines.endswith(b"\n") else b""))
 
 
-def _laborious(normal: bytes, steps: int) -> bool:
-    """Tell whether a normal form may be near to what is too much to be read."""
-    return steps > _MANY_STEPS or joined(normal, _ALLOWANCE / 2) is None
+def _readable(normal: bytes, steps: int) -> bool:
+    """Tell whether a normal form that took so many steps will be read: looks closely only where that is in doubt."""
+    if steps <= _MANY_STEPS and not may_be_too_much(normal, _ALLOWANCE):
+        return True
+    lines = joined(normal, _ALLOWANCE)
+    return lines is not None and all(piece[0] is not EXCESS for piece in scan(lines, _ALLOWANCE))
 
 
 def _normal(text: bytes) -> tuple[bytes | None, int]:
@@ -118,7 +122,7 @@ def _run(text: bytes, stood: bytes, last: bytes) -> bytes:
         text = _NEEDLESS_QUOTES.sub(rb"\1", text)
     if b" ." in text:
         text = _ITEMS_WITH_PREFIXES.sub(_in_full, text)
-    return text.replace(rb"\_", b" ").replace(PAIR, rb"\\")
+    return printable(text.replace(rb"\_", b" ").replace(PAIR, rb"\\"), lines=True)
 
 
 def _grouped(text: bytes, last: bytes) -> bytes:

@@ -27,10 +27,12 @@ _MOST_ESCAPES: Final = 6_000_000  # unless they are of the long form, as of all 
 _DENSEST_ESCAPES: Final = 0.35
 _MOST_STEPS: Final = 800_000  # a microsecond or so each; of all real items 1 in 200 is no part of a run
 _STEPS_OF_A_PIECE: Final = 10
-_STEPS_OF_A_TOKEN: Final = 2
+_STEPS_OF_A_TOKEN: Final = 3
+_STEPS_OF_A_PREFIX: Final = 2
 _RUN_LINES: Final = 5000  # until it is done, the pattern keeps some hundred bytes for each
 
 _HASH, _SLASH, _BACKSLASH = b"#/\\"
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _VERBS: Final = rb"(?:add|set|remove|unset|enable|disable|move|reset)"
 # See lexer.py for how a group is repeated.
 _WORDS: Final = rb"/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++){0,30}"  # real paths have up to six
@@ -100,6 +102,12 @@ def joined(text: bytes, allowance: float = 1) -> bytes | None:
     return None if text.count(b" ") > _MOST_BLANKS * allowance else text.lstrip(b"\n")
 
 
+def may_be_too_much(text: bytes, allowance: float) -> bool:
+    """Tell at a glance whether `joined` might find too much in a text that has no wraps."""
+    counted = ((b"\n", _MOST_LINES), (b'"', _MOST_QUOTES), (b"\\", _MOST_ESCAPES), (b" ", _MOST_BLANKS))
+    return any(text.count(each) > most * allowance for each, most in counted)
+
+
 def apart(line: bytes) -> bytes:
     """Give what stands in a joined text as it was written."""
     return line.replace(PAIR, rb"\\").replace(_TAIL, b"\\")
@@ -123,16 +131,16 @@ def _next(text: bytes, at: int, path: bytes) -> tuple[Kind, int, bytes, bytes, i
     first = text[at]
     if (path or first == _SLASH) and (found := _RUN.match(text, at)):
         run = found[0]
-        return RUN, found.end(), last_path(run) or path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_TOKEN * run.count(b" .")
+        return RUN, found.end(), last_path(run) or path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_PREFIX * run.count(b" .")
     if first == _HASH and (found := _COMMENTS.match(text, at)):  # of a header, which is read line by line
         return COMMENTS, found.end(), path, found[0], _STEPS_OF_A_PIECE * found[0].count(b"\n")
     if first == _SLASH and (found := _TERSE_RUN.match(text, at)):
         path = found[1]
         run = path + b"\n" + found[0].replace(b"\n" + path + b" ", b"\n")[len(path) + 1 :]
-        return RUN, found.end(), path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_TOKEN * run.count(b" .")
+        return RUN, found.end(), path, run, _STEPS_OF_A_PIECE + _STEPS_OF_A_PREFIX * run.count(b" .")
     end = text.index(b"\n", at) + 1
     kind, path, line = _classified(text[at : end - 1], path)
-    return kind, end, path, line, _STEPS_OF_A_PIECE + (_STEPS_OF_A_TOKEN * _most_tokens(line) if kind is ITEM else 0)
+    return kind, end, path, line, _STEPS_OF_A_PIECE + (_steps_of(line) if kind is ITEM else 0)
 
 
 def line_number(text: bytes, index: int) -> int:
@@ -160,9 +168,11 @@ def _classified(line: bytes, path: bytes) -> tuple[Kind, bytes, bytes]:
         return DANGLING, path, line
     if line[0] == _SLASH:
         terse = _TERSE.fullmatch(line)
-        named = _canonical_path(terse[1] if terse else line)
-        if _TERSE.fullmatch(named) or not (terse or _PATH.fullmatch(line)):  # `/ip/add` is no menu
+        if not terse and not _PATH.fullmatch(line):
             return UNKNOWN, path, line
+        named = _canonical_path(terse[1] if terse else line)
+        if _TERSE.fullmatch(named):
+            return UNKNOWN, path, line  # no menu is called `/ip/add`: its section line would be an item
         return (ITEM, named, terse[2]) if terse else (SECTION, named, b"")
     return ITEM if path and _ITEM.fullmatch(line) else UNKNOWN, path, line
 
@@ -177,7 +187,12 @@ def last_path(run: bytes) -> bytes:
     return run[begin : run.index(b"\n", begin)] if run.startswith(b"/", begin) else b""
 
 
-def _most_tokens(item: bytes) -> int:
-    """Say how many tokens an item has at most; an escape takes as long as one."""
+def _steps_of(item: bytes) -> int:
+    """Say how many steps an item takes at most, one for each escape.
+
+    Its canonical form takes no more, to speak of: what makes it longer counts already.
+    """
     outside = _STRINGS.sub(b"", item)
-    return sum(map(outside.count, (b" ", b"\t", b"[", b"]"))) + item.count(b"\\")
+    brackets, blanks = outside.count(b"[") + outside.count(b"]"), outside.count(b" ") + outside.count(b"\t")
+    escapes = item.count(b"\\") + len(item.translate(None, _PRINTABLE))
+    return _STEPS_OF_A_TOKEN * (2 * brackets + blanks + item.count(b" .")) + escapes

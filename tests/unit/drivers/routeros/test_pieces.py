@@ -166,7 +166,7 @@ def test_more_lines_than_any_export_has_are_not_read(monkeypatch: pytest.MonkeyP
 )
 def test_only_so_many_unusual_lines_are_read(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more would take too long, the text ends early, and says so."""
-    monkeypatch.setattr(pieces, "_MOST_STEPS", 100)
+    monkeypatch.setattr(pieces, "_MOST_STEPS", 150)
     assert kinds(b"/a\nadd\n" + line * 3)[-1][0] is not Kind.EXCESS
     assert kinds(b"/a\nadd\n" + line * 30)[-1][0] is Kind.EXCESS
     assert kinds(b"/a\n" + b"add a=b\n# c\n/b\n" * 9999)[-1][0] is Kind.RUN
