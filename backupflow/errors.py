@@ -187,6 +187,13 @@ class LeaseLost(BackupflowError):
     verdict = Verdict.PAUSE
 
 
+class CollectorBusy(BackupflowError):
+    """This machine was too busy to read the export in time; it is collected again. Add workers, or lower their pools."""
+
+    code = "collector_busy"
+    verdict = Verdict.PAUSE
+
+
 class SettingsInvalid(BackupflowError):
     """A setting is missing or wrong; correct it and start again."""
 

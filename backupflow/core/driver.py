@@ -50,7 +50,7 @@ class Asking:
     remembered: str | None
     """The command that worked last time for this device; one that the driver does not know is ignored."""
     end_mark: str | None = None
-    """A nonce that this router is known to repeat after its export; None: none is asked for."""
+    """A nonce that this router is to repeat after its export; None: none is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ class Reading:
     command: str  # that gave it, without the end mark
     remember: str  # the command to begin with next time
     exit_status: int | None
-    marked: bool  # the end mark came, and was asked for
+    marked: bool  # it was given to a command with an end mark
+    ended: bool  # the end mark came; without one no more is known than that the text is whole
+    may_hide: bool  # a router of this version leaves secrets out without a word if the user may not see them
 
 
 class Reason(StrEnum):

@@ -7,7 +7,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backupflow.core.model import SecretsPolicy
+from backupflow.core.model import EndMark, SecretsPolicy
+from backupflow.core.suspicion import NOTHING, Known
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -71,9 +72,8 @@ class Assignment:
     losses: int
     secrets: SecretsPolicy = SecretsPolicy.COLLECT
     asks_end_mark: bool = True
-    end_mark: bool | None = None  # whether this router repeats one; None: never tried
-    before: Observed | None = None  # the last accepted observation of this router
-    aside: Observed | None = None  # the newest suspect one since then
+    end_mark: EndMark = EndMark.UNTRIED
+    known: Known = NOTHING  # what is known of this router
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Published:
     raw_bytes: int
     host_key: HostKey  # that the router proved to have
     modern_ssh: bool  # nothing but modern algorithms was agreed on
-    end_mark: bool | None = None  # whether the router repeats one; None: not tried
+    end_mark: EndMark = EndMark.UNTRIED
 
 
 @dataclass(frozen=True, slots=True)

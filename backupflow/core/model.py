@@ -80,6 +80,15 @@ class Secrets(StrEnum):
     NONE = "none"  # asked for, and there are none, as far as anybody can tell
 
 
+class EndMark(StrEnum):
+    """What is known of a router's habit to print a word after its export when it is asked to."""
+
+    UNTRIED = "untried"
+    REPEATED = "repeated"  # it did for a small menu: the next export is asked for it
+    REQUIRED = "required"  # it did after an export: one without it is cut
+    ABSENT = "absent"  # this version does not
+
+
 class Purpose(StrEnum):
     """The three Transit keys of a tenant; a name ends in the tenant, so that policies can tell the purposes apart."""
 

@@ -25,6 +25,7 @@ from backupflow.core.message import MAX_BYTES, SnapshotMessage, encode
 from backupflow.core.model import CollectionId, HostKey, Pepper, SealedConfig, State, content_hash, keyed_hash
 from backupflow.errors import (
     BackupflowError,
+    CollectorBusy,
     DeviceTimeout,
     ExportSuspect,
     HostKeyMismatch,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 # Pauses that say nothing of the vault or the bus.
-_OF_ONE_DEVICE = (LoginSuspended, LeaseLost)
+_OF_ONE_DEVICE = (LoginSuspended, LeaseLost, CollectorBusy)
 UNEXPECTED = "unexpected"  # code of what is no error of ours: a defect
 
 
@@ -159,7 +160,7 @@ def _alarm(assignment: Assignment, exc: BackupflowError) -> str:
     """The scope of the alarm that a failure raises, if it raises one: a suspect export does if it does not go away."""
     if exc.verdict is Verdict.PAUSE and not isinstance(exc, _OF_ONE_DEVICE):
         return COLLECTING
-    return f"device {assignment.device_id}" if isinstance(exc, ExportSuspect) and assignment.aside else ""
+    return f"device {assignment.device_id}" if isinstance(exc, ExportSuspect) and assignment.known.aside else ""
 
 
 def _ended(ports: CollectPorts, assignment: Assignment, ending: Ending) -> Outcome:
@@ -182,10 +183,11 @@ class _Found:
 def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -> _Found:
     pepper = ports.secrets.open_pepper(assignment.tenant_id, assignment.sealed_pepper)
     said = interview(ports, assignment, offered)  # 2
-    observed = _observed(pepper, said.reading, assignment.before)  # 3
-    doubt = _doubt(assignment, observed)
+    observed = _observed(pepper, said.reading, assignment.known.before)  # 3
+    doubt = _doubt(assignment, observed, said.cut)
     owner = (assignment.tenant_id, assignment.device_id, assignment.seq)
     envelope = pack(owner, said.reading.raw, said.reading.normal, NORMALIZATION_VERSION)
+    _check_size(len(envelope) * 4 // 3)  # what base64 makes of it: not worth the vault's time
     sealed = ports.sealer.seal_config(assignment.tenant_id, assignment.device_id, envelope)  # 4
     message = _message(assignment, observed, sealed)
     published = Published(
@@ -214,11 +216,11 @@ def _observed(pepper: Pepper, reading: Reading, before: suspicion.Observed | Non
         reading.secrets,
         reading.facts,
     )
-    return replace(observed, secrets=suspicion.visibility(before, observed))
+    return suspicion.completed(before, observed, may_hide=reading.may_hide)
 
 
-def _doubt(assignment: Assignment, observed: suspicion.Observed) -> ExportSuspect | IdentityChanged | None:
-    match suspicion.judge(assignment.before, assignment.aside, observed):
+def _doubt(assignment: Assignment, observed: suspicion.Observed, cut: str) -> ExportSuspect | IdentityChanged | None:
+    match suspicion.judge(assignment.known, observed, cut=cut):
         case suspicion.Suspect(why):
             return ExportSuspect(why)
         case suspicion.OtherRouter(why):
@@ -237,10 +239,13 @@ def _message(assignment: Assignment, observed: suspicion.Observed, sealed: Seale
         observed.content_hash,
         sealed,
     )
-    size = len(encode(message))
-    if size > MAX_BYTES:  # before the fence: what is published is on its way, and this never would be
-        raise OutputTooLarge(f"a message of {size} bytes is more than the bus takes at once")
+    _check_size(len(encode(message)))  # before the fence: what is published is on its way, and this never would be
     return message
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise OutputTooLarge(f"a message of {size} bytes is more than the bus takes at once")
 
 
 def _outcome(assignment: Assignment, what: str, code: str = "", detail: str = "") -> Outcome:

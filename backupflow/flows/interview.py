@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from backupflow.core import trust
+from backupflow.core import end_mark, trust
 from backupflow.core.driver import Asking, Driver, Incomplete, Reading, Reason, Reply
-from backupflow.core.model import HostKey, Login, Trust
+from backupflow.core.model import EndMark, HostKey, Login, Trust
 from backupflow.errors import (
     BackupflowError,
     CommandRejected,
@@ -77,7 +77,8 @@ class Interview:
     reading: Reading
     host_key: HostKey
     modern_ssh: bool
-    end_mark: bool | None  # what is known now: whether it repeats one; None: to be tried
+    end_mark: EndMark  # what is known now, if the export is believed
+    cut: str  # why the whole text may still have lost its end; empty: no reason
 
 
 def interview(ports: InterviewPorts, assignment: Assignment, offered: list[HostKey]) -> Interview:
@@ -87,7 +88,7 @@ def interview(ports: InterviewPorts, assignment: Assignment, offered: list[HostK
     asking = Asking(
         assignment.secrets,
         assignment.remembered_command,
-        nonce if assignment.asks_end_mark and assignment.end_mark else None,
+        nonce if assignment.asks_end_mark and end_mark.asked(assignment.end_mark) else None,
     )
 
     def admit(key: HostKey) -> None:
@@ -102,31 +103,42 @@ def interview(ports: InterviewPorts, assignment: Assignment, offered: list[HostK
         while (command := driver.next_command(asking, replies)) is not None:  # 2
             replies.append(session.run(command))
         modern = session.modern
-        untried = assignment.asks_end_mark and assignment.end_mark is None
-        repeats = _repeats(session, driver, nonce) if untried else None  # 3
+        known = _probed(assignment, session, driver, nonce)  # 3
     read = ports.reader.read(assignment.driver, asking, replies)  # 4
     if isinstance(read, Incomplete):
         raise _INCOMPLETE[read.reason](read.detail)
-    known = repeats if untried else _end_mark(assignment, asking, read)
-    return Interview(read, offered[0], modern, known)
+    cut = _cut(assignment, read)
+    if assignment.asks_end_mark and assignment.end_mark is not EndMark.UNTRIED:
+        known = end_mark.after_export(known, ended=read.ended, upgraded=_upgraded(assignment, read))
+    return Interview(read, offered[0], modern, known, cut)
 
 
-def _repeats(session: Session, driver: Driver, nonce: str) -> bool:
-    """Whether the router repeats an end mark; whatever goes wrong with the question costs no export."""
+def _probed(assignment: Assignment, session: Session, driver: Driver, nonce: str) -> EndMark:
+    """Ask a router of which it is not known whether it repeats an end mark; whatever goes wrong costs no export."""
+    if not assignment.asks_end_mark or assignment.end_mark is not EndMark.UNTRIED:
+        return assignment.end_mark
     try:
-        return driver.repeats(session.run(driver.probe(nonce), PROBE_WITHIN), nonce)
+        return end_mark.after_probe(repeated=driver.repeats(session.run(driver.probe(nonce), PROBE_WITHIN), nonce))
     except BackupflowError:
-        return False
+        return end_mark.after_probe(repeated=None)
 
 
-def _end_mark(assignment: Assignment, asking: Asking, read: Reading) -> bool | None:
-    """What is known of the router's end mark now; another version may know what the one before did not."""
-    if not assignment.asks_end_mark:
-        return None
-    if asking.end_mark is not None:
-        return True if read.marked else None
-    upgraded = assignment.before is not None and assignment.before.facts.version != read.facts.version
-    return None if upgraded else False
+def _cut(assignment: Assignment, read: Reading) -> str:
+    """Why a whole text may have lost its end: an end mark that is required did not come.
+
+    Raises OutputTruncated, but for another version, which may have lost the habit: then the doubt is given back.
+    """
+    if assignment.end_mark is not EndMark.REQUIRED or not read.marked or read.ended:
+        return ""
+    missing = "the end mark did not come"
+    if not _upgraded(assignment, read):
+        raise OutputTruncated(missing)
+    return f"{missing}, since the router has another version"
+
+
+def _upgraded(assignment: Assignment, read: Reading) -> bool:
+    before = assignment.known.before
+    return before is not None and before.facts.version != read.facts.version
 
 
 def _admit(store: CollectionStore, assignment: Assignment, key: HostKey) -> None:

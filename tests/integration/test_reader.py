@@ -29,7 +29,7 @@ from backupflow.adapters.reader import Bounds, ProcessReader
 from backupflow.adapters.reader.process import AS_SHIPPED, ROOT, ReadingDefect
 from backupflow.core.driver import Asking, Incomplete, Reading, Reply
 from backupflow.core.model import SecretsPolicy
-from backupflow.errors import BackupflowError, InputInvalid, LeaseLost, NotAConfiguration
+from backupflow.errors import BackupflowError, InputInvalid, CollectorBusy, NotAConfiguration
 from tests.integration import reading_child
 from tests.integration.reading_child import NICE_WHEN_TOLD, NICE_WHILE_READING, Strange
 
@@ -210,7 +210,7 @@ def test_a_text_that_takes_too_much_memory_is_no_configuration() -> None:
 @pytest.mark.parametrize("text", [b"waits", b"falls_silent"])
 def test_a_machine_too_busy_to_read_in_time_blames_no_router(text: bytes) -> None:
     """A process that got little of a processor by the clock says nothing about its text; it is ended all the same."""
-    with pytest.raises(LeaseLost, match="too busy"):
+    with pytest.raises(CollectorBusy, match="too busy"):
         strange(replace(IN_PROCESS, time=timedelta(seconds=1))).read("routeros", ASKING, replies(text))
 
 
@@ -274,7 +274,7 @@ def test_a_machine_without_room_for_a_process_blames_no_router(monkeypatch: pyte
     with monkeypatch.context() as patched:
         full = Mock(side_effect=BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"))
         patched.setattr(subprocess, "Popen", full)
-        with pytest.raises(LeaseLost, match="no room"):
+        with pytest.raises(CollectorBusy, match="no room"):
             reader.read("routeros", ASKING, replies(b"x"))
     assert isinstance(reader.read("routeros", ASKING, replies(b"x")), Reading)
 
@@ -299,7 +299,7 @@ def test_who_gets_no_turn_is_told_so_in_time() -> None:
     with threads(1) as pool:
         first = pool.submit(reader.read, "routeros", ASKING, replies(b"waits"))
         process = child()
-        with pytest.raises(LeaseLost, match="no turn"):
+        with pytest.raises(CollectorBusy, match="no turn"):
             reader.read("routeros", ASKING, replies(b"text"))
         process.kill()
         assert isinstance(first.exception(), NotAConfiguration)

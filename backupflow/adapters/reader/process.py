@@ -28,7 +28,7 @@ from backupflow import drivers
 from backupflow.adapters.reader import wire
 from backupflow.adapters.reader.child import OUT_OF_MEMORY
 from backupflow.adapters.reader.exchange import Overdue, TooMuch, exchange
-from backupflow.errors import LeaseLost, NotAConfiguration
+from backupflow.errors import CollectorBusy, NotAConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,15 +72,16 @@ class ProcessReader:
     def read(self, driver: str, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
         """What `Driver.read` gives.
 
-        Raises NotAConfiguration if a large text takes more processor time or memory than any real export, LeaseLost if
-        this machine is too busy, InputInvalid for an unknown driver, and ReadingDefect for what the driver raised.
+        Raises NotAConfiguration if a large text takes more processor time or memory than any real export,
+        CollectorBusy if this machine is too busy, InputInvalid for an unknown driver, and ReadingDefect for what the
+        driver raised.
         """
         reads = drivers.driver(driver)
         size = sum(len(reply.stdout) + len(reply.stderr) for reply in replies)
         if size <= self._bounds.in_thread:
             return reads.read(asking, replies)
         if not self._turns.acquire(timeout=self._bounds.wait.total_seconds()):
-            raise LeaseLost("too many large exports at once, and no turn to read this one")
+            raise CollectorBusy("too many large exports at once, and no turn to read this one")
         try:
             return self._in_process(wire.request(driver, asking, replies), _GROWTH * size + 2 * wire.LARGEST_HEADER)
         finally:
@@ -106,7 +107,7 @@ class ProcessReader:
             try:
                 return exchange(process, request, most, self._bounds.time), process.returncode
             except Overdue:
-                raise LeaseLost("this machine was too busy to read it in time") from None
+                raise CollectorBusy("this machine was too busy to read it in time") from None
             except TooMuch:
                 raise NotAConfiguration(f"what was read of it has more than {most} bytes") from None
             finally:
@@ -126,7 +127,7 @@ class ProcessReader:
             )
         except OSError as exc:
             if exc.errno in _NO_ROOM:
-                raise LeaseLost("this machine has no room for a process to read it") from exc
+                raise CollectorBusy("this machine has no room for a process to read it") from exc
             raise
 
     @property

@@ -26,6 +26,7 @@ READY: Final = b"+"
 LARGEST_HEADER: Final = 1024 * 1024  # bytes; facts are bounded by their driver, to much less
 _LENGTH: Final = 4  # bytes, most significant first
 _LONGEST_NAME: Final = 100  # of an exception's class
+_PLAIN: Final = ("secrets", "command", "remember", "exit_status", "marked", "ended", "may_hide")
 
 
 class Unreadable(ValueError):
@@ -107,7 +108,7 @@ def answer_of(said: memoryview) -> Reading | Incomplete | Defect:
 
 def _reading(read: Reading) -> dict[str, object]:
     outline = asdict(read.outline) | {"shape": read.outline.shape.hex(), "masked": read.outline.masked.hex()}
-    plain = {name: getattr(read, name) for name in ("secrets", "command", "remember", "exit_status", "marked")}
+    plain = {name: getattr(read, name) for name in _PLAIN}
     return plain | {"facts": asdict(read.facts), "outline": outline}
 
 
@@ -122,6 +123,8 @@ def _reading_of(header: Mapping[str, Any], raw: bytes, normal: bytes) -> Reading
         remember=_text(header["remember"]),
         exit_status=None if header["exit_status"] is None else _number(header["exit_status"]),
         marked=_flag(header["marked"]),
+        ended=_flag(header["ended"]),
+        may_hide=_flag(header["may_hide"]),
     )
 
 

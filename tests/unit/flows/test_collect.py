@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from backupflow.core import backoff
 from backupflow.core.driver import Facts
 from backupflow.core.envelope import unpack
-from backupflow.core.ledger import Ending, Withdrawn
+from backupflow.core.ledger import Assignment, Ending, Withdrawn
 from backupflow.core.message import MAX_BYTES, encode
 from backupflow.core.model import (
     ContentHash,
@@ -24,7 +25,7 @@ from backupflow.core.model import (
     content_hash,
     keyed_hash,
 )
-from backupflow.core.suspicion import Observed
+from backupflow.core.suspicion import Known, Observed
 from backupflow.errors import (
     AuthenticationFailed,
     BackupflowError,
@@ -168,6 +169,14 @@ def test_what_is_not_complete_is_not_sealed(answer: bytes, code: str) -> None:
     assert not {"seal", "fence", "publish"} & set(world.calls)
 
 
+def test_what_the_bus_could_never_take_is_not_worth_the_vaults_time() -> None:
+    """An export that does not get smaller by deflating: its size is known before it is sealed."""
+    world = World()
+    world.answers["long"] = b"/a\n" + random.Random(7).randbytes(7 * 1024**2)
+    assert world.collect().code == "output_too_large"
+    assert "seal" not in world.calls
+
+
 @pytest.mark.parametrize("over", [0, 1])
 def test_what_no_message_can_hold_never_reaches_the_fence(over: int) -> None:
     """A row behind it says that its configuration is on its way; this device goes on at its interval."""
@@ -246,14 +255,19 @@ def test_a_defect_without_a_database_is_left_to_the_lease() -> None:
 
 BEFORE = Observed(
     ContentHash(b"h" * 32), 1, b"s", b"m", sections=1, size=35, secret_count=0, secrets=Secrets.NONE,
-    facts=Facts("toy", version="7.1", serial="A1"),
+    facts=Facts("toy", version="7.1"), known_serial="A1",
 )  # fmt: skip
+
+
+def knowing(before: Observed, aside: Observed | None = None) -> Assignment:
+    """The work, where this is known of the router."""
+    return replace(WORK, known=Known(before, aside))
 
 
 def test_what_shrank_is_kept_aside_and_collected_again() -> None:
     """Sealed and handed to the ledger with its figures, but it passes no fence and goes onto no bus (I8)."""
     world = World()
-    outcome = world.collect(replace(WORK, before=replace(BEFORE, size=70)))
+    outcome = world.collect(knowing(replace(BEFORE, size=70)))
     assert (outcome.what, outcome.code, outcome.detail) == ("suspect", "export_suspect", "34 bytes, it had 70")
     assert not {"fence", "publish"} & set(world.calls)
     ending = world.endings[0]
@@ -267,7 +281,7 @@ def test_what_shrank_is_kept_aside_and_collected_again() -> None:
 def test_what_is_still_suspect_raises_an_alarm() -> None:
     """Something else than last time, and small again: nobody can tell which is true."""
     world = World()
-    world.collect(replace(WORK, before=replace(BEFORE, size=70), aside=replace(BEFORE, size=20)))
+    world.collect(knowing(replace(BEFORE, size=70), replace(BEFORE, size=20)))
     assert world.endings[0].alarm == f"device {WORK.device_id}"
 
 
@@ -275,14 +289,14 @@ def test_what_says_the_same_as_what_was_kept_aside_is_believed() -> None:
     """It is published like any other, in its own bytes: what was kept aside stays there."""
     world = World()
     aside = replace(BEFORE, shape_hash=keyed_hash(PEPPER, b"3"), facts=Facts("toy"))
-    assert world.collect(replace(WORK, before=replace(BEFORE, size=70), aside=aside)).what == "published"
+    assert world.collect(knowing(replace(BEFORE, size=70), aside)).what == "published"
 
 
 def test_another_serial_number_blocks_and_is_kept_aside() -> None:
     """Behind the accepted key another router answers: an operator must say whether that is meant (I7)."""
     world = World()
     world.answers["long"] = b"serial B2\n" + EXPORT
-    outcome = world.collect(replace(WORK, before=BEFORE))
+    outcome = world.collect(knowing(BEFORE))
     assert (outcome.what, outcome.code) == ("blocked", "identity_changed")
     assert (world.endings[0].blocks, world.endings[0].aside is None) == (True, False)
     assert not {"fence", "publish"} & set(world.calls)
@@ -291,7 +305,7 @@ def test_another_serial_number_blocks_and_is_kept_aside() -> None:
 def test_what_cannot_be_sealed_is_not_kept_aside_either() -> None:
     """A suspect export is sealed before anything else is done with it (I15)."""
     world = World(seal=VaultUnavailable())
-    world.collect(replace(WORK, before=replace(BEFORE, size=70)))
+    world.collect(knowing(replace(BEFORE, size=70)))
     assert (world.endings[0].code, world.endings[0].aside) == ("vault_unavailable", None)
 
 
@@ -299,5 +313,5 @@ def test_secrets_that_vanish_are_told_from_secrets_that_were_deleted() -> None:
     """Where there were some and the rest is the same, the router hides them now."""
     world = World()
     masked = keyed_hash(PEPPER, EXPORT.replace(b"\r", b""))
-    world.collect(replace(WORK, before=replace(BEFORE, secret_count=1, secrets=Secrets.SHOWN, masked_hash=masked)))
+    world.collect(knowing(replace(BEFORE, secret_count=1, secrets=Secrets.SHOWN, masked_hash=masked)))
     assert world.passed[0].observed.secrets is Secrets.HIDDEN

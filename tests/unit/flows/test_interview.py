@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from backupflow.core.driver import Facts
-from backupflow.core.model import ContentHash, Login, Secrets, State
-from backupflow.core.suspicion import Observed
+from backupflow.core.model import ContentHash, EndMark, Login, Secrets, State
+from backupflow.core.suspicion import Known, Observed
 from backupflow.errors import DeviceTimeout, InputInvalid
 from backupflow.flows.interview import PROBE_WITHIN, login_of, login_secret
 from tests.unit.flows.world import EXPORT, NONCE, WORK, World
 
-UNTRIED = replace(WORK, end_mark=None)
-MARKED = replace(WORK, end_mark=True)
+if TYPE_CHECKING:
+    from backupflow.core.ledger import Assignment
+
+UNTRIED = replace(WORK, end_mark=EndMark.UNTRIED)
+REPEATED = replace(WORK, end_mark=EndMark.REPEATED)
+REQUIRED = replace(WORK, end_mark=EndMark.REQUIRED)
+BEFORE = Observed(ContentHash(b"h"), 1, b"s", b"m", 1, 35, 0, Secrets.NONE, Facts("toy", version="7.1"))
+UPGRADED = Known(replace(BEFORE, facts=Facts("toy", version="7.0")))
+ENDED = EXPORT + b"end\n"
 
 
 def test_the_next_command_is_tried_in_the_same_session() -> None:
@@ -33,60 +41,95 @@ def test_the_next_command_is_tried_in_the_same_session() -> None:
     assert world.collect().code == "command_rejected"
 
 
-def test_a_router_is_asked_for_an_end_mark_once_it_has_given_its_export() -> None:
-    """After the export and in little time, so that a router that stumbles over the question costs nothing."""
+def test_a_router_is_asked_for_an_end_mark_after_it_has_given_its_export() -> None:
+    """Of a small menu and in little time, so that a router that stumbles over the question costs nothing."""
     world = World()
     world.answers[f"probe {NONCE}"] = NONCE.encode()
     assert world.collect(UNTRIED).what == "published"
     assert world.calls[6:9] == ["long", f"probe {NONCE}", "close"]
     assert world.within == [None, PROBE_WITHIN]
-    assert world.passed[0].end_mark is True
+    assert world.passed[0].end_mark is EndMark.REPEATED
 
 
-@pytest.mark.parametrize("fails", [{}, {f"probe {NONCE}": DeviceTimeout()}])
-def test_a_router_that_does_not_repeat_the_mark_keeps_its_export(fails: dict[str, DeviceTimeout]) -> None:
-    """It says something else, or hangs: what it had given before is published, and the question not asked again."""
+@pytest.mark.parametrize(
+    ("fails", "known"), [({}, EndMark.ABSENT), ({f"probe {NONCE}": DeviceTimeout()}, EndMark.UNTRIED)]
+)
+def test_a_router_that_does_not_repeat_the_mark_keeps_its_export(
+    fails: dict[str, DeviceTimeout], known: EndMark
+) -> None:
+    """What it had given before is published; where no answer came, the question is asked again next time."""
     world = World(**fails)
     assert world.collect(UNTRIED).what == "published"
-    assert world.passed[0].end_mark is False
+    assert world.passed[0].end_mark is known
     world = World()
     world.collect(WORK)
     assert not [call for call in world.calls if call.startswith("probe")]
 
 
-def test_a_router_that_repeats_the_mark_is_asked_for_it_with_the_export() -> None:
-    """The driver requires it then."""
+@pytest.mark.parametrize("work", [REPEATED, REQUIRED])
+def test_an_export_that_shows_the_mark_makes_it_required(work: Assignment) -> None:
+    """It is asked for it together with the export, and for nothing else."""
+    world = World()
+    world.answers[f"long+{NONCE}"] = ENDED
+    assert world.collect(work).what == "published"
+    assert not [call for call in world.calls if call in {"long", f"probe {NONCE}"}]
+    assert world.passed[0].end_mark is EndMark.REQUIRED
+
+
+def test_a_small_menu_promises_nothing_for_an_export() -> None:
+    """The router repeated the mark there and does not here: the text decides, and it is asked for it no more."""
     world = World()
     world.answers[f"long+{NONCE}"] = EXPORT
-    assert world.collect(MARKED).what == "published"
-    assert "long" not in world.calls
-    assert world.passed[0].end_mark is True
+    assert world.collect(REPEATED).what == "published"
+    assert world.passed[0].end_mark is EndMark.ABSENT
 
 
-def test_a_router_that_knows_the_mark_no_longer_is_asked_anew() -> None:
-    """It fell back within the session: its next session asks the question again."""
+def test_an_export_without_the_required_mark_is_cut() -> None:
+    """However whole it looks: the loss of the last items can be seen by nothing else (I8)."""
+    world = World()
+    world.answers[f"long+{NONCE}"] = EXPORT
+    outcome = world.collect(replace(REQUIRED, known=Known(BEFORE)))
+    assert (outcome.code, outcome.detail) == ("output_truncated", "the end mark did not come")
+    assert not {"seal", "fence", "publish"} & set(world.calls)
+
+
+def test_another_version_may_have_lost_the_habit() -> None:
+    """It is kept aside, and believed when it says the same once more; then it is asked for the mark no more."""
+    world = World()
+    world.answers[f"long+{NONCE}"] = EXPORT
+    outcome = world.collect(replace(REQUIRED, known=UPGRADED))
+    assert (outcome.what, outcome.code) == ("suspect", "export_suspect")
+    aside = world.endings[0].aside
+    assert aside is not None
+    again = replace(REQUIRED, known=replace(UPGRADED, aside=aside.published.observed))
+    assert world.collect(again).what == "published"
+    assert world.passed[0].end_mark is EndMark.ABSENT
+
+
+@pytest.mark.parametrize("work", [REPEATED, REQUIRED])
+def test_a_router_that_refuses_the_form_falls_back_in_the_session(work: Assignment) -> None:
+    """Its export is taken without, and it is asked for none until it has another version."""
     world = World()
     world.answers = {"short": EXPORT}
-    assert world.collect(MARKED).what == "published"
-    assert world.passed[0].end_mark is None
+    assert world.collect(work).what == "published"
+    assert world.passed[0].end_mark is EndMark.ABSENT
 
 
-@pytest.mark.parametrize(("version", "known"), [("7.1", False), ("7.0", None)])
-def test_another_version_may_know_the_mark(version: str, known: bool | None) -> None:
+@pytest.mark.parametrize(("known", "mark"), [(Known(BEFORE), EndMark.ABSENT), (UPGRADED, EndMark.UNTRIED)])
+def test_another_version_may_know_the_mark(known: Known, mark: EndMark) -> None:
     """A router that was upgraded is asked again, at its next turn."""
-    facts = Facts("toy", version=version)
-    before = Observed(ContentHash(b"h"), 1, b"s", b"m", 1, 35, 0, Secrets.NONE, facts)
     world = World()
-    world.collect(replace(WORK, before=before))
-    assert world.passed[0].end_mark is known
+    world.collect(replace(WORK, known=known))
+    assert world.passed[0].end_mark is mark
 
 
-@pytest.mark.parametrize("known", [None, True, False])
-def test_who_wants_no_end_mark_is_asked_for_none(known: bool | None) -> None:
-    """The setting of the device decides."""
+@pytest.mark.parametrize("known", list(EndMark))
+def test_who_wants_no_end_mark_is_asked_for_none(known: EndMark) -> None:
+    """The setting of the device decides; what is known stays known."""
     world = World()
     assert world.collect(replace(WORK, asks_end_mark=False, end_mark=known)).what == "published"
     assert [call for call in world.calls if NONCE in call] == []
+    assert world.passed[0].end_mark is known
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from backupflow.core.ledger import Assignment
 from backupflow.core.model import (
     CollectionId,
     DeviceId,
+    EndMark,
     HostKey,
     Login,
     NormalConfig,
@@ -43,7 +44,8 @@ NUMBER = CollectionId(7)
 WORK = Assignment(
     NUMBER, "me", TenantId(UUID(int=1)), DeviceId(UUID(int=2)), "core-1", Seq(3), "toy",
     Target("192.0.2.1", 22, KEY, legacy_ssh=False, timeouts=Timeouts()), Trust.TOFU, "backup", UUID(int=4),
-    SealedSecret("vault:v1:TE9HSU4="), UUID(int=2), SealedSecret("vault:v1:UEVQUEVS"), None, 1, 0, end_mark=False,
+    SealedSecret("vault:v1:TE9HSU4="), UUID(int=2), SealedSecret("vault:v1:UEVQUEVS"), None, 1, 0,
+    end_mark=EndMark.ABSENT,
 )  # fmt: skip
 
 
@@ -79,6 +81,8 @@ class Toy:
             last.command,
             last.exit_status,
             marked="+" in last.command,
+            ended=normal.endswith(b"end\n"),
+            may_hide=True,
         )
 
     def probe(self, nonce: str) -> str:
