@@ -36,7 +36,26 @@ def upgrade() -> None:
     )
     op.add_column(
         "device",
-        sa.Column("end_mark", sa.Boolean(), nullable=True, comment="whether the router repeats one; null: not tried"),
+        sa.Column(
+            "end_mark",
+            sa.Text(),
+            server_default="untried",
+            nullable=False,
+            comment="what is known of the router's habit to repeat one",
+        ),
+    )
+    op.create_check_constraint(
+        op.f("ck_device_end_mark"), "device", "end_mark IN ('untried', 'repeated', 'required', 'absent')"
+    )
+    op.add_column(
+        "device",
+        sa.Column(
+            "believe_seq",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="an operator said then that the next export is to be believed; spent by a later accepted one",
+        ),
     )
     op.add_column(
         "device",
@@ -82,5 +101,5 @@ def downgrade() -> None:
     op.drop_table("aside")
     for column in ("shape_hash", "masked_hash"):
         op.drop_column("collection", column)
-    for column in ("router_since_seq", "end_mark", "modern_ssh_at"):
+    for column in ("router_since_seq", "end_mark", "believe_seq", "modern_ssh_at"):
         op.drop_column("device", column)

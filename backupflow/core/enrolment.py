@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupflow.core import cadence
 from backupflow.core.inventory import DeviceLogin, DeviceRecord, Update, checked_host, checked_name, checked_port
+from backupflow.core.model import EndMark
 from backupflow.core.scope import checked
 from backupflow.errors import (
     AlgorithmsIncompatible,
@@ -169,7 +170,7 @@ def _another_router(record: DeviceRecord) -> dict[str, Any]:
     return {
         "router_since_seq": record.last_seq,
         "remembered_command": None,
-        "end_mark": None,
+        "end_mark": EndMark.UNTRIED,
         "modern_ssh_at": None,
     }
 

@@ -212,14 +212,14 @@ def test_a_replaced_router_is_known_by_nothing_of_the_old_one(install: Install) 
     """What was learnt of it goes in one act, with the block, the alarms and the keys; the audit names it."""
     device_id = add(install).device.device_id
     old = offer(install, device_id, b"old", "pinned")
-    write(install, "operator", "UPDATE device SET last_seq = 7, end_mark = true, modern_ssh_at = now()")
+    write(install, "operator", "UPDATE device SET last_seq = 7, end_mark = 'required', modern_ssh_at = now()")
     block(install, device_id, "identity_changed")
     for code in ("export_suspect", "secrets_hidden"):
         install.wiring.alarms("scheduler").alarm(code, f"device {device_id}", "x")
     done = enroll.replaced(install.wiring.enroll_ports(ACTOR), tenant(install), "core-1")
     assert (done.device.pinned, done.device.blocked_code, done.device.modern_ssh_at) == (None, None, None)
     (row,) = rows(install, "SELECT router_since_seq, end_mark FROM device")
-    assert tuple(row) == (7, None)
+    assert tuple(row) == (7, "untried")
     assert rows(install, "SELECT 1 FROM alarm WHERE cleared_at IS NULL") == []
     (act,) = rows(install, "SELECT detail FROM audit WHERE action = 'device_replaced'")
     assert act.detail == {"retired": old.fingerprint, "was_blocked": "identity_changed"}

@@ -10,7 +10,7 @@ from backupflow.adapters.db.observed import _observed
 from backupflow.adapters.reader import wire
 from backupflow.core.driver import Facts, Incomplete, Outline, Reading, Reason
 from backupflow.core.model import NormalConfig, RawConfig, Secrets
-from backupflow.core.suspicion import judge, visibility
+from backupflow.core.suspicion import Known, completed, judge
 from backupflow.errors import MessageMalformed
 from tools.fuzz.harness import Target, law
 
@@ -27,6 +27,8 @@ _READING: Final = Reading(
     "/export",
     0,
     marked=True,
+    ended=True,
+    may_hide=False,
 )
 _ROW: Final[dict[str, Any]] = {
     "version": "7.14",
@@ -39,6 +41,7 @@ _ROW: Final[dict[str, Any]] = {
     "size": 900,
     "secret_count": 2,
     "secrets": "shown",
+    "known_serial": "0123",
 }
 _ODD: Final[tuple[Any, ...]] = (0, -1, 2**63, 1e999, True, None, "", "x", [], {}, [1], [{}], {"a": 1}, "\ud800")
 
@@ -85,9 +88,9 @@ def observed(data: bytes) -> None:
         return
     if found is None:
         raise AssertionError
-    judge(found, None, found)
-    judge(found, found, found)
-    visibility(found, found)
+    judge(Known(found), found)
+    judge(Known(found, found), found, cut="x")
+    completed(found, found, may_hide=True)
 
 
 def _answer_seeds() -> tuple[bytes, ...]:

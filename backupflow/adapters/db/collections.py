@@ -17,7 +17,7 @@ from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
-from backupflow.core.model import CollectionId, DeviceId, HostKey, SealedSecret, Secrets, Seq, Target, TenantId
+from backupflow.core.model import CollectionId, DeviceId, EndMark, HostKey, SealedSecret, Secrets, Seq, Target, TenantId
 from backupflow.core.trust import Mismatch, judge
 from backupflow.errors import (
     BackupflowError,
@@ -41,7 +41,7 @@ _LOCK = text("""
     FOR NO KEY UPDATE OF d""")
 _LOAD = text(f"""
     SELECT c.seq, c.tenant_id, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.losses,
-        d.remembered_command, d.router_since_seq, d.end_mark, d.modern_ssh_at,
+        d.remembered_command, d.router_since_seq, d.believe_seq, d.end_mark, d.modern_ssh_at,
         d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
         t.settings AS tenant_settings, t.pepper, {HINDRANCE} AS hindrance,
         l.id AS login_id, l.device_id AS login_device_id, l.username, l.sealed, k.key_type, k.blob
@@ -75,7 +75,7 @@ _PUBLISH = text(f"""
 _SUCCEEDED = text("""
     UPDATE device SET failures = 0, lane = 'collect',
         remembered_command = CASE WHEN router_since_seq < :seq THEN :command ELSE remembered_command END,
-        end_mark = CASE WHEN router_since_seq < :seq THEN CAST(:end_mark AS boolean) ELSE end_mark END,
+        end_mark = CASE WHEN router_since_seq < :seq THEN :end_mark ELSE end_mark END,
         modern_ssh_at = CASE WHEN router_since_seq < :seq AND :modern THEN coalesce(modern_ssh_at, now())
                              ELSE modern_ssh_at END
     WHERE id = :device""")
@@ -222,7 +222,7 @@ def _target(row: Row[Any], policy: Policy) -> Target:
 
 
 def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: Row[Any], policy: Policy) -> Assignment:
-    before, aside = observed.known_of(tx, row.device_id, row.router_since_seq, row.driver)
+    known = observed.known_of(tx, row.device_id, row.router_since_seq, row.believe_seq, row.driver)
     return Assignment(
         collection_id=collection_id,
         holder=holder,
@@ -243,7 +243,6 @@ def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: R
         losses=row.losses,
         secrets=policy.secrets,
         asks_end_mark=policy.end_mark,
-        end_mark=row.end_mark,
-        before=before,
-        aside=aside,
+        end_mark=EndMark(row.end_mark),
+        known=known,
     )

@@ -1,7 +1,8 @@
 """What a row keeps of an observation, to be compared with a later one: core.suspicion.Observed <-> columns.
 
 The JSON document `facts` is {version, model, serial, system_id, identity, markers, sections, size, secret_count,
-secrets}; rows from before the second migration have less of it and no `shape_hash`, and are compared with nothing.
+secrets, known_serial}. Rows from before the second migration have less of it and no `shape_hash`: of those nothing is
+compared but the serial number, so that another router is seen on the first run after the upgrade too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, Row, text
 
 from backupflow.core.driver import Facts
 from backupflow.core.model import ContentHash, Secrets
-from backupflow.core.suspicion import Observed
+from backupflow.core.suspicion import Known, Observed
 from backupflow.errors import MessageMalformed
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _OBSERVED = "c.seq, c.content_hash, c.normalization_version, c.shape_hash, c.mas
 # The newest that was accepted, whether or not ingest has it by now.
 _ACCEPTED = text(f"""
     SELECT {_OBSERVED} FROM collection c
-    WHERE c.device_id = :device AND c.state IN ('published', 'stored') AND c.seq > :since AND c.shape_hash IS NOT NULL
+    WHERE c.device_id = :device AND c.state IN ('published', 'stored') AND c.seq > :since
     ORDER BY c.seq DESC LIMIT 1""")
 _SUSPECT = text(f"""
     SELECT {_OBSERVED} FROM collection c
@@ -54,6 +55,7 @@ def columns(published: Published) -> dict[str, Any]:
         "size": observed.size,
         "secret_count": observed.secret_count,
         "secrets": observed.secrets,
+        "known_serial": _stored(observed.known_serial),
     }
     return {
         "content_hash": observed.content_hash,
@@ -68,17 +70,16 @@ def columns(published: Published) -> dict[str, Any]:
     }
 
 
-def known_of(
-    tx: Connection, device_id: UUID, router_since_seq: int, vendor: str
-) -> tuple[Observed | None, Observed | None]:
-    """The last accepted observation of this router, and the newest suspect one since; MessageMalformed if unreadable.
+def known_of(tx: Connection, device_id: UUID, router_since_seq: int, believe_seq: int, vendor: str) -> Known:
+    """The last accepted observation of this router, the newest suspect one since, and whether the next is believed.
 
-    Nothing up to `router_since_seq` is this router's.
+    Nothing up to `router_since_seq` is this router's. `believe_seq` is spent by whatever was accepted after it.
+    Raises MessageMalformed if what is kept cannot be read.
     """
     accepted = tx.execute(_ACCEPTED, {"device": device_id, "since": router_since_seq}).one_or_none()
     since = accepted.seq if accepted else router_since_seq
     suspect = tx.execute(_SUSPECT, {"device": device_id, "since": since}).one_or_none()
-    return _observed(accepted, vendor), _observed(suspect, vendor)
+    return Known(_observed(accepted, vendor), _observed(suspect, vendor), believe_seq > since)
 
 
 def _stored(fact: str | None) -> str | None:
@@ -102,6 +103,8 @@ def _observed(row: Row[Any] | None, vendor: str) -> Observed | None:
         return None
     try:
         facts = row.facts
+        if row.shape_hash is None:
+            return _of_before(row, vendor)
         return Observed(
             ContentHash(bytes(row.content_hash)),
             row.normalization_version,
@@ -112,6 +115,17 @@ def _observed(row: Row[Any] | None, vendor: str) -> Observed | None:
             int(facts["secret_count"]),
             Secrets(facts["secrets"]),
             Facts(vendor, **{name: _text(facts[name]) for name in _NAMED}, markers=_texts(facts["markers"])),
+            _text(facts["known_serial"]),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as exc:
         raise MessageMalformed(f"what is kept of observation {row.seq} cannot be read") from exc
+
+
+def _of_before(row: Row[Any], vendor: str) -> Observed | None:
+    """A row from before the second migration; one that names no serial number has nothing to be compared."""
+    facts = row.facts or {}
+    if not (serial := _text(facts.get("serial"))):
+        return None
+    named = Facts(vendor, version=_text(facts.get("version")), serial=serial)
+    was = ContentHash(bytes(row.content_hash))
+    return Observed(was, row.normalization_version, b"", b"", 0, 0, 0, Secrets.NONE, named, serial)

@@ -182,7 +182,20 @@ device = Table(
         server_default="0",
         comment="observations up to this one are of an earlier router: never compared with",
     ),
-    Column("end_mark", Boolean, comment="whether the router repeats one; null: not tried"),
+    Column(
+        "end_mark",
+        Text,
+        nullable=False,
+        server_default="untried",
+        comment="what is known of the router's habit to repeat one",
+    ),
+    Column(
+        "believe_seq",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="an operator said then that the next export is to be believed; spent by a later accepted one",
+    ),
     Column(
         "modern_ssh_at",
         DateTime(timezone=True),
@@ -221,6 +234,7 @@ device = Table(
     ),
     CheckConstraint("status IN ('active', 'paused', 'removed')", name="status"),
     CheckConstraint("lane IN ('collect', 'collect.slow')", name="lane"),
+    CheckConstraint("end_mark IN ('untried', 'repeated', 'required', 'absent')", name="end_mark"),
     CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,19 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
+from backupflow.core.driver import Facts
 from backupflow.core.enrolment import Edit, edited, key_accepted, key_reset, removed, router_replaced, unblocked
 from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
-from backupflow.core.model import DeviceId, HostKey, Secrets, State
-from tests.integration.db.fleet import KEY, Fleet, doubted, facts, message, published, seen
+from backupflow.core.model import ContentHash, DeviceId, EndMark, HostKey, Secrets, State
+from backupflow.core.suspicion import Accepted, Observed, OtherRouter, judge
+from tests.integration.db.fleet import KEY, Fleet, doubted, facts, hashed, message, published, seen
 from tests.integration.db.invariants import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backupflow.core.inventory import DeviceRecord, Update
-    from backupflow.core.suspicion import Observed
 
 HOUR = timedelta(hours=1)
+OF_BEFORE = "UPDATE collection SET shape_hash = NULL, masked_hash = NULL, facts = CAST(:facts AS jsonb)"
 OTHER = HostKey("ssh-ed25519", b"other")
 OTHER_ROUTER = Ending(State.BLOCKED, "identity_changed", "serial number S2, it was S1", counts=True, blocks=True)
 FELL_BACK = Ending(State.BLOCKED, "ssh_downgraded", "host key: it offers ssh-rsa", counts=True, blocks=True)
@@ -41,7 +44,7 @@ def known(fleet: Fleet, device_id: DeviceId) -> tuple[Observed | None, Observed 
     """What the next collection is given to compare with; that one leaves no trace."""
     started = fleet.running(device_id)
     fleet.sql("DELETE FROM collection WHERE id = :c", c=started.collection_id)
-    return started.before, started.aside
+    return started.known.before, started.known.aside
 
 
 def aside(fleet: Fleet) -> list[int]:
@@ -101,14 +104,35 @@ def test_only_what_was_doubted_since_then_counts(fleet: Fleet) -> None:
     assert known(fleet, device) == (seen("D"), None)
 
 
-def test_rows_from_before_are_compared_with_nothing(fleet: Fleet) -> None:
-    """They have no digests: the newest that has some counts, if there is one."""
+@pytest.mark.parametrize("facts_then", [{"serial": "S1", "version": "6.49", "model": "CCR"}, {"serial": "S1"}])
+def test_of_rows_from_before_the_serial_number_is_compared(fleet: Fleet, facts_then: dict[str, str]) -> None:
+    """They have no digests and no figures: nothing else of a later export can be held against them."""
     device = fleet.passed("A").device_id
-    fleet.passed("B", device)
-    fleet.sql("UPDATE collection SET shape_hash = NULL, masked_hash = NULL, facts = '{}' WHERE seq = 2")
-    assert known(fleet, device) == (seen("A"), None)
-    fleet.sql('UPDATE collection SET shape_hash = NULL, masked_hash = NULL, facts = \'{"model": "CCR"}\'')
+    fleet.sql(OF_BEFORE, facts=json.dumps(facts_then))
+    known_now = fleet.running(device).known
+    named = Facts("routeros", version=facts_then.get("version"), serial="S1")
+    was = ContentHash(hashed("A"))
+    assert known_now.before == Observed(was, 1, b"", b"", 0, 0, 0, Secrets.NONE, named, "S1")
+    assert isinstance(judge(known_now, seen("B", facts=facts(serial="S2"))), OtherRouter)
+    assert isinstance(judge(known_now, seen("B", sections=1, size=1)), Accepted)
+
+
+@pytest.mark.parametrize("facts_then", [{}, {"model": "CCR"}, {"serial": None}, None])
+def test_rows_from_before_without_a_serial_number_are_compared_with_nothing(
+    fleet: Fleet, facts_then: dict[str, object] | None
+) -> None:
+    """They tell nothing that could be compared."""
+    device = fleet.passed("A").device_id
+    fleet.sql(OF_BEFORE, facts=json.dumps(facts_then))
     assert known(fleet, device) == (None, None)
+
+
+def test_the_last_serial_number_is_kept_beside_the_one_that_was_named(fleet: Fleet) -> None:
+    """A router that stopped to name it is still known by it."""
+    said = seen("A", facts=facts(serial=None), known_serial="S1")
+    running = fleet.running()
+    assert fleet.collections.publish(running, published("A", observed=said))
+    assert known(fleet, running.device_id) == (said, None)
 
 
 def test_another_device_is_never_compared_with(fleet: Fleet) -> None:
@@ -159,11 +183,11 @@ def test_what_is_in_doubt_is_kept_sealed_beside_its_row(fleet: Fleet) -> None:
 
 def test_what_is_in_doubt_teaches_nothing_of_the_device(fleet: Fleet) -> None:
     """Neither how to ask, nor that it is modern; but that it has its key was proved (I6)."""
-    running = fleet.running(remembered_command="/export x", end_mark=True)
+    running = fleet.running(remembered_command="/export x", end_mark=EndMark.REPEATED)
     fleet.collections.pin(running, KEY)
-    assert fleet.collections.end(running, doubted("A", end_mark=False))
+    assert fleet.collections.end(running, doubted("A", end_mark=EndMark.ABSENT))
     device = fleet.row("device", running.device_id)
-    assert (device.remembered_command, device.end_mark, device.modern_ssh_at) == ("/export x", True, None)
+    assert (device.remembered_command, device.end_mark, device.modern_ssh_at) == ("/export x", "repeated", None)
     assert fleet.value("SELECT last_verified_at IS NOT NULL FROM host_key") is True
     assert fleet.alarms() == []
 
@@ -265,10 +289,10 @@ def test_what_was_kept_aside_of_the_old_router_is_never_promoted(
     fleet.observations.store([first])
     device = first.device_id
     fleet.doubted("B", device)
-    fleet.sql("UPDATE device SET end_mark = true, modern_ssh_at = now(), remembered_command = 'x'")
+    fleet.sql("UPDATE device SET end_mark = 'required', modern_ssh_at = now(), remembered_command = 'x'")
     fleet.act(device, act)
     row = fleet.row("device", device)
-    assert (row.router_since_seq, row.end_mark, row.modern_ssh_at, row.remembered_command) == (2, None, None, None)
+    assert (row.router_since_seq, row.end_mark, row.modern_ssh_at, row.remembered_command) == (2, "untried", None, None)
     assert row.current_seq == 1
     assert known(fleet, device) == (None, None)
     assert len(aside(fleet)) == 1
@@ -282,10 +306,10 @@ def test_no_other_act_makes_a_device_another_router(fleet: Fleet, act: Callable[
     fleet.doubted("B", device)
     running = fleet.running(device)
     assert fleet.collections.end(running, ANOTHER_KEY)
-    fleet.sql("UPDATE device SET end_mark = true")
+    fleet.sql("UPDATE device SET end_mark = 'required'")
     assert fleet.act(device, act)
     row = fleet.row("device", device)
-    assert (row.blocked_code, row.router_since_seq, row.end_mark) == (None, 0, True)
+    assert (row.blocked_code, row.router_since_seq, row.end_mark) == (None, 0, "required")
     assert row.modern_ssh_at is not None
     assert known(fleet, device) == (seen("A"), seen("B"))
 
@@ -319,9 +343,9 @@ def test_a_session_with_the_old_router_teaches_nothing_of_the_new_one(fleet: Fle
     """It was replaced while its export was read: that is stored, and the device is known by nothing of it."""
     running = fleet.running()
     fleet.act(running.device_id, router_replaced)
-    assert fleet.collections.publish(running, published("A", end_mark=True))
+    assert fleet.collections.publish(running, published("A", end_mark=EndMark.REQUIRED))
     row = fleet.row("device", running.device_id)
-    assert (row.remembered_command, row.end_mark, row.modern_ssh_at) == (None, None, None)
+    assert (row.remembered_command, row.end_mark, row.modern_ssh_at) == (None, "untried", None)
     assert fleet.observations.store([message(running, "A")]) == [Stored.STORED]
     assert known(fleet, running.device_id) == (None, None)
 
@@ -442,13 +466,16 @@ def test_no_other_edit_answers_a_fall_back(fleet: Fleet, settings: dict[str, obj
 
 
 def test_what_is_known_of_the_end_mark_is_what_was_seen_last(fleet: Fleet) -> None:
-    """Tried, not tried, or to be tried again."""
+    """Each of its states, in any order; no other fits."""
     device = fleet.device()
-    for known_now in (True, False, None):
+    assert fleet.row("device", device).end_mark == EndMark.UNTRIED
+    for known_now in (*EndMark, *reversed(EndMark)):
         running = fleet.running(device)
         assert fleet.collections.publish(running, published("A", end_mark=known_now))
         assert fleet.running(device).end_mark is known_now
         fleet.sql("DELETE FROM collection WHERE state = 'running'")
+    with pytest.raises(DBAPIError, match="ck_device_end_mark"):
+        fleet.sql("UPDATE device SET end_mark = 'true'")
 
 
 # --- any order of all of it ----------------------------------------------------------------------------------------
@@ -495,7 +522,7 @@ def test_whatever_happens_the_right_ones_are_compared_with(fleet: Fleet, steps: 
             fleet.act(device, router_replaced)
         else:
             running = fleet.running(device)
-            assert (running.before, running.aside) == (model.before, model.aside)
+            assert (running.known.before, running.known.aside) == (model.before, model.aside)
             if meanwhile:
                 fleet.act(device, router_replaced)
                 model.did("replace", "")

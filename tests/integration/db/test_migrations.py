@@ -16,6 +16,7 @@ from psycopg import sql
 
 from backupflow.adapters.db import migrate
 from backupflow.adapters.db.roles import ROLES, make_roles
+from backupflow.core.ledger import Assignment
 from backupflow.core.model import CollectionId, DeviceId
 from backupflow.wiring import shipped
 from tests.integration.db.fleet import KEY, Fleet, message, published, seen
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 HASH = b"h" * 32
 NEW = {
-    "device": ["router_since_seq", "end_mark", "modern_ssh_at"],
+    "device": ["router_since_seq", "end_mark", "believe_seq", "modern_ssh_at"],
     "collection": ["shape_hash", "masked_hash"],
 }
 
@@ -80,7 +81,7 @@ def fill(fleet: Fleet) -> UUID:
             "INSERT INTO collection (tenant_id, device_id, seq, trigger, lane, state, collected_at, content_hash, "
             "digest, normalization_version, raw_bytes, facts, content_id, is_change) VALUES (:t, :d, :seq, 'schedule', "
             "'collect', :state, now(), :h, :h, 0, 7, CAST(:facts AS jsonb), :content, :change)",
-            **ids, seq=seq, state=state, h=HASH, facts=json.dumps({"version": "6.49"}),
+            **ids, seq=seq, state=state, h=HASH, facts=json.dumps({"version": "6.49", "serial": "S1"}),
             content=content if state == "stored" else None, change=True if state == "stored" else None,
         )  # fmt: skip
     fleet.sql("UPDATE device SET current_seq = 1, current_collection_id = (SELECT id FROM collection WHERE seq = 1)")
@@ -117,17 +118,19 @@ def test_nothing_is_lost_on_the_way_up_and_down(first: Fleet) -> None:
 
 
 def test_a_device_of_before_is_collected_on(first: Fleet) -> None:
-    """The claim of before is started, compared with nothing, believed; from the next one on all is compared."""
+    """The claim of before is started, compared by its serial number, believed; from the next one on all is compared."""
     device = DeviceId(fill(first))
     to(first, "0002")
     claim = CollectionId(first.value("SELECT id FROM collection WHERE state = 'claimed'"))
     started = first.collections.start(claim, f"h-{uuid4()}")
-    assert started is not None
-    assert (started.before, started.aside, started.end_mark) == (None, None, None)  # type: ignore[union-attr]
-    assert started.target.spoke_modern is False  # type: ignore[union-attr]
-    assert first.collections.publish(started, published("A"))  # type: ignore[arg-type]
-    assert [one.acceptable for one in first.observations.store([message(started, "A")])] == [True]  # type: ignore[arg-type]
-    assert first.running(device).before == seen("A")
+    assert isinstance(started, Assignment)
+    assert started.known.before is not None
+    assert (started.known.before.known_serial, started.known.before.size) == ("S1", 0)
+    assert (started.known.aside, started.known.believes, started.end_mark) == (None, False, "untried")
+    assert started.target.spoke_modern is False
+    assert first.collections.publish(started, published("A"))
+    assert [one.acceptable for one in first.observations.store([message(started, "A")])] == [True]
+    assert first.running(device).known.before == seen("A")
     first.sql("UPDATE collection SET state = 'lost' WHERE state = 'published'")
     rows = {row.seq: row for row in first.sql("SELECT * FROM collection")}
     assert (rows[1].is_change, rows[4].is_change, first.row("device", device).current_seq) == (True, None, 4)
