@@ -114,9 +114,15 @@ BAD: Final[dict[str, Callable[[], bytes]]] = {
     "only [": lambda: filled(b"[", START + b"add "),
     "only [ ]": lambda: filled(b" [ ]", START + b"add"),
     "only []": lambda: filled(b"[]", START + b"add ", b"\n"),
-    "as many prefixes as are read": lambda: START + (b"set a.b=1" + b" .c=1" * 40 + b"\n") * 12_000,
-    "as many odd tokens as are read": lambda: START + b"add" + b" a=" * 480_000 + b"\n",
-    "as many odd lines as are read": lambda: START + b"add  a=b\n" * 71_000,
+    "as many prefixes as are read": lambda: START + (b"set a.b=1" + b" .c=1" * 40 + b"\n") * 20_000,
+    "as many odd tokens as are read": lambda: START + b"add" + b" a=" * 500_000 + b"\n",
+    "as many odd lines as are read": lambda: START + b"add  a=b\n" * 90_000,
+    "odd lines of 2.4 MB": lambda: numbered("add a=%n b= c=d e=f g=h i=j k=l m=n o=p q=r s=t u=v w=x" + " y=z" * 12)[
+        :2_400_000
+    ],
+    "16 MiB of runs, then odd lines": lambda: (
+        filled(b"add a=b c=d e=f g=h i=j k=l\n")[: SIZE - 400_000] + b"\nadd  a=b" * 40_000 + b"\n"
+    ),
     "brackets in brackets": lambda: START + b"add " + b"[ " * (SIZE // 4) + b"] " * (SIZE // 4 - 99) + b"\n",
     "quotes in quotes": lambda: START + b'add a="' + b'\\"' * (SIZE // 4) + b'"' * 9 + b"\n",
     "only =": lambda: filled(b"=", START + b"add "),

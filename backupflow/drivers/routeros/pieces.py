@@ -25,10 +25,13 @@ _MOST_QUOTES: Final = 2_500_000  # nearly four times what 16 MiB of PPP secrets 
 _MOST_BLANKS: Final = 5_000_000  # outside of wraps: twice what scripts have
 _MOST_ESCAPES: Final = 6_000_000  # unless they are of the long form, as of all that is no ASCII
 _DENSEST_ESCAPES: Final = 0.35
-_MOST_STEPS: Final = 800_000  # a microsecond or so each; of all real items 1 in 200 is no part of a run
+# A step takes a microsecond or so, judge and normalizer together; of all real items 1 in 200 is no part of a run. A
+# long text leaves less time for them than a short one.
+_MOST_STEPS: Final = 1_400_000
+_BYTES_A_STEP: Final = 16
 _STEPS_OF_A_PIECE: Final = 10
 _STEPS_OF_A_TOKEN: Final = 3
-_STEPS_OF_A_PREFIX: Final = 2
+_STEPS_OF_A_PREFIX: Final = 1
 _RUN_LINES: Final = 5000  # until it is done, the pattern keeps some hundred bytes for each
 
 _HASH, _SLASH, _BACKSLASH = b"#/\\"
@@ -91,7 +94,7 @@ def joined(text: bytes, allowance: float = 1) -> bytes | None:
     if text.count(b"\n") > _MOST_LINES * allowance or text.count(b'"') > _MOST_QUOTES * allowance:
         return None
     text = text.replace(rb"\\", PAIR).replace(b"\\\n    ", b"\\\n").replace(b" \n", b"\n")
-    if text.count(b"\\") > max(_MOST_ESCAPES * allowance, len(text) * _DENSEST_ESCAPES):
+    if _escaped(text, allowance):
         return None
     text = b"\n" + text.strip(b" \t\n") + b"\n"
     if any(blank in text for blank in _SPREAD):
@@ -104,8 +107,12 @@ def joined(text: bytes, allowance: float = 1) -> bytes | None:
 
 def may_be_too_much(text: bytes, allowance: float) -> bool:
     """Tell at a glance whether `joined` might find too much in a text that has no wraps."""
-    counted = ((b"\n", _MOST_LINES), (b'"', _MOST_QUOTES), (b"\\", _MOST_ESCAPES), (b" ", _MOST_BLANKS))
-    return any(text.count(each) > most * allowance for each, most in counted)
+    counted = ((b"\n", _MOST_LINES), (b'"', _MOST_QUOTES), (b" ", _MOST_BLANKS))
+    return _escaped(text, allowance) or any(text.count(each) > most * allowance for each, most in counted)
+
+
+def _escaped(text: bytes, allowance: float) -> bool:
+    return text.count(b"\\") > max(_MOST_ESCAPES * allowance, len(text) * _DENSEST_ESCAPES)
 
 
 def apart(line: bytes) -> bytes:
@@ -116,10 +123,11 @@ def apart(line: bytes) -> bytes:
 def scan(text: bytes, allowance: float = 1) -> Iterator[Piece]:
     """Classify what stands in a joined text; ends early, with `EXCESS`, where going on would take too long."""
     at, path, steps = 0, b"", 0
+    most = max(_MOST_STEPS - len(text) // _BYTES_A_STEP, _MOST_STEPS // 3) * allowance
     while at < len(text):
         kind, end, path, piece, steps_of_it = _next(text, at, path)
         steps += steps_of_it
-        if steps > _MOST_STEPS * allowance:
+        if steps > most:
             yield EXCESS, at, path, b"", steps
             return
         yield kind, at, path, piece, steps

@@ -347,6 +347,7 @@ def test_the_normal_form_of_what_is_too_much_is_its_own(raw: bytes, limit: str, 
 def test_what_the_judge_accepts_is_read(limit: str, unit: bytes, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge and normalizer go by the same limits, the judge by stricter ones."""
     monkeypatch.setattr(pieces, limit, 120 if limit == "_MOST_STEPS" else 10)
+    monkeypatch.setattr(pieces, "_BYTES_A_STEP", 1_000_000)
     text = HEADER + b"/a\n" + unit * times
     if isinstance(driver("routeros").judge_file(text), Complete):
         assert not normal(text).startswith(AS_WRITTEN)
@@ -359,6 +360,8 @@ def test_prefixes_and_needless_quotes_are_mended_in_any_run() -> None:
     written = b'add a=b\nset w.a=x w.b="y z" c="= \\"q\\" .d=" w.e=" .f=1"\nset g h="\\"i"\nadd a=b\n'
     assert body(items) == written
     assert body(items.replace(b"set ", b"set  ")) == written
+    for blanks in (b" ", b"  "):
+        assert body(b"set w.a=1 .b.c=2" + blanks + b".d=3 .e=4\n") == b"set w.a=1 w.b.c=2 w.d=3 w.e=4\n"
 
 
 def test_section_lines_are_written_once_for_neighbours() -> None:

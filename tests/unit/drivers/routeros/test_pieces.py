@@ -162,11 +162,12 @@ def test_more_lines_than_any_export_has_are_not_read(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     "line",
-    [b"add  a=b\n", b"/b/c\n", b"x\n", b"add" + b" x=" * 9 + b"\n", b"add" + b" .x=a" * 6 + b"\n", rb'add a="\41\42"'],
+    [b"add  a=b\n", b"/b/c\n", b"x\n", b"add" + b" x=" * 9 + b"\n", b"add" + b" .x=a" * 9 + b"\n", rb'add a="\41\42"'],
 )
 def test_only_so_many_unusual_lines_are_read(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more would take too long, the text ends early, and says so."""
     monkeypatch.setattr(pieces, "_MOST_STEPS", 150)
+    monkeypatch.setattr(pieces, "_BYTES_A_STEP", 1_000_000)
     assert kinds(b"/a\nadd\n" + line * 3)[-1][0] is not Kind.EXCESS
     assert kinds(b"/a\nadd\n" + line * 30)[-1][0] is Kind.EXCESS
     assert kinds(b"/a\n" + b"add a=b\n# c\n/b\n" * 9999)[-1][0] is Kind.RUN
@@ -175,10 +176,12 @@ def test_only_so_many_unusual_lines_are_read(line: bytes, monkeypatch: pytest.Mo
 def test_what_takes_too_long_is_not_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """The piece that is too much is none any more, even if it is the last."""
     monkeypatch.setattr(pieces, "_MOST_STEPS", 100)
+    monkeypatch.setattr(pieces, "_BYTES_A_STEP", 1_000_000)
     assert [kind for kind, _, _ in kinds(b"/a\nadd" + b" x=" * 100 + b"\n")] == [Kind.RUN, Kind.EXCESS]
 
 
 def test_a_long_header_is_counted_by_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them is looked at."""
     monkeypatch.setattr(pieces, "_MOST_STEPS", 100)
+    monkeypatch.setattr(pieces, "_BYTES_A_STEP", 1_000_000)
     assert [kind for kind, _, _ in kinds(b"# c\n" * 30 + b"/a\nadd\n")] == [Kind.EXCESS]
