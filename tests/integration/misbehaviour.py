@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from backupflow.core.model import Secrets, SecretsPolicy, Target
+from backupflow.core.model import EndMark, Secrets, SecretsPolicy, Target
+from backupflow.core.suspicion import Known
 from backupflow.simulator import RouterSpec, SimulatedRouter
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Misbehaviour:
         target: Target = replace(plain.target, **self.target)
         if self.short:
             target = replace(target, timeouts=replace(target.timeouts, **{self.short: SHORT}))
-        observed = {"before": before and before.observed, "aside": aside and aside.observed}
-        return replace(plain, target=target, **{**observed, **self.work})
+        known = Known(before.observed if before else None, aside.observed if aside else None)
+        return replace(plain, target=target, **{"known": known, **self.work})
 
 
 def _raw(text: bytes) -> dict[str, object]:
@@ -63,7 +64,7 @@ def cut(router: SimulatedRouter, share: float, before: int = 0) -> None:
 
 HOSTILE_NAMES = replace(SEVEN, identity="\x1b]0;owned\x07<b>", remark="<script>alert(1)</script>\x1b[2J\N{SNOWMAN}")
 MARKUP = replace(SEVEN, model="<img src=x onerror=alert(1)>" * 40, serial="<b>" * 200)
-MARKED = {"end_mark": True}
+MARKED = {"end_mark": EndMark.REQUIRED}
 
 MISBEHAVIOURS: Mapping[str, Misbehaviour] = {
     # -- the connection and the login

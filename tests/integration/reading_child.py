@@ -55,6 +55,8 @@ def plain(asking: Asking, replies: Sequence[Reply], command: str | None = None) 
         remember=f"{asking.secrets} {asking.end_mark}",
         exit_status=last.exit_status,
         marked=asking.end_mark is not None,
+        ended=bool(last.exit_status),
+        may_hide=bool(last.stderr),
     )
 
 

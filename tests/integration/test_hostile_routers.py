@@ -14,6 +14,7 @@ import pytest
 from backupflow.core import backoff
 from backupflow.core.envelope import unpack
 from backupflow.core.model import Secrets, State
+from backupflow.core.suspicion import Known
 from backupflow.simulator import Fleet
 from tests.integration.misbehaviour import MISBEHAVIOURS, Misbehaviour
 from tests.integration.surroundings import Surroundings, work
@@ -75,7 +76,7 @@ def accepted(router: SimulatedRouter) -> Published:
 
 def kept_aside(router: SimulatedRouter, before: Published) -> Published:
     """What it said once, and was not believed."""
-    around = Surroundings(replace(work(router), before=before.observed))
+    around = Surroundings(replace(work(router), known=Known(before.observed)))
     assert around.collect().what == State.SUSPECT
     (ending,) = around.endings
     assert ending.aside is not None

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupflow.core.driver import Reply
-from backupflow.core.model import HostKey
+from backupflow.core.model import EndMark, HostKey
+from backupflow.core.suspicion import Known
 from backupflow.simulator import Fleet, RouterSpec
 from backupflow.simulator.configuration import export, rendered
 from backupflow.simulator.extent import Extent
@@ -45,7 +46,7 @@ def test_no_cut_inside_a_line_is_believed(version: str, status: int | None) -> N
         inside = 0
         for percent in range(1, 100):
             router.behave(cut_after=total * percent // 100)
-            around = Surroundings(replace(first.assignment, before=first.passed[0].observed))
+            around = Surroundings(replace(first.assignment, known=Known(first.passed[0].observed)))
             outcome = around.collect()
             if sent_whole_lines(total * percent // 100, version):
                 continue
@@ -101,7 +102,7 @@ def counted(spec: RouterSpec) -> Counts:
     plain = assignment(spec)
     first = Surroundings(plain, Canned(raw))
     assert first.collect().what == "published"
-    known = replace(plain, before=first.passed[0].observed)
+    known = replace(plain, known=Known(first.passed[0].observed))
     found = Counts()
     for cut in [place.end() for place in re.finditer(b"\n", raw)][:-1]:
         what = Surroundings(known, Canned(raw[:cut])).collect().what
@@ -109,7 +110,8 @@ def counted(spec: RouterSpec) -> Counts:
         found.text += what == "failed"
         found.size += what == "suspect"
         found.mark += what == "published"
-        assert Surroundings(replace(known, end_mark=True), Canned(raw[:cut])).collect().code == "output_truncated"
+        required = Surroundings(replace(known, end_mark=EndMark.REQUIRED), Canned(raw[:cut])).collect()
+        assert required.code == "output_truncated"
     return found
 
 
@@ -119,7 +121,9 @@ def assignment(spec: RouterSpec) -> Assignment:
         plain = work(fleet["r1"])
     key = HostKey("ssh-ed25519", b"key")
     remembered = "/export" if spec.old else "/export show-sensitive"
-    return replace(plain, remembered_command=remembered, end_mark=False, target=replace(plain.target, pinned=key))
+    return replace(
+        plain, remembered_command=remembered, end_mark=EndMark.ABSENT, target=replace(plain.target, pinned=key)
+    )
 
 
 def figures() -> list[tuple[str, ...]]:

@@ -33,6 +33,8 @@ READINGS = st.builds(
     remember=TEXTS,
     exit_status=STATUSES,
     marked=st.booleans(),
+    ended=st.booleans(),
+    may_hide=st.booleans(),
 )
 DEFECTS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,60}", fullmatch=True).map(wire.Defect)
 ANSWERS = READINGS | st.builds(Incomplete, st.sampled_from(Reason), TEXTS) | DEFECTS
@@ -47,6 +49,8 @@ FULL = Reading(
     remember="/export terse",
     exit_status=4,
     marked=True,
+    ended=False,
+    may_hide=True,
 )
 
 
