@@ -24,7 +24,7 @@ app = typer.Typer(
     name="device",
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Enrol, edit, pause, unblock and remove devices.\n\nExample: backupflow device add core-1 192.0.2.1",
+    help="Enrol, edit, pause, unblock, believe and remove devices.\n\nExample: backupflow device add core-1 192.0.2.1",
 )
 
 
@@ -123,6 +123,22 @@ def resume(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = Fal
 def unblock(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False) -> None:
     """Try again at once whatever blocked it; its pin stays. Example: `backupflow device unblock core-1`."""
     _act("unblock", name, tenant, "unblocked", as_json=as_json)
+
+
+@app.command()
+def believe(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False) -> None:
+    """Believe its next export, however it differs from the last one that was believed.
+
+    For a router of which each export is suspect (export_suspect) though it is right: a list that a
+    script rewrites, a menu that it cannot export any more. Look at what was kept aside first. It is
+    collected at once; another serial number is never believed.
+
+    \b
+    Examples:
+      backupflow export core-1 --aside -o aside.rsc
+      backupflow device believe core-1
+    """  # noqa: D301 - \b keeps the lines of the examples
+    _act("believe", name, tenant, "will be believed with its next export", as_json=as_json)
 
 
 @app.command()

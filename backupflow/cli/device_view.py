@@ -12,6 +12,7 @@ from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
 from backupflow.core.model import Secrets, State
+from backupflow.errors import ExportSuspect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,13 +57,17 @@ def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
         ("login", f"{record.username} ({record.method})" if record.username else None),
         ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
-        ("what next", next_step(record.blocked_code, record.name)),
+        ("what next", next_step(record.blocked_code or _doubt(record), record.name)),
         ("last run", last),
         ("failures", record.failures),
         ("interval", record.interval),
         ("next due", None if record.blocked_code else record.next_due_at),
         ("last stored", record.last_collected_at),
     )
+
+
+def _doubt(record: DeviceRecord) -> str | None:
+    return ExportSuspect.code if record.in_doubt and not record.believes else None
 
 
 def _what_it_says(facts: Mapping[str, Any]) -> tuple[_Row, ...]:
@@ -137,6 +142,8 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "interval_seconds": record.interval.total_seconds(),
         "blocked": blocked if record.blocked_code else None,
         "failures": record.failures,
+        "in_doubt": record.in_doubt,
+        "believes_next": record.believes,
         "next_due_at": record.next_due_at,
         "last_stored_at": record.last_collected_at,
         "fingerprint": record.pinned.key.fingerprint if record.pinned else None,

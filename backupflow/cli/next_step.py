@@ -6,7 +6,8 @@ import shlex
 
 # Where a device stands in the way of itself; what a failure says of its kind is in backupflow.errors.
 _STEPS = {
-    "export_suspect": "`backup {name} --wait` asks once more, `snapshots {name} --aside` shows what it gave",
+    "export_suspect": "`snapshots {name} --aside` and `export {name} --aside` show what it gave; "
+    "`backup {name} --wait` asks once more, `device believe {name}` believes the next one however it looks",
     "identity_changed": "if it was exchanged: `device replaced {name}`; if the address is wrong: "
     "`device edit {name} --host ADDRESS`, then `device unblock {name}`",
     "secrets_hidden": "then `backup {name} --wait`; to leave them on the router: `device edit {name} --secrets omit`",

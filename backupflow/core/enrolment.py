@@ -111,6 +111,22 @@ def unblocked(record: DeviceRecord) -> Update | None:
     return Update("device_unblocked", {"was": record.blocked_code}, columns, clears=(record.blocked_code,))
 
 
+def export_believed(record: DeviceRecord) -> Update | None:
+    """The next export is believed however it looks, but for another serial number; it is collected at once.
+
+    Conflict if nothing was kept aside as suspect since the last one that was believed: nobody could have looked at it.
+    """
+    if record.believes:
+        return None
+    if not record.in_doubt:
+        raise Conflict(
+            f"no export of {record.name} is in doubt: nothing is suspect since the last one that was believed; "
+            "another serial number is answered with `device replaced`, and a block with `device unblock`"
+        )
+    columns = {"believe_seq": record.last_seq, **_due_now(record)}
+    return Update("export_believed", {"after_seq": record.last_seq}, columns, clears=(ExportSuspect.code,))
+
+
 def router_replaced(record: DeviceRecord) -> Update:
     """All that was known of the router itself is forgotten; the history stays.
 

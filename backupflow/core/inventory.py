@@ -83,6 +83,8 @@ class DeviceRecord:
     last_seq: int = 0  # of its newest collection
     modern_ssh_at: datetime | None = None  # since when SHA-1 is out of the question for this router
     facts: Mapping[str, Any] = field(default_factory=dict)  # what its current export says of it
+    in_doubt: bool = False  # an export was kept aside as suspect since the last one that was believed
+    believes: bool = False  # an operator has said since then that the next one is to be believed
 
     @property
     def pinned(self) -> SeenKey | None:

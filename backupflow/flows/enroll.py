@@ -13,6 +13,7 @@ from backupflow.core import cadence
 from backupflow.core.enrolment import (
     Edit,
     edited,
+    export_believed,
     key_accepted,
     key_reset,
     paused,
@@ -110,6 +111,11 @@ def resume(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
 def unblock(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
     """Try again at once whatever blocked it; a pinned host key stays pinned."""
     return _act(ports, tenant_id, name, unblocked)
+
+
+def believe(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
+    """The next export is believed, however much smaller it is; Conflict if none is in doubt."""
+    return _act(ports, tenant_id, name, export_believed)
 
 
 def replaced(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:

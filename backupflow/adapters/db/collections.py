@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from backupflow.core.scope import Policy
 
 SECRETS_HIDDEN = "secrets_hidden"  # code of an alarm
+REPLACED = "the router was replaced since it was claimed"  # why a claim is withdrawn
 LEASE_MARGIN = timedelta(milliseconds=500)  # for the session to be closed
 LEASE_GRACE = timedelta(seconds=60)  # beyond the session's deadline: sealing and the fence
 SHORTEST_GRACE = timedelta(seconds=1)  # a lease always outlasts its session
@@ -106,9 +107,11 @@ class Collections:
             row = tx.execute(_LOAD, {"collection": collection_id}).one_or_none()
             if row is None:
                 return None
-            if row.hindrance:
+            # Nothing of the router before is compared with, nor learnt from a row that it was claimed for.
+            hindrance = row.hindrance or (REPLACED if row.seq <= row.router_since_seq else None)
+            if hindrance:
                 tx.execute(OWED, {"device": row.device_id})
-                return _withdraw(tx, collection_id, row.hindrance)
+                return _withdraw(tx, collection_id, hindrance)
             try:
                 policy = usable_policy(self._defaults, row)
                 assignment = _assignment(tx, collection_id, holder, row, policy)

@@ -32,8 +32,13 @@ _LOAD = text(f"""
         t.settings AS tenant_settings, l.username, l.method, own.id IS NOT NULL AS has_own_login, now() AS now,
         (SELECT max(c.collected_at) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored')
             AS last_collected_at,
-        current.facts
+        current.facts, d.believe_seq > accepted.seq AS believes,
+        EXISTS (SELECT 1 FROM collection s WHERE s.device_id = d.id AND s.state = 'suspect' AND s.seq > accepted.seq)
+            AS in_doubt
     FROM device d {LOGIN} LEFT JOIN collection current ON current.id = d.current_collection_id
+    CROSS JOIN LATERAL (
+        SELECT greatest(d.router_since_seq, max(a.seq)) AS seq FROM collection a
+        WHERE a.device_id = d.id AND a.state IN ('published', 'stored')) accepted
     WHERE d.id = :device""")
 _INSERT = text("""
     INSERT INTO device (id, tenant_id, name, host, port, driver, settings, anchor_at, next_due_at)
@@ -64,6 +69,7 @@ _COLUMNS = {
     "remembered_command",
     "router_since_seq",
     "end_mark",
+    "believe_seq",
     "modern_ssh_at",
 }
 _TAKEN = {
@@ -194,6 +200,8 @@ def _record(row: Row[Any], policy: Policy, keys: tuple[Any, ...]) -> DeviceRecor
         keys=keys,
         last_seq=row.last_seq,
         modern_ssh_at=row.modern_ssh_at,
+        in_doubt=row.in_doubt,
+        believes=row.believes,
         facts=row.facts or {},
     )
 

@@ -38,13 +38,14 @@ _FAILED = text("""
                            WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
     WHERE id = :device""")
 # An operator has acted while the session ran: what it was refused for is not the device's login, key or router any
-# more, or SHA-1 was allowed anew.
+# more, SHA-1 was allowed anew, or the next export is to be believed. Of a router that was replaced nothing blocks.
 _ANSWERED = text(f"""
     SELECT 1 FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE d.id = :device AND (:code = 'authentication_failed' AND l.id IS DISTINCT FROM :login
         OR :code = 'host_key_mismatch' AND k.blob = :offered
         OR :code = 'ssh_downgraded' AND d.modern_ssh_at IS NULL
-        OR :code IN ('host_key_mismatch', 'identity_changed', 'export_suspect') AND d.router_since_seq >= :seq)""")
+        OR :code = 'export_suspect' AND d.believe_seq >= :seq
+        OR d.router_since_seq >= :seq)""")
 _BLOCK = text("""
     UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
 
@@ -79,7 +80,7 @@ def _ended(tx: Connection, assignment: Assignment, values: dict[str, Any], aside
 def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> Ending:
     """A block that an operator has answered meanwhile blocks nobody: the device is tried again at once.
 
-    Nor does a doubt that compares with a router which was replaced meanwhile.
+    Nor does a doubt that compares with a router which was replaced meanwhile, or that was answered.
     """
     if not ending.blocks and ending.code != ExportSuspect.code:
         return ending

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 
 from backupflow.adapters.db.alarms import raise_alarm
 from backupflow.adapters.db.engine import transaction
+from backupflow.core.model import Secrets, SecretsPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,18 +58,33 @@ _MENDS |= {
         ("alarm_long_cleared", "alarm", "cleared_at"),
     )
 }
-# Of what was kept aside a device's newest few say what there is to say. No lock: such a row never changes, and one that
-# comes meanwhile is left to the next time.
+# Of what was kept aside a device's newest few say what there is to say, for a while. What a device gave that is gone, a
+# router that was replaced (a stranger, maybe), or one whose secrets are to stay on it, is needed no more. No lock: such
+# a row never changes, and one that comes meanwhile is left to the next time.
 _KEPT_ASIDE = 3
+_ASIDE_FOR = "interval '30 days'"
 _ASIDES = 1000
+_OMITS = f"""
+    a.facts ->> 'secrets' = '{Secrets.SHOWN}' AND coalesce(
+        d.settings ->> 'secrets', g.settings ->> 'secrets', s.settings ->> 'secrets', t.settings ->> 'secrets', :secrets
+    ) = '{SecretsPolicy.OMIT}'"""
 _MENDS |= {
-    "aside_long_ago": f"""
+    kind: f"""
         DELETE FROM aside WHERE collection_id IN (
-            SELECT collection_id FROM (
-                SELECT collection_id, row_number() OVER (PARTITION BY device_id ORDER BY collection_id DESC) AS nth
-                FROM aside) a
-            WHERE a.nth > {_KEPT_ASIDE} ORDER BY collection_id LIMIT {_ASIDES})
-        RETURNING collection_id""",
+            SELECT a.collection_id FROM (
+                SELECT x.collection_id, x.device_id, x.created_at, c.seq, c.facts,
+                    row_number() OVER (PARTITION BY x.device_id ORDER BY x.collection_id DESC) AS nth
+                FROM aside x JOIN collection c ON c.id = x.collection_id) a
+            JOIN device d ON d.id = a.device_id JOIN tenant t ON t.id = d.tenant_id
+            LEFT JOIN site s ON s.id = d.site_id LEFT JOIN device_group g ON g.id = d.device_group_id
+            WHERE {which} ORDER BY a.collection_id LIMIT {_ASIDES})
+        RETURNING collection_id"""
+    for kind, which in (
+        ("aside_of_removed", "d.status = 'removed'"),
+        ("aside_of_router_before", "a.seq <= d.router_since_seq"),
+        ("aside_with_secrets", _OMITS),
+        ("aside_long_ago", f"a.nth > {_KEPT_ASIDE} OR a.created_at < now() - {_ASIDE_FOR}"),
+    )
 }
 # The current observation is the one with the greatest stored seq (I3): where it is not, something of ours is wrong.
 # By the index, a device at a time, and without a lock: to sort the whole history takes as long as it is large.
@@ -86,10 +102,11 @@ _WRONG_CURRENT = text(f"""
 
 
 class House:
-    """core.ports.HouseStore."""
+    """core.ports.HouseStore. `secrets` is the global setting, where no scope has its own."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, secrets: SecretsPolicy = SecretsPolicy.COLLECT) -> None:
         self._engine = engine
+        self._secrets = secrets
 
     def mend(self) -> Mapping[str, int]:
         """Mend what disagrees, a transaction a kind; how many of each. What is locked is left to the next time."""
@@ -98,7 +115,7 @@ class House:
 
     def _mend(self, statement: str) -> int:
         with transaction(self._engine) as tx:
-            return len(tx.execute(text(statement)).all())
+            return len(tx.execute(text(statement), {"secrets": self._secrets}).all())
 
     def _mend_current(self) -> int:
         with transaction(self._engine) as tx:

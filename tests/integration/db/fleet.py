@@ -76,7 +76,7 @@ def facts(**other: Any) -> Facts:
 def seen(content: str, **other: Any) -> Observed:
     """What a row keeps of an observation, for a content that is one word; all its figures differ."""
     shape, masked = (hashlib.sha256(f"{kind} {content}".encode()).digest() for kind in ("shape", "masked"))
-    return replace(Observed(hashed(content), 1, shape, masked, 20, 1000, 2, Secrets.SHOWN, facts()), **other)
+    return replace(Observed(hashed(content), 1, shape, masked, 20, 1000, 2, Secrets.SHOWN, facts(), "S1"), **other)
 
 
 def published(content: str, *, observed: Observed | None = None, **other: Any) -> Published:

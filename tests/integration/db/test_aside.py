@@ -13,12 +13,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
+from backupflow.adapters.db.collections import REPLACED
 from backupflow.core.driver import Facts
-from backupflow.core.enrolment import Edit, edited, key_accepted, key_reset, removed, router_replaced, unblocked
+from backupflow.core.enrolment import (
+    Edit,
+    edited,
+    export_believed,
+    key_accepted,
+    key_reset,
+    removed,
+    router_replaced,
+    unblocked,
+)
 from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
 from backupflow.core.model import ContentHash, DeviceId, EndMark, HostKey, Secrets, State
-from backupflow.core.suspicion import Accepted, Observed, OtherRouter, judge
-from tests.integration.db.fleet import KEY, Fleet, doubted, facts, hashed, message, published, seen
+from backupflow.core.suspicion import NOTHING, Accepted, Known, Observed, OtherRouter, judge
+from backupflow.errors import Conflict
+from tests.integration.db.fleet import KEY, LIMITS, Fleet, doubted, facts, hashed, message, published, seen
 from tests.integration.db.invariants import check
 
 if TYPE_CHECKING:
@@ -32,12 +43,18 @@ OTHER = HostKey("ssh-ed25519", b"other")
 OTHER_ROUTER = Ending(State.BLOCKED, "identity_changed", "serial number S2, it was S1", counts=True, blocks=True)
 FELL_BACK = Ending(State.BLOCKED, "ssh_downgraded", "host key: it offers ssh-rsa", counts=True, blocks=True)
 ANOTHER_KEY = Ending(State.BLOCKED, "host_key_mismatch", "another", counts=True, blocks=True, offered=OTHER)
+OF_ANY_ROUTER = ("authentication_failed", "algorithms_incompatible", "host_key_unapproved", "unexpected")
 ALLOW_SHA1 = Edit(settings={"legacy_ssh": True})
 
 
 def blocked(content: str) -> Ending:
     """How a collection ends that met another router behind the same key."""
     return replace(OTHER_ROUTER, aside=doubted(content).aside)
+
+
+def refused(code: str) -> Ending:
+    """How a collection ends that the router before gave no chance."""
+    return Ending(State.BLOCKED, code, "x", counts=True, blocks=True)
 
 
 def known(fleet: Fleet, device_id: DeviceId) -> tuple[Observed | None, Observed | None]:
@@ -252,6 +269,78 @@ def test_a_doubt_that_stays_is_an_alarm_until_an_export_is_believed(fleet: Fleet
     assert fleet.alarms() == []
 
 
+# --- an operator's word ------------------------------------------------------------------------------------------
+
+
+def test_the_next_export_is_believed_once_an_operator_says_so(fleet: Fleet) -> None:
+    """Due at once, without its alarm; the word is spent by what is accepted, not by what fails meanwhile."""
+    device = fleet.passed("A").device_id
+    assert fleet.collections.end(fleet.running(device), replace(doubted("B"), alarm=f"device {device}"))
+    assert fleet.running(device).known == Known(seen("A"), seen("B"), believes=False)
+    fleet.sql("DELETE FROM collection WHERE state = 'running'")
+    assert fleet.act(device, export_believed)
+    assert fleet.alarms() == []
+    assert fleet.value("SELECT next_due_at <= now() FROM device") is True
+    assert fleet.act(device, export_believed) is False
+    assert fleet.value("SELECT count(*) FROM audit WHERE action = 'export_believed'") == 1
+    for ending in (Ending(State.FAILED, "device_timeout"), doubted("C")):
+        running = fleet.running(device)
+        assert running.known.believes
+        assert fleet.collections.end(running, ending)
+    assert fleet.running(device).known == Known(seen("A"), seen("C"), believes=True)
+    fleet.sql("DELETE FROM collection WHERE state = 'running'")
+    fleet.passed("D", device)
+    assert fleet.running(device).known == Known(seen("D"), None, believes=False)
+
+
+def test_an_operators_word_lets_no_other_router_through(fleet: Fleet) -> None:
+    """Another serial number blocks as ever; and once the router was replaced the word was for the one before."""
+    device = fleet.passed("A").device_id
+    fleet.doubted("B", device)
+    fleet.act(device, export_believed)
+    running = fleet.running(device)
+    known_now = running.known
+    assert known_now.believes
+    assert isinstance(judge(known_now, seen("C", sections=1)), Accepted)
+    assert isinstance(judge(known_now, seen("C", facts=facts(serial="S2"))), OtherRouter)
+    assert fleet.collections.end(running, blocked("C"))
+    assert fleet.row("device", device).blocked_code == "identity_changed"
+    fleet.act(device, router_replaced)
+    assert fleet.running(device).known == NOTHING
+
+
+def test_a_doubt_that_was_answered_while_it_arose_waits_for_nothing(fleet: Fleet) -> None:
+    """The session began before the word and could not know it: no alarm, no wait, and the next one is believed."""
+    device = fleet.passed("A").device_id
+    fleet.doubted("B", device)
+    running = fleet.running(device)
+    assert not running.known.believes
+    fleet.act(device, export_believed)
+    assert fleet.collections.end(running, replace(doubted("C"), alarm=f"device {device}"))
+    row = fleet.row("device", device)
+    assert (row.next_due_at <= fleet.value("SELECT now()"), fleet.alarms()) == (True, [])
+    assert fleet.running(device).known.believes
+
+
+@pytest.mark.parametrize("state", ["published", "stored"])
+def test_nothing_is_in_doubt_that_was_believed_since(fleet: Fleet, state: str) -> None:
+    """No word for the unknown: neither of a new device, nor of one whose doubts are over, nor of a replaced one."""
+    device = fleet.device()
+    with pytest.raises(Conflict, match="in doubt"):
+        fleet.act(device, export_believed)
+    fleet.doubted("A", device)
+    passed = fleet.passed("A", device)
+    if state == "stored":
+        fleet.observations.store([passed])
+    with pytest.raises(Conflict, match="in doubt"):
+        fleet.act(device, export_believed)
+    fleet.doubted("B", device)
+    fleet.act(device, router_replaced)
+    with pytest.raises(Conflict, match="in doubt"):
+        fleet.act(device, export_believed)
+    assert fleet.value("SELECT believe_seq FROM device") == 0
+
+
 # --- another router ----------------------------------------------------------------------------------------------
 
 
@@ -321,8 +410,9 @@ def test_no_other_act_makes_a_device_another_router(fleet: Fleet, act: Callable[
         (replace(doubted("B"), alarm="device x"), "suspect"),
         (ANOTHER_KEY, "failed"),
         (FELL_BACK, "failed"),
+        *((refused(code), "failed") for code in OF_ANY_ROUTER),
     ],
-    ids=["another router", "in doubt", "another key", "fell back"],
+    ids=["another router", "in doubt", "another key", "fell back", *OF_ANY_ROUTER],
 )
 def test_an_answer_that_comes_before_its_question_is_one(fleet: Fleet, ending: Ending, state: str) -> None:
     """The router was declared replaced while the session ran: no block, no alarm, no wait; what was read is kept."""
@@ -337,6 +427,28 @@ def test_an_answer_that_comes_before_its_question_is_one(fleet: Fleet, ending: E
     assert known(fleet, device) == (None, None)
     assert fleet.observations.store([message(running, "B")]) == [Stored.WRONG_STATE]
     check(fleet)
+
+
+@pytest.mark.parametrize("act", [router_replaced, new_router])
+def test_a_claim_for_the_router_before_is_not_started(
+    fleet: Fleet, act: Callable[[DeviceRecord], Update | None]
+) -> None:
+    """Its number is one of the old router: the new one is claimed anew at once, and compared from then on."""
+    device = fleet.passed("A").device_id
+    fleet.workers(collect=1)
+    (claim,) = fleet.claims.claim(LIMITS).new
+    fleet.act(device, act)
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '6 hours'")
+    assert fleet.collections.start(claim.collection_id, "h") == Withdrawn(REPLACED)
+    row = fleet.row("collection", claim.collection_id)
+    assert (row.state, row.detail) == ("withdrawn", "the router was replaced since it was claimed")
+    (anew,) = fleet.claims.claim(LIMITS).new
+    started = fleet.collections.start(anew.collection_id, "h")
+    assert isinstance(started, Assignment)
+    assert started.known == NOTHING
+    assert fleet.collections.publish(started, published("B", end_mark=EndMark.REPEATED))
+    after = fleet.running(device)
+    assert (after.known.before, after.end_mark) == (seen("B"), EndMark.REPEATED)
 
 
 def test_a_session_with_the_old_router_teaches_nothing_of_the_new_one(fleet: Fleet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,10 +12,12 @@ import pytest
 from sqlalchemy import event, text
 
 from backupflow.adapters.db import house as house_module
+from backupflow.adapters.db.house import House
+from backupflow.core.enrolment import router_replaced
 from backupflow.core.ledger import Stored
-from backupflow.core.model import CollectionId
+from backupflow.core.model import CollectionId, Secrets, SecretsPolicy
 from backupflow.flows import maintain
-from tests.integration.db.fleet import LIMITS, Fleet, message, published
+from tests.integration.db.fleet import LIMITS, Fleet, doubted, message, published, seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,16 +33,66 @@ def mended(fleet: Fleet) -> Mapping[str, int]:
 
 
 def test_the_newest_of_what_was_kept_aside_stay(fleet: Fleet) -> None:
-    """Three of each device, whatever became of it; their rows and the others' bytes are left alone."""
+    """Three of each device, none of one that was removed; their rows and the others' bytes are left alone."""
     devices = [fleet.device() for _ in range(3)]
     made = {device: [fleet.doubted("A", device).collection_id for _ in range(n)] for device, n in zip(
         devices, (5, 3, 4), strict=True)}  # fmt: skip
     fleet.sql("UPDATE device SET status = 'removed', next_due_at = NULL WHERE id = :d", d=devices[2])
-    assert mended(fleet) == {"aside_long_ago": 3, "login_without_owner": 1}
-    kept = {row.collection_id for row in fleet.sql("SELECT collection_id FROM aside")}
-    assert kept == {one for of_device in made.values() for one in of_device[-3:]}
+    assert mended(fleet) == {"aside_long_ago": 2, "aside_of_removed": 4, "login_without_owner": 1}
+    assert kept_aside(fleet) == made[devices[0]][-3:] + made[devices[1]]
     assert fleet.value("SELECT count(*) FROM collection WHERE state = 'suspect'") == 12
     assert mended(fleet) == {}
+
+
+def kept_aside(fleet: Fleet) -> list[int]:
+    """The rows that something is kept aside of."""
+    return [row.collection_id for row in fleet.sql("SELECT collection_id FROM aside ORDER BY collection_id")]
+
+
+def test_what_was_kept_aside_is_not_kept_for_ever(fleet: Fleet) -> None:
+    """Thirty days, however few there are: each may hold every password of a network."""
+    device = fleet.device()
+    old, new = (fleet.doubted(letter, device).collection_id for letter in "AB")
+    age = "UPDATE aside SET created_at = now() - CAST(:age AS interval) WHERE collection_id = :c"
+    fleet.sql(age, age="30 days 1 minute", c=old)
+    fleet.sql(age, age="29 days 23 hours", c=new)
+    assert mended(fleet) == {"aside_long_ago": 1}
+    assert kept_aside(fleet) == [new]
+
+
+def test_a_strangers_secrets_go_once_the_router_was_replaced(fleet: Fleet) -> None:
+    """What is of the router before is never promoted: only its row stays. What the new one gives stays."""
+    device, other = fleet.device(), fleet.device()
+    fleet.doubted("A", device)
+    running = fleet.running(device)
+    kept = [fleet.doubted("A", other).collection_id]
+    fleet.act(device, router_replaced)
+    assert fleet.collections.end(running, doubted("B"))
+    kept.append(fleet.doubted("C", device).collection_id)
+    assert mended(fleet) == {"aside_of_router_before": 2}
+    assert kept_aside(fleet) == kept
+
+
+@pytest.mark.parametrize(
+    ("of_device", "of_tenant", "everywhere", "goes"),
+    [
+        ({"secrets": "omit"}, {}, "collect", True),
+        ({}, {"secrets": "omit"}, "collect", True),
+        ({"secrets": "collect"}, {"secrets": "omit"}, "omit", False),
+        ({"end_mark": False}, {}, "omit", True),
+        ({}, {}, "collect", False),
+    ],
+)
+def test_secrets_that_are_to_stay_on_the_router_are_kept_aside_no_longer(
+    fleet: Fleet, of_device: dict[str, object], of_tenant: dict[str, object], everywhere: str, *, goes: bool
+) -> None:
+    """By the narrowest scope that says something; what shows none stays."""
+    device = fleet.device(settings=of_device)
+    fleet.sql("UPDATE tenant SET settings = CAST(:s AS jsonb)", s=json.dumps(of_tenant))
+    shows = fleet.doubted("A", device).collection_id
+    hides = fleet.doubted("B", device, observed=seen("B", secrets=Secrets.HIDDEN)).collection_id
+    House(fleet.engine("operator"), SecretsPolicy(everywhere)).mend()
+    assert kept_aside(fleet) == ([hides] if goes else [shows, hides])
 
 
 def test_what_was_kept_aside_goes_a_part_at_a_time(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from backupflow.core.enrolment import (
     Edit,
     edited,
+    export_believed,
     key_accepted,
     key_reset,
     paused,
@@ -23,7 +24,7 @@ from backupflow.core.enrolment import (
     unblocked,
 )
 from backupflow.core.inventory import DeviceLogin, DeviceRecord, SeenKey, checked_host, checked_name
-from backupflow.core.model import DeviceId, HostKey, Login, SealedSecret, TenantId
+from backupflow.core.model import DeviceId, EndMark, HostKey, Login, SealedSecret, TenantId
 from backupflow.errors import Conflict, InputInvalid
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def test_asking_for_sha1_twice_is_nothing() -> None:
     assert edited(replace(RECORD, settings={"legacy_ssh": True}), SHA1, None) is None
 
 
-OF_THE_ROUTER = {"remembered_command", "end_mark", "modern_ssh_at"}
+OF_THE_ROUTER = {"remembered_command": None, "end_mark": EndMark.UNTRIED, "modern_ssh_at": None}
 
 
 @pytest.mark.parametrize("act", [router_replaced, lambda record: edited(record, Edit(new_router=True), None)])
@@ -166,7 +167,7 @@ def assert_another_router(update: Update | None, code: str, last_seq: int) -> No
     """Nothing up to now is compared with, nothing learnt is kept, the block is over."""
     assert update
     assert update.columns["router_since_seq"] == last_seq
-    assert {name for name in OF_THE_ROUTER if update.columns.get(name, "") is None} == OF_THE_ROUTER
+    assert {name: update.columns.get(name, "") for name in OF_THE_ROUTER} == OF_THE_ROUTER
     assert set(update.clears) >= {code, "export_suspect", "secrets_hidden"}
     assert update.columns["blocked_code"] is None
 
@@ -185,7 +186,28 @@ def test_no_other_act_says_that_the_router_is_another(act: Callable[[DeviceRecor
     """Neither a new key, nor a new address, nor another try: what is known of it stays."""
     update = act(replace(BLOCKED, last_seq=9, modern_ssh_at=NOW))
     assert update
-    assert not ({"router_since_seq"} | OF_THE_ROUTER) & set(update.columns)
+    assert not {"router_since_seq", *OF_THE_ROUTER} & set(update.columns)
+
+
+IN_DOUBT = replace(RECORD, in_doubt=True, last_seq=9, failures=2)
+
+
+def test_the_next_export_is_believed_by_an_operators_word() -> None:
+    """It counts from the newest collection on, at once; nothing else of the device is another."""
+    update = export_believed(IN_DOUBT)
+    assert update
+    assert (update.action, update.clears) == ("export_believed", ("export_suspect",))
+    assert update.columns == {"believe_seq": 9, "next_due_at": NOW}
+    paused_one = export_believed(replace(IN_DOUBT, status="paused"))
+    assert paused_one
+    assert "next_due_at" not in paused_one.columns
+
+
+def test_an_operators_word_is_for_what_somebody_could_look_at() -> None:
+    """Where nothing is in doubt it would be a blank cheque; said twice it is one word."""
+    with pytest.raises(Conflict, match="no export of core-1 is in doubt"):
+        export_believed(replace(IN_DOUBT, in_doubt=False))
+    assert export_believed(replace(IN_DOUBT, believes=True)) is None
 
 
 def test_a_paused_device_stays_paused_whatever_is_edited() -> None:
