@@ -23,9 +23,9 @@ PLAIN: Final = "/export"
 SENSITIVE: Final = "/export show-sensitive"  # RouterOS 7 hides secrets unless asked; 6 does not know the word
 HIDING: Final = "/export hide-sensitive"  # 6 shows secrets unless asked; 7 still takes the word
 SECRETS_HIDDEN_FROM: Final = 7  # the major version; the exit status of an earlier one says nothing
-_SMALL_MENU: Final = "/system identity export"
+SMALL_MENU: Final = "/system identity export"  # one line, without a secret, under the same header as an export
 _NONCE: Final = re.compile(r"[A-Za-z0-9]{1,64}")
-_MOST: Final = 6  # commands of one session
+_MOST: Final = 6  # commands of one session; the longest are five
 
 
 class Answer(Enum):
@@ -39,22 +39,24 @@ class Answer(Enum):
 def next_command(asking: Asking, replies: Sequence[Reply]) -> str | None:
     """Give the first command that is still worth asking: with the end mark, and without where no answer came to that.
 
-    Each form is asked once, and there are four at most.
+    Each form is asked once.
     """
     given = {reply.command: reply for reply in replies}
     denied, heard = set[str](), False
     for mark in dict.fromkeys((asking.end_mark, None)):
         for command in order(asking):
             sent = with_mark(command, mark)
-            if command in denied:
+            if command in denied or (
+                command == PLAIN and not _may_ask_plain(asking, given.get(with_mark(SMALL_MENU, mark)))
+            ):
                 continue
             if sent not in given:
                 return sent if len(replies) < _MOST else None
             sight = at_first_sight(given[sent])
             if sight is Answer.SOMETHING:
-                if not _lacks_secrets(asking, given[sent], command):
+                if command != SMALL_MENU and not _lacks_secrets(asking, given[sent], command):
                     return None
-                heard = True
+                heard = True  # so the router knows this form, with or without a mark
             elif sight is Answer.DENIED:
                 denied.add(command)
                 if command != SENSITIVE:
@@ -65,9 +67,12 @@ def next_command(asking: Asking, replies: Sequence[Reply]) -> str | None:
 
 
 def order(asking: Asking) -> tuple[str, ...]:
-    """Give the commands of a policy in the order in which they are tried."""
+    """Give the commands of a policy in the order in which they are tried.
+
+    A router that does not know how to hide is asked for a menu without secrets first: its header tells the version.
+    """
     if asking.secrets is SecretsPolicy.OMIT:
-        return (HIDING, PLAIN)
+        return (HIDING, SMALL_MENU, PLAIN)
     return (PLAIN, SENSITIVE) if asking.remembered == PLAIN else (SENSITIVE, PLAIN)
 
 
@@ -102,9 +107,14 @@ def without_mark(stdout: bytes, nonce: str) -> bytes | None:
     return None
 
 
+def breaks_off(stdout: bytes, nonce: str) -> bool:
+    """Tell whether the end mark stands at the end of a line that did not end: what came before it broke off."""
+    return stdout.rstrip(b" \t\r\n").endswith(nonce.encode())
+
+
 def probe(nonce: str) -> str:
     """Give a command of the same form as a marked export, of a menu that has one line."""
-    return with_mark(_SMALL_MENU, nonce)
+    return with_mark(SMALL_MENU, nonce)
 
 
 def repeats(reply: Reply, nonce: str) -> bool:
@@ -118,6 +128,13 @@ def repeats(reply: Reply, nonce: str) -> bool:
 def any_status(major: int | None) -> bool:
     """Tell whether the exit status of that version says nothing; an unknown version is held to the strict rule."""
     return major is not None and major < SECRETS_HIDDEN_FROM
+
+
+def _may_ask_plain(asking: Asking, small: Reply | None) -> bool:
+    """Whether plain may be asked: where secrets are to stay, only of a router that says that it hides them unasked."""
+    if asking.secrets is SecretsPolicy.COLLECT:
+        return True
+    return small is not None and (completeness.major_version(small.stdout) or 0) >= SECRETS_HIDDEN_FROM
 
 
 def _lacks_secrets(asking: Asking, reply: Reply, command: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from backupflow.core.driver import Complete, Completeness, Incomplete, Reason
 from backupflow.drivers.routeros.identity import facts, is_header
 from backupflow.drivers.routeros.lexer import strings_end, tokens
-from backupflow.drivers.routeros.noise import header_version, marker, without_presentation
+from backupflow.drivers.routeros.noise import marker, without_presentation
 from backupflow.drivers.routeros.pieces import (
     COMMENTS,
     DANGLING,
@@ -37,6 +37,17 @@ _REFUSED: Final = re.compile(
 )
 _DENIED: Final = re.compile(rb"(?:failure: *|error: *)?(?:not enough permissions|permission denied)\b", re.IGNORECASE)
 _CUT: Final = re.compile(rb"interrupted\b", re.IGNORECASE)
+_INTERRUPTED: Final = "interrupted"
+# A device comment may name an interface called "wan by RouterOS": what a router prints has its time there, masked or
+# not, or nothing but the version. (Of a file's own header more is taken: owners cut it as they like.)
+_DIGIT: Final = rb"[0-9_*xX?#-]"
+_DATE: Final = rb"(?:[A-Za-z]{3}|%b{2,4})[/-]%b{1,2}[/-]%b{2,4}" % ((_DIGIT,) * 3)
+_TIME: Final = rb"%b{1,2}:%b{2}(?::%b{2})?" % ((_DIGIT,) * 3)
+_PRINTED_HEADER: Final = re.compile(
+    rb"#[ \t]*+(?:(?:" + _DATE + rb"(?:[ \t]++" + _TIME + rb")?|" + _TIME + rb")[ \t]++by RouterOS(?![^ \t])"
+    rb"|by RouterOS[ \t]++(?=[0-9]))(?:[ \t]*+([0-9]{1,3}))?",
+    re.IGNORECASE,
+)
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _NO_CONTROLS: Final = bytes(set(range(256)) - {*range(0x20), 0x7F}) + b"\t\n\r"
 # Comments in a body that may be more than a device's remark on an item, and words without which there is none.
@@ -74,9 +85,8 @@ def complaint(stderr: bytes) -> Reason | None:
 def major_version(answer: bytes) -> int | None:
     """Give the first number of the version in the header, None if there is no header (a banner may precede it)."""
     for line in without_presentation(answer[:_LONG]).split(b"\n"):
-        version = header_version(line.strip()) if line.startswith(b"#") else None
-        if version and (digits := re.match(rb"[0-9]{1,3}", version)):
-            return int(digits[0])
+        if line.startswith(b"#") and (header := _PRINTED_HEADER.match(line)) and header[1]:
+            return int(header[1])
     return None
 
 
@@ -152,7 +162,7 @@ def _item(text: bytes, at: int) -> _Fault | None:
 def _heading(text: bytes, reading: _Reading) -> _Fault | None:
     """Read comments before the first section."""
     for comment in apart(text).splitlines():
-        if (said := marker(comment)) is not None:
+        if (said := _said(comment)) is not None:
             reading.markers.add(said)
         elif reading.header or is_header(comment):
             reading.header.append(comment)
@@ -162,18 +172,26 @@ def _heading(text: bytes, reading: _Reading) -> _Fault | None:
 def _run(text: bytes, at: int, reading: _Reading) -> _Fault | None:
     """Read a run; its last line tells whether an item is to come, and its comments may be markers."""
     last = text[text.rfind(b"\n", 0, -1) + 1 : -1]
-    reading.pending = last.startswith(b"/") or (last.startswith(b"#") and marker(apart(last)) is None)
+    reading.pending = last.startswith(b"/") or (last.startswith(b"#") and _said(apart(last)) is None)
     if b"#" not in text or not any(word in text.lower() for word in _SAYING_WORDS):
         return None
     for found in _SAYING.finditer(text):
         comment = apart(found[0])
-        if (said := marker(comment)) is not None:
+        if (said := _said(comment)) is not None:
             reading.markers.add(said)
             reading.marked += 1
             if reading.marked > _MOST_MARKERS:
                 return _Fault(Reason.NOT_A_CONFIGURATION, "more markers than there are menus", at + found.start())
-        elif header_version(comment) is not None:
+        elif _PRINTED_HEADER.match(comment):
             return _Fault(Reason.NOT_A_CONFIGURATION, "a second export begins", at + found.start())
+    return None
+
+
+def _said(comment: bytes) -> str | None:
+    """Give what a marker says; `# interrupted by carrier` is none, but a remark on an interface."""
+    said = marker(comment)
+    if said is None or said.lower() == _INTERRUPTED or not _CUT.match(said.encode()):
+        return said
     return None
 
 
@@ -191,7 +209,7 @@ def _strange(text: bytes, at: int, reading: _Reading) -> _Fault | None:
 
 
 def _whole(reading: _Reading) -> Completeness:
-    if any(_CUT.match(said.encode()) for said in reading.markers):
+    if any(said.lower() == _INTERRUPTED for said in reading.markers):
         return Incomplete(Reason.INTERRUPTED, "the router says that it was interrupted")
     if reading.pending:
         return Incomplete(Reason.TRUNCATED, "the text ends where an item was to come")

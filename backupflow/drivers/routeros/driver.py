@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backupflow.core.driver import Complete, Completeness, Incomplete, Outline, Reading, Reason
 from backupflow.core.model import RawConfig, Secrets, SecretsPolicy
 from backupflow.drivers.routeros import commands, completeness
-from backupflow.drivers.routeros.commands import PLAIN, SECRETS_HIDDEN_FROM, SENSITIVE, Answer
+from backupflow.drivers.routeros.commands import PLAIN, SECRETS_HIDDEN_FROM, SENSITIVE, SMALL_MENU, Answer
 from backupflow.drivers.routeros.identity import identity
 from backupflow.drivers.routeros.normal import normalize
 from backupflow.drivers.routeros.outline import outline
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Asking, Facts, Reply
     from backupflow.core.model import NormalConfig
 
+_CANNOT_HIDE = "the router cannot leave its secrets out"
 _BROKEN_OFF = (Reason.TRUNCATED, Reason.INTERRUPTED)
 
 
@@ -36,7 +37,8 @@ class RouterOS:
     def read(self, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
         """Take the best whole export that the session gave, else say why there is none."""
         known = {commands.with_mark(c, mark): (c, mark) for c in commands.order(asking) for mark in _marks(asking)}
-        heard = [_Heard(*known[reply.command], reply) for reply in replies if reply.command in known]
+        told = [_Heard(*known[reply.command], reply) for reply in replies if reply.command in known]
+        heard = [one for one in told if one.command != SMALL_MENU]
         faults: list[tuple[bool, Incomplete]] = []
         for one in sorted(heard, key=lambda one: one.command == PLAIN):  # plain shows, or hides, no more than the other
             if (sight := commands.at_first_sight(one.reply)) is not Answer.UNKNOWN:
@@ -48,8 +50,10 @@ class RouterOS:
                 faults.append((sight is Answer.DENIED, whole))
         if faults:
             return min(faults, key=lambda fault: fault[0])[1]
-        what = "the router does not know the commands" if heard else "no answer"
-        return Incomplete(Reason.REJECTED if heard else Reason.NOT_A_CONFIGURATION, what)
+        if not heard:
+            return Incomplete(Reason.NOT_A_CONFIGURATION, "no answer")
+        knows = any(commands.at_first_sight(one.reply) is Answer.SOMETHING for one in told)
+        return Incomplete(Reason.REJECTED, _CANNOT_HIDE if knows else "the router does not know the commands")
 
     def probe(self, nonce: str) -> str:
         """Give a short command that shows whether this router repeats an end mark."""
@@ -85,12 +89,16 @@ class _Heard:
         rest = commands.without_mark(self.reply.stdout, self.mark) if self.mark else None
         return self.reply.stdout if rest is None else rest
 
+    @property
+    def ended(self) -> bool:
+        """Whether the end mark came."""
+        return self.mark is not None and len(self.raw) < len(self.reply.stdout)
+
     def judge(self) -> Completeness:
         """Judge it as it came off the wire: the text, and how it ended."""
-        raw = self.raw
-        judged = _judge_stream(raw, self.reply)
-        if isinstance(judged, Complete) and self.mark and len(raw) == len(self.reply.stdout):
-            return Incomplete(Reason.TRUNCATED, "the end mark did not come")
+        judged = _judge_stream(self.raw, self.reply)
+        if isinstance(judged, Complete) and self.mark and not self.ended and commands.breaks_off(self.raw, self.mark):
+            return Incomplete(Reason.TRUNCATED, "the line before the end mark does not end")
         return judged
 
 
@@ -145,15 +153,25 @@ def _reading(asking: Asking, one: _Heard, facts: Facts, heard: Sequence[_Heard])
         secrets, remember = Secrets.OMITTED, one.command
     else:
         secrets, remember = _shown(one.command, facts, drawn, heard)
-    named = replace(facts, identity=identity(normal))
-    marked, status = one.mark is not None, one.reply.exit_status
-    return refused or Reading(raw, normal, named, drawn, secrets, one.command, remember, status, marked)
+    return refused or Reading(
+        raw,
+        normal,
+        replace(facts, identity=identity(normal)),
+        drawn,
+        secrets,
+        one.command,
+        remember,
+        one.reply.exit_status,
+        marked=one.mark is not None,
+        ended=one.ended,
+        may_hide=one.command == PLAIN and (_major(facts) or 0) < SECRETS_HIDDEN_FROM,  # no version: may be an old one
+    )
 
 
 def _omitted(command: str, facts: Facts, drawn: Outline) -> Incomplete | None:
     """Refuse an export that holds what was to stay on the router, or may."""
     if command == PLAIN and (_major(facts) or 0) < SECRETS_HIDDEN_FROM:
-        return Incomplete(Reason.REJECTED, "the router cannot leave its secrets out")
+        return Incomplete(Reason.REJECTED, _CANNOT_HIDE)
     if drawn.secrets:
         return Incomplete(Reason.REJECTED, f"{drawn.secrets} secrets came although they were to be left out")
     return None
@@ -162,11 +180,13 @@ def _omitted(command: str, facts: Facts, drawn: Outline) -> Incomplete | None:
 def _shown(command: str, facts: Facts, drawn: Outline, heard: Sequence[_Heard]) -> tuple[Secrets, str]:
     """Tell whether the secrets are in it, and which command to begin with next time."""
     seen = Secrets.SHOWN if drawn.secrets else Secrets.NONE
-    sensitive = [commands.at_first_sight(one.reply) for one in heard if one.command == SENSITIVE]
-    if command == SENSITIVE or all(sight is Answer.UNKNOWN for sight in sensitive):
+    if command == SENSITIVE:
         return seen, command
-    # It knows the word, and gave no whole export for it. Ask for that first again: rights may have been mended.
     old = (_major(facts) or 0) < SECRETS_HIDDEN_FROM
+    sensitive = [commands.at_first_sight(one.reply) for one in heard if one.command == SENSITIVE]
+    if all(sight is Answer.UNKNOWN for sight in sensitive):
+        return (seen if old else Secrets.HIDDEN), command
+    # It knows the word, and gave no whole export for it. Ask for that first again: rights may have been mended.
     return (Secrets.SHOWN if old and drawn.secrets else Secrets.HIDDEN), SENSITIVE
 
 

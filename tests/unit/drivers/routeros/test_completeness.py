@@ -48,6 +48,8 @@ CASES = {
     "menu left out": wire(SEVEN + b'#error exporting "/ip/ssh" (timeout)\n'),
     "wrapped": wire(SEVEN.replace(b"192.0.2.53", b"192.0.\\\n    2.53").replace(b"\n", b"\r\n")),
     "mark": wire(SEVEN + NONCE.encode() + b"\r\n", mark=True),
+    "remark on a name": wire(SEVEN.replace(b"set [", b"# wan by RouterOS not ready\n# interrupted by carrier\nset [")),
+    "mark missing": wire(SEVEN, mark=True),
     "seven, failed": wire(SEVEN, 1),
     "seven, no status": wire(SEVEN, None),
     "no version, failed": wire(SEVEN.replace(b" 7.19.1", b""), 1),
@@ -60,7 +62,6 @@ CASES = {
     "section last": wire(SEVEN + b"/ip proxy\n"),
     "comment last": wire(SEVEN + b"# ether1 not ready\n"),
     "header only": wire(HEADER),
-    "mark missing": wire(SEVEN, mark=True),
     "mark glued": wire(SEVEN.removesuffix(b"\n") + NONCE.encode() + b"\r\n", mark=True),
     "nothing, no status": wire(b"", None),
     "interrupted": wire(SEVEN + b"#error exporting /ip socks\n#interrupted\n"),
@@ -143,6 +144,48 @@ def test_a_whole_export_says_whose_it_is() -> None:
     assert isinstance(seven, Reading)
     assert six.facts == Facts("MikroTik", "6.49.7", "RB750", "0123456789AB", "ABCD-EFGH")
     assert seven.facts == Facts("MikroTik", "7.19.1", system_id="HL/tSHpX7/M")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        HEADER,
+        b"# sep/29/2022 10:00:00 by RouterOS 6.49.7\n",
+        b"#2025-06-10 by RouterOS 7.19.1\n",
+        b"# ____-__-__ __:__:__ by RouterOS 7.19.1\n",
+        b"# ---/--/---- --:--:-- by RouterOS 7.19.1\n",
+        b"# xxx/xx/2025 xx:xx:xx by RouterOS\n",
+        b"# 10:00:00 by RouterOS 7.19.1\n",
+        b"# by RouterOS 7.19.1\n",
+    ],
+)
+def test_a_second_header_is_known_by_its_time_or_its_version(header: bytes) -> None:
+    """In every form that headers come in."""
+    judged = ROS.judge_file(SEVEN + header + b"/ip dns\nset a=b\n")
+    assert isinstance(judged, Incomplete)
+    assert judged.detail.startswith("a second export begins")
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        b"wan by RouterOS not ready",
+        b"by RouterOS not ready",
+        b"1 by RouterOS 7",
+        b"jan/02 by RouterOS 7",
+        b"interrupted by carrier",
+        b"interrupted-1 not ready",
+    ],
+)
+def test_a_remark_on_an_interface_with_a_strange_name_is_a_remark(remark: bytes) -> None:
+    """Neither a second export, nor an end, nor a menu that is missing; but an item has to follow it."""
+    text = SEVEN + b"# " + remark + b"\n"
+    judged = ROS.judge_file(text + b"set a=b\n")
+    assert isinstance(judged, Complete)
+    assert judged.facts.markers == ()
+    cut = ROS.judge_file(text)
+    assert isinstance(cut, Incomplete)
+    assert cut.reason is Reason.TRUNCATED
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from backupflow.errors import InputInvalid
 
 ROS = driver("routeros")
 SENSITIVE, PLAIN, HIDING = "/export show-sensitive", "/export", "/export hide-sensitive"
+SMALL = "/system identity export"
 NONCE = "4f9Zq7"
 COLLECT, OMIT = SecretsPolicy.COLLECT, SecretsPolicy.OMIT
 
@@ -42,8 +43,11 @@ def router(answers: dict[str, bytes], *, end_mark: bool = True) -> Router:
 
 
 RIGHTS = {SENSITIVE: DENIED, PLAIN: SEVEN_HIDDEN, HIDING: SEVEN_HIDDEN}
-V6 = {PLAIN: SIX, HIDING: SIX_HIDDEN}
-V7 = {SENSITIVE: SEVEN, PLAIN: SEVEN_HIDDEN, HIDING: SEVEN_HIDDEN}
+SMALL_6 = SIX[: SIX.index(b"/ppp")] + b"/system identity\r\nset name=r6\r\n"
+SMALL_7 = SEVEN[: SEVEN.index(b"/ppp")]
+V6 = {PLAIN: SIX, HIDING: SIX_HIDDEN, SMALL: SMALL_6}
+V7 = {SENSITIVE: SEVEN, PLAIN: SEVEN_HIDDEN, HIDING: SEVEN_HIDDEN, SMALL: SMALL_7}
+CANNOT = "the router cannot leave its secrets out"
 
 
 def session(asking: Asking, answer: Router) -> tuple[list[str], Reading | Incomplete]:
@@ -74,12 +78,13 @@ def test_the_registry_gives_each_driver_by_its_name() -> None:
         (Asking(COLLECT, PLAIN), V7, [PLAIN, SENSITIVE], (Secrets.SHOWN, SENSITIVE)),
         (Asking(COLLECT, None), RIGHTS, [SENSITIVE, PLAIN], (Secrets.HIDDEN, SENSITIVE)),
         (Asking(COLLECT, PLAIN), RIGHTS, [PLAIN, SENSITIVE], (Secrets.HIDDEN, SENSITIVE)),
-        (Asking(COLLECT, PLAIN), V7 | {SENSITIVE: UNKNOWN}, [PLAIN, SENSITIVE], (Secrets.NONE, PLAIN)),
+        (Asking(COLLECT, PLAIN), V7 | {SENSITIVE: UNKNOWN}, [PLAIN, SENSITIVE], (Secrets.HIDDEN, PLAIN)),
+        (Asking(COLLECT, None), V7 | {SENSITIVE: UNKNOWN}, [SENSITIVE, PLAIN], (Secrets.HIDDEN, PLAIN)),
         (Asking(COLLECT, None), V6 | {SENSITIVE: DENIED}, [SENSITIVE, PLAIN], (Secrets.SHOWN, SENSITIVE)),
         (Asking(OMIT, None), V7, [HIDING], (Secrets.OMITTED, HIDING)),
         (Asking(OMIT, PLAIN), V7, [HIDING], (Secrets.OMITTED, HIDING)),
         (Asking(OMIT, SENSITIVE), V6, [HIDING], (Secrets.OMITTED, HIDING)),
-        (Asking(OMIT, None), V7 | {HIDING: UNKNOWN}, [HIDING, PLAIN], (Secrets.OMITTED, PLAIN)),
+        (Asking(OMIT, None), V7 | {HIDING: UNKNOWN}, [HIDING, SMALL, PLAIN], (Secrets.OMITTED, PLAIN)),
     ],
 )
 @pytest.mark.parametrize("mark", [None, NONCE])
@@ -90,8 +95,29 @@ def test_a_session_asks_for_what_is_missing_and_no_more(
     commands, said = session(Asking(asking.secrets, asking.remembered, mark), router(answers))
     assert commands == [f'{command}; :put "{NONCE}"' if mark else command for command in asked]
     assert isinstance(said, Reading)
-    assert (said.secrets, said.remember, said.marked) == (*told, mark is not None)
+    assert (said.secrets, said.remember) == told
+    assert (said.marked, said.ended) == (mark is not None, mark is not None)
     assert said.raw == answers[said.command]
+
+
+@pytest.mark.parametrize(
+    ("asking", "answers", "may_hide"),
+    [
+        (Asking(COLLECT, None), V6, True),
+        (Asking(COLLECT, PLAIN), {PLAIN: SIX_HIDDEN.replace(b" 6.49.7", b"")}, True),
+        (Asking(COLLECT, PLAIN), {PLAIN: SEVEN_HIDDEN}, False),
+        (Asking(COLLECT, None), V7, False),
+        (Asking(COLLECT, None), {SENSITIVE: SIX}, False),
+        (Asking(OMIT, None), V6, False),
+    ],
+)
+def test_an_old_router_asked_plainly_may_hide_its_secrets_without_a_word(
+    asking: Asking, answers: dict[str, bytes], may_hide: bool
+) -> None:
+    """One without a version may be an old one; whoever was told to show or to hide does so, or refuses."""
+    _, said = session(asking, router(answers))
+    assert isinstance(said, Reading)
+    assert said.may_hide is may_hide
 
 
 @pytest.mark.parametrize("cut", [SEVEN[:-9], b"#interrupted\n"])
@@ -107,13 +133,15 @@ def test_an_export_that_breaks_off_is_not_replaced_by_one_that_shows_less(cut: b
 @pytest.mark.parametrize(
     ("answers", "asked", "detail"),
     [
-        ({PLAIN: SIX}, [HIDING, PLAIN], "the router cannot leave its secrets out"),
-        ({PLAIN: SIX_HIDDEN}, [HIDING, PLAIN], "the router cannot leave its secrets out"),
-        ({PLAIN: SEVEN_HIDDEN.replace(b" 7.19.1", b"")}, [HIDING, PLAIN], "the router cannot leave its secrets out"),
-        ({PLAIN: SEVEN}, [HIDING, PLAIN], "1 secrets came although they were to be left out"),
+        ({SMALL: SMALL_6, PLAIN: SIX}, [HIDING, SMALL], CANNOT),
+        ({SMALL: SMALL_7.replace(b" 7.19.1", b""), PLAIN: SEVEN_HIDDEN}, [HIDING, SMALL], CANNOT),
+        ({SMALL: b"#\r\n", PLAIN: SEVEN_HIDDEN}, [HIDING, SMALL], CANNOT),
+        ({SMALL: SMALL_7, PLAIN: SIX_HIDDEN}, [HIDING, SMALL, PLAIN], CANNOT),
+        ({SMALL: SMALL_7, PLAIN: SEVEN_HIDDEN.replace(b" 7.19.1", b"")}, [HIDING, SMALL, PLAIN], CANNOT),
+        ({SMALL: SMALL_7, PLAIN: SEVEN}, [HIDING, SMALL, PLAIN], "1 secrets came although they were to be left out"),
         ({HIDING: SEVEN}, [HIDING], "1 secrets came although they were to be left out"),
         ({HIDING: DENIED}, [HIDING], "the router answered with an error (line 1)"),
-        ({}, [HIDING, PLAIN], "the router does not know the commands"),
+        ({PLAIN: SEVEN_HIDDEN}, [HIDING, SMALL], "the router does not know the commands"),
     ],
 )
 def test_secrets_that_are_to_be_left_out_never_come_in(
@@ -121,6 +149,24 @@ def test_secrets_that_are_to_be_left_out_never_come_in(
 ) -> None:
     """Better no configuration than one with what was to stay on the router."""
     assert session(Asking(OMIT, None), router(answers)) == (asked, Incomplete(Reason.REJECTED, detail))
+
+
+@pytest.mark.parametrize("small", [SMALL_6, UNKNOWN, DENIED, b"", b"# wan by RouterOS 7\r\n# by RouterOS 6.1\r\n"])
+@pytest.mark.parametrize("end_mark", [True, False])
+def test_plain_is_never_asked_where_it_may_show_what_is_to_stay(small: bytes, end_mark: bool) -> None:
+    """To refuse what has come would be too late: it has crossed the network, and stood in our memory."""
+    asked, said = session(Asking(OMIT, PLAIN, NONCE), router({SMALL: small, PLAIN: SIX}, end_mark=end_mark))
+    assert isinstance(said, Incomplete)
+    assert said.reason is Reason.REJECTED
+    assert not [command for command in asked if command.startswith(PLAIN + ";") or command == PLAIN]
+
+
+def test_a_router_that_hides_unasked_is_asked_for_it_in_any_form() -> None:
+    """It knows neither the word nor the form of an end mark: five commands."""
+    asked, said = session(Asking(OMIT, None, NONCE), router(V7 | {HIDING: UNKNOWN}, end_mark=False))
+    assert [command.partition(";")[0] for command in asked] == [HIDING, SMALL, HIDING, SMALL, PLAIN]
+    assert isinstance(said, Reading)
+    assert (said.raw, said.marked, said.secrets) == (SEVEN_HIDDEN, False, Secrets.OMITTED)
 
 
 @pytest.mark.parametrize(("answers", "first"), [(V7, SENSITIVE), (V6, PLAIN), (RIGHTS, SENSITIVE)])
@@ -133,12 +179,19 @@ def test_a_router_that_refuses_the_form_of_an_end_mark_is_asked_without(answers:
 
 
 @pytest.mark.parametrize(
-    "end", [b"", b"4f9Zq7", b"4f9Zq7 \r\n", b"4f9Zq8\r\n", b'"4f9Zq7"\r\n', b"4f9Zq7\r\n\r\n", b"4f9Zq7\r\nx\r\n"]
+    "end", [b"4f9Zq7", b"4f9Zq7 \r\n", b"4f9Zq8\r\n", b'"4f9Zq7"\r\n', b"4f9Zq7\r\n\r\n", b"4f9Zq7\r\nx\r\n"]
 )
 def test_an_end_mark_is_the_whole_last_line_or_none(end: bytes) -> None:
     """Whatever comes near it is no end of an export."""
     _, said = session(Asking(COLLECT, None, NONCE), lambda _: SEVEN + end)
     assert isinstance(said, Incomplete)
+
+
+def test_a_whole_export_without_its_mark_is_given_back_as_such() -> None:
+    """Whether its end may be missing depends on what is known of the router; not one byte of it is."""
+    _, said = session(Asking(COLLECT, None, NONCE), lambda _: SEVEN)
+    assert isinstance(said, Reading)
+    assert (said.raw, said.marked, said.ended) == (SEVEN, True, False)
 
 
 @pytest.mark.parametrize("end", [b"4f9Zq7\r\n", b"4f9Zq7\n"])
