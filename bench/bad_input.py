@@ -115,7 +115,7 @@ BAD: Final[dict[str, Callable[[], bytes]]] = {
     "only [ ]": lambda: filled(b" [ ]", START + b"add"),
     "only []": lambda: filled(b"[]", START + b"add ", b"\n"),
     "as many prefixes as are read": lambda: START + (b"set a.b=1" + b" .c=1" * 40 + b"\n") * 20_000,
-    "as many odd tokens as are read": lambda: START + b"add" + b" a=" * 500_000 + b"\n",
+    "as many odd tokens as are read": lambda: START + b"add" + b" a=" * 430_000 + b"\n",
     "as many odd lines as are read": lambda: START + b"add  a=b\n" * 90_000,
     "odd lines of 2.4 MB": lambda: numbered("add a=%n b= c=d e=f g=h i=j k=l m=n o=p q=r s=t u=v w=x" + " y=z" * 12)[
         :2_400_000

@@ -126,6 +126,8 @@ def judge(raw: bytes) -> Completeness:
         return Incomplete(Reason.NOT_A_CONFIGURATION, _TOO_MUCH)
     reading = _Reading()
     for piece in scan(lines):
+        if piece[0] is EXCESS:
+            return Incomplete(Reason.NOT_A_CONFIGURATION, _TOO_MUCH)
         if (fault := _fault(piece, reading)) is not None:
             return _broken(fault.reason, fault.what, line_number(text, lines.count(b"\n", 0, fault.at)))
     return _whole(reading)
@@ -142,8 +144,6 @@ def _fault(piece: Piece, reading: _Reading) -> _Fault | None:
         if kind is RUN:
             return _run(text, at, reading)
         return _item(text, at) if kind is ITEM else None
-    if kind is EXCESS:
-        return _Fault(Reason.NOT_A_CONFIGURATION, _TOO_MUCH, at)
     if kind is DANGLING and (reading.begun or reading.header):
         return _Fault(Reason.TRUNCATED, "the text ends inside a line", at)
     return _strange(text, at, reading)

@@ -30,7 +30,7 @@ _DENSEST_ESCAPES: Final = 0.35
 _MOST_STEPS: Final = 1_400_000
 _BYTES_A_STEP: Final = 16
 _STEPS_OF_A_PIECE: Final = 10
-_STEPS_OF_A_TOKEN: Final = 3
+_STEPS_OF_A_TOKEN: Final = 4
 _STEPS_OF_A_PREFIX: Final = 1
 _RUN_LINES: Final = 5000  # until it is done, the pattern keeps some hundred bytes for each
 
