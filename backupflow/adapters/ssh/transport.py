@@ -12,6 +12,7 @@ from paramiko.message import Message
 from paramiko.packet import Packetizer
 
 from backupflow.adapters.ssh.algorithms import MODERN, RSA, RSA_LEGACY, TO_DEVICE
+from backupflow.adapters.ssh.bounded import Bounded, check_parts
 from backupflow.adapters.ssh.internals import TransportInside
 from backupflow.adapters.ssh.wire import BEFORE_LOGIN
 
@@ -32,6 +33,12 @@ _BANNER_SECONDS = 3600.0  # and other limits of paramiko's: the watchdog is soon
 
 
 class _Packets(Packetizer):
+    def read_message(self) -> tuple[int, Message]:
+        kind, message = super().read_message()
+        bounded = Bounded(message.asbytes())
+        bounded.seqno = message.seqno
+        return kind, bounded
+
     def start_handshake(self, timeout: float) -> None:
         """Start no timer thread for each handshake, as paramiko does: the watchdog ends what is overdue."""
 
@@ -193,8 +200,13 @@ class Transport(TransportInside):
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         self.unproven = True  # stays so if the server cannot sign with the key that it shows
-        if Message(sig).get_text() != self.host_key_type:
+        check_parts(host_key)
+        check_parts(sig)
+        signature = Bounded(sig)
+        if signature.get_text() != self.host_key_type:
             raise paramiko.SSHException("the host key signed with another algorithm than was agreed")
+        if self.host_key_type.startswith("ecdsa-"):
+            check_parts(signature.get_binary())
         first = self.host_key
         super()._verify_key(host_key, sig)
         if first is not None and self.host_key != first:  # the one that was admitted

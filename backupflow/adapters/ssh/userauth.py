@@ -44,8 +44,9 @@ class LoginHandler(AuthHandlerInside):
     def _parse_service_accept(self, m: Message) -> None:
         if self._accepted is not None:
             return  # a server that says so again would be sent the login again
-        self._accepted = m.get_remainder()
-        self.send_request(self._accepted)
+        accepted = m.get_remainder()
+        self.send_request(accepted)
+        self._accepted = accepted  # only what could be read: the caller's thread reads it again
 
     def send_request(self, accepted: bytes) -> None:
         """Ask to be let in, as `accepted` says that one may."""
