@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import paramiko
 import pytest
-from paramiko.common import cMSG_CHANNEL_CLOSE, cMSG_CHANNEL_EOF
+from paramiko.common import cMSG_CHANNEL_CLOSE, cMSG_CHANNEL_EOF, cMSG_DISCONNECT
+from paramiko.message import Message
 
 from backupflow.adapters.ssh import SshCollector
 from backupflow.errors import (
@@ -178,3 +179,42 @@ def test_a_wrong_signature_is_no_broken_connection() -> None:
     ):
         pass
     assert server.heard == []
+
+
+class SaysGoodbye(Server):
+    """Ends the connection with a message of its own, at the query for methods or at the password."""
+
+    at = "none"
+
+    def goodbye(self) -> None:
+        """Say that there are too many sessions (RFC 4253, section 11.1)."""
+        assert self.transport is not None
+        message = Message()
+        message.add_byte(cMSG_DISCONNECT)
+        message.add_int(12)
+        message.add_string("too many connections")
+        message.add_string("")
+        self.transport._send_message(message)  # type: ignore[attr-defined]
+        self.transport.close()
+
+    def check_auth_none(self, username: str) -> int:
+        """Leave here, or go on."""
+        if self.at == "none":
+            self.goodbye()
+        return super().check_auth_none(username)
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        """Leave here."""
+        self.heard.append(password)
+        self.goodbye()
+        return self.verdict
+
+
+@pytest.mark.parametrize(("at", "kind"), [("none", DeviceUnreachable), ("password", AuthenticationFailed)])
+def test_a_goodbye_is_a_refusal_only_once_a_secret_was_sent(at: str, kind: type[BackupflowError]) -> None:
+    """A router with too many sessions says so before it has heard a password: that must block nobody (I7)."""
+    server = SaysGoodbye(lambda *_: None)
+    server.at = at
+    with serving(server) as port, pytest.raises(kind):
+        collect(port)
+    assert server.heard == [SECRET] * (at == "password")

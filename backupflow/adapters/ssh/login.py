@@ -42,7 +42,7 @@ def authenticate(transport: Transport, login: Login) -> None:
     except UnicodeEncodeError:
         raise AuthenticationFailed("the login has characters that cannot be sent") from None
     except BROKEN:
-        if handler.refused or transport.disconnected:
+        if handler.refused or (transport.disconnected and handler.sent):
             raise AuthenticationFailed(handler.refused) from None
         if handler.sent and not transport.network_gone:
             raise AuthenticationFailed("the device hung up on the login") from None
