@@ -49,7 +49,7 @@ FULL = Reading(
     remember="/export terse",
     exit_status=4,
     marked=True,
-    ended=False,
+    ended=True,
     may_hide=True,
 )
 
