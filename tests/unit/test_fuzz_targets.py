@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import HostKey, Login
 
 ROOT = Path(__file__).resolve().parents[2]
-EXECUTIONS = {"ssh": 40, "pump": 16}
+EXECUTIONS = {"ssh": 80, "pump": 16}
 MOST = 400
 
 

@@ -33,6 +33,7 @@ EXPORTS: Final = (
     b"\x00\x07\x1b]0;title\x07\xe2\x80\xae/a\nadd\n",
     b"<html><body>404</body></html>\n",
     b"/ip add/ip\nadd x=1\n/ip/set/ip\n/ip add\n",  # verbs as words of a path
+    b'/a\nadd \t="" =\n',  # no tokens, until it is written printably
 )
 TOKENS: Final = (
     *(
