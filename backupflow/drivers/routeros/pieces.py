@@ -44,9 +44,9 @@ _TERSE: Final = re.compile(rb"(" + _WORDS + rb"?)[ \t]++(" + _VERBS + rb"(?:[ \t
 _ITEM: Final = re.compile(_VERBS + rb"(?:[ \t].*+)?+", re.DOTALL)
 _STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # the last may be open
 
-# White space around the ends of lines; the look-behind keeps a million blanks from being tried a million times.
-_AROUND: Final = re.compile(rb"(?<![ \t])[ \t]++\n[ \t\n]*+|\n[ \t\n]++")
-_SPREAD: Final = (b" \n", b"\t\n", b"\n ", b"\n\t", b"\n\n")
+# Blanks before line ends; the look-behind keeps a million blanks from being tried a million times.
+_TRAILING: Final = re.compile(rb"[ \t](?<![ \t][ \t])[ \t]*+\n")
+_LEADING: Final = re.compile(rb"\n[ \t\n]++")
 _COMMENTS_WITH_TAILS: Final = re.compile(rb"\n#(?<!\\\n#)[^\n]*\\\n(?:(?=((?:#[^\n]*\\\n){1,1000}))\1)*")
 
 _COMMENT: Final = rb"#[^\n]*+(?<!\\)\n"  # a joined line may begin with "#" and break off
@@ -97,8 +97,10 @@ def joined(text: bytes, allowance: float = 1) -> bytes | None:
     if _escaped(text, allowance):
         return None
     text = b"\n" + text.strip(b" \t\n") + b"\n"
-    if any(blank in text for blank in _SPREAD):
-        text = _AROUND.sub(b"\n", text)
+    if b" \n" in text or b"\t\n" in text:
+        text = _TRAILING.sub(b"\n", text)
+    if b"\n " in text or b"\n\t" in text or b"\n\n" in text:
+        text = _LEADING.sub(b"\n", text)
     if b"\\\n" in text:
         text = _COMMENTS_WITH_TAILS.sub(lambda found: found[0].replace(b"\\\n", _TAIL + b"\n"), text)
         text = text[:-1].replace(b"\\\n", b"") + b"\n"  # the text may end inside a line: that shows
