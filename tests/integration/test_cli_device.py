@@ -57,6 +57,26 @@ def test_secrets_and_end_mark_are_settings_of_a_device(scene: Scene) -> None:
     assert scene.run("device", "edit", "core-1", "--secrets", "hide").code == Exit.USAGE
 
 
+def test_the_next_export_is_believed_by_an_audited_word(scene: Scene) -> None:
+    """Once something is in doubt, and not before; `device show` says the way until then."""
+    device_id = scene.add()
+    scene.observe(device_id, export_text("x"))
+    refused = scene.run("device", "believe", "core-1")
+    assert refused.code == Exit.REFUSED
+    assert "no export of core-1 is in doubt" in refused.err
+    scene.doubt(device_id, export_text("y"))
+    scene.write("scheduler", "UPDATE device SET next_due_at = now() + interval '1 hour'")
+    assert b"`device believe core-1`" in scene.run("device", "show", "core-1").out
+    said = scene.run("device", "believe", "core-1")
+    assert said.out.startswith(b"core-1 will be believed with its next export; due in 0")
+    shown = json.loads(scene.run("device", "show", "core-1", "--json").out)
+    assert (shown["in_doubt"], shown["believes_next"]) == (True, True)
+    assert b"device believe" not in scene.run("device", "show", "core-1").out
+    assert scene.run("device", "believe", "core-1").out == b"core-1: nothing to do\n"
+    (act,) = scene.rows("SELECT actor, detail FROM audit WHERE action = 'export_believed'")
+    assert act.detail == {"after_seq": 2}
+
+
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\nok  \u202egnp.exe\u2066 <script>alert(1)</script>[bold]" + "x" * 400
 
 

@@ -175,7 +175,7 @@ def test_a_suspect_export_is_one_line_with_what_to_do(scene: Scene) -> None:
         ("ssh_downgraded", ("`device edit core-1 --legacy-ssh`", "`device replaced core-1`")),
         ("host_key_mismatch", ("`hostkey show core-1`", "`hostkey accept core-1`")),
         ("secrets_hidden", ("`backup core-1 --wait`", "`device edit core-1 --secrets omit`")),
-        ("export_suspect", ("`backup core-1 --wait`", "`snapshots core-1 --aside`")),
+        ("export_suspect", ("`backup core-1 --wait`", "`snapshots core-1 --aside`", "`device believe core-1`")),
         ("wrong_current", ()),
     ],
 )

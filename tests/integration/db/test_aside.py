@@ -26,7 +26,7 @@ from backupflow.core.enrolment import (
     unblocked,
 )
 from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
-from backupflow.core.model import ContentHash, DeviceId, EndMark, HostKey, Secrets, State
+from backupflow.core.model import Claim, ContentHash, DeviceId, EndMark, HostKey, Secrets, State
 from backupflow.core.suspicion import NOTHING, Accepted, Known, Observed, OtherRouter, judge
 from backupflow.errors import Conflict
 from tests.integration.db.fleet import KEY, LIMITS, Fleet, doubted, facts, hashed, message, published, seen
@@ -62,6 +62,14 @@ def known(fleet: Fleet, device_id: DeviceId) -> tuple[Observed | None, Observed 
     started = fleet.running(device_id)
     fleet.sql("DELETE FROM collection WHERE id = :c", c=started.collection_id)
     return started.known.before, started.known.aside
+
+
+def claimed(fleet: Fleet) -> Claim:
+    """The only claim of one tick."""
+    ticked = fleet.claims.claim(LIMITS)
+    assert ticked
+    (claim,) = ticked.new
+    return claim
 
 
 def aside(fleet: Fleet) -> list[int]:
@@ -436,13 +444,13 @@ def test_a_claim_for_the_router_before_is_not_started(
     """Its number is one of the old router: the new one is claimed anew at once, and compared from then on."""
     device = fleet.passed("A").device_id
     fleet.workers(collect=1)
-    (claim,) = fleet.claims.claim(LIMITS).new
+    claim = claimed(fleet)
     fleet.act(device, act)
     fleet.sql("UPDATE device SET next_due_at = now() + interval '6 hours'")
     assert fleet.collections.start(claim.collection_id, "h") == Withdrawn(REPLACED)
     row = fleet.row("collection", claim.collection_id)
     assert (row.state, row.detail) == ("withdrawn", "the router was replaced since it was claimed")
-    (anew,) = fleet.claims.claim(LIMITS).new
+    anew = claimed(fleet)
     started = fleet.collections.start(anew.collection_id, "h")
     assert isinstance(started, Assignment)
     assert started.known == NOTHING

@@ -30,6 +30,14 @@ def test_a_fall_back_to_sha1_is_no_matter_of_another_key() -> None:
     assert "--legacy-ssh" not in other_key
 
 
+def test_what_is_in_doubt_is_looked_at_before_it_is_believed() -> None:
+    """An operator's word for an export that nobody has seen would be worth nothing."""
+    step = next_step("export_suspect", "core-1")
+    assert step
+    looks = (step.index("`snapshots core-1 --aside`"), step.index("`export core-1 --aside`"))
+    assert max(looks) < step.index("`device believe core-1`")
+
+
 def test_a_code_of_nobodys_has_no_step() -> None:
     """Its own message says what to do."""
     assert next_step("device_timeout", "core-1") is None
