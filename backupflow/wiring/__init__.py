@@ -202,7 +202,7 @@ class Wiring:
         """What the jobs need."""
         from backupflow.adapters.db.house import House
 
-        return House(self.engine("operator"))
+        return House(self.engine("operator"), self.policy.secrets)
 
     def processes(self, role: str) -> Processes:
         """The heartbeat of this process."""
