@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backupflow.core.driver import Complete, Completeness, Incomplete, Outline, Reading, Reason
 from backupflow.core.model import RawConfig, Secrets, SecretsPolicy
-from backupflow.drivers.routeros import commands, completeness
+from backupflow.drivers.routeros import commands, completeness, omission
 from backupflow.drivers.routeros.commands import PLAIN, SECRETS_HIDDEN_FROM, SENSITIVE, SMALL_MENU, Answer
 from backupflow.drivers.routeros.identity import identity
 from backupflow.drivers.routeros.normal import normalize
@@ -149,7 +149,7 @@ def _reading(asking: Asking, one: _Heard, facts: Facts, heard: Sequence[_Heard])
     drawn = outline(normal)
     refused = None
     if asking.secrets is SecretsPolicy.OMIT:
-        refused = _omitted(one.command, facts, drawn)
+        refused = _omitted(one.command, facts, normal)
         secrets, remember = Secrets.OMITTED, one.command
     else:
         secrets, remember = _shown(one.command, facts, drawn, heard)
@@ -168,13 +168,12 @@ def _reading(asking: Asking, one: _Heard, facts: Facts, heard: Sequence[_Heard])
     )
 
 
-def _omitted(command: str, facts: Facts, drawn: Outline) -> Incomplete | None:
+def _omitted(command: str, facts: Facts, normal: NormalConfig) -> Incomplete | None:
     """Refuse an export that holds what was to stay on the router, or may."""
     if command == PLAIN and (_major(facts) or 0) < SECRETS_HIDDEN_FROM:
         return Incomplete(Reason.REJECTED, _CANNOT_HIDE)
-    if drawn.secrets:
-        return Incomplete(Reason.REJECTED, f"{drawn.secrets} secrets came although they were to be left out")
-    return None
+    found = omission.came(normal)
+    return None if found is None else Incomplete(Reason.REJECTED, found)
 
 
 def _shown(command: str, facts: Facts, drawn: Outline, heard: Sequence[_Heard]) -> tuple[Secrets, str]:

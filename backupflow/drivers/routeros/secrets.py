@@ -1,12 +1,15 @@
 """Which properties of RouterOS hold secrets, and which of them it leaves out of an export when it hides secrets.
 
-The two differ, and no manual lists either. What is known was read off real exports of which another property shows
-whether secrets were hidden in them (a `/ppp secret` without `password=`, a WireGuard interface without
-`private-key=`); where nothing is known, a name that says "secret" is taken at its word.
+No manual lists either, so there are two lists. What RouterOS hides (`hidden_keys`) was read off real exports of which
+another property shows whether secrets were hidden in them (a `/ppp secret` without `password=`, a WireGuard interface
+without `private-key=`). What looks like a secret (`ending`) goes by the name, for all that is not known.
 """
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,11 +24,13 @@ SECRET_KEYS: Final = frozenset(
         "authentication-password",
         "cak",
         "eap-password",
+        "encryption-key",
         "encryption-password",
         "identity",
         "ipsec-secret",
         "key",
         "l2tp-secret",
+        "mac-auth-password",
         "management-protection-key",
         "md5-key",
         "mschapv2-password",
@@ -33,6 +38,7 @@ SECRET_KEYS: Final = frozenset(
         "nv2-sync-secret",
         "passphrase",
         "password",
+        "pin",
         "pre-shared-key",
         "preshared-key",
         "private-key",
@@ -41,6 +47,7 @@ SECRET_KEYS: Final = frozenset(
         "psk",
         "secret",
         "shared-secret",
+        "sim-pin",
         "static-key-0",
         "static-key-1",
         "static-key-2",
@@ -59,6 +66,9 @@ SECRET_KEYS: Final = frozenset(
 # switch in `/system swos`: all three stand in exports that hide secrets.
 _SECRET_IN_FEW_MENUS: Final = frozenset({"identity", "key"})
 
+# Of `/ip hotspot profile`, `/interface lte`, `/tool sms` and `/disk`: not known whether RouterOS hides them.
+_BY_NAME_ONLY: Final = frozenset({"encryption-key", "mac-auth-password", "pin", "sim-pin"})
+
 _ONLY_THERE: Final[Mapping[bytes, frozenset[str]]] = {
     b"/tool romon": frozenset({"secrets"}),
     b"/tool romon port": frozenset({"secrets"}),
@@ -74,12 +84,48 @@ _SHOWN_ALL_THE_SAME: Final[Mapping[bytes, frozenset[str]]] = {
     # whatever a script holds
 }
 
-_HIDDEN_ANYWHERE: Final = SECRET_KEYS - _SECRET_IN_FEW_MENUS
+_HIDDEN_ANYWHERE: Final = SECRET_KEYS - _SECRET_IN_FEW_MENUS - _BY_NAME_ONLY
 
-MENUS: Final = frozenset({*_ONLY_THERE, *_SHOWN_ALL_THE_SAME})
-"""The menus (canonical paths) for which `hidden_keys` gives other names than for the rest."""
+# How names of secrets end, whatever comes before; and which are one only as a whole word.
+_ENDS: Final = ("passphrase", "passwd", "password", "pin", "psk", "secret", "secrets", "token")
+_WORDS: Final = ("cak", "key", *(f"static-key-{digit}" for digit in range(10)))
+_NO_SECRETS: Final = ("public-key", "static-transmit-key")  # the other half of one; which of four is in use
+_NO_SECRETS_THERE: Final[Mapping[bytes, frozenset[str]]] = {
+    **_SHOWN_ALL_THE_SAME,
+    b"/container envs": frozenset({"key"}),  # the name of a variable
+    b"/ip ipsec identity": frozenset({"key", "remote-key"}),  # names of keys, which no export holds
+}
+
+_LITERALS: Final = tuple(word.encode() for word in (*_ENDS, "cak", "key", "identity"))
+
+MENUS: Final = frozenset({*_ONLY_THERE, *_NO_SECRETS_THERE})
+"""The menus (canonical paths) for which `hidden_keys` or `ending` differ from what they are for the rest."""
 
 
 def hidden_keys(menu: bytes) -> frozenset[str]:
     """Give the names of the properties that an export of this menu lacks when it hides secrets."""
     return (_HIDDEN_ANYWHERE | _ONLY_THERE.get(menu, frozenset())) - _SHOWN_ALL_THE_SAME.get(menu, frozenset())
+
+
+def ending(menu: bytes, after: bytes = b"=") -> bytes:
+    """Give a pattern, to be used with IGNORECASE, for the place behind `after` if a name that looks secret precedes it.
+
+    All that RouterOS is known to hide looks so. A look-behind: names end alike, and may begin anywhere. Most places
+    are none, which the last letter alone settles.
+    """
+    ends = [(end[-1], f"(?<={re.escape(end)}%b)") for end in _ENDS]
+    words = (*_WORDS, *_ONLY_THERE.get(menu, ()))
+    ends += [(word[-1], rf"(?<=[^a-z0-9]{re.escape(word)}%b)") for word in words]
+    tree = (
+        f"(?<={last}%b)(?:{'|'.join(one for _, one in those)})"
+        for last, those in groupby(sorted(ends), key=itemgetter(0))
+    )
+    none = [f"(?<!{re.escape(name)}%b)" for name in _NO_SECRETS]
+    none += [f"(?<! {re.escape(name)}%b)" for name in sorted(_NO_SECRETS_THERE.get(menu, ()))]
+    letters = "".join(sorted({last for last, _ in ends}))
+    return f"(?<=[{letters}]%b)(?:{'|'.join(tree)}){''.join(none)}".encode().replace(b"%b", after)
+
+
+def may_hold_some(text: bytes, after: bytes = b"=") -> bool:
+    """Tell at a glance whether there may be such a place in a text in lower case."""
+    return any(end + after in text for end in _LITERALS) or b"static-key-" in text
