@@ -22,7 +22,7 @@ _MOST_EXEMPT: Final = 1000  # sections in one chunk that are exempt
 _HINTS: Final = (b"pass", b"secret", b"key", b"pin", b"psk", b"token", b"cak", b"/zerotier\n")
 # All in lower case, with strings written as quotes.
 _NOTHING: Final = rb"%b(?=\n| (?:[^ =\"\[\]\n!]++=|[!\[\]]))" % EMPTY  # no word follows, which might be it
-_STRANGE: Final = re.compile(rb'(?<![= ])"|"(?![ \n])|(?<! )[\[\]]|[\[\]](?![ \n])|[\\\x01\x02]')
+_STRANGE: Final = re.compile(rb'["\[\]\\\x01\x02](?:(?![ \n])|(?<=[\\\x01\x02])|(?<=[^= ]")|(?<=[^ ][\[\]]))')
 _ANY_FORM: Final = re.compile(rb"pass(?:word|phrase|wd)|secret|psk|token|(?<![a-z])(?:key|pin|cak|identity)(?![a-z])")
 _PROPERTY: Final = re.compile(rb"[ .]([a-z0-9-]{1,64})=")
 _MENU: Final = re.compile(rb"/[a-z0-9-]{1,64}(?: [a-z0-9-]{1,64}){0,8}")

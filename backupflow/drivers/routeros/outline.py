@@ -27,13 +27,9 @@ _GONE: Final = b"\x04"  # stands where a secret stood
 _EMPTIED: Final = re.compile(rb"\n[a-z]++(?: \[[^\]\n]*+\])?+[^=!\[\n\x04]*+\x04[^=!\[\n]*+(?=\n)")
 _STRING: Final = rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
 # `set [ find default=yes ]` and `set 0` do nothing: some routers that hide secrets print what is left of such an item,
-# some do not. Many at a time: a hostile text has millions.
+# some do not.
 _IDLE: Final = re.compile(
-    rb'(?:\nset(?: \[(?:[^\]"\n]++|'
-    + _STRING
-    + rb')*+\]| [^ !="\[\]\n][^ ="\[\]\n]*+| '
-    + _STRING
-    + rb")?+(?=\n)){1,1000}"
+    rb'\nset(?: \[(?:[^\]"\n]++|' + _STRING + rb')*+\]| [^ !="\[\]\n][^ ="\[\]\n]*+| ' + _STRING + rb")?+(?=\n)"
 )
 
 

@@ -55,6 +55,7 @@ def test_digests_are_of_the_size_of_their_hash() -> None:
         (b'add a="1" b="2" password=x c="password=y" secret=z', 2),
         (b"add identity=x key=y", 0),
         (b"add password", 0),
+        (b"add mac-auth-password=x pin=1 encryption-key=y", 0),
         (b"add !password", 0),
     ],
 )
@@ -93,6 +94,8 @@ def test_some_menus_have_names_of_their_own(menu: bytes, item: bytes, secrets: i
         (b'/q\nadd a=b\n/p\nset [ find name="] x" ] psk=x\n', b'/q\nadd a=b\n/p\nset [ find name="] x" ]\n'),
         (b"/p\nset a security.passphrase=x .wps=no\n", b"/p\nset a security.wps=no\n"),
         (b'/p\nset a psk=x\nset b psk=""\n', b""),
+        (b"/p\nset a psk=x\nset b c psk=y\nadd psk=z\n", b"/p\nset a\n"),
+        (b"/p\nset a mac-auth-password=x pin=1 Pin=2 psk=y z=1\n", b"/p\nset a z=1\n"),
     ],
 )
 def test_shown_and_hidden_exports_of_a_router_have_the_same_mask(shown: bytes, hidden: bytes) -> None:
@@ -110,6 +113,11 @@ def test_shown_and_hidden_exports_of_a_router_have_the_same_mask(shown: bytes, h
         (b"/p\nadd a=b psk=x\n", b"/p\nadd a=c psk=x\n"),
         (b'/p\nadd source="password=x"\n', b'/p\nadd source="password=y"\n'),
         (b"/p\nadd a=b\n/q\nadd c=d\n", b"/p\nadd a=b\nadd c=d\n"),
+        (b"/p\ndisable telnet\n", b"/p\nenable telnet\n"),
+        (b"/p\ndisable telnet\n", b""),
+        (b"/p\nadd\n", b""),
+        (b"/p\nremove a\nset 0 psk=x\n", b"/p\nset 0 psk=x\n"),
+        (b"/p\nset 0 blackhole\n", b"/p\n"),
         (b"/p\nset 0 !a psk=x\n", b"/p\nset 0 psk=x\n"),
         (b"/p\nset 0 psk=x a=b\n", b"/p\nset 1 psk=x a=b\n"),
     ],
@@ -177,6 +185,12 @@ def test_the_mask_of_any_export_is_that_of_its_hidden_form(
     assert shown.secrets == sum(
         key in _SECRETS and bool(value) for _, items in body for _, _, held in items for key, value in held
     )
+
+
+def test_what_an_outline_counts_and_masks_is_limited() -> None:
+    """More secrets than any router has: the first are masked, and it ends."""
+    found = drawn(b"/p\n" + b'add name="a b" password="c d"\n' * 250_000)
+    assert 100_000 < found.secrets < 250_000
 
 
 @given(st.binary(max_size=300))
