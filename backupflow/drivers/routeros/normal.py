@@ -62,7 +62,10 @@ def canonical_item(text: bytes) -> bytes:
     """Write an item (it begins with its verb) canonically; one that is not made of tokens stays as it is, printable."""
     verb = _VERB.match(text)
     read = tokens(text[verb.end() :]) if verb else None
-    return printable(text) if verb is None or read is None else b"".join((verb[0], *_written(read)))
+    if verb is None or read is None:  # written printably it may be tokens all the same: a tab parts two no longer
+        written = printable(text)
+        return written if verb is None or written == text else canonical_item(written)
+    return b"".join((verb[0], *_written(read)))
 
 
 def _as_written(text: bytes) -> bytes:
