@@ -29,7 +29,7 @@ from backupflow.adapters.reader import Bounds, ProcessReader
 from backupflow.adapters.reader.process import AS_SHIPPED, ROOT, ReadingDefect
 from backupflow.core.driver import Asking, Incomplete, Reading, Reply
 from backupflow.core.model import SecretsPolicy
-from backupflow.errors import BackupflowError, InputInvalid, CollectorBusy, NotAConfiguration
+from backupflow.errors import BackupflowError, CollectorBusy, InputInvalid, NotAConfiguration
 from tests.integration import reading_child
 from tests.integration.reading_child import NICE_WHEN_TOLD, NICE_WHILE_READING, Strange
 
