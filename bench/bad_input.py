@@ -229,8 +229,8 @@ def altered(dice: random.Random, unit: bytes) -> bytes:
     return (unit[:at] + dice.choice((b"", *parts)) + unit[at + cut :])[:400] or b"x"
 
 
-def search(rounds: int, seed: int) -> Iterator[tuple[float, bytes, bytes]]:
-    """Look for something slower, greedily: yields each record with the unit and what stood before it."""
+def search(rounds: int, seed: int) -> Iterator[tuple[int, float, bytes, bytes]]:
+    """Look for something slower, greedily: yields each record with its number, the unit and what stood before it."""
     dice = random.Random(seed)
     slowest, unit, start = 0.0, b"add  a=b\n", START
     for number in range(rounds):
@@ -240,7 +240,7 @@ def search(rounds: int, seed: int) -> Iterator[tuple[float, bytes, bytes]]:
         judging, normalizing, _, _ = measured(filled(candidate, head))
         if judging + normalizing > slowest:
             slowest, unit, start = judging + normalizing, candidate, head
-            yield slowest, unit, start
+            yield number, slowest, unit, start
 
 
 def main() -> None:
@@ -257,8 +257,9 @@ def main() -> None:
             both = judging + normalizing
             late = "  SLOW" if both > LIMIT else ""
             print(f"{name:40} {judging:6.2f} {normalizing:6.2f} {both:6.2f} {memory:5.0f}  {verdict}{late}", flush=True)
-    for seconds, unit, start in search(asked.search, asked.seed):
-        print(f"{seconds:.2f} s: {start[-10:]!r}, then {unit!r} over and over", flush=True)
+    for number, seconds, unit, start in search(asked.search, asked.seed):
+        print(f"try {number}: {seconds:.2f} s: {start[-10:]!r}, then {unit!r} over and over", flush=True)
+    print(f"{asked.search} tries")
 
 
 if __name__ == "__main__":

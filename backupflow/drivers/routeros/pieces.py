@@ -23,9 +23,10 @@ _TAIL: Final = b"\x02"  # stands for a backslash that ends a comment, and is no 
 _MOST_LINES: Final = 1_250_000  # twice what 16 MiB of the densest real exports have: address lists, 27 bytes a line
 _MOST_QUOTES: Final = 2_500_000  # nearly four times what 16 MiB of PPP secrets have
 _MOST_BLANKS: Final = 5_000_000  # outside of wraps: twice what scripts have
+_MOST_TAILS: Final = 20_000  # groups of comments that end in a backslash: no real one does
 _MOST_ESCAPES: Final = 6_000_000  # unless they are of the long form, as of all that is no ASCII
 _DENSEST_ESCAPES: Final = 0.35
-# A step takes a microsecond or so, judge and normalizer together; of all real items 1 in 200 is no part of a run. A
+# A step takes a microsecond or so, judge and normalizer together; of 31,000 real items 8 are no part of a run. A
 # long text leaves less time for them than a short one.
 _MOST_STEPS: Final = 1_400_000
 _BYTES_A_STEP: Final = 16
@@ -38,7 +39,7 @@ _HASH, _SLASH, _BACKSLASH = b"#/\\"
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _VERBS: Final = rb"(?:add|set|remove|unset|enable|disable|move|reset)"
 # See lexer.py for how a group is repeated.
-_WORDS: Final = rb"/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++){0,30}"  # real paths have up to six
+_WORDS: Final = rb"/[A-Za-z0-9_-]++(?:[ /]++[A-Za-z0-9_-]++){0,30}"  # real paths have up to four
 _PATH: Final = re.compile(_WORDS)
 _TERSE: Final = re.compile(rb"(" + _WORDS + rb"?)[ \t]++(" + _VERBS + rb"(?:[ \t].*+)?+)", re.DOTALL)
 _ITEM: Final = re.compile(_VERBS + rb"(?:[ \t].*+)?+", re.DOTALL)
@@ -102,9 +103,15 @@ def joined(text: bytes, allowance: float = 1) -> bytes | None:
     if b"\n " in text or b"\n\t" in text or b"\n\n" in text:
         text = _LEADING.sub(b"\n", text)
     if b"\\\n" in text:
-        text = _COMMENTS_WITH_TAILS.sub(lambda found: found[0].replace(b"\\\n", _TAIL + b"\n"), text)
+        text, times = _COMMENTS_WITH_TAILS.subn(_with_tails, text, int(_MOST_TAILS * allowance) + 1)
+        if times > _MOST_TAILS * allowance:
+            return None
         text = text[:-1].replace(b"\\\n", b"") + b"\n"  # the text may end inside a line: that shows
     return None if text.count(b" ") > _MOST_BLANKS * allowance else text.lstrip(b"\n")
+
+
+def _with_tails(found: re.Match[bytes]) -> bytes:
+    return found[0].replace(b"\\\n", _TAIL + b"\n")
 
 
 def may_be_too_much(text: bytes, allowance: float) -> bool:

@@ -142,11 +142,13 @@ def test_lines_are_numbered_as_an_editor_does() -> None:
     assert [line_number(text, index) for index in range(4)] == [1, 4, 5, 6]
 
 
-@pytest.mark.parametrize(("limit", "unit"), [("_MOST_QUOTES", b'"" '), ("_MOST_BLANKS", b"a ")])
-def test_more_quotes_or_blanks_than_any_export_has_are_not_read(
+@pytest.mark.parametrize(
+    ("limit", "unit"), [("_MOST_QUOTES", b'"" '), ("_MOST_BLANKS", b"a "), ("_MOST_TAILS", b"\n# x\\\nset")]
+)
+def test_more_of_what_costs_time_than_any_export_has_is_not_read(
     limit: str, unit: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They cost time even in runs."""
+    """Quotes, blanks, and comments that end in a backslash, even in runs."""
     monkeypatch.setattr(pieces, limit, 20)
     assert joined(b"/a\nadd " + unit * 9) is not None
     assert joined(b"/a\nadd " + unit * 30) is None
