@@ -24,8 +24,11 @@ _MOST_LINES: Final = 1_250_000  # twice what 16 MiB of the densest real exports 
 _MOST_QUOTES: Final = 2_500_000  # nearly four times what 16 MiB of PPP secrets have
 _MOST_BLANKS: Final = 5_000_000  # outside of wraps: twice what scripts have
 _MOST_TAILS: Final = 20_000  # groups of comments that end in a backslash: no real one does
-_MOST_ESCAPES: Final = 6_000_000  # unless they are of the long form, as of all that is no ASCII
-_DENSEST_ESCAPES: Final = 0.35
+_MOST_ESCAPES: Final = 3_500_000
+_DENSEST_ESCAPES: Final = 0.35  # of a normal form: one of names in UTF-8 is escapes of three bytes
+_MOST_RAGGED: Final = (
+    500_000  # lines with blanks before them (but for those of wraps), and lines with blanks after them
+)
 # A step takes a microsecond or so, judge and normalizer together; of 31,000 real items 8 are no part of a run. A
 # long text leaves less time for them than a short one.
 _MOST_STEPS: Final = 1_400_000
@@ -95,7 +98,7 @@ def joined(text: bytes, allowance: float = 1) -> bytes | None:
     if text.count(b"\n") > _MOST_LINES * allowance or text.count(b'"') > _MOST_QUOTES * allowance:
         return None
     text = text.replace(rb"\\", PAIR).replace(b"\\\n    ", b"\\\n").replace(b" \n", b"\n")
-    if _escaped(text, allowance):
+    if _escaped(text, allowance) or _ragged(text, allowance):
         return None
     text = b"\n" + text.strip(b" \t\n") + b"\n"
     if b" \n" in text or b"\t\n" in text:
@@ -121,7 +124,13 @@ def may_be_too_much(text: bytes, allowance: float) -> bool:
 
 
 def _escaped(text: bytes, allowance: float) -> bool:
-    return text.count(b"\\") > max(_MOST_ESCAPES * allowance, len(text) * _DENSEST_ESCAPES)
+    most = _MOST_ESCAPES if allowance == 1 else max(_MOST_ESCAPES * allowance, len(text) * _DENSEST_ESCAPES)
+    return text.count(b"\\") > most
+
+
+def _ragged(text: bytes, allowance: float) -> bool:
+    before, after = text.count(b"\n ") + text.count(b"\n\t"), text.count(b" \n") + text.count(b"\t\n")
+    return max(before, after) > _MOST_RAGGED * allowance
 
 
 def apart(line: bytes) -> bytes:

@@ -143,7 +143,14 @@ def test_lines_are_numbered_as_an_editor_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "unit"), [("_MOST_QUOTES", b'"" '), ("_MOST_BLANKS", b"a "), ("_MOST_TAILS", b"\n# x\\\nset")]
+    ("limit", "unit"),
+    [
+        ("_MOST_QUOTES", b'"" '),
+        ("_MOST_BLANKS", b"a "),
+        ("_MOST_TAILS", b"\n# x\\\nset"),
+        ("_MOST_RAGGED", b"\n  set"),
+        ("_MOST_ESCAPES", b"\\_"),
+    ],
 )
 def test_more_of_what_costs_time_than_any_export_has_is_not_read(
     limit: str, unit: bytes, monkeypatch: pytest.MonkeyPatch
