@@ -94,6 +94,8 @@ class ProcessReader:
         try:
             answer = wire.answer_of(memoryview(said)[len(wire.READY) :])
         except wire.Unreadable:
+            if status == -signal.SIGKILL:  # of the kernel, where memory is short, or a person's: no text's own doing
+                raise CollectorBusy("the process that read it was killed") from None
             if status:
                 raise NotAConfiguration(self._why(status)) from None
             raise ReadingDefect("the process that reads said something else than it should") from None
