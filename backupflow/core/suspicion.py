@@ -21,7 +21,7 @@ class Observed:
 
     content_hash: ContentHash
     normalization_version: int
-    shape_hash: bytes  # of the paths and how many items each has
+    shape_hash: bytes  # of the paths and how many items each has; empty: a row of old, which knows no markers either
     masked_hash: bytes  # of the normal form without its secrets
     sections: int
     size: int  # bytes of the normal form
@@ -75,7 +75,7 @@ def judge(known: Known, now: Observed, *, cut: str = "") -> Accepted | Suspect |
     if was and serial and was != serial:
         return OtherRouter(f"serial number {serial}, it was {was}")
     doubts = (_doubts(before, now) if before else []) + ([cut] if cut else [])
-    menus = _new_markers(before, now) if before else []
+    menus = _new_markers(before, now) if before and before.shape_hash else []
     if known.believes or not (doubts or menus):
         return Accepted()
     if aside is not None and aside.facts.markers == now.facts.markers and (not doubts or _says_the_same(aside, now)):

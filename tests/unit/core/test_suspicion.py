@@ -57,6 +57,12 @@ def test_a_first_export_is_believed() -> None:
     assert judge(NOTHING, BEFORE) == Accepted()
 
 
+def test_a_row_of_old_knows_no_markers_to_compare_with() -> None:
+    """A menu that could never be exported is nothing new because it is seen for the first time."""
+    old = replace(BEFORE, shape_hash=b"", sections=0, size=0, facts=marked())
+    assert judge(Known(old), replace(BEFORE, facts=marked("error exporting /b"))) == Accepted()
+
+
 SMALL = replace(BEFORE, content_hash=ContentHash(b"2"), shape_hash=b"small", size=100)
 
 
