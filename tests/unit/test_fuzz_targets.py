@@ -200,7 +200,7 @@ def test_the_ssh_seeds_reach_every_step_of_a_session(monkeypatch: pytest.MonkeyP
         judged(failure)
 
     monkeypatch.setattr(ssh, "_is_ours", note)
-    fuzzed(ssh.TARGETS[0], 40)
+    fuzzed(ssh.TARGETS[0], EXECUTIONS["ssh"])
     assert seen >= {
         "NoneType",
         "AlgorithmsIncompatible",
