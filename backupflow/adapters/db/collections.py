@@ -171,7 +171,7 @@ class Collections:
         """
         with transaction(self._engine) as tx:
             tx.execute(_LOCK, {"collection": assignment.collection_id})
-            return endings.end(tx, assignment, ending)
+            return endings.end(tx, assignment, ending, self._defaults)
 
 
 def _withdraw(tx: Connection, collection_id: CollectionId, reason: str) -> Withdrawn:

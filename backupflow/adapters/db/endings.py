@@ -13,13 +13,13 @@ from sqlalchemy import Connection, text
 
 from backupflow.adapters.db import host_keys, observed
 from backupflow.adapters.db.alarms import raise_alarm
-from backupflow.adapters.db.claims import LOGIN
+from backupflow.adapters.db.meanwhile import Meanwhile, acted
 from backupflow.core import backoff
 from backupflow.core.model import State
-from backupflow.errors import ExportSuspect
 
 if TYPE_CHECKING:
     from backupflow.core.ledger import Assignment, Ending, KeptAside
+    from backupflow.core.scope import Policy
 
 _END = text("""
     UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
@@ -37,22 +37,14 @@ _FAILED = text("""
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
                            WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
     WHERE id = :device""")
-# An operator has acted while the session ran: what it was refused for is not the device's login, key or router any
-# more, SHA-1 was allowed anew, or the next export is to be believed. Of a router that was replaced nothing blocks.
-_ANSWERED = text(f"""
-    SELECT 1 FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
-    WHERE d.id = :device AND (:code = 'authentication_failed' AND l.id IS DISTINCT FROM :login
-        OR :code = 'host_key_mismatch' AND k.blob = :offered
-        OR :code = 'ssh_downgraded' AND d.modern_ssh_at IS NULL
-        OR :code = 'export_suspect' AND d.believe_seq >= :seq
-        OR d.router_since_seq >= :seq)""")
 _BLOCK = text("""
     UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
 
 
-def end(tx: Connection, assignment: Assignment, ending: Ending) -> bool:
+def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy) -> bool:
     """running (or published, after a definite refusal) -> a final state; False if the lease is gone."""
-    ending = _unless_answered(tx, assignment, replace(ending, detail=observed.storable(ending.detail)))
+    meanwhile = acted(tx, assignment, defaults)
+    ending = _unless_answered(meanwhile, replace(ending, detail=observed.storable(ending.detail)))
     values = {
         "collection": assignment.collection_id,
         "holder": assignment.holder,
@@ -77,24 +69,25 @@ def _ended(tx: Connection, assignment: Assignment, values: dict[str, Any], aside
     return True
 
 
-def _unless_answered(tx: Connection, assignment: Assignment, ending: Ending) -> Ending:
-    """A block that an operator has answered meanwhile blocks nobody: the device is tried again at once.
+def _unless_answered(meanwhile: Meanwhile, ending: Ending) -> Ending:
+    """What an operator has answered meanwhile blocks nobody, and counts against nobody.
 
-    Nor does a doubt that compares with a router which was replaced meanwhile, or that was answered.
+    A key that was offered then is not written down: it may be another address's. The device is due when the act made it
+    so; after a block or a doubt at its own address at once. What is no fault of the device (a pause) stays as it is.
     """
-    if not ending.blocks and ending.code != ExportSuspect.code:
+    if not (ending.blocks or ending.counts) or not meanwhile.answers(ending.code):
         return ending
-    asked = {
-        "device": assignment.device_id,
-        "seq": assignment.seq,
-        "code": ending.code,
-        "login": assignment.login_id,
-        "offered": ending.offered.blob if ending.offered else None,
-    }
-    if tx.scalar(_ANSWERED, asked) is None:
-        return ending
-    state = State.FAILED if ending.blocks else ending.state
-    return replace(ending, state=state, counts=False, blocks=False, again_in=timedelta(0), offered=None, alarm="")
+    at_once = (ending.blocks or ending.state is State.SUSPECT) and not meanwhile.elsewhere
+    return replace(
+        ending,
+        state=State.FAILED if ending.blocks else ending.state,
+        counts=False,
+        blocks=False,
+        again_in=timedelta(0) if at_once else None,
+        slow=False,
+        offered=None,
+        alarm="",
+    )
 
 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:

@@ -1,0 +1,95 @@
+"""What an operator has done while a session ran: its assignment beside what stands now, under the device's lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, text
+
+from backupflow.adapters.db.claims import LOGIN, usable_policy
+from backupflow.core.model import SecretsPolicy, Trust
+from backupflow.errors import (
+    AlgorithmsIncompatible,
+    AuthenticationFailed,
+    ExportSuspect,
+    HostKeyMismatch,
+    HostKeyUnapproved,
+    InputInvalid,
+    SshDowngraded,
+)
+
+if TYPE_CHECKING:
+    from backupflow.core.ledger import Assignment
+    from backupflow.core.scope import Policy
+
+_NOW = text(f"""
+    SELECT d.status = 'removed' AS removed, (d.host, d.port) <> (:host, :port) AS moved,
+        d.router_since_seq >= :seq AS replaced, d.believe_seq >= :seq AS believed,
+        d.modern_ssh_at IS NOT NULL AS modern,
+        l.id IS DISTINCT FROM :login AS other_login, k.blob IS DISTINCT FROM CAST(:pinned AS bytea) AS other_pin,
+        d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
+        t.settings AS tenant_settings
+    FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
+    WHERE d.id = :device""")
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """What is another now than when the session began; `unusable`: the settings make no sense any more."""
+
+    removed: bool
+    moved: bool  # to another address or port
+    replaced: bool  # the router
+    believed: bool  # an operator said so of the next export
+    other_login: bool
+    other_pin: bool
+    modern: bool  # SHA-1 is out of the question, as the device stands now
+    allows_sha1: bool = False
+    trusts_first: bool = False
+    omits: bool = False
+    unusable: bool = False
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether what the session spoke with says nothing of the device any more."""
+        return self.removed or self.moved
+
+    def answers(self, code: str) -> bool:
+        """Whether an act has taken away what the session failed for, so that its failure is nobody's any more."""
+        if self.elsewhere or self.replaced:
+            return True
+        by_code = {
+            AuthenticationFailed.code: self.other_login,
+            HostKeyMismatch.code: self.other_pin,
+            HostKeyUnapproved.code: self.other_pin or self.trusts_first,
+            AlgorithmsIncompatible.code: self.allows_sha1,
+            SshDowngraded.code: self.allows_sha1 or not self.modern,
+            ExportSuspect.code: self.believed,
+        }
+        return by_code.get(code, False)
+
+
+def acted(tx: Connection, assignment: Assignment, defaults: Policy) -> Meanwhile:
+    """Compare; the caller holds the device's lock."""
+    target = assignment.target
+    values: dict[str, Any] = {
+        "device": assignment.device_id,
+        "seq": assignment.seq,
+        "host": target.host,
+        "port": target.port,
+        "login": assignment.login_id,
+        "pinned": target.pinned.blob if target.pinned else None,
+    }
+    row = tx.execute(_NOW, values).one()
+    known = (row.removed, row.moved, row.replaced, row.believed, row.other_login, row.other_pin, row.modern)
+    try:
+        policy = usable_policy(defaults, row)
+    except InputInvalid:  # its next claim is withdrawn for it, with an alarm
+        return Meanwhile(*known, unusable=True)
+    return Meanwhile(
+        *known,
+        allows_sha1=policy.legacy_ssh and not target.legacy_ssh,
+        trusts_first=policy.trust is Trust.TOFU and assignment.trust is not Trust.TOFU,
+        omits=policy.secrets is SecretsPolicy.OMIT and assignment.secrets is not SecretsPolicy.OMIT,
+    )

@@ -1,0 +1,123 @@
+"""What an operator does while a session runs: the old session neither blocks the device nor speaks for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupflow.core.enrolment import Edit, edited, key_accepted, key_reset, removed
+from backupflow.core.ledger import Ending
+from backupflow.core.model import HostKey, State
+from tests.integration.db.fleet import KEY, Fleet, doubted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.core.inventory import DeviceRecord, Update
+
+OTHER = HostKey("ssh-ed25519", b"other")
+WAIT = timedelta(minutes=5)
+BLOCKS = (
+    "authentication_failed",
+    "host_key_mismatch",
+    "host_key_unapproved",
+    "ssh_downgraded",
+    "algorithms_incompatible",
+    "identity_changed",
+)
+
+
+def blocked(code: str) -> Ending:
+    """How a session ends that blocks its device."""
+    return Ending(State.BLOCKED, code, "x", counts=True, blocks=True, offered=OTHER)
+
+
+TIMED_OUT = Ending(State.FAILED, "device_timeout", counts=True, again_in=WAIT, slow=True)
+DEFECT = Ending(State.FAILED, "unexpected", counts=True, again_in=WAIT)
+
+
+def edit(**wanted: object) -> Callable[[DeviceRecord], Update | None]:
+    """`device edit`."""
+    return lambda record: edited(record, Edit(**wanted), None)  # type: ignore[arg-type]
+
+
+MOVED = [edit(host="192.0.2.77"), edit(port=2222), removed]
+
+
+@pytest.mark.parametrize("act", MOVED, ids=["host", "port", "removed"])
+@pytest.mark.parametrize(
+    "ending", [*map(blocked, BLOCKS), TIMED_OUT, DEFECT, doubted("B")], ids=lambda ending: ending.code
+)
+def test_an_old_address_says_nothing_of_a_device(
+    fleet: Fleet, act: Callable[[DeviceRecord], Update | None], ending: Ending
+) -> None:
+    """No block, no count, no wait, no alarm, no slow lane, and its key is nothing to be accepted here (I6, I7)."""
+    running = fleet.running()
+    assert fleet.act(running.device_id, act)
+    due = fleet.row("device", running.device_id).next_due_at
+    assert fleet.collections.end(running, replace(ending, alarm=f"device {running.device_id}"))
+    row = fleet.row("device", running.device_id)
+    assert (row.blocked_code, row.failures, row.lane, row.next_due_at) == (None, 0, "collect", due)
+    assert fleet.row("collection", running.collection_id).state in {"failed", "suspect"}
+    assert (fleet.alarms(), fleet.sql("SELECT * FROM host_key")) == ([], [])
+
+
+@pytest.mark.parametrize("ending", [TIMED_OUT, blocked("host_key_mismatch")], ids=lambda ending: ending.code)
+def test_an_edit_of_something_else_answers_nothing(fleet: Fleet, ending: Ending) -> None:
+    """The device is where it was: what was met there counts as ever."""
+    running = fleet.running()
+    assert fleet.act(running.device_id, edit(name="another", settings={"end_mark": False}))
+    assert fleet.collections.end(running, ending)
+    row = fleet.row("device", running.device_id)
+    assert (row.failures, row.blocked_code) == (1, ending.code if ending.blocks else None)
+
+
+@pytest.mark.parametrize("code", ["host_key_mismatch", "host_key_unapproved"])
+@pytest.mark.parametrize("act", [key_reset, lambda record: key_accepted(record, OTHER.fingerprint)])
+def test_another_pin_answers_a_refusal_of_the_one_before(
+    fleet: Fleet, act: Callable[[DeviceRecord], Update | None], code: str
+) -> None:
+    """Reset or accepted while the old session was refused; it may have met a third key (I6)."""
+    device = fleet.running().device_id
+    fleet.sql("DELETE FROM collection")
+    for status, key in (("pinned", KEY), ("offered", OTHER)):
+        fleet.sql(
+            "INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint) "
+            "VALUES (:t, :d, :s, :k, :b, :f)",
+            t=fleet.tenant, d=device, s=status, k=key.key_type, b=key.blob, f=key.fingerprint,
+        )  # fmt: skip
+    running = fleet.running(device)
+    assert running.target.pinned == KEY
+    assert fleet.act(device, act)
+    third = replace(blocked(code), offered=HostKey("ssh-ed25519", b"third"))
+    assert fleet.collections.end(running, third)
+    assert fleet.row("device", device).blocked_code is None
+    assert fleet.value("SELECT count(*) FROM host_key WHERE status = 'offered'") == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "code", "answered"),
+    [
+        ({}, {"legacy_ssh": True}, "algorithms_incompatible", True),
+        ({}, {"legacy_ssh": True}, "ssh_downgraded", True),
+        ({}, {"legacy_ssh": True}, "host_key_mismatch", False),
+        ({"legacy_ssh": True}, {"legacy_ssh": True}, "algorithms_incompatible", False),
+        ({"trust": "approved"}, {"trust": "tofu"}, "host_key_unapproved", True),
+        ({"trust": "approved"}, {"trust": "tofu"}, "host_key_mismatch", False),
+        ({"trust": "tofu"}, {"trust": "tofu"}, "host_key_unapproved", False),
+        ({}, {"interval_seconds": "x"}, "algorithms_incompatible", False),
+    ],
+)
+def test_a_setting_of_any_scope_answers_what_it_allows(
+    fleet: Fleet, before: dict[str, object], now: dict[str, object], code: str, *, answered: bool
+) -> None:
+    """What is effective counts, whichever scope says it; what stood already answers nothing."""
+    running = fleet.running(settings=before, modern_ssh_at="2026-01-01T00:00:00Z")
+    fleet.sql("UPDATE device SET settings = '{}'")
+    fleet.sql("UPDATE tenant SET settings = CAST(:s AS jsonb)", s=json.dumps(now))
+    assert fleet.collections.end(running, blocked(code))
+    assert fleet.row("device", running.device_id).blocked_code == (None if answered else code)
