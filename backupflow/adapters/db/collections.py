@@ -16,6 +16,7 @@ from backupflow.adapters.db import endings, host_keys, observed
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.meanwhile import Meanwhile, acted
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
 from backupflow.core.model import CollectionId, DeviceId, EndMark, HostKey, SealedSecret, Secrets, Seq, Target, TenantId
 from backupflow.core.trust import Mismatch, judge
@@ -153,12 +154,16 @@ class Collections:
             return tx.scalar(_ALLOWED, values) is not None
 
     def publish(self, assignment: Assignment, published: Published) -> bool:
-        """running -> published: the fence. False: the lease is gone."""
+        """running -> published: the fence. False: the lease is gone.
+
+        Raises LoginSuspended if it was read of what is not the device any more, or shows what is to be left out now.
+        """
         with transaction(self._engine) as tx:
             tx.execute(_LOCK, {"collection": assignment.collection_id})
             values = {"collection": assignment.collection_id, "holder": assignment.holder}
             if tx.execute(_PUBLISH, values | observed.columns(published)).scalar() is None:
                 return False
+            _refuse_stale(acted(tx, assignment, self._defaults))
             _learnt(tx, assignment, published)
             host_keys.verified(tx, assignment, published.host_key)
             tx.execute(_USABLE, {"scope": f"device {assignment.device_id}", "collecting": COLLECTING})
@@ -177,6 +182,18 @@ class Collections:
 def _withdraw(tx: Connection, collection_id: CollectionId, reason: str) -> Withdrawn:
     tx.execute(_WITHDRAW, {"collection": collection_id, "reason": reason})
     return Withdrawn(reason)
+
+
+def _refuse_stale(meanwhile: Meanwhile) -> None:
+    """An old session's export is not published: what was written with it is rolled back, and its row ends as a pause.
+
+    But for a router that was replaced: that is the last there will ever be of it, at the same address and behind a key
+    that was trusted, and it goes into the history by its seq, where nothing of the next one is compared with it.
+    """
+    if meanwhile.elsewhere:
+        raise LoginSuspended("the device was moved or removed since the collection began")
+    if meanwhile.omits or meanwhile.unusable:
+        raise LoginSuspended("its secrets are to stay on the router, or its settings are unusable, since it began")
 
 
 def _learnt(tx: Connection, assignment: Assignment, published: Published) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupflow.core.enrolment import Edit, edited, key_accepted, key_reset, removed
-from backupflow.core.ledger import Ending
+from backupflow.core.enrolment import Edit, edited, key_accepted, key_reset, removed, router_replaced
+from backupflow.core.ledger import Ending, Stored
 from backupflow.core.model import HostKey, State
-from tests.integration.db.fleet import KEY, Fleet, doubted
+from backupflow.errors import LoginSuspended
+from tests.integration.db.fleet import KEY, Fleet, doubted, message, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,3 +122,73 @@ def test_a_setting_of_any_scope_answers_what_it_allows(
     fleet.sql("UPDATE tenant SET settings = CAST(:s AS jsonb)", s=json.dumps(now))
     assert fleet.collections.end(running, blocked(code))
     assert fleet.row("device", running.device_id).blocked_code == (None if answered else code)
+
+
+# --- the fence -----------------------------------------------------------------------------------------------------
+
+PAUSED = Ending(State.FAILED, LoginSuspended.code, "x", again_in=timedelta(0), pauses=True)
+OMIT = edit(settings={"secrets": "omit"})
+
+
+@pytest.mark.parametrize("act", [*MOVED, OMIT], ids=["host", "port", "removed", "omit"])
+def test_the_export_of_an_old_session_is_not_published(
+    fleet: Fleet, act: Callable[[DeviceRecord], Update | None]
+) -> None:
+    """Of another address, of a device that is gone, or with secrets that are to stay on the router (I5, I8)."""
+    fleet.observations.store([first := fleet.passed("A")])
+    running = fleet.running(first.device_id)
+    assert fleet.act(running.device_id, act)
+    before = fleet.row("device", running.device_id)
+    with pytest.raises(LoginSuspended):
+        fleet.collections.publish(running, published("B"))
+    row = fleet.row("collection", running.collection_id)
+    assert (row.state, row.digest, row.facts) == ("running", None, None)
+    assert fleet.row("device", running.device_id) == before
+    assert fleet.observations.store([message(running, "B")]) == [Stored.WRONG_STATE]
+    assert fleet.collections.end(running, PAUSED)
+    row = fleet.row("device", running.device_id)
+    assert (row.current_seq, row.failures, row.blocked_code) == (first.seq, 0, None)
+
+
+def test_settings_that_became_unusable_publish_nothing(fleet: Fleet) -> None:
+    """Nobody can say whether its secrets may leave the router."""
+    running = fleet.running()
+    fleet.sql('UPDATE tenant SET settings = \'{"secrets": "?"}\'')
+    with pytest.raises(LoginSuspended):
+        fleet.collections.publish(running, published("A"))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [edit(name="another"), edit(settings={"interval_seconds": 60}), edit(settings={"secrets": "collect"}), key_reset],
+    ids=["name", "interval", "collect", "no key"],
+)
+def test_what_leaves_an_export_true_lets_it_through(fleet: Fleet, act: Callable[[DeviceRecord], Update | None]) -> None:
+    """The device is where it was, and its secrets may be read as before."""
+    running = fleet.running()
+    fleet.act(running.device_id, act)
+    assert fleet.collections.publish(running, published("A"))
+
+
+@pytest.mark.parametrize("scope", ["omit", "collect"])
+def test_secrets_of_a_policy_that_omitted_them_before_are_no_change(fleet: Fleet, scope: str) -> None:
+    """The session left them out itself, or the policy asks for more by now."""
+    running = fleet.running(settings={"secrets": "omit"})
+    fleet.act(running.device_id, edit(settings={"secrets": scope}))
+    assert fleet.collections.publish(running, published("A"))
+
+
+def test_the_last_export_of_a_router_that_was_replaced_is_kept(fleet: Fleet) -> None:
+    """There is no other way to have it; the next one is compared with nothing."""
+    running = fleet.running()
+    fleet.act(running.device_id, router_replaced)
+    assert fleet.collections.publish(running, published("A"))
+    assert fleet.running(running.device_id).known.before is None
+
+
+def test_who_lost_its_lease_hears_that_first(fleet: Fleet) -> None:
+    """Its row is another's by now: there is nothing to end."""
+    running = fleet.running()
+    fleet.sql("UPDATE collection SET state = 'lost'")
+    fleet.act(running.device_id, edit(host="192.0.2.77"))
+    assert fleet.collections.publish(running, published("A")) is False
