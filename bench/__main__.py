@@ -1,7 +1,11 @@
-"""Run the benchmarks; each prints its figures."""
+"""Run the benchmarks; each prints its figures, and has options if it is run by itself (`python -m bench.bad_input`)."""
 
 from __future__ import annotations
 
-from bench import first_round
+import sys
 
-first_round.main()
+from bench import bad_input, first_round, healthy_beside_bad
+
+for benchmark in (first_round, bad_input, healthy_beside_bad):
+    sys.argv[1:] = []
+    benchmark.main()
