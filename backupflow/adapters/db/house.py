@@ -41,6 +41,11 @@ _MENDS = {
         {_of("d.status = 'removed' AND EXISTS (SELECT 1 FROM request WHERE device_id = d.id AND answered_at IS NULL)")}
         UPDATE request r SET answered_at = now(), answer = 'refused: removed'
         FROM d WHERE d.id = r.device_id AND r.answered_at IS NULL RETURNING r.id""",
+    # Whatever was raised for it: there is nothing left to do about it. No device takes it up again.
+    "alarm_of_removed": """
+        UPDATE alarm SET cleared_at = now() FROM device d
+        WHERE d.status = 'removed' AND alarm.scope = 'device ' || d.id AND alarm.cleared_at IS NULL
+        RETURNING alarm.id""",
     "process_long_gone": """
         DELETE FROM process
         WHERE heartbeat_at NOT BETWEEN now() - interval '1 day' AND now() + interval '1 day' RETURNING id""",

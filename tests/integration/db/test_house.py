@@ -169,6 +169,21 @@ def test_the_login_of_a_removed_device_goes(fleet: Fleet) -> None:
     assert left == {("shared", None), (None, living)}
 
 
+def test_no_alarm_outlives_its_device(fleet: Fleet) -> None:
+    """Nobody could ever end it; another device's, a lane's or a collector's stand."""
+    gone, living = fleet.device(status="removed", login=False, due=None), fleet.device()
+    for code, scope in (
+        ("settings_unusable", f"device {gone}"),
+        ("host_key_mismatch", f"device {gone}"),
+        ("settings_unusable", f"device {living}"),
+        ("settings_unusable", "collecting"),
+    ):
+        fleet.sql("INSERT INTO alarm (code, scope, detail) VALUES (:c, :s, 'x')", c=code, s=scope)
+    assert mended(fleet) == {"alarm_of_removed": 2}
+    assert fleet.alarms() == [("settings_unusable", f"device {living}"), ("settings_unusable", "collecting")]
+    assert mended(fleet) == {}
+
+
 def test_a_request_for_a_removed_device_is_refused(fleet: Fleet) -> None:
     """Whoever waits for it hears why, even when no beat runs."""
     gone, living = fleet.request(fleet.device(status="removed", login=False, due=None)), fleet.request(fleet.device())
