@@ -31,7 +31,7 @@ _SECRETS: dict[str, str] = {
     Secrets.NONE: "none: asked for, and there are none",
 }
 _NAMES = ("identity", "model", "version", "serial", "system_id")
-_ONLY_IF_SO = {"why", "what next", "not exported"}
+_ONLY_IF_SO = {"why", "what next", "believes", "not exported"}
 SAME = "="  # it calls itself what we call it
 SSH = 22  # TCP port (RFC 4253, section 4): only another one is worth a word
 
@@ -58,6 +58,7 @@ def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
         ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
         ("what next", next_step(record.blocked_code or _doubt(record), record.name)),
+        ("believes", "the next export will be believed" if record.believes else None),
         ("last run", last),
         ("failures", record.failures),
         ("interval", record.interval),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
 _UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
+# An operator's word was for the router as it was known then: its address, its key.
+_NO_WORD: Mapping[str, Any] = {"believe_seq": 0}
 # Alarms that speak of what a router says, not of whether it can be worked with.
 _OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden")
 
@@ -72,6 +74,8 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
         columns |= _another_router(record)
     if record.blocked_code in ended:
         columns |= _UNBLOCKED
+    if {"host", "port"} & set(columns):
+        columns |= _NO_WORD
     if ended or {"host", "port"} & set(columns):
         columns |= {"failures": 0} | _due_now(record)
     return Update("device_edited", detail, columns, login, retires=retires, clears=tuple(sorted(ended)))
@@ -114,8 +118,11 @@ def unblocked(record: DeviceRecord) -> Update | None:
 def export_believed(record: DeviceRecord) -> Update | None:
     """The next export is believed however it looks, but for another serial number; it is collected at once.
 
-    Conflict if nothing was kept aside as suspect since the last one that was believed: nobody could have looked at it.
+    Conflict if nothing was kept aside as suspect since the last one that was believed: nobody could have looked at it;
+    or if it is blocked: what ends the block may as well say that another router is there.
     """
+    if record.blocked_code is not None:
+        raise Conflict(f"{record.name} is blocked: {record.blocked_code}; end that first, see `device show`")
     if record.believes:
         return None
     if not record.in_doubt:
@@ -156,7 +163,7 @@ def key_accepted(record: DeviceRecord, fingerprint: str) -> Update:
         "retired": pinned.key.fingerprint if pinned else None,
     }
     retires = tuple(number for number in _all_keys(record) if number != chosen.number)
-    columns = _key_block_ended(record)
+    columns = {**_key_block_ended(record), **_NO_WORD}
     return Update("host_key_accepted", detail, columns, retires=retires, pins=chosen.number, clears=_KEY_BLOCKS)
 
 
@@ -168,7 +175,7 @@ def key_reset(record: DeviceRecord) -> Update | None:
     if not record.pinned and not record.offered:
         return None
     detail = {"retired": record.pinned.key.fingerprint if record.pinned else None}
-    columns = _key_block_ended(record)
+    columns = {**_key_block_ended(record), **_NO_WORD}
     return Update("host_key_reset", detail, columns, retires=_all_keys(record), clears=_KEY_BLOCKS)
 
 
@@ -188,6 +195,7 @@ def _another_router(record: DeviceRecord) -> dict[str, Any]:
         "remembered_command": None,
         "end_mark": EndMark.UNTRIED,
         "modern_ssh_at": None,
+        **_NO_WORD,
     }
 
 

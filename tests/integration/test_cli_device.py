@@ -66,15 +66,24 @@ def test_the_next_export_is_believed_by_an_audited_word(scene: Scene) -> None:
     assert "no export of core-1 is in doubt" in refused.err
     scene.doubt(device_id, export_text("y"))
     scene.write("scheduler", "UPDATE device SET next_due_at = now() + interval '1 hour'")
-    assert b"`device believe core-1`" in scene.run("device", "show", "core-1").out
+    shown_before = scene.run("device", "show", "core-1").out
+    assert b"`device believe core-1`" in shown_before
+    assert b"will be believed" not in shown_before
     said = scene.run("device", "believe", "core-1")
     assert said.out.startswith(b"core-1 will be believed with its next export; due in 0")
     shown = json.loads(scene.run("device", "show", "core-1", "--json").out)
     assert (shown["in_doubt"], shown["believes_next"]) == (True, True)
-    assert b"device believe" not in scene.run("device", "show", "core-1").out
+    shown_then = scene.run("device", "show", "core-1").out
+    assert b"device believe" not in shown_then
+    assert b"the next export will be believed" in shown_then
     assert scene.run("device", "believe", "core-1").out == b"core-1: nothing to do\n"
     (act,) = scene.rows("SELECT actor, detail FROM audit WHERE action = 'export_believed'")
     assert act.detail == {"after_seq": 2}
+    assert scene.run("device", "edit", "core-1", "--port", "2222").code == Exit.OK
+    assert b"will be believed" not in scene.run("device", "show", "core-1").out
+    scene.write("collector", "UPDATE device SET blocked_code = 'identity_changed', blocked_at = now()")
+    refused = scene.run("device", "believe", "core-1")
+    assert (refused.code, b"core-1 is blocked" in refused.err.encode()) == (Exit.REFUSED, True)
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\nok  \u202egnp.exe\u2066 <script>alert(1)</script>[bold]" + "x" * 400

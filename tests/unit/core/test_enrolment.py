@@ -208,6 +208,33 @@ def test_an_operators_word_is_for_what_somebody_could_look_at() -> None:
     with pytest.raises(Conflict, match="no export of core-1 is in doubt"):
         export_believed(replace(IN_DOUBT, in_doubt=False))
     assert export_believed(replace(IN_DOUBT, believes=True)) is None
+    for believes in (False, True):
+        with pytest.raises(Conflict, match="is blocked: identity_changed; end that first"):
+            export_believed(replace(IN_DOUBT, believes=believes, blocked_code="identity_changed"))
+
+
+@pytest.mark.parametrize(
+    ("act", "ends"),
+    [
+        (lambda record: edited(record, Edit(host="192.0.2.9"), None), True),
+        (lambda record: edited(record, Edit(port=2222), None), True),
+        (lambda record: edited(record, Edit(new_router=True), None), True),
+        (router_replaced, True),
+        (key_reset, True),
+        (lambda record: key_accepted(record, HostKey("ssh-ed25519", b"new").fingerprint), True),
+        (lambda record: edited(record, Edit(name="core-2"), None), False),
+        (lambda record: edited(record, Edit(host="192.0.2.1", settings={"end_mark": False}), None), False),
+        (unblocked, False),
+        (paused, False),
+    ],
+)
+def test_an_operators_word_does_not_outlive_what_it_was_said_of(
+    act: Callable[[DeviceRecord], Update | None], *, ends: bool
+) -> None:
+    """Another address, another key, another router: the next export may be a stranger's."""
+    update = act(replace(BLOCKED, believes=True))
+    assert update
+    assert update.columns.get("believe_seq") == (0 if ends else None)
 
 
 def test_a_paused_device_stays_paused_whatever_is_edited() -> None:
