@@ -16,7 +16,7 @@ from backupflow.adapters.db import endings, host_keys, observed
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
-from backupflow.adapters.db.meanwhile import Meanwhile, acted
+from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
 from backupflow.core.model import CollectionId, DeviceId, EndMark, HostKey, SealedSecret, Secrets, Seq, Target, TenantId
 from backupflow.core.trust import Mismatch, judge
@@ -77,9 +77,7 @@ _PUBLISH = text(f"""
 _SUCCEEDED = text("""
     UPDATE device SET failures = 0, lane = 'collect',
         remembered_command = CASE WHEN router_since_seq < :seq THEN :command ELSE remembered_command END,
-        end_mark = CASE WHEN router_since_seq < :seq THEN :end_mark ELSE end_mark END,
-        modern_ssh_at = CASE WHEN router_since_seq < :seq AND :modern THEN coalesce(modern_ssh_at, now())
-                             ELSE modern_ssh_at END
+        end_mark = CASE WHEN router_since_seq < :seq THEN :end_mark ELSE end_mark END
     WHERE id = :device""")
 # What was raised because nobody could work with the device is over when somebody did; so is a vault that refused the
 # collectors. A bus that did is over when ingest has what came through it.
@@ -163,8 +161,11 @@ class Collections:
             values = {"collection": assignment.collection_id, "holder": assignment.holder}
             if tx.execute(_PUBLISH, values | observed.columns(published)).scalar() is None:
                 return False
-            _refuse_stale(acted(tx, assignment, self._defaults))
+            meanwhile = acted(tx, assignment, self._defaults)
+            _refuse_stale(meanwhile)
             _learnt(tx, assignment, published)
+            if published.modern_ssh:
+                learn_modern(tx, assignment, meanwhile)
             host_keys.verified(tx, assignment, published.host_key)
             tx.execute(_USABLE, {"scope": f"device {assignment.device_id}", "collecting": COLLECTING})
             return True
@@ -203,7 +204,6 @@ def _learnt(tx: Connection, assignment: Assignment, published: Published) -> Non
         "seq": assignment.seq,
         "command": published.command,
         "end_mark": published.end_mark,
-        "modern": published.modern_ssh,
     }
     tx.execute(_SUCCEEDED, values)
     scope = f"device {assignment.device_id}"

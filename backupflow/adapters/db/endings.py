@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from backupflow.adapters.db import host_keys, observed
 from backupflow.adapters.db.alarms import raise_alarm
-from backupflow.adapters.db.meanwhile import Meanwhile, acted
+from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
 from backupflow.core import backoff
 from backupflow.core.model import State
 
@@ -54,6 +54,8 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
     }
     if not _ended(tx, assignment, values, ending.aside):
         return False
+    if ending.aside and ending.state is State.SUSPECT and ending.aside.published.modern_ssh:
+        learn_modern(tx, assignment, meanwhile)  # its text is in doubt, not its handshake
     _consequences(tx, assignment, ending)
     return True
 

@@ -33,6 +33,8 @@ _NOW = text(f"""
     FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE d.id = :device""")
 
+_MODERN = text("UPDATE device SET modern_ssh_at = now() WHERE id = :device AND modern_ssh_at IS NULL")
+
 
 @dataclass(frozen=True, slots=True)
 class Meanwhile:
@@ -93,3 +95,14 @@ def acted(tx: Connection, assignment: Assignment, defaults: Policy) -> Meanwhile
         trusts_first=policy.trust is Trust.TOFU and assignment.trust is not Trust.TOFU,
         omits=policy.secrets is SecretsPolicy.OMIT and assignment.secrets is not SecretsPolicy.OMIT,
     )
+
+
+def learn_modern(tx: Connection, assignment: Assignment, meanwhile: Meanwhile) -> None:
+    """From a session that agreed on nothing but modern algorithms on: SHA-1 is out of the question for this router.
+
+    Not if another router or address is meant by now. Nor if SHA-1 was allowed since the session began: either what it
+    knew of was forgotten by that act, or the setting is new; the next session learns it anew.
+    """
+    forgotten = assignment.target.spoke_modern and not meanwhile.modern
+    if not (meanwhile.elsewhere or meanwhile.replaced or meanwhile.allows_sha1 or forgotten):
+        tx.execute(_MODERN, {"device": assignment.device_id})

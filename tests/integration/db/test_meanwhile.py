@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backupflow.core.inventory import DeviceRecord, Update
+    from backupflow.core.ledger import Assignment
 
 OTHER = HostKey("ssh-ed25519", b"other")
 WAIT = timedelta(minutes=5)
@@ -192,3 +193,63 @@ def test_who_lost_its_lease_hears_that_first(fleet: Fleet) -> None:
     fleet.sql("UPDATE collection SET state = 'lost'")
     fleet.act(running.device_id, edit(host="192.0.2.77"))
     assert fleet.collections.publish(running, published("A")) is False
+
+
+# --- the ratchet of algorithms -------------------------------------------------------------------------------------
+
+
+def ends(fleet: Fleet, running: Assignment, how: str) -> None:
+    """A session that agreed on nothing but modern algorithms ends, believed or in doubt."""
+    if how == "published":
+        assert fleet.collections.publish(running, published("B"))
+    else:
+        assert fleet.collections.end(running, doubted("B"))
+
+
+ENDS = pytest.mark.parametrize("how", ["published", "suspect"])
+ALLOWED = edit(settings={"legacy_ssh": True})
+
+
+@ENDS
+@pytest.mark.parametrize("since", [None, "2026-01-01T00:00:00Z"], ids=["not yet", "modern before"])
+def test_sha1_that_was_allowed_stays_so_whatever_the_old_session_spoke(
+    fleet: Fleet, how: str, since: str | None
+) -> None:
+    """The act counts; the next session learns it anew."""
+    running = fleet.running(modern_ssh_at=since)
+    assert fleet.act(running.device_id, ALLOWED)
+    ends(fleet, running, how)
+    assert fleet.row("device", running.device_id).modern_ssh_at is None
+    ends(fleet, fleet.running(running.device_id), how)
+    assert fleet.row("device", running.device_id).modern_ssh_at is not None
+
+
+@ENDS
+def test_a_modern_handshake_is_learnt_once(fleet: Fleet, how: str) -> None:
+    """Whatever is made of the export behind it; not of one that was not modern."""
+    old = fleet.running()
+    assert fleet.collections.end(old, doubted("A", modern_ssh=False))
+    assert fleet.row("device", old.device_id).modern_ssh_at is None
+    ends(fleet, fleet.running(old.device_id), how)
+    since = fleet.row("device", old.device_id).modern_ssh_at
+    assert since is not None
+    ends(fleet, fleet.running(old.device_id), how)
+    assert fleet.row("device", old.device_id).modern_ssh_at == since
+
+
+@pytest.mark.parametrize("act", [*MOVED[:2], router_replaced], ids=["host", "port", "replaced"])
+def test_the_handshake_of_an_old_session_teaches_nothing(
+    fleet: Fleet, act: Callable[[DeviceRecord], Update | None]
+) -> None:
+    """Another router may answer by now, which speaks nothing but SHA-1."""
+    running = fleet.running()
+    assert fleet.act(running.device_id, act)
+    ends(fleet, running, "suspect")
+    assert fleet.row("device", running.device_id).modern_ssh_at is None
+
+
+def test_another_router_behind_the_key_teaches_nothing(fleet: Fleet) -> None:
+    """Its handshake is not that of the router that the device stands for."""
+    running = fleet.running()
+    assert fleet.collections.end(running, replace(blocked("identity_changed"), offered=None, aside=doubted("B").aside))
+    assert fleet.row("device", running.device_id).modern_ssh_at is None
