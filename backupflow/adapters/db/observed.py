@@ -122,7 +122,10 @@ def _observed(row: Row[Any] | None, vendor: str) -> Observed | None:
 
 
 def _of_before(row: Row[Any], vendor: str) -> Observed | None:
-    """A row from before the second migration; one that names no serial number has nothing to be compared."""
+    """A row from before the second migration; one that names no serial number has nothing to be compared.
+
+    Its markers were not kept: `shape_hash` b"" says that they are unknown, not that there were none.
+    """
     facts = row.facts or {}
     if not (serial := _text(facts.get("serial"))):
         return None

@@ -27,7 +27,7 @@ from backupflow.core.enrolment import (
 )
 from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
 from backupflow.core.model import Claim, ContentHash, DeviceId, EndMark, HostKey, Secrets, State
-from backupflow.core.suspicion import NOTHING, Accepted, Known, Observed, OtherRouter, judge
+from backupflow.core.suspicion import NOTHING, Accepted, Known, Observed, OtherRouter, Suspect, completed, judge
 from backupflow.errors import Conflict
 from tests.integration.db.fleet import KEY, LIMITS, Fleet, doubted, facts, hashed, message, published, seen
 from tests.integration.db.invariants import check
@@ -140,6 +140,45 @@ def test_of_rows_from_before_the_serial_number_is_compared(fleet: Fleet, facts_t
     assert known_now.before == Observed(was, 1, b"", b"", 0, 0, 0, Secrets.NONE, named, "S1")
     assert isinstance(judge(known_now, seen("B", facts=facts(serial="S2"))), OtherRouter)
     assert isinstance(judge(known_now, seen("B", sections=1, size=1)), Accepted)
+
+
+def test_the_first_run_after_the_upgrade_doubts_no_marker(fleet: Fleet) -> None:
+    """A menu that never could be exported is nothing new; the second run is compared with the first as ever."""
+    device = fleet.passed("A").device_id
+    fleet.sql(OF_BEFORE, facts=json.dumps({"serial": "S1"}))
+    running = fleet.running(device)
+    assert running.known.before is not None
+    assert running.known.before.shape_hash == b""
+    now = seen("B", facts=facts(markers=("#error exporting /a",)))
+    assert isinstance(judge(running.known, now), Accepted)
+    assert fleet.collections.publish(running, published("B", observed=now))
+    another = replace(now, facts=replace(now.facts, markers=("#error exporting /b",)))
+    assert isinstance(judge(fleet.running(device).known, another), Suspect)
+
+
+def test_secrets_that_were_deleted_are_hidden_no_more_once_they_were_omitted(fleet: Fleet) -> None:
+    """The way out of an alarm that RouterOS 6 cannot end by itself, as its runbook says it: omit once, then collect."""
+    device, hidden = fleet.device(), seen("A", secret_count=0, secrets=Secrets.NONE)
+    said = (
+        seen("A", secret_count=3),
+        hidden,
+        hidden,
+        replace(hidden, secrets=Secrets.OMITTED),
+        hidden,
+    )
+    found = []
+    for one in said:
+        running = fleet.running(device)
+        judged = completed(running.known.before, one, may_hide=one.secrets is Secrets.NONE)
+        assert fleet.collections.publish(running, published("A", observed=judged))
+        found.append((judged.secrets, bool(fleet.alarms())))
+    assert found == [
+        (Secrets.SHOWN, False),
+        (Secrets.HIDDEN, True),
+        (Secrets.HIDDEN, True),
+        (Secrets.OMITTED, False),
+        (Secrets.NONE, False),
+    ]
 
 
 @pytest.mark.parametrize("facts_then", [{}, {"model": "CCR"}, {"serial": None}, None])
