@@ -208,15 +208,20 @@ def ends(fleet: Fleet, running: Assignment, how: str) -> None:
 
 ENDS = pytest.mark.parametrize("how", ["published", "suspect"])
 ALLOWED = edit(settings={"legacy_ssh": True})
+LONG_SINCE = "2026-01-01T00:00:00Z"
 
 
 @ENDS
-@pytest.mark.parametrize("since", [None, "2026-01-01T00:00:00Z"], ids=["not yet", "modern before"])
+@pytest.mark.parametrize(
+    ("settings", "since"),
+    [({}, None), ({}, LONG_SINCE), ({"legacy_ssh": True}, LONG_SINCE)],
+    ids=["not yet", "modern before", "the setting stood"],
+)
 def test_sha1_that_was_allowed_stays_so_whatever_the_old_session_spoke(
-    fleet: Fleet, how: str, since: str | None
+    fleet: Fleet, how: str, settings: dict[str, object], since: str | None
 ) -> None:
     """The act counts; the next session learns it anew."""
-    running = fleet.running(modern_ssh_at=since)
+    running = fleet.running(modern_ssh_at=since, settings=settings)
     assert fleet.act(running.device_id, ALLOWED)
     ends(fleet, running, how)
     assert fleet.row("device", running.device_id).modern_ssh_at is None
