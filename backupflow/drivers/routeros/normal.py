@@ -146,7 +146,9 @@ def _in_full(item: re.Match[bytes]) -> bytes:
     text = item[0]
     written: list[bytes] = []
     prefix, since = b"", 0
-    for found in _STEP.finditer(text, text.find(b" ")):
+    end = text.find(b" ")
+    while found := _STEP.match(text, end):  # from token to token: a search would go on inside of strings
+        end = found.end()
         if found.lastindex == 1:
             prefix = found[1] if found.end(1) - found.start(1) <= _LONGEST_PREFIX else b""
         elif prefix:

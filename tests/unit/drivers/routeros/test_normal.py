@@ -299,6 +299,7 @@ def test_a_changed_value_is_always_a_change(export: Export, style: Style, data: 
     assert normal(style.write(export)) != normal(style.write(changed))
 
 
+@example(b'/n add " n.=n .=" (')
 @example(b"# by RouterOS 7\n/a\n\\\n# x\\\n")
 @example(b"# by RouterOS 7\n\\\n# x\\\n")
 @example(b"# by RouterOS 7\n/ip/set\nx\n")
@@ -372,3 +373,18 @@ def test_section_lines_are_written_once_for_neighbours() -> None:
     )
     kept = b"/a\nset x=1\nset x=2\nset x=3\nset x=4\n/b\nset x=5\nset x=6\n"
     assert normal(text).endswith(b"RB5009UG+S+\n" + kept)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        b'add a.b=c comment=" n.a=n .b=x"',
+        b'add comment=" n.a=n .b=x"',
+        b'set [ find name=" n.a=n .b=x" ] c=d',
+        b'add " n.a=n .b=x" c',
+    ],
+)
+def test_what_looks_like_properties_in_a_string_stays_as_it_is(item: bytes) -> None:
+    """Prefixes are written in full where properties are, not where a comment speaks of some."""
+    assert normal(b"/n\n" + item + b"\n") == b"/n\n" + item + b"\n"
+    assert normal(b"/n\n" + item.replace(b" .b", b" n.b") + b"\n") != normal(b"/n\n" + item + b"\n")
