@@ -110,15 +110,9 @@ def test_a_planted_slow_input_is_found() -> None:
 
 
 def test_work_that_grows_faster_than_the_text_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small inputs hide that: a part of each is repeated, and the times are compared."""
-
-    def steep(text: bytes) -> None:
-        for first in range(len(text) // 120):
-            for second in range(first):
-                for _ in range(second):
-                    pass
-
-    monkeypatch.setattr(routeros, "judge", steep)
+    """Small inputs hide that: a part of each is repeated, and the times, which are given here, are compared."""
+    steep = {routeros._judge: 2, routeros._normalize: 1}
+    monkeypatch.setattr(routeros, "_seconds", lambda work, text: (len(text) / 1000) ** steep[work])
     watch = fuzzed(load("pump"), 3)
     assert watch.findings.failures.keys() == {"law broken: judge takes linear time"}
 
