@@ -64,8 +64,18 @@ def strange(bounds: Bounds = IN_PROCESS) -> ProcessReader:
 
 
 def children() -> list[psutil.Process]:
-    """The processes that this one started and has not buried."""
-    return psutil.Process().children(recursive=True)
+    """The reading processes that this one started and has not buried; the servers of other tests are none."""
+    return [process for process in psutil.Process().children(recursive=True) if reads(process)]
+
+
+def reads(process: psutil.Process) -> bool:
+    """Whether it is one that reads for this process, whose number it was given; a dead one may be."""
+    try:
+        return str(os.getpid()) in process.cmdline()
+    except psutil.ZombieProcess:
+        return True
+    except psutil.NoSuchProcess:
+        return False
 
 
 def child(number: int = 1) -> psutil.Process:
