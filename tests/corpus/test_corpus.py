@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from backupflow.core.driver import Asking, Complete, Incomplete, Reading, Reason, Reply
-from backupflow.core.model import ContentHash, RawConfig, SecretsPolicy
-from backupflow.core.suspicion import Accepted, Known, Observed
+from backupflow.core.driver import Complete, Incomplete, Reading, Reason
+from backupflow.core.model import RawConfig
+from backupflow.core.suspicion import Accepted, Known
 from backupflow.core.suspicion import judge as suspect
 from backupflow.drivers import driver
+from tests.unit.drivers.routeros.streams import read, seen
 
 ROOT = Path(os.environ.get("BACKUPFLOW_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")
 JUDGE = Path(os.environ.get("BACKUPFLOW_NOISE_CHECK") or ROOT.parent / "tools" / "noise_check.py")
@@ -85,23 +86,6 @@ def test_no_broken_export_is_complete(capsys: pytest.CaptureFixture[str]) -> Non
     assert set(judged) == set(BROKEN)
     reasons = Counter(str(why) for why in BROKEN.values())
     count(capsys, f"broken: {len(judged)} of {len(judged)} refused: {dict(reasons)}")
-
-
-def read(stdout: bytes, mark: str | None = None) -> Reading | Incomplete:
-    """What the driver makes of a stream that ended as if all were well."""
-    asking = Asking(SecretsPolicy.COLLECT, None, mark)
-    command = ROS.next_command(asking, ())
-    assert command is not None
-    return ROS.read(asking, [Reply(command, stdout, b"", 0)])
-
-
-def seen(reading: Reading) -> Observed:
-    """What a row would keep of it."""
-    drawn = reading.outline
-    return Observed(
-        ContentHash(reading.normal), 1, drawn.shape, drawn.masked, drawn.sections, drawn.size, drawn.secrets,
-        reading.secrets, reading.facts,
-    )  # fmt: skip
 
 
 def test_what_finds_an_export_that_was_cut(capsys: pytest.CaptureFixture[str]) -> None:

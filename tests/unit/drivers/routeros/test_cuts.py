@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from backupflow.core.driver import Asking, Incomplete, Reading, Reason, Reply
-from backupflow.core.model import ContentHash, SecretsPolicy
-from backupflow.core.suspicion import Accepted, Known, Observed, judge
+from backupflow.core.driver import Incomplete, Reading, Reason
+from backupflow.core.suspicion import Accepted, Known, judge
 from backupflow.drivers import driver
+from tests.unit.drivers.routeros.streams import read, seen
 
 ROS = driver("routeros")
 NONCE = "4f9Zq7"
@@ -26,23 +26,6 @@ EXPORTS = {
     + b"".join(b"/menu%d\nadd name=a%d password=x\nset [ find default=yes ] comment=b\n" % (n, n) for n in range(60))
     + b'/system script\nadd name=s source="one\\n\\\n    # two [\\n\\\n    three\\r\\n"\n',
 }
-
-
-def read(stdout: bytes, mark: str | None = None) -> Reading | Incomplete:
-    """What the driver makes of a stream that ended as if all were well."""
-    asking = Asking(SecretsPolicy.COLLECT, None, mark)
-    command = ROS.next_command(asking, ())
-    assert command is not None
-    return ROS.read(asking, [Reply(command, stdout, b"", 0)])
-
-
-def seen(reading: Reading) -> Observed:
-    """What a row would keep of it."""
-    drawn = reading.outline
-    return Observed(
-        ContentHash(b""), 1, drawn.shape, drawn.masked, drawn.sections, drawn.size, drawn.secrets, reading.secrets,
-        reading.facts,
-    )  # fmt: skip
 
 
 def finder(whole: Reading, cut: bytes) -> str:
