@@ -120,7 +120,22 @@ def await_rounds(install: Install, fleet: Fleet, rounds: int, shape: Shape) -> N
         )
         return len(rows) == len(fleet)
 
-    wait_for(stored, f"{rounds} rounds of {len(fleet)} routers", shape.patience * rounds)
+    try:
+        wait_for(stored, f"{rounds} rounds of {len(fleet)} routers", shape.patience * rounds)
+    except AssertionError as waited:
+        raise AssertionError("\n".join([str(waited), *story(install, since), install.output()[-6000:]])) from None
+
+
+def story(install: Install, since: datetime) -> list[str]:
+    """What became of every device's collections since then, a line each: for whoever reads a failure."""
+    rows = install.rows(
+        "SELECT d.name, d.next_due_at - clock_timestamp() AS due_in, d.lane, d.failures, d.losses, d.blocked_code, "
+        "(SELECT string_agg(concat_ws(' ', c.seq, c.state, c.code, c.emits || 'x', c.claimed_at - :since), '; ' "
+        "ORDER BY c.seq) FROM collection c WHERE c.device_id = d.id AND c.claimed_at > :since) AS since "
+        "FROM device d ORDER BY d.name",
+        since=since,
+    )
+    return [str(row) for row in rows]
 
 
 def install_now(install: Install, shape: Shape) -> datetime:
