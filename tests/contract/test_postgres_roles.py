@@ -31,11 +31,11 @@ PROCESS = "alarm process"
 # role -> what it may -> tables; `table:a,b` names the only columns. What is not here is refused.
 RIGHTS: dict[str, dict[str, str]] = {
     "scheduler": {
-        "SELECT": f"{SCOPES} {PROCESS} device collection request job transit_key outbox alembic_version "
+        "SELECT": f"{SCOPES} {PROCESS} device collection request job transit_key outbox queue_canary alembic_version "
         "credential_profile:id,tenant_id,device_id,suspended_at",
-        "INSERT": f"collection {PROCESS}",
-        "UPDATE": "process device:next_due_at,last_seq,losses,lane request:collection_id,answered_at,answer "
-        "job:due_at,claimed_at alarm:cleared_at collection:state,code,detail,emitted_at,emits,ended_at",
+        "INSERT": f"collection {PROCESS} queue_canary",
+        "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane "
+        "request:collection_id,answered_at,answer job:due_at,claimed_at alarm:cleared_at collection:state,code,detail,emitted_at,emits,ended_at",
         "DELETE": "process",
     },
     "enroller": {
@@ -46,9 +46,9 @@ RIGHTS: dict[str, dict[str, str]] = {
         "DELETE": "credential_profile",
     },
     "collector": {
-        "SELECT": f"{SCOPES} {PROCESS} device collection credential_profile host_key alembic_version",
+        "SELECT": f"{SCOPES} {PROCESS} device collection credential_profile host_key queue_canary alembic_version",
         "INSERT": f"{PROCESS} host_key aside",
-        "UPDATE": "process alarm:cleared_at host_key:status,last_seen_at,last_verified_at "
+        "UPDATE": "process alarm:cleared_at queue_canary:answered_at host_key:status,last_seen_at,last_verified_at "
         "device:next_due_at,failures,losses,blocked_code,blocked_detail,blocked_at,remembered_command,lane,"
         "end_mark,modern_ssh_at "
         "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,shape_hash,"
@@ -56,33 +56,37 @@ RIGHTS: dict[str, dict[str, str]] = {
         "DELETE": "process",
     },
     "ingester": {
-        "SELECT": f"{PROCESS} device collection content quarantine transit_key alembic_version tenant:id,removed_at",
+        "SELECT": f"{PROCESS} device collection content quarantine transit_key queue_canary alembic_version "
+        "tenant:id,removed_at",
         "INSERT": f"{PROCESS} content quarantine",
-        "UPDATE": "process alarm:cleared_at device:current_seq,current_collection_id,next_due_at,losses "
+        "UPDATE": "process alarm:cleared_at queue_canary:answered_at quarantine:reason,released_at "
+        "device:current_seq,current_collection_id,next_due_at,losses "
         "collection:state,code,stored_at,ended_at,content_id,is_change,interpreted_after_seq",
-        "DELETE": "process",
+        "DELETE": "process quarantine",
     },
     "interpreter": {
-        "SELECT": f"{SCOPES} {PROCESS} device collection content outbox transit_key alembic_version",
+        "SELECT": f"{SCOPES} {PROCESS} device collection content outbox transit_key queue_canary alembic_version",
         "INSERT": f"{PROCESS} outbox",
-        "UPDATE": "process alarm:cleared_at device:lane collection:is_change,interpreted_after_seq outbox:sent_at",
+        "UPDATE": "process alarm:cleared_at queue_canary:answered_at device:lane outbox:sent_at "
+        "collection:is_change,interpreted_after_seq",
         "DELETE": "process",
     },
     "reader": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit aside alembic_version "
+        "audit aside queue_canary alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
         "changed_at",
         "INSERT": "audit",
     },
     "operator": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit aside alembic_version "
+        "audit aside queue_canary alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
-        "changed_at",
+        "changed_at,sealed",
         "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit",
-        "UPDATE": f"{SCOPES} process device collection request job outbox transit_key content:sealed alarm:cleared_at "
-        "host_key:status,last_seen_at credential_profile:suspended_at,suspended_reason",
+        "UPDATE": f"{SCOPES} process device collection request job outbox transit_key alarm:cleared_at "
+        "content:sealed,verified_at host_key:status,last_seen_at credential_profile:suspended_at,suspended_reason,sealed aside:sealed "
+        "queue_canary:answered_at quarantine:released_at,released_by",
         "DELETE": "process alarm request collection content quarantine outbox credential_profile aside",
     },
 }
@@ -155,7 +159,7 @@ def test_each_role_may_do_only_what_it_is_for(engines: dict[str, Engine], role: 
 @pytest.mark.parametrize(
     ("column", "readers"),
     [
-        ("credential_profile.sealed", {"collector", "enroller"}),
+        ("credential_profile.sealed", {"collector", "enroller", "operator"}),
         ("tenant.pepper", set(OTHERS) - {"ingester"}),
         ("content.sealed", {"ingester", "interpreter", "reader", "operator"}),
         ("aside.sealed", {"reader", "operator"}),

@@ -205,6 +205,13 @@ device = Table(
     Column("last_seq", BigInteger, nullable=False, server_default="0"),
     Column("kept_from_seq", BigInteger, nullable=False, server_default="0"),
     Column("current_seq", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "unreadable_to_seq",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="what was sealed up to this one was given up with the keys that it was sealed with",
+    ),
     Column("current_collection_id", BigInteger),
     _at("created_at", needed=True),
     _at("removed_at"),
@@ -279,6 +286,7 @@ content = Table(
     Column("sealed", Text, nullable=False),
     Column("raw_bytes", Integer, nullable=False),
     Column("first_seq", BigInteger, nullable=False),
+    _at("verified_at"),
     _at("created_at", needed=True),
     UniqueConstraint("tenant_id", "device_id", "id"),
     UniqueConstraint("tenant_id", "device_id", "normalization_version", "content_hash"),
@@ -400,6 +408,18 @@ process = Table(
     Column("slots", JSONB, nullable=False, server_default=_EMPTY, comment="lane -> how many at a time"),
     _at("started_at", needed=True),
     _at("heartbeat_at", needed=True),
+    Column("queues", JSONB, nullable=False, server_default=text("'[]'::jsonb"), comment="that it takes tasks from"),
+    _at("worked_at"),
+)
+
+# One question a queue, sent as a task: whether somebody who listens there still hears.
+queue_canary = Table(
+    "queue_canary",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    _at("asked_at", needed=True),
+    _at("emitted_at", needed=True),
+    _at("answered_at"),
 )
 
 alarm = Table(
@@ -425,6 +445,8 @@ quarantine = Table(
     Column("payload", LargeBinary, comment="none if the quarantine was full"),
     Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the payload"),
     _at("received_at", needed=True),
+    _at("released_at"),
+    Column("released_by", Text),
     UniqueConstraint("digest", "reason"),
 )
 
