@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from backupflow import telemetry
+from backupflow.core.ports import Broker
 from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows import schedule
 from backupflow.tasks import life
@@ -98,7 +99,8 @@ class FleetScheduler(Scheduler):
 
     def _tick(self) -> None:
         self._broker_failed = False
-        ticked = schedule.tick(wiring().claims, self, self._fresh(), wiring().limits)
+        broker = wiring().port(self, Broker)
+        ticked = schedule.tick(wiring().claims, broker, self._fresh(), wiring().limits)
         done = ticked.claimed
         if done is None:
             return

@@ -12,14 +12,16 @@ import secrets
 import threading
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID, uuid4
 
+from backupflow.core import ports
 from backupflow.core.ledger import Limits
 from backupflow.core.model import Timeouts
 from backupflow.core.scope import Policy
 from backupflow.errors import SettingsInvalid
 from backupflow.settings import Settings
+from backupflow.wiring import kill_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,14 @@ _MOST_CONNECTIONS = 20
 _SPARE_CONNECTIONS = 3  # heartbeat, health, one more
 _NONCE_BYTES = 12
 DEFAULT_TENANT = "default"
+# What an adapter of several ports plays.
+_OF_VAULT = (
+    ports.Sealer, ports.ConfigOpener, ports.SecretOpener, ports.SecretSealer, ports.Canary, ports.KeyMaker,
+    ports.Rewrapper,
+)  # fmt: skip
+_OF_BUS = (ports.Publisher, ports.Inbox, ports.BusGauge)
+
+Player = TypeVar("Player")
 
 
 class Wiring:
@@ -63,6 +73,11 @@ class Wiring:
         self._vaults: dict[str, Vault] = {}
         self._buses: dict[str, Bus] = {}
         self._opening = threading.RLock()  # the threads of a worker begin at once, and each part is opened once
+        self._kill_point = kill_points.asked_for(os.environ)  # None but in a test
+
+    def port(self, player: Player, *played: type) -> Player:
+        """What is handed out to play these ports: the object itself, unless a test asks for a kill point in one."""
+        return player if self._kill_point is None else self._kill_point.wrap(player, *played)
 
     # --- values --------------------------------------------------------------------------------------------------
 
@@ -139,7 +154,8 @@ class Wiring:
                 addr = _required(self.settings.servers.openbao_addr, "OPENBAO_ADDR")
                 login = json.loads(self.secret(role, "openbao"))
                 pool = self.settings.collecting.max_concurrent + 1
-                self._vaults[role] = Vault(addr, AppRoleLogin(login["role_id"], login["secret_id"]), pool=pool)
+                vault = Vault(addr, AppRoleLogin(login["role_id"], login["secret_id"]), pool=pool)
+                self._vaults[role] = self.port(vault, *_OF_VAULT)
             return self._vaults[role]
 
     def bus(self, role: str) -> Bus:
@@ -150,7 +166,8 @@ class Wiring:
 
                 url = _required(self.settings.servers.nats_url, "NATS_URL")
                 room = self.settings.collecting.stream_max_bytes
-                self._buses[role] = Bus(url, BusLogin(role, self.secret(role, "nats")), max_bytes=room)
+                bus = Bus(url, BusLogin(role, self.secret(role, "nats")), max_bytes=room)
+                self._buses[role] = self.port(bus, *_OF_BUS)
             return self._buses[role]
 
     # --- ports ---------------------------------------------------------------------------------------------------
@@ -165,16 +182,18 @@ class Wiring:
         from backupflow.flows.collect import CollectPorts
 
         vault = self.vault("collector")
-        store = Collections(self.engine("collector"), self.policy, self.settings.collecting.lease_grace)
-        bus, reader = self.bus("collector"), ProcessReader()
-        return CollectPorts(store, SshCollector(), vault, vault, bus, reader, driver, self.dice, self.nonce)
+        collections = Collections(self.engine("collector"), self.policy, self.settings.collecting.lease_grace)
+        store = self.port(collections, ports.CollectionStore)
+        collector = self.port(SshCollector(), ports.Collector)
+        bus, reader = self.bus("collector"), self.port(ProcessReader(), ports.Reader)
+        return CollectPorts(store, collector, vault, vault, bus, reader, driver, self.dice, self.nonce)
 
     def ingest_ports(self, unexpected: Callable[[Exception], None]) -> IngestPorts:
         """What ingesting needs."""
         from backupflow.adapters.db.observations import Observations
         from backupflow.flows.ingest import IngestPorts
 
-        store = Observations(self.engine("ingester"), self.dice)
+        store = self.port(Observations(self.engine("ingester"), self.dice), ports.ObservationStore)
         vault, lost_after = self.vault("ingester"), self.settings.collecting.lost_after
         return IngestPorts(self.bus("ingester"), store, vault, unexpected, lost_after)
 
@@ -183,26 +202,26 @@ class Wiring:
         """The scheduler's view of the ledger."""
         from backupflow.adapters.db.claims import Claims
 
-        return Claims(self.engine("scheduler"), self.policy, self.dice)
+        return self.port(Claims(self.engine("scheduler"), self.policy, self.dice), ports.ClaimStore)
 
     def keys(self, role: str) -> Keys:
         """The canaries of all tenants."""
         from backupflow.adapters.db.keys import Keys
 
-        return Keys(self.engine(role))
+        return self.port(Keys(self.engine(role)), ports.KeyLedger)
 
     def alarms(self, role: str) -> Alarms:
         """Alarms."""
         from backupflow.adapters.db.alarms import Alarms
 
-        return Alarms(self.engine(role))
+        return self.port(Alarms(self.engine(role)), ports.AlarmBell)
 
     @cached_property
     def house(self) -> House:
         """What the jobs need."""
         from backupflow.adapters.db.house import House
 
-        return House(self.engine("operator"), self.policy.secrets)
+        return self.port(House(self.engine("operator"), self.policy.secrets), ports.HouseStore)
 
     def processes(self, role: str) -> Processes:
         """The heartbeat of this process."""
@@ -214,7 +233,7 @@ class Wiring:
         """Devices, one at a time; `enroller` may write, `reader` only look."""
         from backupflow.adapters.db.devices import Devices
 
-        return Devices(self.engine(role), self.policy)
+        return self.port(Devices(self.engine(role), self.policy), ports.DeviceStore)
 
     def enroll_ports(self, actor: str) -> EnrollPorts:
         """What acts on devices need."""
@@ -237,7 +256,7 @@ class Wiring:
         """What is kept, for who may read."""
         from backupflow.adapters.db.snapshots import Snapshots
 
-        return Snapshots(self.engine("reader"))
+        return self.port(Snapshots(self.engine("reader")), ports.SnapshotStore)
 
     @cached_property
     def statuses(self) -> Statuses:
@@ -257,7 +276,7 @@ class Wiring:
         """Collections asked for, and alarms cleared."""
         from backupflow.adapters.db.requests import Requests
 
-        return Requests(self.engine("operator"))
+        return self.port(Requests(self.engine("operator")), ports.RequestStore)
 
     def postgres_version(self, role: str) -> str:
         """The version that PostgreSQL states, for `doctor`."""
