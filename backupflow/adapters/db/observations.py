@@ -8,11 +8,13 @@ The transaction of a batch, in numbered steps:
  4. the row becomes stored, from published or from lost
  5. `is_change` of the row and of its successor, whose interpretation is cleared
  6. the device's current observation is the one with the greatest seq
+What is decided in 2, 5 and 6 is core.storing and core.sequence; here it is only loaded and written.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
@@ -21,8 +23,9 @@ from backupflow.adapters.db.alarms import Alarms, raise_alarm
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.backoff import after_loss
 from backupflow.core.ledger import COLLECTING, Stored
-from backupflow.core.model import ContentHash, Purpose, Seq, State, TenantId
-from backupflow.core.sequence import Observation, is_change
+from backupflow.core.model import ContentHash, DeviceId, Purpose, Seq, State, TenantId
+from backupflow.core.sequence import Observation, place
+from backupflow.core.storing import Fenced, Holder, Standing, content_key, judge, observation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,17 +46,15 @@ _ROW = text("""
     FROM collection WHERE id = :collection""")
 _CONTENT = text("""
     INSERT INTO content (tenant_id, device_id, normalization_version, content_hash, sealed, raw_bytes, first_seq)
-    VALUES (:tenant, :device, :version, :hash, :sealed, :raw_bytes, :seq)
+    VALUES (:tenant_id, :device_id, :normalization_version, :content_hash, :sealed, :raw_bytes, :seq)
     ON CONFLICT (tenant_id, device_id, normalization_version, content_hash) DO NOTHING RETURNING id""")
 _KNOWN = text("""
-    SELECT id FROM content WHERE tenant_id = :tenant AND device_id = :device
-      AND normalization_version = :version AND content_hash = :hash""")
-_PREVIOUS = text("""
-    SELECT seq, content_hash, normalization_version FROM collection
-    WHERE device_id = :device AND state = 'stored' AND seq < :seq ORDER BY seq DESC LIMIT 1""")
-_NEXT = text("""
-    SELECT seq, content_hash, normalization_version FROM collection
-    WHERE device_id = :device AND state = 'stored' AND seq > :seq ORDER BY seq LIMIT 1""")
+    SELECT id FROM content WHERE tenant_id = :tenant_id AND device_id = :device_id
+      AND normalization_version = :normalization_version AND content_hash = :content_hash""")
+_OBSERVED = "SELECT seq, content_hash, normalization_version FROM collection WHERE device_id = :device"
+_AROUND = text(f"""
+    ({_OBSERVED} AND state = 'stored' AND seq < :seq ORDER BY seq DESC LIMIT 1) UNION ALL
+    ({_OBSERVED} AND state = 'stored' AND seq > :seq ORDER BY seq LIMIT 1)""")
 _STORE = text("""
     UPDATE collection SET state = 'stored', code = NULL, stored_at = now(), ended_at = now(), content_id = :content,
         is_change = :change, interpreted_after_seq = NULL
@@ -62,8 +63,7 @@ _RECONSIDER = text("""
     UPDATE collection SET is_change = :change, interpreted_after_seq = NULL
     WHERE device_id = :device AND seq = :seq AND state = 'stored'""")
 _CURRENT = text("""
-    UPDATE device SET current_seq = :seq, current_collection_id = :collection, losses = 0
-    WHERE id = :device AND current_seq < :seq""")
+    UPDATE device SET current_seq = :seq, current_collection_id = :collection, losses = 0 WHERE id = :device""")
 # What was read after the alarm was raised has come through the bus: it takes messages again.
 _BUS_BACK = text("""
     UPDATE alarm SET cleared_at = now() WHERE scope = :scope AND code = 'bus_unavailable' AND cleared_at IS NULL
@@ -105,8 +105,8 @@ class Observations(Alarms):
         """One transaction: all of the batch or nothing of it; an outcome for each message, in order."""
         with transaction(self._engine) as tx:
             ids = sorted({message.device_id for message in batch})
-            devices = {row.id: row for row in tx.execute(_LOCK, {"devices": ids})}  # 1
-            outcomes = [_store(tx, message, devices.get(message.device_id)) for message in batch]
+            devices = {DeviceId(row.id): _holder(row) for row in tx.execute(_LOCK, {"devices": ids})}  # 1
+            outcomes = [_store(tx, message, devices) for message in batch]
             tx.execute(_BUS_BACK, {"scope": COLLECTING, "collections": [message.collection_id for message in batch]})
             return outcomes
 
@@ -147,63 +147,47 @@ class Observations(Alarms):
         return {(TenantId(row.tenant_id), Purpose(row.purpose)): row.mark for row in rows}
 
 
-def judge(message: SnapshotMessage, row: Row[Any] | None, device: Row[Any] | None) -> Stored:
-    """2: what the message is worth, measured against the row that it names, and the device that it claims to be of."""
-    if device is None:
-        return Stored.UNKNOWN
-    if row is None:  # retention takes rows away below kept_from_seq: what is late for them has had its time
-        expired = device.tenant_id == message.tenant_id and message.seq < device.kept_from_seq
-        return Stored.EXPIRED if expired else Stored.UNKNOWN
-    if (row.tenant_id, row.device_id, row.seq) != (message.tenant_id, message.device_id, message.seq):
-        return Stored.FOREIGN
-    if row.digest is None:
-        return Stored.WRONG_STATE
-    fence = (bytes(row.digest), bytes(row.content_hash), row.normalization_version)
-    if fence != (message.sealed.digest, message.content_hash, message.normalization_version):
-        return Stored.OTHER_DIGEST
-    if row.state == State.STORED:
-        return Stored.ALREADY
-    if row.state not in {State.PUBLISHED, State.LOST}:
-        return Stored.WRONG_STATE
-    # Of a tenant that was removed nothing new is written: its keys may be gone, and nobody may ask for it any more.
-    late = message.seq < device.kept_from_seq or device.tenant_removed_at is not None
-    return Stored.EXPIRED if late else Stored.STORED
-
-
-def _store(tx: Connection, message: SnapshotMessage, device: Row[Any] | None) -> Stored:
+def _store(tx: Connection, message: SnapshotMessage, devices: dict[DeviceId, Holder]) -> Stored:
     row = tx.execute(_ROW, {"collection": message.collection_id}).one_or_none()
-    outcome = judge(message, row, device)  # 2
-    if outcome is not Stored.STORED or row is None:
+    device = devices.get(message.device_id)
+    outcome = judge(message, _standing(row), device)  # 2
+    if outcome is not Stored.STORED or row is None or device is None:
         return outcome
     content = _content(tx, message, row.raw_bytes)  # 3
-    here = Observation(message.seq, message.content_hash, message.normalization_version)
-    place = {"device": message.device_id, "seq": message.seq}
-    before = _observation(tx.execute(_PREVIOUS, place).one_or_none())
-    after = _observation(tx.execute(_NEXT, place).one_or_none())
-    change = is_change(before, here)
-    moved = tx.execute(_STORE, {"collection": message.collection_id, "content": content, "change": change})  # 4, 5
+    place_of = {"device": message.device_id, "seq": message.seq}
+    around = [_observation(one) for one in tx.execute(_AROUND, place_of)]
+    placed = place(observation_of(message), around, device.current_seq)
+    collection = {"collection": message.collection_id}
+    moved = tx.execute(_STORE, collection | {"content": content, "change": placed.is_change})  # 4, 5
     moved.scalar_one()  # under the device's lock nobody else can have moved it
-    if after is not None:
-        tx.execute(_RECONSIDER, place | {"seq": after.seq, "change": is_change(here, after)})  # 5
-    tx.execute(_CURRENT, place | {"collection": message.collection_id})  # 6
+    if (after := placed.successor) is not None:
+        tx.execute(_RECONSIDER, place_of | {"seq": after.seq, "change": after.is_change})  # 5
+    if placed.is_current:
+        tx.execute(_CURRENT, place_of | collection)  # 6
+        devices[message.device_id] = replace(device, current_seq=message.seq)
     return Stored.STORED
 
 
 def _content(tx: Connection, message: SnapshotMessage, raw_bytes: int) -> int:
-    values = {
-        "tenant": message.tenant_id,
-        "device": message.device_id,
-        "version": message.normalization_version,
-        "hash": message.content_hash,
-        "sealed": message.sealed.text,
-        "raw_bytes": raw_bytes,
-        "seq": message.seq,
-    }
-    new = tx.execute(_CONTENT, values).scalar()
-    return int(new if new is not None else tx.execute(_KNOWN, values).scalar_one())
+    key = content_key(message)._asdict()
+    values = {"sealed": message.sealed.text, "raw_bytes": raw_bytes, "seq": message.seq}
+    new = tx.execute(_CONTENT, key | values).scalar()
+    return int(new if new is not None else tx.execute(_KNOWN, key).scalar_one())
 
 
-def _observation(row: Row[Any] | None) -> Observation | None:
+def _holder(row: Row[Any]) -> Holder:
+    removed = row.tenant_removed_at is not None
+    return Holder(TenantId(row.tenant_id), removed, Seq(row.kept_from_seq), Seq(row.current_seq))
+
+
+def _standing(row: Row[Any] | None) -> Standing | None:
     if row is None:
         return None
+    fenced = None
+    if row.digest is not None:
+        fenced = Fenced(bytes(row.digest), ContentHash(bytes(row.content_hash)), row.normalization_version)
+    return Standing(TenantId(row.tenant_id), DeviceId(row.device_id), Seq(row.seq), State(row.state), fenced)
+
+
+def _observation(row: Row[Any]) -> Observation:
     return Observation(Seq(row.seq), ContentHash(bytes(row.content_hash)), row.normalization_version)
