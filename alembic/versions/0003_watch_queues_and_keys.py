@@ -60,8 +60,12 @@ def upgrade() -> None:
         ),
     )
     op.add_column("content", sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "quarantine", sa.Column("device_id", sa.Uuid(), nullable=True, comment="as the message claims, like its tenant")
+    )
     op.add_column("quarantine", sa.Column("released_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("quarantine", sa.Column("released_by", sa.Text(), nullable=True))
+    op.create_index("ix_quarantine_released", "quarantine", ["id"], postgresql_where=sa.text("released_at IS NOT NULL"))
     op.execute("INSERT INTO job (name, every) VALUES ('verify', interval '1 day')")
     for statement in GRANTS:
         op.execute(statement)
@@ -72,7 +76,8 @@ def downgrade() -> None:
     op.execute("REVOKE UPDATE (reason, released_at), DELETE ON quarantine FROM backupflow_ingester")
     op.execute("REVOKE SELECT (sealed), UPDATE (sealed) ON credential_profile FROM backupflow_operator")
     op.execute("REVOKE UPDATE (sealed) ON aside FROM backupflow_operator")
-    for column in ("released_at", "released_by"):
+    op.drop_index("ix_quarantine_released", table_name="quarantine")
+    for column in ("device_id", "released_at", "released_by"):
         op.drop_column("quarantine", column)
     op.drop_column("content", "verified_at")
     op.drop_column("device", "unreadable_to_seq")

@@ -440,6 +440,7 @@ quarantine = Table(
     metadata,
     _number(),
     Column("tenant_id", Uuid, comment="as the message claims; not trusted, hence no reference"),
+    Column("device_id", Uuid, comment="as the message claims, like its tenant"),
     Column("reason", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("payload", LargeBinary, comment="none if the quarantine was full"),
@@ -448,6 +449,7 @@ quarantine = Table(
     _at("released_at"),
     Column("released_by", Text),
     UniqueConstraint("digest", "reason"),
+    Index("ix_quarantine_released", "id", postgresql_where=text("released_at IS NOT NULL")),
 )
 
 outbox = Table(

@@ -34,7 +34,7 @@ NEW = {
     "collection": ["shape_hash", "masked_hash"],
     "process": ["queues", "worked_at"],
     "content": ["verified_at"],
-    "quarantine": ["released_at", "released_by"],
+    "quarantine": ["device_id", "released_at", "released_by"],
 }
 NEWEST = "0003"
 
