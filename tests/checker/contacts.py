@@ -1,0 +1,126 @@
+"""How routers were spoken to: never twice at once (I4), never before the pin (I6), never after a block (I7)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from tests.checker.case import Case, Evidence, Terms
+    from tests.checker.values import HostKey, Row
+
+ALWAYS = timedelta(days=36500)
+RETIRES = {"host_key_accepted", "host_key_reset", "device_replaced"}
+UNBLOCKS = RETIRES | {"device_unblocked", "device_edited"}
+
+
+def one_at_a_time(evidence: Evidence, terms: Terms) -> Iterator[str]:
+    """I4: no session began before the one before it had ended, each belongs to a row of its own, and within its time.
+
+    What a process did that stood still is judged by what became of it: nothing of it is stored (I1).
+    """
+    for case in evidence.cases:
+        for before, after in pairwise(case.router.sessions):
+            ended = before.closed_at or after.opened_at + ALWAYS
+            still = terms.stood_still(before.opened_at, ended)
+            if after.opened_at < ended - terms.slack and not still:
+                until = f"ended at {before.closed_at}" if before.closed_at else "never ended"
+                yield case.says("I4", f"session {after.number} began at {after.opened_at}, the one before {until}")
+        for seq, sessions in case.sessions.items():
+            if len(sessions) > 1:
+                numbers = ", ".join(str(session.number) for session in sessions)
+                yield case.says("I4", f"the sessions {numbers} are all of seq {seq}: it was run more than once")
+        yield from _outside_of_rows(case, terms)
+
+
+def one_row_after_another(evidence: Evidence, _: Terms) -> Iterator[str]:
+    """I1, I4: a later seq was begun after the earlier was over: the order of seq is the order of reading."""
+    for case in evidence.cases:
+        begun = [row for row in case.rows if row.started_at]
+        for before, after in pairwise(begun):
+            over = before.over_at
+            if after.started_at and (over is None or after.started_at < over):
+                what = f"seq {after.seq} was begun at {after.started_at}"
+                yield case.says("I4", f"{what}, before seq {before.seq} was over ({over})")
+
+
+def pinned_first(evidence: Evidence, terms: Terms) -> Iterator[str]:
+    """I6: a key was pinned before each login, and is one that the router still had."""
+    for case in evidence.cases:
+        pins = [(key, *_trusted(case, key)) for key in case.host_keys]
+        for key in case.host_keys:
+            if key.last_verified_at and key.last_verified_at < key.first_seen_at:
+                yield case.says("I6", f"{key.fingerprint} was verified before it was seen first")
+        for session in case.router.sessions:
+            gone = _gone(case, terms, session.opened_at)
+            for offer in session.offers:
+                trusted = {key.fingerprint for key, since, until in pins if since <= offer.at <= until}
+                if not trusted:
+                    yield case.says("I6", f"a login was offered at {offer.at}, when no key was pinned")
+                elif trusted <= gone:
+                    yield case.says("I6", f"a login was offered at {offer.at} to a router that had another key")
+
+
+def blocked_until_an_act(evidence: Evidence, terms: Terms) -> Iterator[str]:
+    """I7: one attempt, then none, until an operator acted."""
+    for case in evidence.cases:
+        ends = sorted(act.at for act in case.acts if act.action in UNBLOCKS)
+        blocks = [row for row in case.rows if row.state == "blocked" and row.ended_at]
+        for row in blocks:
+            yield from _contacts_after(case, row, ends, terms)
+        last = max((row.ended_at for row in blocks if row.ended_at), default=None)
+        stands = last is not None and not any(at >= last for at in ends)
+        if stands and case.device.blocked_code is None and case.device.status != "removed":
+            yield case.says("I7", f"it was blocked at {last}, is not by now, and nobody ended that")
+        for session in case.router.sessions:
+            passwords = [offer for offer in session.offers if offer.method != "publickey"]
+            if len(passwords) > 1:
+                yield case.says("I7", f"{len(passwords)} passwords were offered in session {session.number}")
+
+
+def _contacts_after(case: Case, row: Row, ends: list[datetime], terms: Terms) -> Iterator[str]:
+    if row.ended_at is None:
+        return
+    until = min((at for at in ends if at >= row.ended_at), default=row.ended_at + ALWAYS)
+    for session in case.router.sessions:
+        if row.ended_at + terms.slack < session.opened_at < until:
+            blocked = f"it was blocked at {row.ended_at} ({row.code})"
+            yield case.says("I7", f"{blocked}, and session {session.number} was opened at {session.opened_at}")
+
+
+def _outside_of_rows(case: Case, terms: Terms) -> Iterator[str]:
+    for session in case.router.sessions:
+        row = case.row_of(session)
+        if row is None or row.started_at is None:
+            yield case.says("I4", f"session {session.number} of {session.opened_at} belongs to no collection")
+            continue
+        late = row.over_at is not None and session.opened_at > row.over_at + terms.slack
+        if late and not terms.stood_still(row.started_at, session.opened_at):
+            what = f"session {session.number} was opened at {session.opened_at}"
+            yield case.says("I4", f"{what}, when the last collection (seq {row.seq}) was over")
+
+
+def _trusted(case: Case, key: HostKey) -> tuple[datetime, datetime]:
+    """From when until when a key was the pinned one, as the acts say."""
+    accepted = [act.at for act in case.acts if act.detail.get("accepted") == key.fingerprint]
+    since = min((at for at in accepted if at >= key.first_seen_at), default=key.first_seen_at)
+    forever = key.first_seen_at + ALWAYS
+    if key.status == "pinned":
+        return since, forever
+    if key.status == "offered":
+        return forever, since  # never
+    retired = [
+        act.at for act in case.acts if act.at > since and (act.action in RETIRES or act.detail.get("new_router"))
+    ]
+    return since, min(retired, default=since)
+
+
+def _gone(case: Case, terms: Terms, when: datetime) -> set[str]:
+    """The keys that the router has no longer at that time."""
+    shown = [terms.fingerprints.get(case.device.name, "")]
+    shown += [fingerprint for at, fingerprint in case.router.keys if at <= when]
+    return set(shown[:-1]) - {shown[-1]}
