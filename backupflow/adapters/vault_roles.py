@@ -50,7 +50,8 @@ def _only(**values: str) -> str:
     return f"  allowed_parameters = {{\n{inside}  }}\n"
 
 
-_MARK = _only(input=f'["{_CANARY}"]', key_version='["1"]') + '  required_parameters = ["input", "key_version"]\n'
+# Under any version: the canary moves to the newest one before the older ones are retired.
+_MARK = _only(input=f'["{_CANARY}"]', key_version="[]") + '  required_parameters = ["input", "key_version"]\n'
 _NEW_KEY = _only(type='["aes256-gcm96"]', derived="[true]", exportable="[false]", allow_plaintext_backup="[false]")
 _EVERYBODY = [
     *(_rule(f"transit/hmac/{purpose}-*", "update", parameters=_MARK) for purpose in _PURPOSES),

@@ -112,7 +112,7 @@ def _keys(found: Wiring) -> Check:
     marks = found.keys("reader").all_marks()
     if not marks:
         raise SettingsInvalid("no tenant has keys yet: `backupflow up` makes them")
-    check_marks(found.vault("reader"), marks)
+    check_marks(found.vault("reader"), marks, found.keys("reader").all_marks)
     tenants = len({tenant_id for tenant_id, _ in marks})
     return Check("keys", f"{len(marks)} canaries of {tenants} tenant{'s' if tenants > 1 else ''} answer as ever")
 

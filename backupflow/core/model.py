@@ -26,6 +26,8 @@ Pepper = NewType("Pepper", bytes)  # 32 random bytes a tenant
 
 _SEALED = re.compile(r"vault:v[1-9][0-9]{0,8}:[A-Za-z0-9+/]+={0,2}")
 
+_VERSION = re.compile(r"vault:v([1-9][0-9]{0,8}):")
+
 
 class State(StrEnum):
     """Where a collection stands; every move is one UPDATE that names the state it comes from."""
@@ -109,6 +111,11 @@ class Sealed:
             raise MessageMalformed("not a sealed text")
 
     @property
+    def key_version(self) -> int:
+        """The version of the key that it was sealed under."""
+        return key_version(self.text)
+
+    @property
     def digest(self) -> bytes:
         """SHA-256 of the sealed text: tells two sealings apart, says nothing of the content."""
         return hashlib.sha256(self.text.encode("ascii")).digest()
@@ -182,6 +189,12 @@ class Claim:
 
     collection_id: CollectionId
     lane: Lane
+
+
+def key_version(text: str) -> int:
+    """The version of the key, from what begins a ciphertext or an HMAC of Transit (`vault:vN:`); 1 if nothing does."""
+    found = _VERSION.match(text)
+    return int(found[1]) if found else 1
 
 
 def keyed_hash(pepper: Pepper, text: bytes) -> bytes:

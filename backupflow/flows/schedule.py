@@ -119,7 +119,7 @@ def _check_marks(watched: Watched, seen: Seen, now: float) -> None:
     expected = watched.ledger.all_marks()
     seen.asked_at, seen.trouble, seen.claimed = now, None, False
     try:
-        check_marks(watched.vault, expected)
+        check_marks(watched.vault, expected, watched.ledger.all_marks)
     except BackupflowError as exc:
         seen.trouble = exc
         raise

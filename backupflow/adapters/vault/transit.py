@@ -52,9 +52,12 @@ class Vault(VaultClient):
         """Give back the tenant's pepper."""
         return Pepper(self._decrypt(tenant_id, Purpose.PEPPER, tenant_id, sealed))
 
-    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
-        """The HMAC of a fixed text under version 1 of the key; TransitKeyMissing if there is none."""
-        body = {"input": _b64(CANARY), "key_version": "1"}  # a text: a policy compares it as one
+    def mark(self, tenant_id: TenantId, purpose: Purpose, version: int = 1) -> str:
+        """The HMAC of a fixed text under that version of the key.
+
+        TransitKeyMissing if there is none; VaultUnavailable if it was retired (min_decryption_version).
+        """
+        body = {"input": _b64(CANARY), "key_version": str(version)}
         return str(self._transit("hmac", tenant_id, purpose, body)["hmac"])
 
     def make_keys(self, tenant_id: TenantId) -> SealedSecret:

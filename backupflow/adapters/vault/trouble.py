@@ -43,6 +43,7 @@ _SAYS = {
     "no existing key named": Trouble.KEY,
     "could not delete key; not found": Trouble.KEY,
     "version is too new": Trouble.VERSION,
+    "key version does not exist": Trouble.VERSION,
     "no such key version": Trouble.RETIRED,
     "disallowed by policy (too old)": Trouble.RETIRED,
     "message authentication failed": Trouble.ALTERED,

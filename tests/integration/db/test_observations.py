@@ -67,7 +67,7 @@ class Lately:
         """Inbox."""
         return False
 
-    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
+    def mark(self, tenant_id: TenantId, purpose: Purpose, version: int = 1) -> str:
         """Canary."""
         if tenant_id == self._gone:
             raise TransitKeyMissing

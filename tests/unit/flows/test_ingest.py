@@ -100,7 +100,7 @@ class World:
         tenant_ids = {message.tenant_id for message in batch}
         return {key: mark for key, mark in self.marks.items() if key[0] in tenant_ids}
 
-    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
+    def mark(self, tenant_id: TenantId, purpose: Purpose, version: int = 1) -> str:
         """Canary."""
         if isinstance(self.answers, BackupflowError):
             raise self.answers

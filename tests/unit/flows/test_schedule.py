@@ -55,7 +55,7 @@ class World:
             raise self.store
         return {(TENANT, purpose): "mark" for purpose in Purpose}
 
-    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
+    def mark(self, tenant_id: TenantId, purpose: Purpose, version: int = 1) -> str:
         """Canary; the pepper's key is the one that may fail."""
         if purpose is not Purpose.PEPPER:
             return "mark"
