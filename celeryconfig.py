@@ -7,6 +7,7 @@ from kombu import Exchange, Queue
 imports = [
     "backupflow.tasks.collect",
     "backupflow.tasks.ingest",
+    "backupflow.tasks.liveness",
     "backupflow.tasks.maintain",
 ]
 

@@ -142,6 +142,10 @@ class Collecting(BaseSettings):
         timedelta(seconds=60), ge=timedelta(seconds=20), validation_alias=_env("CONFIG_LOST_AFTER"),
         description="seconds after which a published observation that the bus does not have is collected again",
     )  # fmt: skip
+    deaf_after: Seconds = Field(
+        timedelta(seconds=120), ge=timedelta(seconds=4), validation_alias=_env("CONFIG_DEAF_AFTER"),
+        description="seconds that work may wait for a process that lives and begins none, before it counts as deaf",
+    )  # fmt: skip
     stream_max_bytes: int = Field(
         1024**3, ge=16 * 1024**2, validation_alias=_env("CONFIG_STREAM_MAX_BYTES"),
         description="room of the stream between collectors and ingester",

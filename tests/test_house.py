@@ -75,6 +75,7 @@ ALARMS = {
     "clock_skew",
     "lane_without_workers",
     "look_hangs",
+    "process_deaf",
     "quarantine",
     "row_unusable",
     "secrets_hidden",

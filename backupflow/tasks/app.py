@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery, Task
 from celery.exceptions import SecurityWarning
@@ -25,6 +26,7 @@ class BackupflowTask(Task):
     """Binds the log context, and lets no foreign exception out: Celery would log and send its message."""
 
     abstract = True
+    longest: ClassVar[timedelta] = timedelta(minutes=10)  # what runs for longer, in all threads, counts as stuck
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task."""

@@ -20,6 +20,8 @@ from backupflow.core.ports import Broker
 from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows import schedule
 from backupflow.tasks import life
+from backupflow.tasks.liveness import Watch
+from backupflow.tasks.work import Work
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ class FleetScheduler(Scheduler):
         self._broker_failed = False
         self._ended = threading.Event()
         self._looking: threading.Thread | None = None
-        self._heart = life.Heart("scheduler", {})
+        self._work = Work()
+        self._watch = Watch()
+        self._heart = life.Heart("scheduler", self._work, then=self._watch.judge)  # it sees a tick that hangs, too
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Claim and emit; gives the seconds until the next tick, and never raises: that would end beat."""
@@ -70,6 +74,7 @@ class FleetScheduler(Scheduler):
         try:
             self._begin()
             self._tick()
+            self._work.ticked()
             self._failing = ""
         except Exception as exc:
             if type(exc).__name__ != self._failing:
@@ -108,6 +113,10 @@ class FleetScheduler(Scheduler):
             self._seen.claimed = True
         self._send([("ingest.drain", [], "ingest")])
         self._send([("maintain.run", [job], "maintain") for job in done.jobs])
+        if self._broker_failed:
+            self._watch.broker_is_away()
+        else:
+            self._watch.ask(self._send)
         if done.new or done.again or done.lost or done.withdrawn:
             counts = {
                 "claimed": len(done.new),

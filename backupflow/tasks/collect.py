@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 from backupflow import telemetry
@@ -16,10 +17,11 @@ def _unexpected(exc: Exception) -> None:
     telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
 
 
-@app.task(name="collect.device")
+@app.task(name="collect.device", longest=timedelta(0))  # its lease says how long it may take
 def device(collection_id: int) -> None:
     """Collect; the argument is an id, and the row that it names is looked up here."""
-    outcome = collect(wiring().collect_ports, CollectionId(collection_id), str(uuid4()), _unexpected)
+    holder = wiring().processes("collector").holder(str(uuid4()))  # so that its heartbeat finds what it holds
+    outcome = collect(wiring().collect_ports, CollectionId(collection_id), holder, _unexpected)
     log = telemetry.logger().bind(collection_id=collection_id, device=outcome.device, seq=outcome.seq)
     say = log.warning if outcome.code else log.info
     say(telemetry.COLLECTION_ENDED, outcome=outcome.what, code=outcome.code, detail=outcome.detail)

@@ -8,15 +8,24 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from celery.signals import celeryd_after_setup, worker_init, worker_ready, worker_shutdown
+from celery.signals import (
+    celeryd_after_setup,
+    task_postrun,
+    task_prerun,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+)
 
 from backupflow import telemetry
+from backupflow.core.liveness import ask_every
 from backupflow.core.model import Lane
 from backupflow.errors import BackupflowError, StoreUnavailable
+from backupflow.tasks.work import Work
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 HEARTBEAT_SECONDS = 5.0
 WAIT_SECONDS = 1.0
@@ -57,11 +66,22 @@ class ClockWatch:
 
 
 class Heart:
-    """A daemon thread that says every few seconds that this process lives, and looks at the clock."""
+    """A daemon thread that says every few seconds that this process lives, whether it works, and looks at the clock."""
 
-    def __init__(self, role: str, slots: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        role: str,
+        work: Work,
+        slots: Mapping[str, int] | None = None,
+        queues: Collection[str] = (),
+        then: Callable[[], None] | None = None,
+    ) -> None:
         self._role = role
-        self._slots = slots
+        self._work = work
+        self._slots = slots or {}
+        self._queues = queues
+        self._then = then
+        self._missed = False
         self._clock = ClockWatch(role)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
@@ -91,11 +111,18 @@ class Heart:
                 if type(exc).__name__ != failing:
                     telemetry.logger().exception(telemetry.HEARTBEAT_FAILED)
                 failing = type(exc).__name__
-            self._ended.wait(HEARTBEAT_SECONDS)
+            asks = ask_every(wiring().settings.collecting.deaf_after).total_seconds()
+            self._ended.wait(min(HEARTBEAT_SECONDS, asks))
 
     def _beat(self) -> None:
-        wiring().processes(self._role).beat(self._slots)
+        # While its database was away nobody could work: what a process is held to counts from when it is back.
+        worked = self._work.taken_since() or self._missed
+        self._missed = True
+        wiring().processes(self._role).beat(self._slots, self._queues, worked=worked)
+        self._missed = False
         self._clock.look()
+        if self._then:
+            self._then()
 
 
 def await_database(role: str) -> None:
@@ -114,6 +141,8 @@ def await_database(role: str) -> None:
 
 
 _slots: dict[str, int] = {}
+_queues: list[str] = []
+_work = Work()
 _hearts: list[Heart] = []
 
 
@@ -129,13 +158,25 @@ def _wait(**_: Any) -> None:
 def _count_slots(instance: Any, **_: Any) -> None:
     queues = instance.app.amqp.queues.consume_from
     _slots.update({lane.value: int(instance.concurrency) for lane in (Lane.NORMAL, Lane.SLOW) if lane.value in queues})
+    _queues.extend(queues)
+    _work.threads = int(instance.concurrency)
 
 
 @worker_ready.connect
 def _begin(**_: Any) -> None:
-    heart = Heart(wiring().settings.process.role, dict(_slots))
+    heart = Heart(wiring().settings.process.role, _work, dict(_slots), tuple(_queues))
     _hearts.append(heart)
     heart.start()
+
+
+@task_prerun.connect
+def _took(task_id: str, task: Any, **_: Any) -> None:
+    _work.began(task_id, task.longest)
+
+
+@task_postrun.connect
+def _ended_task(task_id: str, **_: Any) -> None:
+    _work.ended(task_id)
 
 
 @worker_shutdown.connect

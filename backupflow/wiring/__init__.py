@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from backupflow.adapters.bus import Bus
     from backupflow.adapters.db.alarms import Alarms
+    from backupflow.adapters.db.canaries import Canaries
     from backupflow.adapters.db.claims import Claims
     from backupflow.adapters.db.devices import Devices
     from backupflow.adapters.db.house import House
@@ -191,11 +192,13 @@ class Wiring:
     def ingest_ports(self, unexpected: Callable[[Exception], None]) -> IngestPorts:
         """What ingesting needs."""
         from backupflow.adapters.db.observations import Observations
+        from backupflow.adapters.db.quarantine import Quarantine
         from backupflow.flows.ingest import IngestPorts
 
+        quarantine = self.port(Quarantine(self.engine("ingester")), ports.QuarantineStore)
         store = self.port(Observations(self.engine("ingester"), self.dice), ports.ObservationStore)
         vault, lost_after = self.vault("ingester"), self.settings.collecting.lost_after
-        return IngestPorts(self.bus("ingester"), store, vault, unexpected, lost_after)
+        return IngestPorts(self.bus("ingester"), store, quarantine, vault, unexpected, lost_after)
 
     @cached_property
     def claims(self) -> Claims:
@@ -228,6 +231,12 @@ class Wiring:
         from backupflow.adapters.db.processes import Processes
 
         return Processes(self.engine(role), self.process_id, role)
+
+    def canaries(self, role: str) -> Canaries:
+        """Who hears: the canary of each queue, and what the heartbeats say."""
+        from backupflow.adapters.db.canaries import Canaries
+
+        return Canaries(self.engine(role), self.settings.collecting.deaf_after)
 
     def devices(self, role: str) -> Devices:
         """Devices, one at a time; `enroller` may write, `reader` only look."""

@@ -1,4 +1,4 @@
-"""Who is alive: a heartbeat row a process; its slots make the window of its lanes."""
+"""Who is alive: a heartbeat row a process; its slots make the window of its lanes, `worked_at` tells that it hears."""
 
 from __future__ import annotations
 
@@ -15,9 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
-_BEAT = text("""
-    INSERT INTO process (id, role, host, pid, slots) VALUES (:id, :role, :host, :pid, CAST(:slots AS jsonb))
-    ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), slots = excluded.slots""")
+# Of a collector, all of whose threads hold sessions with a lease, nobody can expect that it begins more work.
+_FULL = """
+    (SELECT count(*) FROM collection c WHERE c.state = 'running' AND c.lease_until > now()
+        AND starts_with(c.holder, :holds)) >= :threads"""
+_BEAT = """
+    INSERT INTO process (id, role, host, pid, slots, queues)
+    VALUES (:id, :role, :host, :pid, CAST(:slots AS jsonb), CAST(:queues AS jsonb))
+    ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), slots = excluded.slots, queues = excluded.queues,
+        worked_at = CASE WHEN :worked OR {full} THEN now() ELSE process.worked_at END"""
+_OF_ANY = text(_BEAT.format(full="false"))
+_OF_COLLECTOR = text(_BEAT.format(full=_FULL))
 _SAID = text("SELECT count(*) FROM process WHERE pid = ANY(:pids) AND host = :host")
 _GONE = text("DELETE FROM process WHERE id = :id")
 
@@ -30,17 +38,28 @@ class Processes:
         self._id = process_id
         self._role = role
 
-    def beat(self, slots: Mapping[str, int]) -> None:
-        """Say that this process lives, and how many collections of each lane it takes at a time."""
+    def beat(self, slots: Mapping[str, int], queues: Collection[str] = (), *, worked: bool = False) -> None:
+        """Say that this process lives, how many collections of each lane it takes at a time, and where it listens.
+
+        `worked`: since the last time it began a task, or it could not.
+        """
         values = {
             "id": self._id,
             "role": self._role,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "slots": json.dumps(dict(slots)),
+            "queues": json.dumps(sorted(queues)),
+            "worked": worked,
         }
+        if slots:
+            values |= {"holds": self.holder(""), "threads": max(slots.values())}
         with transaction(self._engine) as tx:
-            tx.execute(_BEAT, values)
+            tx.execute(_OF_COLLECTOR if slots else _OF_ANY, values)
+
+    def holder(self, session: str) -> str:
+        """What the row of a session says of who holds it: this process, and the session."""
+        return f"{self._id}/{session}"
 
     def said_alive(self, pids: Collection[int]) -> int:
         """How many of these processes of this machine have said that they live."""

@@ -382,7 +382,7 @@ def test_a_defect_in_a_heartbeat_does_not_end_it(house: House, monkeypatch: pyte
     with monkeypatch.context() as broken:
         met = threading.Event()
 
-        def meet(*_: object) -> None:
+        def meet(*_: object, **__: object) -> None:
             met.set()
             raise Defect
 

@@ -1,0 +1,42 @@
+"""What this process is doing, in memory: its heartbeat tells from it whether it still takes work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class Work:
+    """Tasks that began and ended; for a pool of threads, whose tasks run in this process."""
+
+    def __init__(self) -> None:
+        self.threads = 0  # how many tasks run at a time
+        self._lawful_until: dict[str, float] = {}  # of the tasks that run, monotonic seconds
+        self._began = False
+        self._lock = threading.Lock()
+
+    def began(self, task_id: str, longest: timedelta) -> None:
+        """A task began that may take so long without being taken for stuck."""
+        with self._lock:
+            self._began = True
+            self._lawful_until[task_id] = time.monotonic() + longest.total_seconds()
+
+    def ended(self, task_id: str) -> None:
+        """It ended, however."""
+        with self._lock:
+            self._lawful_until.pop(task_id, None)
+
+    def ticked(self) -> None:
+        """Beat's work is its ticks."""
+        self._began = True
+
+    def taken_since(self) -> bool:
+        """Whether any began since this was last asked; or none could, for want of a thread, which is no fault."""
+        with self._lock:
+            began, self._began = self._began, False
+            full = 0 < self.threads <= len(self._lawful_until)
+            return began or (full and max(self._lawful_until.values()) > time.monotonic())
