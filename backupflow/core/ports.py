@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         TenantId,
     )
     from backupflow.core.overview import Asked
+    from backupflow.core.quarantine import Released, SetAside
+    from backupflow.core.verification import Due, Flaw, Kept, Sight, Standing, Wanted
 
 
 # --- the device ------------------------------------------------------------------------------------------------
@@ -115,8 +117,8 @@ class SecretSealer(Protocol):
 class Canary(Protocol):
     """Answers whether the vault still has the keys that it had."""
 
-    def mark(self, tenant_id: TenantId, purpose: Purpose) -> str:
-        """The HMAC of a fixed text under the key; TransitKeyMissing if there is none."""
+    def mark(self, tenant_id: TenantId, purpose: Purpose, version: int = 1) -> str:
+        """The HMAC of a fixed text under that version of the key; TransitKeyMissing if there is none."""
         ...
 
 
@@ -239,16 +241,32 @@ class ObservationStore(Protocol):
         """One transaction: every message against its row, content once, changes recomputed."""
         ...
 
-    def set_aside(self, delivery: Delivery, reason: str) -> None:
-        """Keep the bytes in quarantine and raise an alarm."""
-        ...
-
     def lose_published(self, older_than: timedelta) -> int:
         """published -> lost for what the bus does not have any more; how many."""
         ...
 
     def expected_marks(self, batch: Sequence[SnapshotMessage]) -> dict[tuple[TenantId, Purpose], str]:
         """The canaries of those whose rows these messages name, as they were when the keys were made."""
+        ...
+
+
+class QuarantineStore(Protocol):
+    """The ingester's view of what could not be stored."""
+
+    def set_aside(self, delivery: Delivery, reason: str) -> SetAside:
+        """Keep the bytes in quarantine, as far as there is room, and raise an alarm."""
+        ...
+
+    def released(self, after: int, limit: int) -> Sequence[Released]:
+        """What operators gave back to be judged once more, by number, those above `after`."""
+        ...
+
+    def taken(self, released: Released) -> None:
+        """It is stored, or done with: away with it."""
+        ...
+
+    def put_back(self, released: Released, reason: str) -> SetAside:
+        """It is refused again: keep it, with this reason."""
         ...
 
 
@@ -320,6 +338,42 @@ class SnapshotStore(Protocol):
 
     def read_aside(self, tenant_id: TenantId, name: str, seq: Seq | None, actor: str) -> SealedSnapshot:
         """One of it, None: the newest; who reads it is written down in the same transaction. NotFound if it is gone."""
+        ...
+
+
+class VerifyStore(Protocol):
+    """What verifying sees of the ledger; numbers are those of rows, and mean nothing elsewhere."""
+
+    def begin(self, wanted: Wanted) -> Standing:
+        """Count what there is; a person who looks at it is written down in the same transaction."""
+        ...
+
+    def devices(self, wanted: Wanted, before: datetime, after: DeviceId | None, limit: int) -> Sequence[Due]:
+        """The next devices by id whose newest observation was not looked at since then."""
+        ...
+
+    def flaws(self, device_id: DeviceId) -> Sequence[Flaw]:
+        """What in a device's history contradicts itself, of bounded number."""
+        ...
+
+    def settle_history(self, due: Due, flaws: Sequence[Flaw]) -> bool:
+        """Let the alarm of a device's history stand, or clear it; True if it is new."""
+        ...
+
+    def oldest(self, kept: Kept, wanted: Wanted, before: datetime, limit: int) -> Sequence[int]:
+        """Those that were not looked at for longest, and not since then."""
+        ...
+
+    def alarmed(self, kept: Kept, wanted: Wanted, before: datetime, limit: int) -> Sequence[int]:
+        """Those whose alarm stands, and that were not looked at since then."""
+        ...
+
+    def sight(self, kept: Kept, number: int) -> Sight | None:
+        """One of them; None if it is gone, or was given up with its keys."""
+        ...
+
+    def looked_at(self, kept: Kept, numbers: Sequence[int], whole: Sequence[str]) -> None:
+        """Write down that they were looked at now; `whole` are the scopes of alarms to clear."""
         ...
 
 

@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from backupflow.core.message import SnapshotMessage, decode
 from backupflow.core.model import Purpose, key_version
+from backupflow.core.quarantine import UNEXPECTED, WRONG_SUBJECT, Kept
 from backupflow.errors import BackupflowError, MessageMalformed, TransitKeyMissing, Verdict
+from backupflow.flows.quarantine import D, FromBus, FromQuarantine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from backupflow.core.ledger import Stored
     from backupflow.core.model import TenantId
-    from backupflow.core.ports import Canary, Delivery, Inbox, ObservationStore
+    from backupflow.core.ports import Canary, Inbox, ObservationStore, QuarantineStore
+    from backupflow.core.quarantine import Released
+    from backupflow.flows.quarantine import Origin
 
     Marks = Mapping[tuple[TenantId, Purpose], str]
 
 PUBLISHED_AT_LEAST = timedelta(seconds=60)  # longer than any publish may take
-AGAIN_IN = timedelta(seconds=10)
+RELEASED_AT_ONCE = 8  # of 8 MiB at the most
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class IngestPorts:
 
     inbox: Inbox
     store: ObservationStore
+    quarantine: QuarantineStore
     canary: Canary
     unexpected: Callable[[Exception], None]
     lost_after: timedelta = PUBLISHED_AT_LEAST
@@ -37,70 +44,111 @@ class IngestPorts:
 
 @dataclass(slots=True)
 class Drained:
-    """What one drain did."""
+    """What one drain did; `alarms` are the reasons that it raised one for."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     lost: int = 0
+    alarms: list[str] = field(default_factory=list)
 
 
 def drain(ports: IngestPorts, batches: int) -> Drained:
     """Take up to `batches` batches; stops early when the stream is empty, and then looks for what has vanished."""
     done = Drained()
+    bus = _Intake(ports, FromBus(ports.inbox, ports.quarantine), done)
     for _ in range(batches):
         deliveries = ports.inbox.fetch()
         if not deliveries:
             if ports.inbox.drained():
                 done.lost = ports.store.lose_published(ports.lost_after)
             break
-        done.outcomes.update(_take(ports, deliveries))
+        bus.take(deliveries)
+    _take_released(_Intake(ports, FromQuarantine(ports.quarantine), done), batches)
     return done
 
 
-def _take(ports: IngestPorts, deliveries: Sequence[Delivery]) -> list[str]:
-    pairs: list[tuple[Delivery, SnapshotMessage]] = []
-    outcomes: list[str] = []
-    for delivery in deliveries:
+def _take_released(intake: _Intake[Released], batches: int) -> None:
+    """Each once: one that cannot even be put back must not be taken again and again."""
+    last = 0
+    for _ in range(batches):
+        released = intake.ports.quarantine.released(last, RELEASED_AT_ONCE)
+        if not released:
+            break
+        intake.take(released)
+        last = released[-1].number
+
+
+@dataclass(frozen=True, slots=True)
+class _Intake(Generic[D]):
+    """Takes batches of one origin. The same checks for each, in this order, whatever was said of it before."""
+
+    ports: IngestPorts
+    origin: Origin[D]
+    drained: Drained
+
+    def take(self, deliveries: Sequence[D]) -> None:
+        pairs: list[tuple[D, SnapshotMessage]] = []
+        for delivery in deliveries:
+            try:
+                message = decode(delivery.payload)
+            except MessageMalformed as exc:
+                self._refuse(delivery, f"{exc.code}: {exc.detail}")
+                continue
+            # Who may publish is decided by subject: whoever may speak for one device must not speak for another.
+            if delivery.subject != message.subject:
+                self._refuse(delivery, WRONG_SUBJECT)
+            else:
+                pairs.append((delivery, message))
+        if not pairs:
+            return
+        messages = [message for _, message in pairs]
+        _check_canary(self.ports, messages)
+        # One poisonous row must not hold up its batch.
+        stored = self._guarded(lambda: list(self.ports.store.store(messages)))
+        if isinstance(stored, Exception):
+            for delivery, message in pairs:
+                self._take_alone(delivery, message)
+        else:
+            for (delivery, _), outcome in zip(pairs, stored, strict=True):
+                self._settle(delivery, outcome)
+
+    def _take_alone(self, delivery: D, message: SnapshotMessage) -> None:
         try:
-            pairs.append((delivery, decode(delivery.payload)))
-        except MessageMalformed as exc:
-            outcomes.append(_set_aside(ports, delivery, f"{exc.code}: {exc.detail}"))
-    if not pairs:
-        return outcomes
-    _check_canary(ports, [message for _, message in pairs])
-    try:
-        stored = ports.store.store([message for _, message in pairs])
-    except BackupflowError:
-        raise  # the database is away: nothing is acknowledged, all of it comes again
-    except Exception as exc:  # noqa: BLE001 - one poisonous row must not hold up its batch
-        ports.unexpected(exc)
-        return outcomes + [_take_alone(ports, delivery, message) for delivery, message in pairs]
-    return outcomes + [_settle(ports, pair[0], outcome) for pair, outcome in zip(pairs, stored, strict=True)]
+            stored = self._guarded(lambda: self.ports.store.store([message])[0])
+        except BackupflowError as exc:
+            if exc.verdict is Verdict.PAUSE:
+                self.origin.later(delivery)
+            raise
+        if isinstance(stored, Exception):
+            self._refuse(delivery, f"{UNEXPECTED}: {type(stored).__name__}")
+        else:
+            self._settle(delivery, stored)
 
+    def _settle(self, delivery: D, outcome: Stored) -> None:
+        if not outcome.acceptable:
+            self._refuse(delivery, outcome.value)
+            return
+        self.origin.done(delivery)
+        self.drained.outcomes[outcome.value] += 1
 
-def _take_alone(ports: IngestPorts, delivery: Delivery, message: SnapshotMessage) -> str:
-    try:
-        outcome = ports.store.store([message])[0]
-    except BackupflowError as exc:
-        if exc.verdict is Verdict.PAUSE:
-            ports.inbox.later(delivery, AGAIN_IN)
-        raise
-    except Exception as exc:  # noqa: BLE001 - the poisonous one itself
-        ports.unexpected(exc)
-        return _set_aside(ports, delivery, f"unexpected: {type(exc).__name__}")
-    return _settle(ports, delivery, outcome)
+    def _refuse(self, delivery: D, reason: str) -> None:
+        aside = self._guarded(lambda: self.origin.refused(delivery, reason))
+        if isinstance(aside, Exception):  # it can be neither stored nor kept: the others go on
+            self.origin.later(delivery)
+            self.drained.outcomes["put_off"] += 1
+            return
+        if aside.new:
+            self.drained.alarms.append(reason)
+        self.drained.outcomes["dropped" if aside.kept is Kept.NOTHING else "quarantined"] += 1
 
-
-def _settle(ports: IngestPorts, delivery: Delivery, outcome: Stored) -> str:
-    if not outcome.acceptable:
-        return _set_aside(ports, delivery, outcome)
-    ports.inbox.acknowledge(delivery)
-    return outcome.value
-
-
-def _set_aside(ports: IngestPorts, delivery: Delivery, reason: str) -> str:
-    ports.store.set_aside(delivery, reason)
-    ports.inbox.acknowledge(delivery)  # only after its bytes are kept
-    return "quarantined"
+    def _guarded(self, act: Callable[[], T]) -> T | Exception:
+        """What the act gives, or what nobody foresaw; a database that is away is neither, and ends the drain."""
+        try:
+            return act()
+        except BackupflowError:
+            raise  # nothing is acknowledged, all of it comes again
+        except Exception as exc:  # noqa: BLE001 - a defect that one message finds must not hold up the others
+            self.ports.unexpected(exc)
+            return exc
 
 
 def _check_canary(ports: IngestPorts, messages: Sequence[SnapshotMessage]) -> None:

@@ -38,6 +38,8 @@ def drain() -> None:
             telemetry.logger().error(telemetry.STREAM_REMADE)
             wiring().alarms("ingester").alarm("stream_remade", "bus", "stream or consumer was missing and made anew")
         done = ingest.drain(ports, BATCHES)
+        for reason in done.alarms:
+            telemetry.logger().error(telemetry.ALARM_RAISED, code="quarantine", detail=reason, scope="ingest")
         _settle()
     except BackupflowError as exc:
         with suppress(StoreUnavailable):  # an alarm is a row: while there is no database the log has it

@@ -13,13 +13,12 @@ What is decided in 2, 5 and 6 is core.storing and core.sequence; here it is only
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db.alarms import Alarms, raise_alarm
+from backupflow.adapters.db.alarms import Alarms
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.backoff import after_loss
 from backupflow.core.ledger import COLLECTING, Stored
@@ -30,13 +29,9 @@ from backupflow.core.storing import Fenced, Holder, Standing, content_key, judge
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
-    from uuid import UUID
 
     from backupflow.core.message import SnapshotMessage
-    from backupflow.core.ports import Delivery
 
-_LONGEST_SUBJECT = 500  # characters
-QUARANTINE_BYTES = 256 * 1024 * 1024  # whoever can write to the bus must not fill the database
 _LOCK = text("""
     SELECT d.id, d.tenant_id, d.kept_from_seq, d.current_seq, t.removed_at AS tenant_removed_at
     FROM device d JOIN tenant t ON t.id = d.tenant_id WHERE d.id = ANY(:devices)
@@ -68,10 +63,6 @@ _CURRENT = text("""
 _BUS_BACK = text("""
     UPDATE alarm SET cleared_at = now() WHERE scope = :scope AND code = 'bus_unavailable' AND cleared_at IS NULL
       AND since < (SELECT max(collected_at) FROM collection WHERE id = ANY(:collections) AND state = 'stored')""")
-_QUARANTINE = text("""
-    INSERT INTO quarantine (tenant_id, reason, subject, payload, digest)
-    VALUES (:tenant, :reason, :subject, :payload, :digest) ON CONFLICT (digest, reason) DO NOTHING""")
-_QUARANTINED = text("SELECT coalesce(sum(octet_length(payload)), 0) FROM quarantine")
 _OLD = "c.collected_at NOT BETWEEN now() - :age AND now() + :age"  # a clock may have stood ahead, and been set right
 _VANISHED = text(f"""
     SELECT d.id FROM device d WHERE EXISTS (
@@ -94,12 +85,11 @@ _MARKS = text("""
 
 
 class Observations(Alarms):
-    """core.ports.ObservationStore. `dice` gives numbers in [0, 1); `quarantine` bounds the bytes that are put aside."""
+    """core.ports.ObservationStore. `dice` gives numbers in [0, 1)."""
 
-    def __init__(self, engine: Engine, dice: Callable[[], float], quarantine: int = QUARANTINE_BYTES) -> None:
+    def __init__(self, engine: Engine, dice: Callable[[], float]) -> None:
         super().__init__(engine)
         self._dice = dice
-        self._quarantine = quarantine
 
     def store(self, batch: Sequence[SnapshotMessage]) -> list[Stored]:
         """One transaction: all of the batch or nothing of it; an outcome for each message, in order."""
@@ -109,24 +99,6 @@ class Observations(Alarms):
             outcomes = [_store(tx, message, devices) for message in batch]
             tx.execute(_BUS_BACK, {"scope": COLLECTING, "collections": [message.collection_id for message in batch]})
             return outcomes
-
-    def set_aside(self, delivery: Delivery, reason: str, tenant_id: UUID | None = None) -> None:
-        """Keep the bytes as they came and raise an alarm; a repeated delivery is kept once.
-
-        When the quarantine is full, only the digest is kept.
-        """
-        values = {
-            "tenant": tenant_id,
-            "reason": reason,
-            "subject": ascii(delivery.subject)[1:-1][:_LONGEST_SUBJECT],  # hostile: NUL would not fit a row
-            "payload": delivery.payload,
-            "digest": hashlib.sha256(delivery.payload).digest(),
-        }
-        with transaction(self._engine) as tx:
-            full = tx.execute(_QUARANTINED).scalar_one() + len(delivery.payload) > self._quarantine
-            tx.execute(_QUARANTINE, values | {"payload": None if full else delivery.payload})
-            kept = "only its digest is kept: the quarantine is full" if full else "its bytes are kept"
-            raise_alarm(tx, "quarantine", reason, f"a message could not be stored; {kept}")
 
     def lose_published(self, older_than: timedelta) -> int:
         """published -> lost; only to be called when the consumer has just said that it holds nothing."""
