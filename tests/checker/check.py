@@ -1,6 +1,7 @@
 """Asserts the promises I1 to I16 after any run, from the routers' own story, the database and the vault.
 
-Each check is a pure function over loaded values; a finding is one sentence that names what and when.
+Each check is a pure function over loaded values; a finding is one sentence that names what and when. Not of it: I5,
+which takes markers that were planted (tests/acceptance/test_no_plaintext.py), and I14, which takes figures from before.
 """
 
 from __future__ import annotations

@@ -1,0 +1,70 @@
+"""The checker finds: each promise is broken in one place, and that is what it says; and untouched it says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.checker.case import Terms
+from tests.checker.check import CHECKS, judge, verdict
+from tests.unit.checker import scene
+from tests.unit.checker.broken import BROKEN, device, waiting
+from tests.unit.checker.scene import CORE, TERMS, at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STRICT = replace(TERMS, alarms=())
+
+
+@pytest.mark.parametrize("terms", [Terms(), TERMS, STRICT, replace(TERMS, at_work=False)])
+def test_of_what_keeps_every_promise_it_says_nothing(terms: Terms) -> None:
+    """A checker that cries out over a good history would be switched off."""
+    assert judge(scene.evidence(), terms) == []
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_promise_is_found(name: str) -> None:
+    """With exactly one thing broken it says which promise, of which device, and what."""
+    finding, broken = BROKEN[name]
+    found = [one.replace(": device ", " ") for one in judge(broken(scene.evidence()), STRICT)]
+    assert [one for one in found if one.startswith(finding)], found
+
+
+@pytest.mark.parametrize("one", CHECKS, ids=lambda one: f"{one.__module__.rpartition('.')[2]}.{one.__name__}")
+def test_every_check_finds_something(one: Callable[..., Any]) -> None:
+    """A check that finds nothing in any broken history checks nothing."""
+    assert [name for name, (_, broken) in BROKEN.items() if list(one(broken(scene.evidence()), STRICT))]
+
+
+def test_a_process_that_stood_still_may_overlap_but_is_not_stored() -> None:
+    """I4 allows what a stopped process holds; that nothing of it is published is judged by what is stored."""
+    broken = BROKEN["two sessions at once"][1](scene.evidence())
+    assert judge(broken, replace(TERMS, stopped=[(at(42), at(60))])) == []
+    assert judge(broken, replace(TERMS, stopped=[(at(57), at(60))])) != []
+    _, stored = BROKEN["another text as the same"]
+    assert judge(stored(scene.evidence()), replace(TERMS, stopped=[(at(0), at(60))])) != []
+
+
+def test_while_servers_are_away_nothing_has_to_move() -> None:
+    """What waits is no broken promise before whoever takes it up is there again."""
+    late = waiting(device(CORE, next_due_at=at(1))(scene.evidence()), "published")
+    assert judge(late, replace(TERMS, at_work=False)) == []
+    assert len(judge(late, TERMS)) == 2
+
+
+def test_a_tighter_bound_may_be_asked_for() -> None:
+    """I9: who knows the intervals of a run may ask for more than a quarter of an hour."""
+    late = replace(device(CORE, next_due_at=at(50))(scene.evidence()), now=at(60))
+    assert judge(late, TERMS) == []
+    assert len(judge(late, replace(TERMS, overdue=timedelta(seconds=5)))) == 1
+
+
+def test_the_report_ends_with_what_was_looked_at() -> None:
+    """A check that saw nothing must not read like one that saw everything."""
+    evidence = scene.evidence()
+    assert verdict(evidence, []) == "every promise holds: 2 devices, 8 observations, 3 contents"
+    assert verdict(evidence, ["I1: …"]) == "1 promises are broken"
