@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from backupflow.errors import ServerUnusable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from backupflow.embedded import DataFolder, Program, Restart, Server, Servers
+    from backupflow.embedded import DataFolder, Program, Restart, Server, ServerOptions, Servers
     from backupflow.wiring import Wiring
     from backupflow.wiring.provision import ServerUsers
 
@@ -49,11 +49,16 @@ class Install:
 
 @contextmanager
 def installed(
-    data_dir: Path | None, seal_key: Path | None, say: Callable[[str], None], outside: Mapping[str, str] = os.environ
+    data_dir: Path | None,
+    seal_key: Path | None,
+    say: Callable[[str], None],
+    outside: Mapping[str, str] = os.environ,
+    options: ServerOptions | None = None,
 ) -> Iterator[Install]:
     """Servers, roles, schema and keys, without the processes (`start_processes`); stops all in order at the end.
 
-    `outside` is the environment whose settings are followed.
+    `outside` is the environment whose settings are followed; `options` says how to run the servers, but for what an
+    install decides itself: who may log in, the key, what is left out, who is told of a restart.
     """
     from backupflow.embedded import ServerOptions, default_seal_key, open_folder, start_servers
     from backupflow.settings import Settings
@@ -65,7 +70,8 @@ def installed(
         users = provision.server_users(folder.secret)
         left_out = _left_out(configured.model_dump())
         _give_users(folder, left_out, users, say)
-        options = ServerOptions(
+        options = replace(
+            options or ServerOptions(),
             leave_out=left_out,
             redis_users=users.redis,
             nats_users=users.nats,

@@ -118,13 +118,8 @@ class Install:
 
     def add(self, name: str, port: int, login: Login, settings: Mapping[str, Any] | None = None) -> DeviceId:
         """Enrol a device on loopback, by the code of `device add`."""
-        wiring = self.wiring
-        store, vault = Devices(wiring.engine("enroller"), wiring.policy), wiring.vault("enroller")
-        ports = enroll.EnrollPorts(store, vault, driver, wiring.spread, wiring.dice, "test")
-        device_id = DeviceId(uuid4())
-        new = NewDevice(self.tenant_id, device_id, name, "127.0.0.1", port, "routeros", dict(settings or {}))
-        enroll.add(ports, new, login)
-        return device_id
+        new = NewDevice(self.tenant_id, DeviceId(uuid4()), name, "127.0.0.1", port, "routeros", dict(settings or {}))
+        return enrol(self.wiring, new, login)
 
     def rows(self, statement: str, **values: object) -> list[Row[Any]]:
         """What a query by the reader gives."""
@@ -170,6 +165,14 @@ class Install:
     def is_running(self) -> bool:
         """Whether another terminal's commands would find it."""
         return running_install(self.data) is not None
+
+
+def enrol(wiring: Wiring, new: NewDevice, login: Login) -> DeviceId:
+    """Enrol a device, by the code of `device add`."""
+    store, vault = Devices(wiring.engine("enroller"), wiring.policy), wiring.vault("enroller")
+    ports = enroll.EnrollPorts(store, vault, driver, wiring.spread, wiring.dice, "test")
+    enroll.add(ports, new, login)
+    return new.device_id
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:
