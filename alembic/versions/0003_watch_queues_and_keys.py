@@ -25,7 +25,8 @@ GRANTS = (
     "GRANT UPDATE (verified_at) ON content TO backupflow_operator",
     # Rewrapping moves a ciphertext to another key version; the operator's vault login can open none of them.
     "GRANT SELECT (sealed), UPDATE (sealed) ON credential_profile TO backupflow_operator",
-    "GRANT UPDATE (sealed) ON aside TO backupflow_operator",
+    "GRANT UPDATE (sealed, verified_at) ON aside TO backupflow_operator",
+    "GRANT SELECT (suspended_reason) ON credential_profile TO backupflow_scheduler",
 )
 
 
@@ -59,7 +60,33 @@ def upgrade() -> None:
             comment="what was sealed up to this one was given up with the keys that it was sealed with",
         ),
     )
-    op.add_column("content", sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "device",
+        sa.Column(
+            "unhashed_to_seq",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="the hashes up to this one are under a pepper that was given up: they say nothing any more",
+        ),
+    )
+    op.alter_column("transit_key", "mark", comment="canary: HMAC of a fixed text under one of its versions")
+    op.add_column(
+        "transit_key",
+        sa.Column("marked_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+    )
+    op.add_column(
+        "transit_key",
+        sa.Column(
+            "oldest_version",
+            sa.Integer(),
+            server_default="1",
+            nullable=False,
+            comment="what is sealed under an older one is not taken in any more",
+        ),
+    )
+    for table in ("content", "aside"):
+        op.add_column(table, sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column(
         "quarantine", sa.Column("device_id", sa.Uuid(), nullable=True, comment="as the message claims, like its tenant")
     )
@@ -75,12 +102,18 @@ def downgrade() -> None:
     op.execute("DELETE FROM job WHERE name = 'verify'")
     op.execute("REVOKE UPDATE (reason, released_at), DELETE ON quarantine FROM backupflow_ingester")
     op.execute("REVOKE SELECT (sealed), UPDATE (sealed) ON credential_profile FROM backupflow_operator")
-    op.execute("REVOKE UPDATE (sealed) ON aside FROM backupflow_operator")
+    op.execute("REVOKE UPDATE (sealed, verified_at) ON aside FROM backupflow_operator")
+    op.execute("REVOKE SELECT (suspended_reason) ON credential_profile FROM backupflow_scheduler")
     op.drop_index("ix_quarantine_released", table_name="quarantine")
     for column in ("device_id", "released_at", "released_by"):
         op.drop_column("quarantine", column)
-    op.drop_column("content", "verified_at")
-    op.drop_column("device", "unreadable_to_seq")
+    for table in ("content", "aside"):
+        op.drop_column(table, "verified_at")
+    for column in ("unreadable_to_seq", "unhashed_to_seq"):
+        op.drop_column("device", column)
+    for column in ("marked_at", "oldest_version"):
+        op.drop_column("transit_key", column)
+    op.alter_column("transit_key", "mark", comment="canary: HMAC of a fixed text, made with the key")
     for column in ("queues", "worked_at"):
         op.drop_column("process", column)
     op.drop_table("queue_canary")

@@ -32,7 +32,7 @@ PROCESS = "alarm process"
 RIGHTS: dict[str, dict[str, str]] = {
     "scheduler": {
         "SELECT": f"{SCOPES} {PROCESS} device collection request job transit_key outbox queue_canary alembic_version "
-        "credential_profile:id,tenant_id,device_id,suspended_at",
+        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason",
         "INSERT": f"collection {PROCESS} queue_canary",
         "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane "
         "request:collection_id,answered_at,answer job:due_at,claimed_at "
@@ -86,7 +86,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "changed_at,sealed",
         "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit",
         "UPDATE": f"{SCOPES} process device collection request job outbox transit_key alarm:cleared_at "
-        "content:sealed,verified_at host_key:status,last_seen_at aside:sealed "
+        "content:sealed,verified_at host_key:status,last_seen_at aside:sealed,verified_at "
         "credential_profile:suspended_at,suspended_reason,sealed "
         "queue_canary:answered_at quarantine:released_at,released_by",
         "DELETE": "process alarm request collection content quarantine outbox credential_profile aside",

@@ -84,8 +84,16 @@ transit_key = Table(
     metadata,
     Column("tenant_id", Uuid, ForeignKey("tenant.id"), primary_key=True),
     Column("purpose", Text, primary_key=True),
-    Column("mark", Text, nullable=False, comment="canary: HMAC of a fixed text, made with the key"),
+    Column("mark", Text, nullable=False, comment="canary: HMAC of a fixed text under one of its versions"),
     _at("created_at", needed=True),
+    _at("marked_at", needed=True),
+    Column(
+        "oldest_version",
+        Integer,
+        nullable=False,
+        server_default="1",
+        comment="what is sealed under an older one is not taken in any more",
+    ),
     CheckConstraint("purpose IN ('credentials', 'data', 'pepper')", name="purpose"),
 )
 
@@ -211,6 +219,13 @@ device = Table(
         nullable=False,
         server_default="0",
         comment="what was sealed up to this one was given up with the keys that it was sealed with",
+    ),
+    Column(
+        "unhashed_to_seq",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="the hashes up to this one are under a pepper that was given up: they say nothing any more",
     ),
     Column("current_collection_id", BigInteger),
     _at("created_at", needed=True),
@@ -361,6 +376,7 @@ aside = Table(
     Column("device_id", Uuid, nullable=False),
     Column("sealed", Text, nullable=False),
     _at("created_at", needed=True),
+    _at("verified_at"),
     ForeignKeyConstraint(
         ["tenant_id", "device_id", "collection_id"],
         ["collection.tenant_id", "collection.device_id", "collection.id"],
