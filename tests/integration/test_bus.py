@@ -58,10 +58,21 @@ class NatsServer:
         self._process = subprocess.Popen([str(self._binary), "-c", str(self._config)], stdout=quiet, stderr=quiet)
         wait_for(self._greets)
 
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
+    def stop(self) -> None:
+        """SIGSTOP; returns when each of its threads stands still, since until then one may still answer."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self._process.pid}/task")
+        wait_for(
+            lambda: all(
+                (thread / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for thread in threads.iterdir()
+            )
+        )
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, whatever state it is in."""
@@ -296,11 +307,11 @@ def reachable(bus: Bus) -> bool:
 def test_a_mute_server_makes_the_outcome_unknown(server: NatsServer, bus: Bus) -> None:
     """Without an answer nobody knows; what arrives after all arrives once."""
     sent = message()
-    server.signal(signal.SIGSTOP)
+    server.stop()
     try:
         assert not bus.publish(sent)
     finally:
-        server.signal(signal.SIGCONT)
+        server.go_on()
     wait_for(lambda: reachable(bus))
     assert drain(bus) == [sent]
 
