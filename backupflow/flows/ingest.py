@@ -14,7 +14,7 @@ from backupflow.errors import BackupflowError, MessageMalformed, TransitKeyMissi
 from backupflow.flows.quarantine import D, FromBus, FromQuarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from backupflow.core.ledger import Stored
     from backupflow.core.model import TenantId
@@ -86,18 +86,7 @@ class _Intake(Generic[D]):
     drained: Drained
 
     def take(self, deliveries: Sequence[D]) -> None:
-        pairs: list[tuple[D, SnapshotMessage]] = []
-        for delivery in deliveries:
-            try:
-                message = decode(delivery.payload)
-            except MessageMalformed as exc:
-                self._refuse(delivery, f"{exc.code}: {exc.detail}")
-                continue
-            # Who may publish is decided by subject: whoever may speak for one device must not speak for another.
-            if delivery.subject != message.subject:
-                self._refuse(delivery, WRONG_SUBJECT)
-            else:
-                pairs.append((delivery, message))
+        pairs = list(self._readable(deliveries))
         if not pairs:
             return
         messages = [message for _, message in pairs]
@@ -110,6 +99,19 @@ class _Intake(Generic[D]):
         else:
             for (delivery, _), outcome in zip(pairs, stored, strict=True):
                 self._settle(delivery, outcome)
+
+    def _readable(self, deliveries: Sequence[D]) -> Iterator[tuple[D, SnapshotMessage]]:
+        for delivery in deliveries:
+            try:
+                message = decode(delivery.payload)
+            except MessageMalformed as exc:
+                self._refuse(delivery, f"{exc.code}: {exc.detail}")
+                continue
+            # Who may publish is decided by subject: whoever may speak for one device must not speak for another.
+            if delivery.subject == message.subject:
+                yield delivery, message
+            else:
+                self._refuse(delivery, WRONG_SUBJECT)
 
     def _take_alone(self, delivery: D, message: SnapshotMessage) -> None:
         try:

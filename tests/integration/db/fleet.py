@@ -24,6 +24,7 @@ from backupflow.adapters.db.engine import Postgres, open_engine
 from backupflow.adapters.db.house import House
 from backupflow.adapters.db.migrate import upgrade
 from backupflow.adapters.db.observations import Observations
+from backupflow.adapters.db.quarantine import Quarantine
 from backupflow.adapters.db.roles import ROLES, make_roles
 from backupflow.adapters.db.snapshots import Snapshots
 from backupflow.adapters.db.tables import metadata
@@ -160,6 +161,11 @@ class Fleet:
     def observations(self) -> Observations:
         """The ingester."""
         return Observations(self.engine("ingester"), lambda: 0.0)
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """The ingester's quarantine."""
+        return Quarantine(self.engine("ingester"))
 
     @property
     def devices(self) -> Devices:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from backupflow.adapters.db.observations import QUARANTINE_BYTES, Observations
 from backupflow.core import backoff
 from backupflow.core.ledger import Ending, Stored
 from backupflow.core.message import encode
@@ -37,10 +35,10 @@ HOUR = timedelta(hours=1)
 
 @dataclass
 class Bytes:
-    """A delivery that is no message."""
+    """A delivery."""
 
     payload: bytes
-    subject: str = "config.snapshot.create.x"
+    subject: str
 
 
 class Lately:
@@ -48,12 +46,8 @@ class Lately:
 
     def __init__(self, gone: TenantId, *batch: SnapshotMessage) -> None:
         self._gone = gone
-        self._batches = [[Bytes(encode(one)) for one in batch]]
+        self._batches = [[Bytes(encode(one), one.subject) for one in batch]]
         self.acknowledged: list[Bytes] = []
-
-    def put(self, delivery: Bytes) -> None:
-        """One more, before the others."""
-        self._batches[0].insert(0, delivery)
 
     def fetch(self) -> list[Bytes]:
         """Inbox."""
@@ -306,53 +300,6 @@ def test_forged_numbers_lock_nobody_out(fleet: Fleet) -> None:
         assert set(first.result()) | set(second.result()) == {Stored.FOREIGN, Stored.STORED, Stored.ALREADY}
 
 
-# --- quarantine --------------------------------------------------------------------------------------------------
-
-
-def test_quarantine_keeps_the_bytes_once(fleet: Fleet) -> None:
-    """Whatever it was, byte for byte, with one alarm per reason; a repeated delivery adds nothing."""
-    hostile = Bytes(b"\x00\xff not a message \r\n", "config.snapshot.create." + "x" * 10_000)
-    for _ in range(3):
-        fleet.observations.set_aside(hostile, "unknown_collection")
-    fleet.observations.set_aside(Bytes(b"other"), "unknown_collection")
-    fleet.observations.set_aside(Bytes(b"other"), "other_digest")
-    kept = fleet.sql("SELECT * FROM quarantine ORDER BY id")
-    assert [(bytes(row.payload), row.reason) for row in kept] == [
-        (hostile.payload, "unknown_collection"),
-        (b"other", "unknown_collection"),
-        (b"other", "other_digest"),
-    ]
-    assert fleet.alarms() == [("quarantine", "unknown_collection"), ("quarantine", "other_digest")]
-
-
-def test_a_full_quarantine_keeps_digests(fleet: Fleet) -> None:
-    """Whoever can write to the bus cannot fill the database, and each message is still on record."""
-    observations = Observations(fleet.engine("ingester"), lambda: 0.0, quarantine=1000)
-    for letter in "abc":
-        observations.set_aside(Bytes(letter.encode() * 400), "malformed")
-    observations.set_aside(Bytes(b"d" * 200), "other")
-    kept = fleet.sql("SELECT * FROM quarantine ORDER BY id")
-    assert [row.payload and len(row.payload) for row in kept] == [400, 400, None, 200]
-    assert bytes(kept[2].digest) == hashlib.sha256(b"c" * 400).digest()
-    observations.set_aside(Bytes(b"x"), "last")
-    assert "only its digest" in fleet.value("SELECT detail FROM alarm WHERE scope = 'last'")
-    assert QUARANTINE_BYTES == 256 * 1024 * 1024
-
-
-@pytest.mark.parametrize("subject", ["a\0b", "a\udcffb", "\N{SNOWMAN}" * 1000, "\0" * 10_000, ""])
-def test_quarantine_takes_any_subject(fleet: Fleet, subject: str) -> None:
-    """What a row cannot hold must not come again and again, and hold up what comes with it (I9)."""
-    good = fleet.passed("A")
-    world = Lately(TenantId(uuid4()), good)
-    world.put(Bytes(b"junk", f"config.snapshot.create.{subject}"))
-    ports = ingest.IngestPorts(world, fleet.observations, world, print)  # type: ignore[arg-type]
-    assert ingest.drain(ports, 2).outcomes == {"quarantined": 1, "stored": 1}
-    kept = fleet.sql("SELECT * FROM quarantine")[0]
-    assert kept.subject.startswith("config.snapshot.create.")
-    assert kept.subject.isascii()
-    assert len(kept.subject) <= 500
-
-
 # --- lost on the way ---------------------------------------------------------------------------------------------
 
 
@@ -480,7 +427,7 @@ def test_a_message_of_a_removed_tenant_holds_up_nobody(fleet: Fleet) -> None:
     forged = replace(good, tenant_id=gone)
     fleet.sql("UPDATE tenant SET removed_at = now() WHERE id = :t", t=gone)
     world = Lately(gone, good, late, forged)
-    ports = ingest.IngestPorts(world, fleet.observations, world, print)  # type: ignore[arg-type]
+    ports = ingest.IngestPorts(world, fleet.observations, fleet.quarantine, world, print)  # type: ignore[arg-type]
     assert ingest.drain(ports, 2).outcomes == {"stored": 1, "expired": 1, "quarantined": 1}
     assert len(world.acknowledged) == 3
     assert [row.device_id for row in fleet.sql("SELECT * FROM content")] == [good.device_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -13,8 +13,10 @@ import pytest
 from backupflow.core.ledger import Stored
 from backupflow.core.message import SnapshotMessage, decode, encode
 from backupflow.core.model import CollectionId, ContentHash, DeviceId, Purpose, SealedConfig, Seq, TenantId
+from backupflow.core.quarantine import Kept, Released, SetAside
 from backupflow.errors import BackupflowError, BusUnavailable, StoreUnavailable, TransitKeyMissing, VaultUnavailable
-from backupflow.flows.ingest import AGAIN_IN, Drained, IngestPorts, drain
+from backupflow.flows.ingest import Drained, IngestPorts, drain
+from backupflow.flows.quarantine import AGAIN_IN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +36,8 @@ def letter(seq: int, tenant: TenantId = TENANT) -> Letter:
     """A delivery of a well-formed message."""
     sealed = SealedConfig("vault:v1:QUJD")
     hashed = ContentHash(bytes(32))
-    return Letter(
-        encode(SnapshotMessage(tenant, DeviceId(UUID(int=2)), CollectionId(seq), Seq(seq), 1, hashed, sealed))
-    )
+    message = SnapshotMessage(tenant, DeviceId(UUID(int=2)), CollectionId(seq), Seq(seq), 1, hashed, sealed)
+    return Letter(encode(message), message.subject)
 
 
 class World:
@@ -51,6 +52,9 @@ class World:
         self.answers: str | BackupflowError = "good"
         self.away: BackupflowError | None = None
         self.told: list[Exception] = []
+        self.kept = Kept.BYTES
+        self.unkept: Exception | None = None
+        self.given_back: list[Released] = []
 
     def fetch(self) -> Sequence[Letter]:
         """Inbox."""
@@ -84,11 +88,29 @@ class World:
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, Stored)]
 
-    def set_aside(self, delivery: Letter, reason: str) -> None:
-        """ObservationStore."""
-        if self.away:
-            raise self.away
+    def set_aside(self, delivery: Letter, reason: str) -> SetAside:
+        """QuarantineStore."""
+        if self.away or self.unkept:
+            raise self.away or self.unkept  # type: ignore[misc]
         self.calls.append(("aside", (self._name(delivery), reason)))
+        return SetAside(self.kept, new=len(self.did("aside")) == 1)
+
+    def released(self, after: int, limit: int) -> list[Released]:
+        """QuarantineStore."""
+        return [one for one in self.given_back if one.number > after][:limit]
+
+    def taken(self, released: Released) -> None:
+        """QuarantineStore."""
+        self.calls.append(("taken", released.number))
+        self.given_back.remove(released)
+
+    def put_back(self, released: Released, reason: str) -> SetAside:
+        """QuarantineStore."""
+        if self.unkept:
+            raise self.unkept
+        self.calls.append(("back", (released.number, reason)))
+        self.given_back.remove(released)
+        return SetAside(Kept.BYTES, new=True)
 
     def lose_published(self, older_than: timedelta) -> int:
         """ObservationStore."""
@@ -112,7 +134,7 @@ class World:
 
     def drain(self, batches: int = 5) -> Drained:
         """Run the flow."""
-        ports = IngestPorts(self, self, self, self.told.append, timedelta(seconds=77))  # type: ignore[arg-type]
+        ports = IngestPorts(self, self, self, self, self.told.append, timedelta(seconds=77))  # type: ignore[arg-type]
         return drain(ports, batches)
 
     def did(self, what: str) -> list[object]:
@@ -237,6 +259,96 @@ def test_an_acknowledgement_that_is_lost_is_not_an_error_of_the_row() -> None:
         world.drain()
     assert world.calls == [("stored", [1])]
     assert world.told == []
+
+
+def test_a_message_under_the_subject_of_another_device_is_put_aside() -> None:
+    """Who may publish is decided by subject: whoever may speak for one device must not speak for another."""
+    subjects = (f"config.snapshot.create.{UUID(int=3)}", "config.snapshot.create", "config.snapshot.create.x.y")
+    world = World([letter(1), *(replace(letter(n), subject=one) for n, one in enumerate(subjects, 2)), letter(5)])
+    assert world.drain().outcomes == {"stored": 2, "quarantined": 3}
+    assert world.did("stored") == [[1, 5]]
+    assert world.did("aside") == [(n, "wrong_subject") for n in (2, 3, 4)]
+
+
+def test_what_can_be_neither_stored_nor_kept_comes_again_and_holds_up_nobody() -> None:
+    """It is not acknowledged, and not asked for at once; the others of its batch are stored."""
+    world = World([Letter(b"noise"), letter(1), letter(2)])
+    world.outcomes[1] = ValueError("poison")
+    world.unkept = ValueError("does not fit either")
+    assert world.drain().outcomes == {"put_off": 2, "stored": 1}
+    assert world.did("acknowledged") == [2]
+    assert world.did("later") == [b"noise", 1]
+    assert len(world.told) == 4
+
+
+def test_what_is_not_even_on_record_is_counted_apart() -> None:
+    """The quarantine is full: it is acknowledged, so that the stream goes on, and the log says how many there were."""
+    world = World([Letter(b"x"), letter(1)])
+    world.kept = Kept.NOTHING
+    done = world.drain()
+    assert done.outcomes == {"dropped": 1, "stored": 1}
+    assert world.did("acknowledged") == [b"x", 1]
+
+
+def test_each_alarm_that_was_raised_is_told_once() -> None:
+    """So that the log has one line for it, however many messages there are."""
+    assert World([Letter(b"x"), Letter(b"y")]).drain().alarms == ["message_malformed: not a snapshot message"]
+
+
+def released(number: int, letter: Letter) -> Released:
+    """A letter that an operator gave back."""
+    return Released(number, letter.payload, letter.subject)
+
+
+def test_what_was_released_goes_through_the_very_same_checks() -> None:
+    """Form, subject, canary and row: stored and gone, or back with the reason; on the bus nothing is acknowledged."""
+    world = World()
+    foreign = replace(letter(3), subject="config.snapshot.create.x")
+    world.given_back = [
+        released(7, letter(1)),
+        released(8, letter(2)),
+        released(9, foreign),
+        released(10, Letter(b"x")),
+    ]
+    world.outcomes = {1: Stored.STORED, 2: Stored.OTHER_DIGEST}
+    assert world.drain().outcomes == {"stored": 1, "quarantined": 3}
+    assert world.did("taken") == [7]
+    assert sorted(world.did("back")) == [  # type: ignore[type-var]
+        (8, "other_digest"),
+        (9, "wrong_subject"),
+        (10, "message_malformed: not a snapshot message"),
+    ]
+    assert world.did("stored") == [[1, 2]]
+    assert world.did("acknowledged") == []
+    world.given_back = [released(11, letter(4))]
+    world.answers = "another key"
+    with pytest.raises(TransitKeyMissing):
+        world.drain()
+    assert world.did("stored") == [[1, 2]]
+
+
+def test_what_was_released_is_taken_once_in_a_drain() -> None:
+    """Also what cannot be put back; many are taken in small batches, since each may have 8 MiB."""
+    world = World()
+    world.given_back = [released(n, Letter(b"x")) for n in range(1, 20)]
+    world.unkept = ValueError("does not fit")
+    assert world.drain().outcomes == {"put_off": 19}
+    world = World()
+    world.given_back = [released(n, letter(n)) for n in range(1, 20)]
+    assert world.drain().outcomes == {"stored": 19}
+    assert [len(batch) for batch in world.did("stored")] == [8, 8, 3]  # type: ignore[arg-type]
+
+
+def test_what_was_released_waits_for_the_bus() -> None:
+    """A vault without the keys of one tenant, whose messages were released, stops nobody on the bus."""
+    world = World([letter(1, OTHER)])
+    world.marks[OTHER, Purpose.DATA] = "good"
+    world.marks[TENANT, Purpose.DATA] = "lost"
+    world.given_back = [released(1, letter(2))]
+    with pytest.raises(TransitKeyMissing):
+        world.drain()
+    assert world.did("acknowledged") == [1]
+    assert world.given_back
 
 
 def _away(_: Letter) -> None:
