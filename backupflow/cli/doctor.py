@@ -15,6 +15,7 @@ from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson
 from backupflow.cli.session import wiring
 from backupflow.cli.status import SHOWN, alarm_line, suspect_lines
+from backupflow.core.liveness import PROCESS_DEAF
 from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
 
 if TYPE_CHECKING:
@@ -146,8 +147,10 @@ def _processes(found: Wiring) -> Check:
     alive = Counter(process.role for process in overview.processes if process.alive(overview.now))
     missing = [words for role, words in NEEDED.items() if role not in alive]
     says = ", ".join(f"{count} {role}" for role, count in sorted(alive.items())) or "none was heard for 30 s"
-    remedy = f"not running: {', '.join(missing)}; `backupflow up` starts them all" if missing else ""
-    return Check("processes", says, remedy)
+    deaf = [alarm.detail for alarm in overview.alarms if alarm.code == PROCESS_DEAF]
+    remedies = [f"not running: {', '.join(missing)}; `backupflow up` starts them all"] if missing else []
+    says += f"; {len(deaf)} deaf" if deaf else ""
+    return Check("processes", says, "; ".join([*remedies, *deaf]))
 
 
 def _alarms(found: Wiring) -> Check:

@@ -185,7 +185,9 @@ def process_document(process: LivingProcess, now: datetime) -> dict[str, Any]:
         "host": process.host,
         "pid": process.pid,
         "slots": dict(process.slots),
+        "queues": list(process.queues),
         "alive": process.alive(now),
         "started_at": process.started_at,
         "heartbeat_at": process.heartbeat_at,
+        "worked_at": process.worked_at,
     }

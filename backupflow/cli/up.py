@@ -18,6 +18,7 @@ import typer
 from backupflow.cli import output
 from backupflow.cli.install import tell_settings
 from backupflow.cli.processes import Process, processes
+from backupflow.cli.revive import LOOK_SECONDS, Reviver
 from backupflow.cli.session import session
 from backupflow.errors import ServerUnusable
 
@@ -131,7 +132,9 @@ def up(
         output.note(f"backupflow is up on {folder}; Ctrl-C stops it. The logs of its servers are in {folder / 'logs'}.")
         output.note(f"That folder and the key in {install.seal_key} together are all secrets: keep them apart.")
         output.note("Add a router from another terminal: backupflow device add NAME ADDRESS --username USER")
-        stop.wait()
+        reviver = Reviver(install.servers.supervisor, install.wiring, output.note)
+        while not stop.wait(LOOK_SECONDS):
+            reviver.look()
         output.note("stopping")
 
 

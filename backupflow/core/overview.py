@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from backupflow.core.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -117,6 +117,8 @@ class LivingProcess:
     slots: Mapping[str, int]
     started_at: datetime
     heartbeat_at: datetime
+    queues: Sequence[str] = ()
+    worked_at: datetime | None = None  # when it last began a task (a beat: ended a tick), or could not
 
     def alive(self, now: datetime) -> bool:
         """Whether it was heard lately."""

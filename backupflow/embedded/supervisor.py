@@ -65,10 +65,15 @@ class Supervisor:
         self._launch(child)
 
     def restart(self, name: str) -> None:
-        """Stop a program and start it again, now; as `start`."""
+        """Stop a program and start it again, now; as `start`. If that fails it is tried again, like a dead one."""
         child = self._children[name]
         self._end(child)
-        self._launch(child)
+        try:
+            self._launch(child)
+        except ServerUnusable:
+            with self._lock:
+                self._bury(child, time.monotonic())
+            raise
 
     def status(self) -> list[Status]:
         """Each program in the order of starting."""

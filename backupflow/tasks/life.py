@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import (
     celeryd_after_setup,
     task_postrun,
     task_prerun,
+    task_received,
     worker_init,
     worker_ready,
     worker_shutdown,
+    worker_shutting_down,
 )
 
 from backupflow import telemetry
 from backupflow.core.liveness import ask_every
 from backupflow.core.model import Lane
 from backupflow.errors import BackupflowError, StoreUnavailable
+from backupflow.tasks import liveness
+from backupflow.tasks.clock import ClockWatch
 from backupflow.tasks.work import Work
 from backupflow.wiring import wiring
 
@@ -29,40 +30,6 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 5.0
 WAIT_SECONDS = 1.0
-CLOCK_WRONG = timedelta(seconds=2)
-CLOCK_RIGHT = timedelta(seconds=1)  # less than wrong, so that an alarm does not come and go
-wall_clock = time.time
-
-
-class ClockWatch:
-    """Holds this machine's clock against PostgreSQL's, which is the one that counts.
-
-    Nothing of ours is decided by it, but logs are read by it, certificates are, and Celery's transport gives back what
-    a worker has taken when an hour has passed on some machine's clock.
-    """
-
-    def __init__(self, role: str) -> None:
-        self._role = role
-        self._scope = f"clock of {socket.gethostname()}"
-        self._wrong: bool | None = None  # not known: an earlier process may have left an alarm
-
-    def look(self) -> None:
-        """Raise the alarm, or clear it, when that changes; an answer that took long is believed that much less."""
-        before = wall_clock()
-        theirs = wiring().clock(self._role).timestamp()
-        after = wall_clock()
-        off = theirs - (before + after) / 2
-        surely = timedelta(seconds=max(abs(off) - abs(after - before) / 2, 0))
-        wrong = surely > (CLOCK_RIGHT if self._wrong else CLOCK_WRONG)
-        if wrong == self._wrong:
-            return
-        if wrong:
-            detail = f"it is {abs(off):.0f} s {'behind' if off > 0 else 'ahead of'} PostgreSQL's"
-            telemetry.logger().error(telemetry.ALARM_RAISED, code="clock_skew", detail=detail, scope=self._scope)
-            wiring().alarms(self._role).settle(self._scope, "clock_skew", detail)
-        else:
-            wiring().alarms(self._role).settle(self._scope)
-        self._wrong = wrong
 
 
 class Heart:
@@ -89,6 +56,10 @@ class Heart:
     def start(self) -> None:
         """Beat from now on."""
         self._thread.start()
+
+    def take_no_more(self) -> None:
+        """What waits is the business of others from now on."""
+        self._queues = ()
 
     def stop(self) -> None:
         """Beat no more; the slots are free at once."""
@@ -120,6 +91,8 @@ class Heart:
         self._missed = True
         wiring().processes(self._role).beat(self._slots, self._queues, worked=worked)
         self._missed = False
+        for queue in self._work.heard_since():
+            wiring().canaries(self._role).answer(queue)
         self._clock.look()
         if self._then:
             self._then()
@@ -167,6 +140,18 @@ def _begin(**_: Any) -> None:
     heart = Heart(wiring().settings.process.role, _work, dict(_slots), tuple(_queues))
     _hearts.append(heart)
     heart.start()
+
+
+@worker_shutting_down.connect
+def _take_no_more(**_: Any) -> None:
+    for heart in _hearts:
+        heart.take_no_more()
+
+
+@task_received.connect
+def _heard(request: Any, **_: Any) -> None:
+    if request.name == liveness.TASK:
+        _work.heard(request.delivery_info["routing_key"])
 
 
 @task_prerun.connect

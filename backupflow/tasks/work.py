@@ -17,6 +17,7 @@ class Work:
         self.threads = 0  # how many tasks run at a time
         self._lawful_until: dict[str, float] = {}  # of the tasks that run, monotonic seconds
         self._began = False
+        self._heard: set[str] = set()
         self._lock = threading.Lock()
 
     def began(self, task_id: str, longest: timedelta) -> None:
@@ -34,9 +35,24 @@ class Work:
         """Beat's work is its ticks."""
         self._began = True
 
+    def heard(self, queue: str) -> None:
+        """A canary of this queue came. With no thread free it would wait here, and others would seem to let it wait."""
+        with self._lock:
+            if self._is_full:
+                self._heard.add(queue)
+
+    def heard_since(self) -> set[str]:
+        """The queues whose canaries cannot be answered by a task of their own, since this was last asked."""
+        with self._lock:
+            heard, self._heard = self._heard, set()
+            return heard
+
+    @property
+    def _is_full(self) -> bool:
+        return 0 < self.threads <= len(self._lawful_until)
+
     def taken_since(self) -> bool:
         """Whether any began since this was last asked; or none could, for want of a thread, which is no fault."""
         with self._lock:
             began, self._began = self._began, False
-            full = 0 < self.threads <= len(self._lawful_until)
-            return began or (full and max(self._lawful_until.values()) > time.monotonic())
+            return began or (self._is_full and max(self._lawful_until.values()) > time.monotonic())

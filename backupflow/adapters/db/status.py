@@ -32,7 +32,9 @@ _DEVICES = text(f"""
 _ALARMS = text("""
     SELECT id, code, scope, detail, since, cleared_at FROM alarm WHERE cleared_at IS NULL OR :cleared
     ORDER BY since DESC LIMIT :limit""")
-_PROCESSES = text("SELECT id, role, host, pid, slots, started_at, heartbeat_at FROM process ORDER BY role, started_at")
+_PROCESSES = text("""
+    SELECT id, role, host, pid, slots, started_at, heartbeat_at, queues, worked_at FROM process
+    ORDER BY role, started_at""")
 _NOW = text("SELECT now()")
 _CLOCK = text("SELECT clock_timestamp()")
 _MANY = 1000
@@ -91,7 +93,4 @@ def _alarms(tx: Connection, *, cleared: bool = False) -> tuple[Alarm, ...]:
 
 
 def _processes(tx: Connection) -> tuple[LivingProcess, ...]:
-    return tuple(
-        LivingProcess(row.id, row.role, row.host, row.pid, row.slots, row.started_at, row.heartbeat_at)
-        for row in tx.execute(_PROCESSES)
-    )
+    return tuple(LivingProcess(*row) for row in tx.execute(_PROCESSES))

@@ -32,7 +32,7 @@ from backupflow.adapters.db.processes import Processes
 from backupflow.core.model import Purpose
 from backupflow.flows import schedule
 from backupflow.settings import Settings
-from backupflow.tasks import beat, life
+from backupflow.tasks import beat, clock, life
 from backupflow.tasks.beat import FleetScheduler
 from backupflow.wiring import Wiring
 from tests.integration.db.fleet import Fleet, migrated
@@ -407,12 +407,12 @@ def test_a_clock_that_is_wrong_is_an_alarm_while_it_is(
     monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.05)
     house.tick()
     _until(lambda: house.fleet.value("SELECT count(*) FROM process") == 1)
-    monkeypatch.setattr(life, "wall_clock", lambda: time.time() + off)
+    monkeypatch.setattr(clock, "wall_clock", lambda: time.time() + off)
     _until(lambda: [code for code, _ in house.fleet.alarms()] == ["clock_skew"])
-    monkeypatch.setattr(life, "wall_clock", lambda: time.time() + 1.5)
+    monkeypatch.setattr(clock, "wall_clock", lambda: time.time() + 1.5)
     _beats(house, 2)
     assert [code for code, _ in house.fleet.alarms()] == ["clock_skew"]
-    monkeypatch.setattr(life, "wall_clock", time.time)
+    monkeypatch.setattr(clock, "wall_clock", time.time)
     _until(lambda: house.fleet.alarms() == [])
 
 
@@ -420,11 +420,11 @@ def test_a_slow_answer_makes_no_clock_wrong(house: House, monkeypatch: pytest.Mo
     """An answer that took ten seconds says little about the time, and a clock within two is no alarm."""
     monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.05)
     times = iter(range(1000))
-    monkeypatch.setattr(life, "wall_clock", lambda: time.time() - 10 * (next(times) % 2 == 0))
+    monkeypatch.setattr(clock, "wall_clock", lambda: time.time() - 10 * (next(times) % 2 == 0))
     house.tick()
     _beats(house, 2)
     assert house.fleet.alarms() == []
-    monkeypatch.setattr(life, "wall_clock", lambda: time.time() + 1.5)
+    monkeypatch.setattr(clock, "wall_clock", lambda: time.time() + 1.5)
     _beats(house, 2)
     assert house.fleet.alarms() == []
 

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,6 +133,19 @@ def test_a_listener_that_fails_does_not_end_the_watch(tmp_path: Path, capsys: py
         supervisor.start(shell(tmp_path, "mortal", "echo >> starts; exit 7"))
         assert eventually(lambda: supervisor.status()[0].restarts >= 1)
     assert "RuntimeError: mortal" in capsys.readouterr().err
+
+
+def test_a_restart_that_fails_is_tried_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    """What could not be started at once must not stay away for good."""
+    place = tmp_path / "place"
+    place.mkdir()
+    supervisor.start(replace(shell(place, "one", "exec sleep 60"), log=tmp_path / "one.log"))
+    place.rename(tmp_path / "elsewhere")
+    with pytest.raises(ServerUnusable):
+        supervisor.restart("one")
+    (tmp_path / "elsewhere").rename(place)
+    assert eventually(lambda: supervisor.status()[0].pid is not None)
+    assert supervisor.status()[0].state is State.RUNNING
 
 
 def test_restart_gives_a_new_process(supervisor: Supervisor, tmp_path: Path) -> None:
