@@ -71,12 +71,16 @@ def failure(trouble: Trouble) -> BackupflowError:
 
 def trouble_of(exc: VaultError) -> Trouble:
     """What the server refused with; its own words are looked at and not passed on."""
-    says = " ".join(map(str, exc.errors or [])) or str(exc.text or "")
-    for text, trouble in _SAYS.items():
-        if text in says:
-            return trouble
+    known = trouble_in(" ".join(map(str, exc.errors or [])) or str(exc.text or ""))
+    if known is not Trouble.OTHER:
+        return known
     if isinstance(exc, Forbidden):
         return Trouble.REFUSED
     if isinstance(exc, VaultDown):
         return Trouble.SEALED
     return Trouble.ABSENT if isinstance(exc, InvalidPath) and exc.json is not None else Trouble.OTHER
+
+
+def trouble_in(says: str) -> Trouble:
+    """What the server means by these words; OTHER if they are not known."""
+    return next((trouble for text, trouble in _SAYS.items() if text in says), Trouble.OTHER)
