@@ -152,6 +152,17 @@ class Collecting(BaseSettings):
     )  # fmt: skip
 
 
+class Keeping(BaseSettings):
+    """How what was collected is looked after."""
+
+    model_config = _FROZEN
+    verify_sample: float = Field(
+        4.0, ge=0, le=100, validation_alias=_env("CONFIG_VERIFY_SAMPLE"),
+        description="percent of all that is kept which is opened and verified each day, beside the current ones; "
+        "4: each within 25 days",
+    )  # fmt: skip
+
+
 def _read(group: type[G], environment: Mapping[str, str] | None) -> G:
     if environment is None:
         return group()
@@ -166,6 +177,7 @@ class Settings:
             self.servers = _read(Servers, environment)
             self.process = _read(Process, environment)
             self.collecting = _read(Collecting, environment)
+            self.keeping = _read(Keeping, environment)
         except ValidationError as exc:
             first = exc.errors(include_input=False, include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])
@@ -174,4 +186,4 @@ class Settings:
             raise SettingsInvalid("CONFIG_BACKUP_SPREAD_TO is less than CONFIG_BACKUP_SPREAD_FROM")
 
 
-GROUPS: tuple[type[BaseSettings], ...] = (Servers, Process, Collecting)
+GROUPS: tuple[type[BaseSettings], ...] = (Servers, Process, Collecting, Keeping)

@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from backupflow.cli import alarm, backup, demo, device, doctor, export, history, hostkey, judge, session, status, up
+from backupflow.cli import (
+    alarm,
+    backup,
+    demo,
+    device,
+    doctor,
+    export,
+    history,
+    hostkey,
+    judge,
+    session,
+    status,
+    up,
+    verify,
+)
 from backupflow.cli.exits import table
 
 app = typer.Typer(
@@ -39,6 +53,7 @@ app.add_typer(hostkey.app)
 app.command()(backup.backup)
 app.command()(history.snapshots)
 app.command()(export.export)
+app.command()(verify.verify)
 app.command()(status.status)
 app.add_typer(alarm.app)
 app.command()(doctor.doctor)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from backupflow.core.model import ContentHash, DeviceId, SealedConfig, SealedSecret, Seq, TenantId
+    from backupflow.core.model import ContentHash, DeviceId, SealedSecret, Seq, TenantId
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Aside:
 class SealedSnapshot:
     """One observation with the sealed export of its text; the export is the one of `first_seq`.
 
-    What was kept aside is its own first.
+    What was kept aside is its own first. `sealed` is what the row has: whether that is a sealed text at all is a part
+    of the check.
     """
 
     tenant_id: TenantId
@@ -59,5 +60,5 @@ class SealedSnapshot:
     first_collected_at: datetime
     normalization_version: int
     content_hash: ContentHash
-    sealed: SealedConfig
+    sealed: str
     sealed_pepper: SealedSecret

@@ -297,6 +297,10 @@ class HouseStore(Protocol):
         """Record that a job ran."""
         ...
 
+    def again(self, job: str, wait: timedelta) -> None:
+        """Let a job go on before its next turn."""
+        ...
+
 
 # --- the operator ------------------------------------------------------------------------------------------------
 

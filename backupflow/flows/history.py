@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from backupflow.core.envelope import unpack
 from backupflow.core.export import NORMALIZATION_VERSION
-from backupflow.core.model import content_hash
-from backupflow.errors import MessageMalformed
+from backupflow.core.model import SealedConfig, content_hash
+from backupflow.core.verification import DAMAGED, alarm_scope
+from backupflow.errors import MessageMalformed, TransitKeyMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Driver
     from backupflow.core.envelope import Header
     from backupflow.core.history import Aside, Run, SealedSnapshot
-    from backupflow.core.model import RawConfig, Seq, TenantId
+    from backupflow.core.model import Pepper, RawConfig, Seq, TenantId
     from backupflow.core.ports import AlarmBell, ConfigOpener, SecretOpener, SnapshotStore
-
-DAMAGED = "snapshot_damaged"  # code of the alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +47,11 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """What is stored is not what was collected: nothing of it is given out, and an alarm stands."""
+    """What is stored is not what was collected: nothing of it is given out, and an alarm stands; `new` if just now."""
 
     snapshot: SealedSnapshot
     why: str
+    new: bool
 
 
 def snapshots(store: SnapshotStore, tenant_id: TenantId, name: str, limit: int) -> Sequence[Run]:
@@ -65,7 +65,7 @@ def export(ports: HistoryPorts, tenant_id: TenantId, name: str, at: Seq | dateti
     The read is audited before anything is opened. All that can be checked is: the sealing is bound to the device, the
     header names device and seq, the digest of the export, and the keyed hash of its normalized text (I2).
     """
-    return _opened(ports, ports.store.read(tenant_id, name, at, ports.actor))
+    return opened(ports, ports.store.read(tenant_id, name, at, ports.actor))
 
 
 def asides(store: SnapshotStore, tenant_id: TenantId, name: str) -> Sequence[Aside]:
@@ -75,20 +75,25 @@ def asides(store: SnapshotStore, tenant_id: TenantId, name: str) -> Sequence[Asi
 
 def aside(ports: HistoryPorts, tenant_id: TenantId, name: str, seq: Seq | None) -> Exported | Damaged:
     """Read one export that may not become the current one, by its number or the newest; audited and checked alike."""
-    return _opened(ports, ports.store.read_aside(tenant_id, name, seq, ports.actor))
+    return opened(ports, ports.store.read_aside(tenant_id, name, seq, ports.actor))
 
 
-def _opened(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported | Damaged:
+def opened(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported | Damaged:
+    """Open one export and check all of it, as `export` says; audited by whoever asks."""
     try:
-        envelope = ports.configs.open_config(snapshot.tenant_id, snapshot.device_id, snapshot.sealed)
+        sealed = SealedConfig(snapshot.sealed)
+        envelope = ports.configs.open_config(snapshot.tenant_id, snapshot.device_id, sealed)
         header, raw = unpack(envelope, ports.max_bytes)
         _check(ports, snapshot, header, raw)
     except MessageMalformed as exc:
-        why = exc.detail or "it cannot be opened"
-        scope = f"device {snapshot.device_id} seq {snapshot.first_seq}"
-        ports.alarms.alarm(DAMAGED, scope, f"{snapshot.device_name}: {why}")
-        return Damaged(snapshot, why)
+        return damaged(ports, snapshot, exc.detail or "it cannot be opened")
     return Exported(raw, header, snapshot)
+
+
+def damaged(ports: HistoryPorts, snapshot: SealedSnapshot, why: str) -> Damaged:
+    """Raise the alarm of one export."""
+    scope = alarm_scope(snapshot.device_id, snapshot.first_seq)
+    return Damaged(snapshot, why, ports.alarms.alarm(DAMAGED, scope, f"{snapshot.device_name}: {why}"))
 
 
 def _check(ports: HistoryPorts, snapshot: SealedSnapshot, header: Header, raw: RawConfig) -> None:
@@ -99,7 +104,14 @@ def _check(ports: HistoryPorts, snapshot: SealedSnapshot, header: Header, raw: R
         raise MessageMalformed("its sealed header names another normalization")
     if header.normalization_version != NORMALIZATION_VERSION:
         return  # hashes compare only within one version; the digest of the export was compared
-    pepper = ports.secrets.open_pepper(snapshot.tenant_id, snapshot.sealed_pepper)
+    pepper = _pepper(ports, snapshot)
     hashed = content_hash(pepper, ports.driver(snapshot.driver).normalize(raw))
     if not hmac.compare_digest(hashed, snapshot.content_hash):
         raise MessageMalformed("its text does not have the hash that was stored")
+
+
+def _pepper(ports: HistoryPorts, snapshot: SealedSnapshot) -> Pepper:
+    try:
+        return ports.secrets.open_pepper(snapshot.tenant_id, snapshot.sealed_pepper)
+    except MessageMalformed as exc:  # it is the tenant's: not one of its snapshots is to blame
+        raise TransitKeyMissing(f"the tenant's pepper does not open: {exc.detail}") from exc

@@ -2,29 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from backupflow.core.verification import Wanted
 from backupflow.errors import NotFound
+from backupflow.flows.verify import Watching, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backupflow.core.ports import HouseStore
+    from backupflow.core.verification import Finding
+    from backupflow.flows.verify import VerifyPorts
+
+# What was verified so long before a run counts as done: less than a day, so that each daily run is one of its own, and
+# more than all parts of a run take together.
+VERIFY_WINDOW = timedelta(hours=20)
+NEXT_PART = timedelta(minutes=1)  # leaves the queue, and half of a core, to the other jobs
+AFTER_TROUBLE = timedelta(minutes=10)
 
 
-def reconcile(store: HouseStore) -> Mapping[str, int]:
-    """Mend what disagrees; how many of each kind were mended."""
-    return store.mend()
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a job did: how many of each kind, what else is to be said, and when it goes on; None: at its next turn."""
+
+    counts: Mapping[str, int]
+    note: str = ""
+    again_in: timedelta | None = None
+
+    @property
+    def outcome(self) -> str:
+        """In words, for its row."""
+        words = [f"{kind} {count}" for kind, count in self.counts.items() if count]
+        return ", ".join([*words, *filter(None, [self.note])]) or "nothing to do"
 
 
-JOBS: Mapping[str, Callable[[HouseStore], Mapping[str, int]]] = {"reconcile": reconcile}
+def reconcile(store: HouseStore) -> Ran:
+    """Mend what disagrees."""
+    return Ran(store.mend())
 
 
-def run(name: str, store: HouseStore) -> Mapping[str, int]:
-    """Run a job by its name and record how it went; NotFound for a name that there is not."""
-    job = JOBS.get(name)
-    if job is None:
+def verify_part(ports: VerifyPorts, share: float, found: Callable[[Finding], None], enough: Callable[[], bool]) -> Ran:
+    """Verify until there was enough; what is left of the day's share comes in parts, so that no job waits for long."""
+    done = verify(ports, Wanted(share, window=VERIFY_WINDOW), Watching(found, enough=enough))
+    counts = {
+        "histories": done.devices, "opened": done.opened, "damaged": done.damaged, "unreadable": done.unreadable,
+    }  # fmt: skip
+    if done.trouble is not None:
+        return Ran(counts, f"ended by {done.trouble.code}", AFTER_TROUBLE)
+    return Ran(counts) if done.complete else Ran(counts, "to be continued", NEXT_PART)
+
+
+def run(name: str, store: HouseStore, others: Mapping[str, Callable[[], Ran]] | None = None) -> Ran:
+    """Run a job by its name and record how it went; NotFound for a name that there is not.
+
+    `others` are those that need more of the world than the house does.
+    """
+    jobs: dict[str, Callable[[], Ran]] = {"reconcile": lambda: reconcile(store), **(others or {})}
+    if name not in jobs:
         raise NotFound(f"job {name}")
-    mended = job(store)
-    store.finished(name, ", ".join(f"{kind} {count}" for kind, count in mended.items() if count) or "nothing to do")
-    return mended
+    ran = jobs[name]()
+    store.finished(name, ran.outcome)
+    if ran.again_in is not None:
+        store.again(name, ran.again_in)
+    return ran

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from backupflow.flows.enroll import EnrollPorts
     from backupflow.flows.history import HistoryPorts
     from backupflow.flows.ingest import IngestPorts
+    from backupflow.flows.verify import VerifyPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
 # Of one collect worker: its threads wait for routers and need the database for milliseconds, while a server of default
@@ -259,6 +260,14 @@ class Wiring:
 
         vault, room = self.vault("reader"), max(self.policy.max_bytes, _LARGEST_EXPORT)
         return HistoryPorts(self.snapshots, vault, vault, driver, self.alarms("operator"), actor, room)
+
+    def verify_ports(self, actor: str) -> VerifyPorts:
+        """What verifying needs: the operator's rows, and the reader's right to open."""
+        from backupflow.adapters.db.verifying import Verifying
+        from backupflow.flows.verify import VerifyPorts
+
+        store, keys = Verifying(self.engine("operator")), self.keys("operator")
+        return VerifyPorts(store, self.history_ports(actor), keys, self.vault("reader"))
 
     @cached_property
     def snapshots(self) -> Snapshots:

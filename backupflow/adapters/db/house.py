@@ -12,6 +12,7 @@ from backupflow.core.model import Secrets, SecretsPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
 
 
 # Each device is locked before what belongs to it is touched, as everywhere; one that somebody works on is left to the
@@ -139,3 +140,9 @@ class House:
         with transaction(self._engine) as tx:
             statement = text("UPDATE job SET finished_at = now(), outcome = :outcome WHERE name = :job")
             tx.execute(statement, {"job": job, "outcome": outcome})
+
+    def again(self, job: str, wait: timedelta) -> None:
+        """Let a job go on before its next turn."""
+        with transaction(self._engine) as tx:
+            statement = text("UPDATE job SET due_at = least(due_at, now() + :wait) WHERE name = :job")
+            tx.execute(statement, {"job": job, "wait": wait})

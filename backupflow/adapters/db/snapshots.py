@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, Row, text
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.history import Aside, Run, SealedSnapshot
-from backupflow.core.model import ContentHash, DeviceId, SealedConfig, SealedSecret, Seq, TenantId
-from backupflow.errors import NotFound, TransitKeyMissing
+from backupflow.core.model import ContentHash, DeviceId, SealedSecret, Seq, TenantId
+from backupflow.errors import MessageMalformed, NotFound, TransitKeyMissing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Snapshots:
                 raise NotFound(f"device {name!r} has no snapshot{'' if at is None else f' at {at}'}; see `snapshots`")
             owner = {"tenant_id": row.tenant_id, "device_id": row.id}
             record_act(tx, actor, "config_exported", **owner, detail={"seq": row.seq, "first_seq": row.first_seq})
-        return _snapshot(row)
+        return snapshot_of(row)
 
     def asides(self, tenant_id: TenantId, name: str) -> Sequence[Aside]:
         """What was kept aside of a device, the newest first; NotFound if there is no such device."""
@@ -97,7 +97,7 @@ class Snapshots:
                 raise NotFound(f"device {name!r} has nothing kept aside{'' if seq is None else f' of {seq}'}")
             owner = {"tenant_id": row.tenant_id, "device_id": row.id}
             record_act(tx, actor, "aside_exported", **owner, detail={"seq": row.seq})
-        return _snapshot(row)
+        return snapshot_of(row)
 
 
 def _device(tx: Connection, tenant_id: TenantId, name: str) -> DeviceId:
@@ -129,9 +129,14 @@ def _aside(row: Row[Any]) -> Aside:
     )
 
 
-def _snapshot(row: Row[Any]) -> SealedSnapshot:
+def snapshot_of(row: Row[Any]) -> SealedSnapshot:
+    """A row of a device, its tenant's pepper and one of its sealed exports; TransitKeyMissing without a pepper."""
     if row.pepper is None:
         raise TransitKeyMissing("the tenant has no pepper")
+    try:
+        pepper = SealedSecret(row.pepper)
+    except MessageMalformed as exc:
+        raise TransitKeyMissing("the tenant's pepper is not a sealed text") from exc
     return SealedSnapshot(
         TenantId(row.tenant_id),
         DeviceId(row.id),
@@ -143,6 +148,6 @@ def _snapshot(row: Row[Any]) -> SealedSnapshot:
         row.first_collected_at,
         row.normalization_version,
         ContentHash(bytes(row.content_hash)),
-        SealedConfig(row.sealed),
-        SealedSecret(row.pepper),
+        row.sealed,
+        pepper,
     )

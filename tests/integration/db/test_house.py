@@ -358,7 +358,7 @@ def test_mending_stands_in_nobodys_way(fleet: Fleet) -> None:
 
 def test_a_job_that_ran_says_so(fleet: Fleet) -> None:
     """With the time and what it did."""
-    assert maintain.run("reconcile", fleet.house)["no_due_time"] == 0
+    assert maintain.run("reconcile", fleet.house).counts["no_due_time"] == 0
     assert fleet.sql("SELECT * FROM job")[0].outcome == "nothing to do"
     fleet.device(due=None)
     maintain.run("reconcile", fleet.house)
