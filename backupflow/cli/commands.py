@@ -17,6 +17,7 @@ from backupflow.cli import (
     history,
     hostkey,
     judge,
+    quarantine,
     session,
     status,
     up,
@@ -56,6 +57,7 @@ app.command()(export.export)
 app.command()(verify.verify)
 app.command()(status.status)
 app.add_typer(alarm.app)
+app.add_typer(quarantine.app)
 app.command()(doctor.doctor)
 app.command()(judge.normalize)
 app.command("check-export")(judge.check_export)

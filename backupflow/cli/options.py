@@ -42,6 +42,19 @@ def actor() -> str:
     return output.visible(f"cli:{user}" + (f" (sudo by {behind})" if behind and behind != user else ""))
 
 
+def confirm_typed(question: str, word: str, *, yes: bool) -> None:
+    """Have a word typed before something is gone for good; without a terminal to ask at, and without --yes, refuse."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        output.stop(Exit.REFUSED, f"{question} Nobody can be asked here: say --yes")
+    answer: str = typer.prompt(
+        output.visible(f"{question} Type {word} to go on"), default="", show_default=False, err=True
+    )
+    if answer.strip() != word:
+        output.stop(Exit.REFUSED, "not confirmed; nothing was changed")
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask; without a terminal to ask at, and without --yes, it is refused."""
     if yes:

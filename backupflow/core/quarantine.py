@@ -102,16 +102,6 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A quarantined message with all that is known of it."""
-
-    message: Quarantined
-    claims: Claims
-    compared: Sequence[Compared]
-    state: str | None  # of the collection that it names; None: there is none of that number
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
     """One field of a message against the row that it names; None: there is none to compare."""
 
@@ -123,6 +113,16 @@ class Compared:
     def differs(self) -> bool:
         """Whether it is not what the row says."""
         return self.recorded is not None and self.claimed != self.recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A quarantined message with all that is known of it; nothing is compared if its bytes were not kept."""
+
+    message: Quarantined
+    claims: Claims
+    compared: Sequence[Compared]
+    named: Named | None  # the collection of that number, if there is one
 
 
 def claims(payload: bytes) -> Claims:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.house import House
     from backupflow.adapters.db.keys import Keys
     from backupflow.adapters.db.processes import Processes
+    from backupflow.adapters.db.quarantined import QuarantineDesk
     from backupflow.adapters.db.requests import Requests
     from backupflow.adapters.db.snapshots import Snapshots
     from backupflow.adapters.db.status import Statuses
@@ -288,6 +289,12 @@ class Wiring:
         from backupflow.adapters.db.status import Statuses
 
         return Statuses(self.engine(role), self.policy).clock()
+
+    def quarantine_desk(self, role: str) -> QuarantineDesk:
+        """What could not be stored; `reader` may look, `operator` give back and drop."""
+        from backupflow.adapters.db.quarantined import QuarantineDesk
+
+        return QuarantineDesk(self.engine(role))
 
     @cached_property
     def requests(self) -> Requests:
