@@ -51,3 +51,9 @@ def test_nobody_at_the_address_is_an_absence() -> None:
     engine = open_engine(Postgres("postgresql://127.0.0.1:1/x", "reader", "p"))
     with pytest.raises(StoreUnavailable), transaction(engine):
         pass
+
+
+def test_a_statement_that_fails_does_not_show_its_values(fleet: Fleet) -> None:
+    """A failure may be logged; what was to be written is nobody's business there (I5)."""
+    found = failure(fleet, "SELECT CAST(:value AS text), 1/0", value="a planted marker")
+    assert "a planted marker" not in str(found)
