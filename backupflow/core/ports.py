@@ -5,7 +5,7 @@ Every method may raise the errors of `backupflow.errors` that its part of the wo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
     from backupflow.core.history import Aside, Run, SealedSnapshot
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
+    from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Renewal, Renewed, Stock
     from backupflow.core.ledger import Assignment, Claimed, Ending, Limits, Published, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.model import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from backupflow.core.overview import Asked
     from backupflow.core.quarantine import Released, SetAside
     from backupflow.core.verification import Due, Flaw, Kept, Sight, Standing, Wanted
+    from backupflow.errors import BackupflowError
 
 
 # --- the device ------------------------------------------------------------------------------------------------
@@ -129,12 +131,42 @@ class KeyMaker(Protocol):
         """Make the three derived keys and give back a new sealed pepper."""
         ...
 
+    def make_key(self, tenant_id: TenantId, purpose: Purpose) -> None:
+        """Make one of them; one that is there stays what it is."""
+        ...
+
+    def new_pepper(self, tenant_id: TenantId) -> SealedSecret:
+        """A new sealed pepper."""
+        ...
+
 
 class Rewrapper(Protocol):
     """Moves a ciphertext to the newest key version without opening it."""
 
     def rewrap(self, tenant_id: TenantId, purpose: Purpose, context: UUID, sealed: Sealed) -> Sealed:
         """The same plaintext under the newest version."""
+        ...
+
+
+class KeyKeeper(Canary, Protocol):
+    """Adds versions to keys, moves ciphertexts to them, and retires older ones; opens nothing."""
+
+    def key(self, tenant_id: TenantId, purpose: Purpose) -> KeyVersions | None:
+        """A key's versions, None if there is none of its name; VaultUnavailable if that cannot be told."""
+        ...
+
+    def rewrap_all(
+        self, tenant_id: TenantId, purpose: Purpose, batch: Sequence[tuple[UUID, Sealed]]
+    ) -> Sequence[Sealed | BackupflowError]:
+        """For each (context, text) its new text under the newest version, or why there is none."""
+        ...
+
+    def rotate(self, tenant_id: TenantId, purpose: Purpose) -> int:
+        """Add a version; its number."""
+        ...
+
+    def retire(self, tenant_id: TenantId, purpose: Purpose, version: int) -> None:
+        """Open nothing any more that is sealed under older versions; none is deleted."""
         ...
 
 
@@ -283,6 +315,62 @@ class KeyLedger(Protocol):
 
     def all_marks(self) -> dict[tuple[TenantId, Purpose], str]:
         """The canary of each key of each tenant."""
+        ...
+
+
+class KeyStore(Protocol):
+    """What is known of a tenant's keys, for who works on them."""
+
+    def alone(self, tenant_id: TenantId) -> AbstractContextManager[None]:
+        """Nobody else works on this tenant's keys meanwhile; Conflict if somebody does."""
+        ...
+
+    def records(self, tenant_id: TenantId) -> Mapping[Purpose, KeyRecord]:
+        """Each key as it is known; empty if the tenant has none."""
+        ...
+
+    def record(self, tenant_id: TenantId, actor: str, action: str, detail: Mapping[str, Any]) -> None:
+        """Write down what is about to be done in the vault."""
+        ...
+
+    def remark(self, tenant_id: TenantId, purpose: Purpose, old: str, new: str) -> None:
+        """Let a canary be another one, of now; Conflict if it is not `old`."""
+        ...
+
+    def close(self, tenant_id: TenantId, versions: Mapping[Purpose, int], actor: str) -> Sequence[str]:
+        """Take in nothing older any more, with its audit row; or why not yet: older ones are left, or under way."""
+        ...
+
+
+class SealedStore(Protocol):
+    """Every sealed text of a tenant, wherever it lies."""
+
+    def stock(self, tenant_id: TenantId) -> Sequence[Stock]:
+        """How many there are of each kind and version."""
+        ...
+
+    def left(self, tenant_id: TenantId, held: Held, newest: int, after: int | UUID | None) -> Sequence[Item]:
+        """The next ones by key that are not under the newest version, of bounded number and bytes."""
+        ...
+
+    def count_left(self, tenant_id: TenantId, newest: Mapping[Purpose, int]) -> int:
+        """How many of all kinds are not."""
+        ...
+
+    def replace(self, pairs: Sequence[tuple[Item, str]]) -> int:
+        """Exchange each for its new text, unless it is another one by now; how many were exchanged."""
+        ...
+
+
+class RenewalStore(Protocol):
+    """What follows when keys are given up."""
+
+    def begun(self, tenant_id: TenantId) -> bool:
+        """Whether an earlier renewal was cut off: what keys there are may be its own."""
+        ...
+
+    def renew(self, renewal: Renewal, actor: str) -> Renewed:
+        """Write all that follows in one transaction; Conflict if a canary is not the one any more that was lost."""
         ...
 
 

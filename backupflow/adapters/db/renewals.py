@@ -1,0 +1,101 @@
+"""What follows for the database when keys are given up for good: all of it in one transaction, with its audit row.
+
+Lock order: the tenant's devices, in order of id, then all that belongs to them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, text
+
+from backupflow.adapters.db.audit import record_act
+from backupflow.adapters.db.engine import transaction
+from backupflow.core.keys import KEYS_LOST, Renewal, Renewed
+from backupflow.core.ledger import COLLECTING
+from backupflow.core.model import Purpose
+from backupflow.errors import Conflict, TransitKeyMissing
+
+if TYPE_CHECKING:
+    from backupflow.core.model import TenantId
+
+BEGAN, DONE = "keys_renewal_began", "keys_renewed"  # actions in the audit
+_LOCK = text("SELECT id FROM device WHERE tenant_id = :tenant ORDER BY id FOR NO KEY UPDATE")
+_MARK = text("""
+    UPDATE transit_key SET mark = :new, created_at = now(), marked_at = now(), oldest_version = 1
+    WHERE tenant_id = :tenant AND purpose = :purpose AND mark = :old RETURNING purpose""")
+_PEPPER = text("UPDATE tenant SET pepper = :pepper WHERE id = :tenant")
+# What was read until now is neither opened nor compared any more; the next one begins a stretch of its own.
+_SNAPSHOTS = text("""
+    UPDATE device SET unreadable_to_seq = last_seq, router_since_seq = last_seq
+    WHERE tenant_id = :tenant AND last_seq > 0""")
+_HASHES = text("UPDATE device SET unhashed_to_seq = last_seq WHERE tenant_id = :tenant AND last_seq > 0")
+# Soon, since what there is cannot be read; but not all at once.
+_SOON = text("""
+    UPDATE device SET next_due_at = least(next_due_at, now() + random() * interval '5 minutes')
+    WHERE tenant_id = :tenant AND status = 'active'""")
+_LOGINS = text("""
+    UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason
+    WHERE tenant_id = :tenant
+      AND coalesce(CAST(substring(sealed FROM '^vault:v([1-9][0-9]*):') AS bigint) > :above, true)""")
+_CLAIMS = text("""
+    UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = 'the keys were renewed', ended_at = now()
+    WHERE tenant_id = :tenant AND state = 'claimed'""")
+# No other process clears it before something is published again; beat and ingest see by themselves that theirs is over.
+_ALARM = text("""
+    UPDATE alarm SET cleared_at = now()
+    WHERE scope = :scope AND code = :code AND cleared_at IS NULL""")
+_BEGAN = text("""
+    SELECT 1 FROM audit WHERE tenant_id = :tenant AND action = :began AND id > coalesce(
+        (SELECT max(id) FROM audit WHERE tenant_id = :tenant AND action = :done), 0) LIMIT 1""")
+
+
+class Renewals:
+    """core.ports.RenewalStore."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begun(self, tenant_id: TenantId) -> bool:
+        """Whether a renewal was begun and never ended: what keys there are may be its own."""
+        with transaction(self._engine) as tx:
+            return tx.scalar(_BEGAN, {"tenant": tenant_id, "began": BEGAN, "done": DONE}) is not None
+
+    def renew(self, renewal: Renewal, actor: str) -> Renewed:
+        """Write all that follows; Conflict if a canary is not the one any more that was found to be lost."""
+        tenant = {"tenant": renewal.tenant_id}
+        with transaction(self._engine) as tx:
+            tx.execute(_LOCK, tenant).all()
+            _marks(tx, renewal)
+            devices = logins = 0
+            if renewal.pepper is not None:
+                tx.execute(_PEPPER, tenant | {"pepper": renewal.pepper.text})
+                devices = tx.execute(_HASHES, tenant).rowcount
+            if renewal.gives_up_snapshots:
+                devices = tx.execute(_SNAPSHOTS, tenant).rowcount
+            if renewal.logins_above is not None:
+                logins = tx.execute(_LOGINS, tenant | {"reason": KEYS_LOST, "above": renewal.logins_above}).rowcount
+            tx.execute(_CLAIMS, tenant)
+            tx.execute(_SOON, tenant)
+            tx.execute(_ALARM, {"scope": COLLECTING, "code": TransitKeyMissing.code})
+            done = Renewed(renewal.lost, devices, logins)
+            record_act(tx, actor, DONE, tenant_id=renewal.tenant_id, detail=_detail(renewal, done))
+            return done
+
+
+def _marks(tx: Connection, renewal: Renewal) -> None:
+    for purpose, old in renewal.before.items():
+        values = {"tenant": renewal.tenant_id, "purpose": purpose, "old": old, "new": renewal.marks[purpose]}
+        if tx.scalar(_MARK, values) is None:
+            raise Conflict(f"the {purpose} key was changed by somebody else meanwhile; nothing was written")
+
+
+def _detail(renewal: Renewal, done: Renewed) -> dict[str, object]:
+    """With the canaries of before: they tell the old keys, should they come back."""
+    return {
+        "lost": {purpose.value: why.name.lower() for purpose, why in renewal.lost.items()},
+        "canaries_before": {purpose.value: mark for purpose, mark in renewal.before.items()},
+        "pepper": renewal.pepper is not None,
+        "snapshots_of_devices": done.devices if Purpose.DATA in renewal.lost else 0,
+        "logins": done.logins,
+    }
