@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 AT_ONCE = 500
 
-Numbers = Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Numbers in `quarantine list`.")]
+Numbers = Annotated[
+    list[int] | None, typer.Argument(metavar="ID…", min=1, max=2**63 - 1, help="Numbers in `quarantine list`.")
+]
 OfReason = Annotated[str | None, typer.Option("--reason", help="All of this reason.", show_default=False)]
 
 app = typer.Typer(

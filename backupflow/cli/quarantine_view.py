@@ -48,7 +48,8 @@ def list_messages(
 
 
 def show(
-    number: Annotated[int, typer.Argument(metavar="ID", help="Number in `quarantine list`.")], as_json: AsJson = False
+    number: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="Number in `quarantine list`.")],
+    as_json: AsJson = False,
 ) -> None:
     """Show one message: why it is here, and each field as it claims against the row that it names.
 
