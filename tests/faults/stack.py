@@ -21,7 +21,7 @@ from backupflow.cli.processes import processes
 from backupflow.cli.up import installed
 from backupflow.core.inventory import NewDevice
 from backupflow.core.model import DeviceId, Login, TenantId
-from backupflow.embedded import Server, ServerOptions, State
+from backupflow.embedded import Server, ServerOptions, State, nats, valkey
 from tests.acceptance.install import enrol, wait_for
 from tests.faults.proxy import Proxy, ProxyLoop
 from tests.faults.rounds import await_rounds
@@ -64,6 +64,7 @@ NO_SYNC = ServerOptions(fsync=False)
 class Stack:
     """As a context: servers up and set up, proxies open; at its end everything is stopped, whatever happened.
 
+    `servers.secret_path("admin.<server>")` is the password of the user `admin` of PostgreSQL, Redis and NATS.
     `settings` are CONFIG_ variables; `options` says how to run the servers. The processes go through `proxies`, the
     test's own `wiring` goes to the servers directly. The seal key lies beside the data folder.
     """
@@ -91,6 +92,7 @@ class Stack:
                 installed(self.data, self.seal_key, self.said.append, self._outside(), self._options)
             )
             self.wiring, self.servers = install.wiring, install.servers
+            self._appoint_admins()
             ends.callback(self._resume_servers)
             self.proxying = ends.enter_context(ProxyLoop())
             self.proxies = {server.value: self._proxy(server) for server in Server}
@@ -223,6 +225,17 @@ class Stack:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         tree = str(Path(backupflow.__file__).parents[1])
         return {**kept, "PYTHONPATH": tree, **self._settings}
+
+    def _appoint_admins(self) -> None:
+        """An install has nobody who may do everything on its broker and bus; a test has: `admin`, by his secret."""
+        folder = self.servers.folder
+        acl, users = (folder.room("run") / name for name in ("valkey.acl", "nats-users.conf"))
+        acl.write_text(acl.read_text() + valkey.admin_only(folder))
+        nobody_else = nats.admin_only(folder)
+        admin = nobody_else[nobody_else.index("[") + 1 : nobody_else.index("]")]
+        users.write_text(users.read_text().replace("[\n", f"[\n{admin}\n", 1))
+        for server in (Server.REDIS, Server.NATS):
+            self.servers.supervisor.restart(server)
 
     def _proxy(self, server: Server) -> Proxy:
         address = getattr(self.servers.addresses, server.value)
