@@ -39,6 +39,15 @@ def test_a_flipped_bit_is_found(raw: bytes, data: st.DataObject) -> None:
     assert back == raw  # the bit was one of the header's that do not concern the export
 
 
+def test_an_export_under_the_header_of_another_is_found() -> None:
+    """Both are whole: only the digest in the header says that they do not belong together."""
+    ours, other = (pack(OWNER, RawConfig(raw), NormalConfig(raw), 1) for raw in (b"ours", b"other"))
+    magic, head, _ = ours.split(b"\n", 2)
+    body = other.split(b"\n", 2)[2]
+    with pytest.raises(MessageMalformed, match="digest"):
+        unpack(b"\n".join((magic, head, body)), LARGEST)
+
+
 def test_a_bomb_is_refused() -> None:
     """An envelope that inflates above the limit is refused without inflating all of it."""
     whole = pack(OWNER, RawConfig(b"x" * (LARGEST + 1)), NormalConfig(b""), 1)
