@@ -36,7 +36,7 @@ RAW = RawConfig(b"/ip address\r\nadd address=192.0.2.1\r\n")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 STORED = SealedSnapshot(
     TENANT, DEVICE, "core-1", "toy", Seq(7), AT, FIRST, AT, 1, content_hash(PEPPER, NormalConfig(RAW.lower())),
-    SealedConfig("vault:v1:QUJD"), SealedSecret("vault:v1:UEVQUEVS"),
+    "vault:v1:QUJD", SealedSecret("vault:v1:UEVQUEVS"),
 )  # fmt: skip
 
 
