@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -99,6 +100,19 @@ def test_a_lease_outlasts_its_session_however_long_its_start_waited(fleet: Fleet
     row = fleet.row("collection", collection)
     assert row.started_at >= free
     assert row.lease_until >= row.started_at + started.target.timeouts.deadline + timedelta(seconds=1)
+
+
+def test_a_session_is_over_before_its_lease(fleet: Fleet) -> None:
+    """By this process's own clock, so that nobody else's session can begin meanwhile (I4)."""
+    running = fleet.running()
+    lease_until = fleet.row("collection", running.collection_id).lease_until
+    ends = []
+    for _ in range(5):  # the quickest answer tells best when the lease is over
+        asked = time.monotonic()
+        now: datetime = fleet.value("SELECT clock_timestamp()")
+        ends.append(asked + (lease_until - now).total_seconds())
+    assert running.target.not_after is not None
+    assert running.target.not_after < max(ends)
 
 
 def test_the_time_of_reading_is_that_of_the_fence(fleet: Fleet) -> None:
