@@ -42,6 +42,10 @@ _REASONS = {
         "its sealed text, hash or version is not the one that the collector of this collection wrote down", _SOMEBODY
     ),
     "wrong_state": Explained("the collection that it names never passed the fence, or ended without it", _SOMEBODY),
+    "retired_key_version": Explained(
+        "it is sealed under a version of the key that was retired: its worker stood still for long before it sent it",
+        "its configuration was collected again meanwhile: `quarantine drop`; docs/keys.md says how it could be opened",
+    ),
     UNEXPECTED: Explained(
         "the database refused to store it, though nothing is wrong with the message itself",
         "see the log of the ingester for the place; mend the cause, then `quarantine release`",

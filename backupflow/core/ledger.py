@@ -11,6 +11,7 @@ from backupflow.core.model import EndMark, SecretsPolicy
 from backupflow.core.suspicion import NOTHING, Known
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from backupflow.core.model import (
@@ -42,6 +43,7 @@ class Stored(StrEnum):
     FOREIGN = "other_owner"  # tenant, device or seq are not those of the row
     OTHER_DIGEST = "other_digest"
     WRONG_STATE = "wrong_state"  # the row never reached the fence, or ended without it
+    RETIRED = "retired_key_version"  # the vault does not open any more what is sealed under that version
 
     @property
     def acceptable(self) -> bool:
@@ -74,6 +76,7 @@ class Assignment:
     asks_end_mark: bool = True
     end_mark: EndMark = EndMark.UNTRIED
     known: Known = NOTHING  # what is known of this router
+    login_changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Holder:
     tenant_removed: bool
     kept_from_seq: Seq  # retention has taken away what lies below it
     current_seq: Seq  # the greatest that is stored; 0: none is
+    oldest_version: int = 1  # of the key; the vault opens nothing that is sealed under an older one
 
 
 class ContentKey(NamedTuple):
@@ -73,7 +74,9 @@ def judge(message: SnapshotMessage, row: Standing | None, device: Holder | None)
         return Stored.WRONG_STATE
     # Of a tenant that was removed nothing new is written: its keys may be gone, and nobody may ask for it any more.
     late = message.seq < device.kept_from_seq or device.tenant_removed
-    return Stored.EXPIRED if late else Stored.STORED
+    if late:
+        return Stored.EXPIRED
+    return Stored.RETIRED if message.sealed.key_version < device.oldest_version else Stored.STORED
 
 
 def observation_of(message: SnapshotMessage) -> Observation:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.engine import transaction
 from backupflow.core import backoff, cadence
+from backupflow.core.keys import KEYS_LOST, LOGIN_LOST
 from backupflow.core.ledger import Claimed, Limits
 from backupflow.core.model import Claim, CollectionId, Lane, State, Trigger
 from backupflow.core.scope import LONGEST_INTERVAL, LONGEST_SESSION, SHORTEST_INTERVAL, Policy, resolve
@@ -30,12 +31,13 @@ _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
 
 # What keeps a device from being claimed, the first that applies; the collector asks the same again before it starts.
-HINDRANCE = """
+HINDRANCE = f"""
     CASE WHEN d.status <> 'active' THEN d.status
          WHEN d.blocked_code IS NOT NULL THEN 'blocked: ' || d.blocked_code
          WHEN t.removed_at IS NOT NULL THEN 'tenant removed'
          WHEN t.pepper IS NULL THEN 'no keys'
          WHEN l.id IS NULL THEN 'no login'
+         WHEN l.suspended_at IS NOT NULL AND l.suspended_reason = '{KEYS_LOST}' THEN '{LOGIN_LOST}'
          WHEN l.suspended_at IS NOT NULL THEN 'login suspended'
     END"""
 # A device's own login before the profile of the nearest scope that names one.

@@ -38,6 +38,7 @@ LEASE_MARGIN = timedelta(milliseconds=500)  # for the session to be closed
 LEASE_GRACE = timedelta(seconds=60)  # beyond the session's deadline: sealing and the fence
 SHORTEST_GRACE = timedelta(seconds=1)  # a lease always outlasts its session
 
+_SEALED_UNDER = "CAST(substring(l.sealed FROM '^vault:v([1-9][0-9]*):') AS bigint)"
 _LOCK = text("""
     SELECT d.id FROM device d JOIN collection c ON c.device_id = d.id WHERE c.id = :collection
     FOR NO KEY UPDATE OF d""")
@@ -46,7 +47,7 @@ _LOAD = text(f"""
         d.remembered_command, d.router_since_seq, d.believe_seq, d.end_mark, d.modern_ssh_at,
         d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
         t.settings AS tenant_settings, t.pepper, {HINDRANCE} AS hindrance,
-        l.id AS login_id, l.device_id AS login_device_id, l.username, l.sealed, k.key_type, k.blob
+        l.id AS login_id, l.device_id AS login_device_id, l.username, l.sealed, l.changed_at, k.key_type, k.blob
     FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE c.id = :collection AND c.state = 'claimed'""")
@@ -64,11 +65,13 @@ _HELD = text("""
     WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder""")
 # Where it connected to must still be where the device is, and the key that was admitted still its pinned one: an
 # operator may have moved the device, replaced the router, or withdrawn the key while the handshake ran (I6).
+# The same login under a newer version of its key is no other one.
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned' AND k.key_type = :key_type AND k.blob = :blob
     WHERE d.host = :host AND d.port = :port
-      AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login AND l.sealed = :sealed
+      AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login
+      AND (l.sealed = :sealed OR l.changed_at = :changed_at AND {_SEALED_UNDER} > :version)
       AND ({HINDRANCE}) IS NULL""")
 _PUBLISH = text(f"""
     UPDATE collection SET state = 'published', {observed.SET}, lease_until = NULL
@@ -144,6 +147,8 @@ class Collections:
                 "holder": assignment.holder,
                 "login": assignment.login_id,
                 "sealed": assignment.sealed_login.text,
+                "version": assignment.sealed_login.key_version,
+                "changed_at": assignment.login_changed_at,
                 "host": assignment.target.host,
                 "port": assignment.target.port,
                 "key_type": key.key_type,
@@ -265,4 +270,5 @@ def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: R
         asks_end_mark=policy.end_mark,
         end_mark=EndMark(row.end_mark),
         known=known,
+        login_changed_at=row.changed_at,
     )

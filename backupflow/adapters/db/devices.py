@@ -14,8 +14,10 @@ from backupflow.adapters.db.alarms import clear_alarm
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.claims import LOGIN, policy_of
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.keys import oldest_version
 from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
-from backupflow.core.model import DeviceId, TenantId
+from backupflow.core.keys import KEYS_LOST
+from backupflow.core.model import DeviceId, Purpose, TenantId
 from backupflow.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -50,9 +52,12 @@ _LOGIN = text("""
     ON CONFLICT (device_id) DO UPDATE SET id = gen_random_uuid(), username = excluded.username,
         method = excluded.method, sealed = excluded.sealed, suspended_at = NULL, suspended_reason = NULL,
         changed_at = now()""")
+# Another name does not bring a secret back whose key was lost.
 _RENAME_LOGIN = text("""
-    UPDATE credential_profile SET id = gen_random_uuid(), username = :username, suspended_at = NULL,
-        suspended_reason = NULL, changed_at = now() WHERE device_id = :device""")
+    UPDATE credential_profile SET id = gen_random_uuid(), username = :username, changed_at = now(),
+        suspended_at = CASE WHEN suspended_reason = :lost THEN suspended_at END,
+        suspended_reason = CASE WHEN suspended_reason = :lost THEN suspended_reason END
+    WHERE device_id = :device""")
 _DROP_LOGIN = text("DELETE FROM credential_profile WHERE device_id = :device")
 _COLUMNS = {
     "name",
@@ -170,7 +175,9 @@ def _log_in(
 ) -> None:
     values = {"tenant": tenant_id, "device": device_id, "username": login.username or known_as}
     if login.sealed is None:
-        tx.execute(_RENAME_LOGIN, values)
+        tx.execute(_RENAME_LOGIN, values | {"lost": KEYS_LOST})
+    elif login.sealed.key_version < oldest_version(tx, tenant_id, Purpose.CREDENTIALS):
+        raise Conflict("the keys were rotated at this moment; nothing was changed: do it once more")
     else:
         tx.execute(_LOGIN, values | {"method": login.method, "sealed": login.sealed.text})
 

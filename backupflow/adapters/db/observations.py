@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.alarms import Alarms
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.keys import oldest_version
 from backupflow.core.backoff import after_loss
 from backupflow.core.ledger import COLLECTING, Stored
 from backupflow.core.model import ContentHash, DeviceId, Purpose, Seq, State, TenantId
@@ -96,6 +97,7 @@ class Observations(Alarms):
         with transaction(self._engine) as tx:
             ids = sorted({message.device_id for message in batch})
             devices = {DeviceId(row.id): _holder(row) for row in tx.execute(_LOCK, {"devices": ids})}  # 1
+            _add_oldest_versions(tx, devices)
             outcomes = [_store(tx, message, devices) for message in batch]
             tx.execute(_BUS_BACK, {"scope": COLLECTING, "collections": [message.collection_id for message in batch]})
             return outcomes
@@ -117,6 +119,16 @@ class Observations(Alarms):
         with transaction(self._engine) as tx:
             rows = tx.execute(_MARKS, {"collections": [message.collection_id for message in batch]}).all()
         return {(TenantId(row.tenant_id), Purpose(row.purpose)): row.mark for row in rows}
+
+
+def _add_oldest_versions(tx: Connection, devices: dict[DeviceId, Holder]) -> None:
+    """After their locks, and in one order: nobody retires a version from here to the end of the transaction."""
+    oldest = {
+        tenant_id: oldest_version(tx, tenant_id, Purpose.DATA)
+        for tenant_id in sorted({device.tenant_id for device in devices.values()})
+    }
+    for device_id, device in devices.items():
+        devices[device_id] = replace(device, oldest_version=oldest[device.tenant_id])
 
 
 def _store(tx: Connection, message: SnapshotMessage, devices: dict[DeviceId, Holder]) -> Stored:
