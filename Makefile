@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test corpus soak bench docs format constraints fuzz
+.PHONY: help setup demo up check test corpus soak mutants bench docs format constraints fuzz
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -40,6 +40,10 @@ corpus: setup ## Real exports, and an independent judge over the normal forms (C
 
 soak: setup ## Every kind of test at full size (hours)
 	@BACKUPFLOW_TEST_SIZE=soak PYTEST_TIMEOUT=7200 $(PY) tools/run.py test
+	@$(PY) tools/mutants.py
+
+mutants: setup ## Break each promise in the code and see its test fail (ONLY="I4 I6")
+	@$(PY) tools/mutants.py $(ONLY)
 
 bench: setup ## Measure, and print the figures
 	@$(PY) -m bench
