@@ -457,6 +457,83 @@ def test_two_hundred_ticks_leave_nothing_behind(house: House) -> None:
     assert process.memory_info().rss - before[2] < 16 * 1024**2
 
 
+def _impatient(house: House) -> None:
+    """Who is deaf is told after four seconds, and each queue is asked every second."""
+    wiring_module.use(Wiring(Settings(house.settings | {"CONFIG_DEAF_AFTER": "4"})))
+    worker = "INSERT INTO process (id, role, host, pid, queues) VALUES (gen_random_uuid(), 'ingester', 'h', 9, :queues)"
+    house.fleet.sql(worker, queues=json.dumps(["ingest"]))
+
+
+def _canaries(house: House) -> int:
+    """How many of them wait for the ingester, between its drains."""
+    return house.queue("ingest").count("ingest")
+
+
+def _tick_until(house: House, true: Any) -> None:  # noqa: ANN401 - anything that can be asked
+    """Tick, with the worker's heart beating on, until it is so."""
+    for _ in range(300):
+        house.fleet.sql("UPDATE process SET heartbeat_at = now() WHERE pid = 9")
+        house.tick()
+        if true():
+            return
+        house.admin.ltrim("ingest", 0, 4)  # the newest: drains must not fill it
+        time.sleep(0.1)
+    assert true()
+
+
+def test_a_queue_is_asked_again_while_nobody_answers(house: House) -> None:
+    """Redis may have been emptied; nobody is deaf for that, but who does not take the next ones is, since the first."""
+    _impatient(house)
+    house.tick()
+    assert _canaries(house) == 1
+    asked = house.fleet.value("SELECT asked_at FROM queue_canary")
+    house.admin.flushdb()
+    _tick_until(house, lambda: _canaries(house) == 1)
+    assert house.fleet.alarms() == []
+    _tick_until(house, lambda: house.fleet.alarms() != [])
+    assert [code for code, _ in house.fleet.alarms()] == ["process_deaf"]
+    assert house.fleet.value("SELECT asked_at FROM queue_canary") == asked
+    house.fleet.sql("UPDATE queue_canary SET answered_at = now()")
+    _until(lambda: house.fleet.alarms() == [])
+
+
+def test_while_the_broker_is_away_nobody_is_deaf(house: House) -> None:
+    """Nothing reaches anybody then: that is the broker's alarm, and the time counts from when it is back."""
+    _impatient(house)
+    house.tick()
+    asked = house.fleet.value("SELECT asked_at FROM queue_canary")
+    house.valkey.shut()
+    past = "SELECT now() - CAST(:asked AS timestamptz) > interval '6 seconds'"
+    _tick_until(house, lambda: house.fleet.value(past, asked=asked))
+    house.valkey.open()
+    house.admin.flushdb()
+    _tick_until(house, lambda: _canaries(house) == 1)
+    assert house.fleet.value("SELECT count(*) FROM alarm WHERE code = 'process_deaf'") == 0
+
+
+def test_a_beat_whose_tick_hangs_says_so_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heart beats in another thread, and judges it like any process; the next tick that ends clears it."""
+    _impatient(house)
+    house.tick()
+    gone, back = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> schedule.Ticked:
+        gone.set()
+        back.wait(60)
+        return schedule.Ticked(None, 0)
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(schedule, "tick", hang)
+        ticking = threading.Thread(target=house.scheduler.tick)
+        ticking.start()
+        assert gone.wait(10)
+        _until(lambda: [code for code, _ in house.fleet.alarms()] == ["process_deaf"])
+        assert "beat (pid" in house.fleet.value("SELECT detail FROM alarm")
+        back.set()
+        ticking.join(10)
+    _until(lambda: house.fleet.alarms() == [])
+
+
 _BEAT = """
 import pathlib, sys
 from celery import Celery
