@@ -58,6 +58,19 @@ def test_a_due_device_is_claimed_once(fleet: Fleet) -> None:
     assert timedelta(0) < after.next_due_at - row.claimed_at <= fleet.policy.interval
 
 
+@pytest.mark.parametrize("state", ["claimed", "running"])
+def test_a_device_whose_row_is_open_is_not_claimed_again(fleet: Fleet, state: str) -> None:
+    """However long it takes: it waits until that row has ended, and holds up no other (I4, I9)."""
+    fleet.workers(collect=5)
+    slow = fleet.running()
+    if state == "claimed":
+        fleet.sql("UPDATE collection SET state = 'claimed', holder = NULL, lease_until = NULL, started_at = NULL")
+    fleet.sql("UPDATE device SET next_due_at = now() - interval '1 hour'")
+    other = fleet.device()
+    assert [fleet.row("collection", key).device_id for key in ids(tick(fleet))] == [other]
+    assert fleet.row("device", slow.device_id).last_seq == 1
+
+
 def test_nothing_is_claimed_before_it_is_due(fleet: Fleet) -> None:
     """A device that is due in a minute stays where it is."""
     fleet.workers(collect=2)
