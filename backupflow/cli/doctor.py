@@ -172,6 +172,14 @@ def _exports(found: Wiring) -> Check:
     return Check("exports", says, each=tuple(suspect[:SHOWN]))  # an alarm, if it does not go away by itself
 
 
+def _quarantine(found: Wiring) -> Check:
+    count = found.quarantine_desk("reader").count()
+    if not count:
+        return Check("quarantine", "empty")
+    says = f"{count} messages could not be stored"  # each reason is an alarm, unless somebody has cleared it
+    return Check("quarantine", says, each=("quarantine: see `quarantine list`",))
+
+
 CHECKS: dict[str, Callable[[Wiring], Check]] = {
     "PostgreSQL": _database,
     "schema": _schema,
@@ -183,6 +191,7 @@ CHECKS: dict[str, Callable[[Wiring], Check]] = {
     "logins": _logins,
     "processes": _processes,
     "exports": _exports,
+    "quarantine": _quarantine,
     "alarms": _alarms,
 }
 

@@ -45,13 +45,14 @@ def status(tenant: InTenant = "default", as_json: AsJson = False) -> None:
     Example: backupflow status
     """  # noqa: D301 - \b keeps the line of the example
     overview = wiring().statuses.overview(wiring().devices("reader").tenant(tenant))
+    quarantined = wiring().quarantine_desk("reader").count()
     if as_json:
-        output.as_document(document(overview))
+        output.as_document(document(overview) | {"quarantined": quarantined})
     else:
-        _show(overview)
+        _show(overview, quarantined)
 
 
-def _show(overview: Overview) -> None:
+def _show(overview: Overview, quarantined: int) -> None:
     now = overview.now
     counts = Counter(device.standing(now) for device in overview.devices)
     output.say(f"{len(overview.devices)} devices: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
@@ -59,6 +60,8 @@ def _show(overview: Overview) -> None:
         output.say_long(alarm_line(alarm, overview))
     for line in suspect_lines(overview):
         output.say_long(line)
+    if quarantined:
+        output.say(f"in quarantine: {quarantined}; see `quarantine list`")
     alive = Counter(process.role for process in overview.processes if process.alive(now))
     words = ", ".join(f"{n} {role}" for role, n in sorted(alive.items()))
     output.say(f"alive: {words or 'nobody: start `backupflow up`, or see `doctor`'}")

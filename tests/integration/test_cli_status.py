@@ -132,7 +132,7 @@ def test_doctor_finds_what_is_wrong_and_goes_on(scene: Scene) -> None:
     assert looked.code == Exit.WRONG
     checks = {check["part"]: check for check in json.loads(looked.out)["checks"]}
     well = {part for part, check in checks.items() if check["well"]}
-    assert well == {"PostgreSQL", "schema", "clock", "OpenBao", "keys", "logins", "exports", "alarms"}
+    assert well == {"PostgreSQL", "schema", "clock", "OpenBao", "keys", "logins", "exports", "quarantine", "alarms"}
     assert "REDIS_URL" in checks["broker"]["remedy"]
     assert "NATS_URL" in checks["NATS"]["remedy"]
     assert "a collect worker" in checks["processes"]["remedy"]
