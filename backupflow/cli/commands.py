@@ -17,6 +17,7 @@ from backupflow.cli import (
     history,
     hostkey,
     judge,
+    keys,
     quarantine,
     session,
     status,
@@ -58,6 +59,7 @@ app.command()(verify.verify)
 app.command()(status.status)
 app.add_typer(alarm.app)
 app.add_typer(quarantine.app)
+app.add_typer(keys.app)
 app.command()(doctor.doctor)
 app.command()(judge.normalize)
 app.command("check-export")(judge.check_export)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from backupflow.flows.enroll import EnrollPorts
     from backupflow.flows.history import HistoryPorts
     from backupflow.flows.ingest import IngestPorts
+    from backupflow.flows.keys import KeyPorts, RenewPorts
     from backupflow.flows.verify import VerifyPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
@@ -59,7 +60,7 @@ DEFAULT_TENANT = "default"
 # What an adapter of several ports plays.
 _OF_VAULT = (
     ports.Sealer, ports.ConfigOpener, ports.SecretOpener, ports.SecretSealer, ports.Canary, ports.KeyMaker,
-    ports.Rewrapper,
+    ports.Rewrapper, ports.KeyKeeper,
 )  # fmt: skip
 _OF_BUS = (ports.Publisher, ports.Inbox, ports.BusGauge)
 
@@ -213,7 +214,23 @@ class Wiring:
         """The canaries of all tenants."""
         from backupflow.adapters.db.keys import Keys
 
-        return self.port(Keys(self.engine(role)), ports.KeyLedger)
+        return self.port(Keys(self.engine(role)), ports.KeyLedger, ports.KeyStore)
+
+    def key_ports(self, actor: str) -> KeyPorts:
+        """What work on the keys needs: a login that opens nothing."""
+        from backupflow.adapters.db.sealed import SealedTexts
+        from backupflow.flows.keys import KeyPorts
+
+        texts = self.port(SealedTexts(self.engine("operator")), ports.SealedStore)
+        return KeyPorts(self.vault("operator"), self.keys("operator"), texts, actor)
+
+    def renew_ports(self, actor: str) -> RenewPorts:
+        """What giving keys up needs beside that."""
+        from backupflow.adapters.db.renewals import Renewals
+        from backupflow.flows.keys import RenewPorts
+
+        store = self.port(Renewals(self.engine("operator")), ports.RenewalStore)
+        return RenewPorts(self.key_ports(actor), self.vault("provisioner"), store)
 
     def alarms(self, role: str) -> Alarms:
         """Alarms."""
