@@ -112,10 +112,11 @@ class Stack:
 
     # --- processes -----------------------------------------------------------------------------------------------
 
-    def start(self, kind: str, *, restart: bool = False, **environment: str) -> Worker:
+    def start(self, kind: str, *, restart: bool | str = False, **environment: str) -> Worker:
         """Start one more process of a kind (maintain, ingest, collect-slow, collect, beat); does not wait for it.
 
-        `restart`: it is started again when it ends, a second later, as under a supervisor.
+        `restart`: it is started again when it ends, a second later, as under a supervisor. (A text, so that a mapping
+        of variables may be spread here.)
         """
         wanted = {process.name: process for process in processes(self.wiring.settings.collecting.max_concurrent)}[kind]
         number = sum(worker.kind == kind for worker in self.workers)
@@ -127,7 +128,7 @@ class Stack:
             {**self.environment, "CONFIG_ROLE": wanted.role, **environment},
             self.servers.folder.room("run"),
             self.servers.folder.room("logs") / f"{name}.log",
-            restart,
+            bool(restart),
         )
         worker.spawn(self._forker)
         self.workers.append(worker)
