@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLLECTION_ENDED: Final = "collection_ended"
 CLAIMS_EMITTED: Final = "claims_emitted"
 EMIT_FAILED: Final = "emit_failed"
+EMITTING_RESUMED: Final = "emitting_resumed"
 MESSAGES_DRAINED: Final = "messages_drained"
 STREAM_REMADE: Final = "stream_remade"
 TASK_FAILED: Final = "task_failed"

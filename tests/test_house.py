@@ -72,6 +72,7 @@ FAILURES = {
 CODES = {failure.code for failure in FAILURES.values()}
 # Alarms that no failure raises.
 ALARMS = {
+    "broker_unavailable",
     "clock_skew",
     "lane_without_workers",
     "look_hangs",

@@ -41,6 +41,8 @@ LOOK_SECONDS = 2.0
 LOOK_STALE_SECONDS = 30.0  # a look that takes longer hangs: what it last saw counts no more
 ROOM_PER_SLOT = 8 * 1024 * 1024  # the largest message
 ROOM_FOR = 4  # so many of the largest at least, before more is collected
+BROKER_AWAY = "broker_unavailable"  # code of an alarm
+BROKER_SAYS = "the broker takes no tasks: it is away, full, or refuses the login"
 HANGS = schedule.Readiness("look_hangs", "the look at the vault and the bus does not end")
 UNFORESEEN = schedule.Readiness("unexpected", "the look at the vault and the bus met a defect: the log has the place")
 
@@ -62,6 +64,7 @@ class FleetScheduler(Scheduler):
         self._standing: str | None = None  # as an alarm
         self._failing = ""
         self._broker_failed = False
+        self._broker_told: bool | None = None  # as an alarm; None: not known, an earlier beat may have left one
         self._ended = threading.Event()
         self._looking: threading.Thread | None = None
         self._work = Work()
@@ -117,6 +120,7 @@ class FleetScheduler(Scheduler):
             self._watch.broker_is_away()
         else:
             self._watch.ask(self._send)
+        self._tell_broker()
         if done.new or done.again or done.lost or done.withdrawn:
             counts = {
                 "claimed": len(done.new),
@@ -142,8 +146,19 @@ class FleetScheduler(Scheduler):
                     sent += 1
         except (OperationalError, OSError, RedisError) as exc:
             self._broker_failed = True
-            telemetry.logger().error(telemetry.EMIT_FAILED, sent=sent, of=len(tasks), error=type(exc).__name__)
+            if not self._broker_told:  # once: it is tried again every second
+                telemetry.logger().error(telemetry.EMIT_FAILED, sent=sent, of=len(tasks), error=type(exc).__name__)
         return sent
+
+    def _tell_broker(self) -> None:
+        """As an alarm, while nothing can be handed out: what was claimed waits for it, and is sent then."""
+        if self._broker_failed == self._broker_told:
+            return
+        code, detail = (BROKER_AWAY, BROKER_SAYS) if self._broker_failed else ("", "")
+        wiring().alarms("scheduler").settle("emitting", code, detail)
+        if self._broker_told and not self._broker_failed:
+            telemetry.logger().info(telemetry.EMITTING_RESUMED)
+        self._broker_told = self._broker_failed
 
     def _fresh(self) -> schedule.Readiness:
         """What was last seen, unless the look since then hangs."""
