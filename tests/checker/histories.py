@@ -124,7 +124,7 @@ def _same_text_same_hash(case: Case, told: dict[int, list[Export]]) -> Iterator[
     hash_of: dict[str, tuple[bytes, int]] = defaultdict()
     for row in case.stored:
         texts = {export.text for export in told[row.seq]}
-        if not texts or row.content_hash is None or row.seq <= case.device.unreadable_to_seq:
+        if not texts or row.content_hash is None or row.seq <= case.device.of_lost_keys:
             continue
         known, where = text_of.setdefault(row.content_hash, (texts, row.seq))
         if not known & texts:

@@ -31,7 +31,8 @@ LARGEST = 64 * 1024 * 1024  # bytes of an export that any setting may have let i
 OPENED_AT_ONCE = 4
 _DEVICES = text("""
     SELECT d.id, d.tenant_id, d.name, d.driver, d.status, d.settings, d.next_due_at, d.blocked_code, d.failures,
-        d.losses, d.last_seq, d.kept_from_seq, d.current_seq, d.unreadable_to_seq, d.current_collection_id,
+        d.losses, d.last_seq, d.kept_from_seq, d.current_seq, d.unreadable_to_seq, d.unhashed_to_seq,
+        d.current_collection_id,
         d.created_at, d.removed_at, t.settings AS of_tenant, s.settings AS of_site, g.settings AS of_group,
         l.id IS NOT NULL AND t.pepper IS NOT NULL AND t.removed_at IS NULL AS has_login, l.suspended_at
     FROM device d JOIN tenant t ON t.id = d.tenant_id

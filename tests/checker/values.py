@@ -30,11 +30,17 @@ class Device:
     kept_from_seq: int
     current_seq: int
     unreadable_to_seq: int
+    unhashed_to_seq: int
     current_collection_id: int | None
     created_at: datetime
     removed_at: datetime | None
     has_login: bool
     suspended_at: datetime | None
+
+    @property
+    def of_lost_keys(self) -> int:
+        """Up to this seq the keys that sealed or hashed what is stored are lost: it is not compared with what it was."""
+        return max(self.unreadable_to_seq, self.unhashed_to_seq)
 
     @property
     def is_due_at_times(self) -> bool:
@@ -110,7 +116,7 @@ class Opened:
     normalization_version: int = 0
     raw_sha256: str = ""
     raw_bytes: int = 0
-    content_hash: bytes | None = None  # None: of another normalization version than the present one
+    content_hash: bytes | None = None  # None: not to be had, of another normalization or of a pepper that is lost
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 from tests.checker.case import Terms
 from tests.checker.check import CHECKS, judge, verdict
 from tests.unit.checker import scene
-from tests.unit.checker.broken import BROKEN, device, waiting
-from tests.unit.checker.scene import CORE, TERMS, at
+from tests.unit.checker.broken import BROKEN, device, opened, waiting
+from tests.unit.checker.scene import CORE, EDGE, TERMS, at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,17 @@ def test_while_servers_are_away_nothing_has_to_move() -> None:
     late = waiting(device(CORE, next_due_at=at(1))(scene.evidence()), "published")
     assert judge(late, replace(TERMS, at_work=False)) == []
     assert len(judge(late, TERMS)) == 2
+
+
+def test_what_keys_that_are_lost_have_sealed_or_hashed_is_not_compared_with_what_it_was() -> None:
+    """An operator has given it up; what came since is held to every promise."""
+    hashed = opened(1, content_hash=b"under the pepper that is lost")(scene.evidence())
+    assert judge(device(CORE, unhashed_to_seq=2)(hashed), TERMS) == []
+    gone = replace(scene.evidence(), opened={})
+    given_up = device(EDGE, unreadable_to_seq=3)(device(CORE, unreadable_to_seq=5)(gone))
+    assert judge(given_up, TERMS) == []
+    newer = opened(2, content_hash=b"of another text")(hashed)
+    assert len(judge(device(CORE, unhashed_to_seq=2)(newer), TERMS)) == 1
 
 
 def test_a_tighter_bound_may_be_asked_for() -> None:
