@@ -9,14 +9,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from backupflow.core.scope import Policy
-from tests.checker.values import Content, HostKey, Router, Row
+from tests.checker.routers import Router
+from tests.checker.values import Content, HostKey, Row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from tests.checker.values import Act, Alarm, Aside, Device, Opened, Owned, Session
+    from tests.checker.routers import Session
+    from tests.checker.values import Act, Alarm, Aside, Device, Opened, Owned
 
 Thing = TypeVar("Thing", Row, Content, HostKey)
 

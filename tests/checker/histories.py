@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.checker.case import Case, Evidence, Terms
-    from tests.checker.values import Export, Row
+    from tests.checker.routers import Export
+    from tests.checker.values import Row
 
 
 def run_lengths(evidence: Evidence, _: Terms) -> Iterator[str]:

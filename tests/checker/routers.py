@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from tests.checker.values import Export, Offer, Router, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from backupflow.simulator.history import Event
+
+
+@dataclass(frozen=True)
+class Export:
+    """One whole configuration that a router sent, as far as it went."""
+
+    at: datetime
+    revision: int
+    text: str  # SHA-256 of the canonical text, or of what was sent where that was not to be sent as it is
+    sent: str  # SHA-256 of the bytes that went
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A login that was offered to a router."""
+
+    at: datetime
+    method: str
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Session:
+    """One connection to a router, as the router saw it."""
+
+    number: int
+    opened_at: datetime
+    closed_at: datetime | None = None
+    offers: tuple[Offer, ...] = ()
+    exports: tuple[Export, ...] = ()
+
+
+@dataclass(frozen=True)
+class Router:
+    """A router's own story: its sessions, its newest revision, and when which host key took the place of its first."""
+
+    sessions: tuple[Session, ...] = ()
+    revision: int = 0
+    keys: tuple[tuple[datetime, str], ...] = ()
 
 
 def routers_of(events: Iterable[Event]) -> Mapping[str, Router]:

@@ -39,7 +39,7 @@ class Device:
 
     @property
     def of_lost_keys(self) -> int:
-        """Up to this seq the keys that sealed or hashed what is stored are lost: it is not compared with what it was."""
+        """Up to this seq the keys that sealed or hashed what is stored are lost: it is compared with nothing."""
         return max(self.unreadable_to_seq, self.unhashed_to_seq)
 
     @property
@@ -166,43 +166,3 @@ class Alarm:
     scope: str
     detail: str
     since: datetime
-
-
-@dataclass(frozen=True)
-class Export:
-    """One whole configuration that a router sent, as far as it went."""
-
-    at: datetime
-    revision: int
-    text: str  # SHA-256 of the canonical text, or of what was sent where that was not to be sent as it is
-    sent: str  # SHA-256 of the bytes that went
-    complete: bool
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A login that was offered to a router."""
-
-    at: datetime
-    method: str
-    accepted: bool
-
-
-@dataclass(frozen=True)
-class Session:
-    """One connection to a router, as the router saw it."""
-
-    number: int
-    opened_at: datetime
-    closed_at: datetime | None = None
-    offers: tuple[Offer, ...] = ()
-    exports: tuple[Export, ...] = ()
-
-
-@dataclass(frozen=True)
-class Router:
-    """A router's own story: its sessions, its newest revision, and when which host key took the place of its first."""
-
-    sessions: tuple[Session, ...] = ()
-    revision: int = 0
-    keys: tuple[tuple[datetime, str], ...] = ()

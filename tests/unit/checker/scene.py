@@ -49,8 +49,8 @@ def device(key: UUID, last_seq: int, current: tuple[int, int]) -> Device:
     return Device(
         id=key, tenant_id=TENANT, name=NAMES[key], driver="routeros", status="active", settings={},
         scopes=({}, None, None), next_due_at=at(3600), blocked_code=None, failures=0, losses=0, last_seq=last_seq,
-        kept_from_seq=0, current_seq=current[0], unreadable_to_seq=0, unhashed_to_seq=0, current_collection_id=current[1],
-        created_at=START, removed_at=None, has_login=True, suspended_at=None,
+        kept_from_seq=0, current_seq=current[0], unreadable_to_seq=0, unhashed_to_seq=0,
+        current_collection_id=current[1], created_at=START, removed_at=None, has_login=True, suspended_at=None,
     )  # fmt: skip
 
 
