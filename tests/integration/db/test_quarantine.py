@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from backupflow.adapters.db.quarantine import Quarantine, Room
+from backupflow.adapters.db.quarantine import Quarantine, Room, lock
 from backupflow.core.message import encode
 from backupflow.core.quarantine import Kept, Released
 from backupflow.flows import ingest
@@ -255,15 +255,17 @@ def test_the_same_message_is_put_back_beside_itself(fleet: Fleet, digest_only: b
 
 
 def test_an_alarm_is_not_cleared_over_a_message_that_just_comes(fleet: Fleet) -> None:
-    """The last one goes while another is put aside for the same reason: the alarm stands afterwards."""
-    for round_ in range(20):
-        fleet.empty()
-        quarantine = fleet.quarantine
-        quarantine.set_aside(Bytes(b"first"), "x")
-        number = fleet.value("UPDATE quarantine SET released_at = now() RETURNING id")
-        with ThreadPoolExecutor(2) as pool:
-            going = pool.submit(quarantine.taken, Released(number, b"", ""))
-            coming = pool.submit(quarantine.set_aside, Bytes(b"%d" % round_), "x")
-            going.result()
-            coming.result()
-        assert fleet.alarms() == [("quarantine", "x")]
+    """The last one goes while another is put aside for the same reason: it waits, and the alarm stands afterwards."""
+    fleet.quarantine.set_aside(Bytes(b"first"), "x")
+    number = fleet.value("UPDATE quarantine SET released_at = now() RETURNING id")
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.admin.begin() as coming:
+            lock(coming)
+            coming.execute(text("INSERT INTO quarantine (reason, subject, digest) VALUES ('x', 's', 'd')"))
+            going = pool.submit(fleet.quarantine.taken, Released(number, b"", ""))
+            while not going.done() and not fleet.sql(waits):
+                threading.Event().wait(0.02)
+        going.result()
+    assert fleet.value("SELECT count(*) FROM quarantine") == 1
+    assert fleet.alarms() == [("quarantine", "x")]
