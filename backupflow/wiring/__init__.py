@@ -284,7 +284,7 @@ class Wiring:
         from backupflow.adapters.db.verifying import Verifying
         from backupflow.flows.verify import VerifyPorts
 
-        store, keys = Verifying(self.engine("operator")), self.keys("operator")
+        store, keys = self.port(Verifying(self.engine("operator")), ports.VerifyStore), self.keys("operator")
         return VerifyPorts(store, self.history_ports(actor), keys, self.vault("reader"))
 
     @cached_property

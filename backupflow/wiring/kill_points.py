@@ -69,8 +69,9 @@ class KillPoint:
         for port in played:
             for name, declared in _methods_of(port).items():
                 mine = self.method == f"{port.__name__}.{name}"
-                opens = _opened_by(declared)
-                if opens is not None and (mine or self.method.partition(".")[0] == opens.__name__):
+                context = _OPENS.fullmatch(str(declared.__annotations__.get("return", "")))
+                opens = _ports().get(context[1]) if context else None
+                if context and (mine or (opens and self.method.startswith(f"{opens.__name__}."))):
                     replaced[name] = self._context(getattr(player, name), opens, mine=mine)
                 elif mine:
                     replaced[name] = self._call(getattr(player, name))
@@ -98,7 +99,7 @@ class KillPoint:
 
         return call
 
-    def _context(self, method: Callable[..., Any], opens: type, *, mine: bool) -> Callable[..., Any]:
+    def _context(self, method: Callable[..., Any], opens: type | None, *, mine: bool) -> Callable[..., Any]:
         @wraps(method)
         def call(_self: object, *args: object, **kwargs: object) -> object:
             return _Context(self, method(*args, **kwargs), opens, mine=mine)
@@ -126,9 +127,11 @@ class Deaths:
 
 
 class _Context(AbstractContextManager[object]):
-    """A context of a port whose value is a port too."""
+    """A context that a port opens; its value may be a port too."""
 
-    def __init__(self, point: KillPoint, opened: AbstractContextManager[object], opens: type, *, mine: bool) -> None:
+    def __init__(
+        self, point: KillPoint, opened: AbstractContextManager[object], opens: type | None, *, mine: bool
+    ) -> None:
         self._point = point
         self._opened = opened
         self._opens = opens
@@ -137,7 +140,8 @@ class _Context(AbstractContextManager[object]):
     def __enter__(self) -> object:
         if self._mine:
             self._point.reached("before")
-        return self._point.wrap(self._opened.__enter__(), self._opens)
+        value = self._opened.__enter__()
+        return self._point.wrap(value, self._opens) if self._opens else value
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
@@ -176,12 +180,6 @@ def _ports() -> dict[str, type]:
 def _methods_of(port: type) -> dict[str, Callable[..., Any]]:
     """What a port declares itself; properties are no calls."""
     return {name: thing for name, thing in vars(port).items() if inspect.isfunction(thing) and name[0] != "_"}
-
-
-def _opened_by(declared: Callable[..., Any]) -> type | None:
-    """The port that a context holds, if a method gives a context."""
-    words = _OPENS.fullmatch(str(declared.__annotations__.get("return", "")))
-    return _ports().get(words[1]) if words else None
 
 
 def _replacing(player: T, replaced: Mapping[str, Callable[..., Any]]) -> T:

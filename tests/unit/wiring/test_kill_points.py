@@ -81,6 +81,19 @@ class Opener:
             self.seen.append("closed")
 
 
+class Alone:
+    """Plays the part of KeyStore that is a context."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Note its end."""
+        yield
+        self.seen.append("left")
+
+
 @pytest.fixture
 def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the end of the process be seen by a test."""
@@ -262,6 +275,21 @@ def test_a_context_is_one_call_from_its_begin_to_its_end(when: str, seen: list[s
     with pytest.raises(Died):
         use()
     assert opener.seen == seen
+
+
+@pytest.mark.usefixtures("mortal")
+def test_a_context_need_not_give_a_port() -> None:
+    """KeyStore.alone gives nothing: it too dies after it was left, not when it is made."""
+    store = Alone()
+    wrapped = KillPoint("KeyStore.alone", "after", 1).wrap(store, ports.KeyStore)
+
+    def use() -> None:
+        with wrapped.alone():
+            store.seen.append("inside")
+
+    with pytest.raises(Died):
+        use()
+    assert store.seen == ["inside", "left"]
 
 
 @pytest.mark.usefixtures("mortal")
