@@ -27,15 +27,21 @@ class Reviver:
         self._wiring = wiring
         self._say = say
         self._restarted: dict[str, float] = {}  # by name, monotonic seconds
+        self._answers_since: float | None = None  # the database
 
     def look(self) -> list[str]:
-        """Restart who is deaf, gives their names; a look without a database is left to the next."""
+        """Restart who is deaf or mute, gives their names; a look without a database is left to the next."""
         after = self._wiring.settings.collecting.deaf_after
         try:
-            found = liveness.deaf(self._wiring.canaries("reader").hearing(), after)
+            hearing = self._wiring.canaries("reader").hearing()
         except StoreUnavailable:
+            self._answers_since = None
             return []
         now = time.monotonic()
+        self._answers_since = now if self._answers_since is None else self._answers_since
+        found = liveness.deaf(hearing, after)
+        if now - self._answers_since > after.total_seconds():
+            found += liveness.mute(hearing, after)
         lately = {name: timedelta(seconds=now - at) for name, at in self._restarted.items()}
         programs = {status.pid: status.name for status in self._supervisor.status() if status.pid is not None}
         wanted = liveness.to_restart(found, programs, socket.gethostname(), lately)

@@ -73,11 +73,12 @@ class Hearing:
 
 @dataclass(frozen=True, slots=True)
 class Deaf:
-    """A process that lives and does not hear; `queues` are those in which work waits."""
+    """A process that lives and does not hear; `queues` are those in which work waits. `mute`: its heart stopped too."""
 
     listener: Listener
     since: datetime
     queues: tuple[str, ...] = ()
+    mute: bool = False
 
     @property
     def scope(self) -> str:
@@ -88,6 +89,7 @@ class Deaf:
     def says(self) -> str:
         """In one line: which, since when, and what to do."""
         why = f"begins nothing though work waits in {', '.join(self.queues)}" if self.queues else "does not tick"
+        why = "its heartbeat is missing" if self.mute else why
         at = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
         return f"{self.listener.name} lives, but {why}, since {at}: restart it (`up` does that by itself)"
 
@@ -123,6 +125,17 @@ def _late(hearing: Hearing, listener: Listener, after: timedelta) -> dict[str, d
 def _is_open(canary: Canary, now: datetime, after: timedelta) -> bool:
     """Unanswered, and still being asked: where no beat asks, what is lost on the way is not sent again."""
     return canary.answered_at is None and now - 2 * ask_every(after) <= canary.emitted_at <= now
+
+
+def mute(hearing: Hearing, after: timedelta = DEAF_AFTER) -> tuple[Deaf, ...]:
+    """Whose heartbeats are missing for longer than `after`: dead, unless a supervisor knows that it runs.
+
+    Such a one waits for a connection that never answers, say. Of rows with the same host and process id the newest
+    counts: numbers come again. Not to be asked before the database has answered for as long: hearts need it to beat.
+    """
+    newest = {(one.host, one.pid): one for one in sorted(hearing.listeners, key=lambda one: one.started_at)}
+    late = [one for one in newest.values() if hearing.now - one.heartbeat_at > after]
+    return tuple(Deaf(one, one.heartbeat_at, mute=True) for one in late)
 
 
 def to_restart(

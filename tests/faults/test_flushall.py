@@ -37,7 +37,7 @@ class Shape:
 
 
 # Claimed are three times as many as there are threads; a worker has taken as many of them as it has threads.
-SHAPES = {"small": Shape(24, 6, 1.0, 4, 90.0), "soak": Shape(100, 20, 4.0, 60, 300.0)}
+SHAPES = {"small": Shape(28, 6, 1.5, 4, 90.0), "soak": Shape(100, 20, 4.0, 60, 300.0)}
 
 
 @pytest.fixture
@@ -101,7 +101,11 @@ def test_all_claimed_work_is_run_after_redis_was_emptied(
 ) -> None:
     """Rows whose messages are gone are sent again: same row, same seq, one session each; the canaries too."""
     claimed = "SELECT id, device_id, seq FROM collection WHERE state = 'claimed' ORDER BY id"
-    wait_for(lambda: len(stack.rows(claimed)) == 3 * shape.threads, "the window to be full", shape.patience)
+    running = "SELECT id FROM collection WHERE state = 'running'"
+    full = (shape.threads, 3 * shape.threads)
+    wait_for(
+        lambda: (len(stack.rows(running)), len(stack.rows(claimed))) == full, "threads and window full", shape.patience
+    )
     waiting = stack.rows(claimed)
     empty(stack)
     at = stack.rows("SELECT clock_timestamp() AS it")[0].it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ class World:
     fails: list[Exception] = field(default_factory=list)
     away: bool = False
     deaf: tuple[int, ...] = (12, 99)
+    mute: tuple[int, ...] = ()
     pids: dict[str, int | None] = field(default_factory=lambda: {"maintain": 11, "collect": 12, "beat": None})
 
     def status(self) -> list[Any]:
@@ -53,7 +54,9 @@ class World:
         """Of the canaries."""
         if self.away:
             raise StoreUnavailable
-        return Hearing(NOW, tuple(listener(pid) for pid in self.deaf), (Canary("collect", LONG_AGO, NOW, None),))
+        deaf = [listener(pid) for pid in self.deaf]
+        mute = [replace(listener(pid), heartbeat_at=LONG_AGO) for pid in self.mute]
+        return Hearing(NOW, (*deaf, *mute), (Canary("collect", LONG_AGO, NOW, None),))
 
     def reviver(self) -> Reviver:
         """Who looks at it."""
@@ -91,6 +94,24 @@ def test_without_a_database_nothing_is_judged() -> None:
     assert reviver.look() == []
     world.away = False
     assert reviver.look() == ["collect"]
+
+
+def test_a_program_without_heartbeat_is_restarted_once_the_database_answers_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It runs, as its supervisor knows, and hangs; but hearts need a database, and time after it was away."""
+    world = World(deaf=(), mute=(12, 99))
+    reviver, clock = world.reviver(), [1000.0]
+    monkeypatch.setattr(revive, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for away in (False, True, False):
+        clock[0] += 100
+        world.away = away
+        assert reviver.look() == []
+    clock[0] += 119
+    assert reviver.look() == []
+    clock[0] += 2
+    assert reviver.look() == ["collect"]
+    assert "its heartbeat is missing" in world.said[0]
 
 
 def test_a_program_that_does_not_start_is_said_and_ends_nothing() -> None:

@@ -8,7 +8,17 @@ from uuid import UUID
 
 import pytest
 
-from backupflow.core.liveness import RESTART_AGAIN_AFTER, Canary, Deaf, Hearing, Listener, ask_every, deaf, to_restart
+from backupflow.core.liveness import (
+    RESTART_AGAIN_AFTER,
+    Canary,
+    Deaf,
+    Hearing,
+    Listener,
+    ask_every,
+    deaf,
+    mute,
+    to_restart,
+)
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 AFTER = timedelta(minutes=2)
@@ -108,6 +118,17 @@ def test_each_is_judged_for_itself() -> None:
     """Of two workers of a queue the one that works is not deaf, the idle one is."""
     busy = replace(WORKER, process_id=UUID(int=3), worked_at=ago(1))
     assert [one.listener for one in judged(busy, WORKER)] == [WORKER]
+
+
+def test_whose_heartbeat_is_missing_for_long_is_mute() -> None:
+    """Not who was heard lately, nor a dead one whose process id another has by now."""
+    silent = replace(WORKER, heartbeat_at=ago(121))
+    assert mute(Hearing(NOW, (silent, BEAT), ()), AFTER) == (Deaf(silent, ago(121), mute=True),)
+    assert "heartbeat is missing" in mute(Hearing(NOW, (silent,), ()), AFTER)[0].says
+    assert mute(Hearing(NOW, (replace(WORKER, heartbeat_at=ago(119)),), ()), AFTER) == ()
+    again = replace(WORKER, process_id=UUID(int=9), started_at=ago(60))
+    for order in ((silent, again), (again, silent)):
+        assert mute(Hearing(NOW, order, ()), AFTER) == ()
 
 
 def test_a_question_is_sent_again_before_anybody_counts_as_deaf() -> None:
