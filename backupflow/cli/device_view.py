@@ -11,6 +11,7 @@ from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
+from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Secrets, State
 from backupflow.errors import ExportSuspect
 
@@ -31,7 +32,7 @@ _SECRETS: dict[str, str] = {
     Secrets.NONE: "none: asked for, and there are none",
 }
 _NAMES = ("identity", "model", "version", "serial", "system_id")
-_ONLY_IF_SO = {"why", "what next", "believes", "not exported"}
+_ONLY_IF_SO = {"why", "what next", "believes", "not exported", "unreadable"}
 SAME = "="  # it calls itself what we call it
 SSH = 22  # TCP port (RFC 4253, section 4): only another one is worth a word
 
@@ -54,17 +55,34 @@ def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
     return (
         ("address", f"{record.host} port {record.port}"),
         ("driver", record.driver),
-        ("login", f"{record.username} ({record.method})" if record.username else None),
+        ("login", _login(record)),
         ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
-        ("what next", next_step(record.blocked_code or _doubt(record), record.name)),
+        ("what next", next_step(record.blocked_code or _login_lost(record) or _doubt(record), record.name)),
         ("believes", "the next export will be believed" if record.believes else None),
         ("last run", last),
         ("failures", record.failures),
         ("interval", record.interval),
         ("next due", None if record.blocked_code else record.next_due_at),
         ("last stored", record.last_collected_at),
+        ("unreadable", _given_up(record)),
     )
+
+
+def _login(record: DeviceRecord) -> str | None:
+    if not record.username:
+        return None
+    return f"{record.username} ({record.method}{'; suspended: its keys were lost' if record.login_lost else ''})"
+
+
+def _login_lost(record: DeviceRecord) -> str | None:
+    return KEYS_LOST if record.login_lost else None
+
+
+def _given_up(record: DeviceRecord) -> str | None:
+    if record.keys_given_up_at is None:
+        return None
+    return f"snapshots up to {record.unreadable_to_seq}: {output.given_up(record.keys_given_up_at)}"
 
 
 def _doubt(record: DeviceRecord) -> str | None:
@@ -149,5 +167,8 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "last_stored_at": record.last_collected_at,
         "fingerprint": record.pinned.key.fingerprint if record.pinned else None,
         "modern_ssh_at": record.modern_ssh_at,
+        "login_lost": record.login_lost,
+        "unreadable_to_snapshot": record.unreadable_to_seq or None,
+        "keys_given_up_at": record.keys_given_up_at,
         "router": router_document(record.facts),
     }

@@ -14,7 +14,7 @@ from backupflow.cli import output
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson
 from backupflow.cli.session import wiring
-from backupflow.cli.status import SHOWN, alarm_line, suspect_lines
+from backupflow.cli.status import SHOWN, alarm_line, given_up_lines, suspect_lines
 from backupflow.core.liveness import PROCESS_DEAF
 from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
 
@@ -115,7 +115,8 @@ def _keys(found: Wiring) -> Check:
         raise SettingsInvalid("no tenant has keys yet: `backupflow up` makes them")
     check_marks(found.vault("reader"), marks, found.keys("reader").all_marks)
     tenants = len({tenant_id for tenant_id, _ in marks})
-    return Check("keys", f"{len(marks)} canaries of {tenants} tenant{'s' if tenants > 1 else ''} answer as ever")
+    says = f"{len(marks)} canaries of {tenants} tenant{'s' if tenants > 1 else ''} answer as ever"
+    return Check("keys", says, each=tuple(given_up_lines(found.statuses.overview())))
 
 
 def _bus(found: Wiring) -> Check:

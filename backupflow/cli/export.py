@@ -19,7 +19,7 @@ from backupflow.cli.writing import to_stdout, write_private
 if TYPE_CHECKING:
     from backupflow.core.history import Aside
     from backupflow.core.model import Seq
-    from backupflow.flows.history import Damaged, Exported
+    from backupflow.flows.history import Damaged, Exported, GivenUp
 
 
 def export(
@@ -128,9 +128,13 @@ def _read_aside(name: str, moment: Seq | datetime | None, tenant: str) -> _Found
     return _Found(_whole(history.aside(ports, tenant_id, name, Seq(chosen.seq))), chosen)
 
 
-def _whole(outcome: Exported | Damaged) -> Exported:
+def _whole(outcome: Exported | Damaged | GivenUp) -> Exported:
     from backupflow.flows import history
 
+    if isinstance(outcome, history.GivenUp):
+        what = f"snapshot {outcome.snapshot.seq} of {outcome.snapshot.device_name}"
+        says = output.given_up(outcome.snapshot.given_up_at)
+        output.stop(Exit.UNAVAILABLE, f"{what} is {says}: nobody can open it; newer ones: see `snapshots`")
     if isinstance(outcome, history.Damaged):
         what = f"snapshot {outcome.snapshot.seq} of {outcome.snapshot.device_name}"
         output.stop(

@@ -66,6 +66,9 @@ def _show_runs(runs: Sequence[Run]) -> None:
     output.show_table(columns, rows)
     if any(run.only_secrets for run in runs):
         output.say(f"{_MARK} only the visibility of its secrets changed")
+    if gone := [run for run in runs if run.given_up_at]:
+        newest = gone[0].last_seq
+        output.say(f"up to {newest}: {output.given_up(gone[0].given_up_at)}, nobody can open them")
 
 
 def _show_asides(name: str, asides: Sequence[Aside], *, as_json: bool) -> None:
@@ -106,6 +109,7 @@ def _document(run: Run) -> dict[str, Any]:
         "current": run.is_current,
         "secrets": run.secrets or None,
         "only_visibility_of_secrets_changed": run.only_secrets,
+        "keys_given_up_at": run.given_up_at,
     }
 
 
@@ -125,4 +129,5 @@ def _aside_document(aside: Aside) -> dict[str, Any]:
         "detail": aside.detail,
         "bytes": aside.raw_bytes,
         "facts": dict(aside.facts),
+        "keys_given_up_at": aside.given_up_at,
     }

@@ -14,6 +14,7 @@ _STEPS = {
     "host_key_mismatch": "`hostkey show {name}`; compare with the router's own key before `hostkey accept {name}`",
     "host_key_unapproved": "compare it, then `hostkey accept {name}`",
     "authentication_failed": "`device edit {name} --ask-password`, or mend it there and `device unblock {name}`",
+    "keys_lost": "its login was sealed with keys that were lost: `device edit {name} --ask-password`",
     "algorithms_incompatible": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`",
     "ssh_downgraded": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`; if that cannot be: "
     "`device edit {name} --legacy-ssh`; if it is another router: `device replaced {name}`",

@@ -119,6 +119,11 @@ def in_words(cell: Cell) -> str:
             return visible(str(cell))
 
 
+def given_up(at: datetime | None) -> str:
+    """Why something cannot be opened, and why that is no alarm."""
+    return f"sealed with keys that were given up on {f'{at.astimezone(UTC):%Y-%m-%d}' if at else 'an unknown day'}"
+
+
 def span(length: timedelta) -> str:
     """A span in its largest unit, and the next one if there is some of it: `2 h 5 min`."""
     left, words = int(abs(length).total_seconds()), list[str]()

@@ -60,6 +60,8 @@ def _show(overview: Overview, quarantined: int) -> None:
         output.say_long(alarm_line(alarm, overview))
     for line in suspect_lines(overview):
         output.say_long(line)
+    for line in given_up_lines(overview):
+        output.say_long(line)
     if quarantined:
         output.say(f"in quarantine: {quarantined}; see `quarantine list`")
     alive = Counter(process.role for process in overview.processes if process.alive(now))
@@ -95,6 +97,16 @@ def suspect_lines(overview: Overview) -> list[str]:
         if device.last and device.last.state is State.SUSPECT and _scope(device) not in told
     ]
     return [_suspect_line(device, last, overview.now) for device, last in suspects]
+
+
+def given_up_lines(overview: Overview) -> list[str]:
+    """What was given up with its keys: no alarm, nothing can be done about it, but for the logins."""
+    lines = []
+    for one in overview.given_up:
+        says = [f"snapshots of {one.devices} devices are {output.given_up(one.at)}"] if one.devices else []
+        logins = f"{one.logins} logins are suspended, their keys were lost: set each with `device edit`"
+        lines.append("KEYS  " + "; ".join([*says, *([logins] if one.logins else [])]))
+    return lines
 
 
 def _suspect_line(device: DeviceState, last: LastCollection, now: datetime) -> str:
@@ -136,6 +148,9 @@ def document(overview: Overview) -> dict[str, Any]:
         "alarms": [alarm_document(alarm) for alarm in overview.alarms],
         "processes": [process_document(process, now) for process in overview.processes],
         "beat_silent_seconds": overview.beat_silent_for,
+        "keys_given_up": [
+            {"at": one.at, "devices": one.devices, "suspended_logins": one.logins} for one in overview.given_up
+        ],
     }
 
 

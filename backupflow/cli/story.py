@@ -53,6 +53,8 @@ class Story:
         read = history.export(self.wiring.history_ports("demo"), self.tenant_id, name, None)
         if isinstance(read, history.Damaged):
             raise DoesNotHold(f"the export of {name} is damaged: {read.why}")
+        if isinstance(read, history.GivenUp):
+            raise DoesNotHold(f"the keys of the export of {name} were given up")
         return read.raw
 
     def offered(self, name: str, after: int = 0) -> list[Event]:

@@ -27,6 +27,7 @@ class Run:
     is_current: bool
     secrets: str = ""  # what is shown of them: a word of core.model.Secrets; empty if that was not looked at
     only_secrets: bool = False  # it differs from the run before it in nothing but whether secrets are shown
+    given_up_at: datetime | None = None  # when the keys that it is sealed with were given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Aside:
     detail: str
     raw_bytes: int
     facts: Mapping[str, Any]
+    given_up_at: datetime | None = None  # when the keys that it is sealed with were given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class SealedSnapshot:
     """One observation with the sealed export of its text; the export is the one of `first_seq`.
 
     What was kept aside is its own first. `sealed` is what the row has: whether that is a sealed text at all is a part
-    of the check.
+    of the check. `given_up_at`: when the keys that it is sealed with were given up; should they be back, it opens.
+    `unhashed`: its hash is under a pepper that was given up, and says nothing.
     """
 
     tenant_id: TenantId
@@ -62,3 +65,5 @@ class SealedSnapshot:
     content_hash: ContentHash
     sealed: str
     sealed_pepper: SealedSecret
+    given_up_at: datetime | None = None
+    unhashed: bool = False

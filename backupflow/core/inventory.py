@@ -85,6 +85,9 @@ class DeviceRecord:
     facts: Mapping[str, Any] = field(default_factory=dict)  # what its current export says of it
     in_doubt: bool = False  # an export was kept aside as suspect since the last one that was believed
     believes: bool = False  # an operator has said since then that the next one is to be believed
+    login_lost: bool = False  # it is suspended, since the keys that it was sealed with were lost
+    unreadable_to_seq: int = 0  # what was read up to this one is sealed with keys that were given up
+    keys_given_up_at: datetime | None = None  # when, if anything is
 
     @property
     def pinned(self) -> SeenKey | None:

@@ -126,6 +126,15 @@ class LivingProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Keys of a tenant that were lost and given up: of so many devices there are snapshots that nobody can open."""
+
+    at: datetime
+    devices: int
+    logins: int  # that wait to be set again
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything at one moment, PostgreSQL's `now`."""
 
@@ -133,6 +142,7 @@ class Overview:
     devices: tuple[DeviceState, ...]
     alarms: tuple[Alarm, ...]
     processes: tuple[LivingProcess, ...]
+    given_up: tuple[GivenUp, ...] = ()
 
     @property
     def beat_silent_for(self) -> timedelta | None:

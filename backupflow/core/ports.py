@@ -424,6 +424,10 @@ class SnapshotStore(Protocol):
         """One observation with its sealed export; who reads it is written down in the same transaction."""
         ...
 
+    def again(self, snapshot: SealedSnapshot) -> SealedSnapshot:
+        """The same as it is sealed now; nothing is written down: that was done when it was read."""
+        ...
+
     def asides(self, tenant_id: TenantId, name: str) -> Sequence[Aside]:
         """What was kept aside, the newest first; NotFound if there is no such device."""
         ...

@@ -54,18 +54,27 @@ class Damaged:
     new: bool
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """It is sealed with keys that were lost and given up: nobody can open it. No alarm: that is known."""
+
+    snapshot: SealedSnapshot
+
+
 def snapshots(store: SnapshotStore, tenant_id: TenantId, name: str, limit: int) -> Sequence[Run]:
     """The newest `limit` configurations of a device, the newest first; one that came back later counts again."""
     return store.runs(tenant_id, name, limit)
 
 
-def export(ports: HistoryPorts, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> Exported | Damaged:
+def export(
+    ports: HistoryPorts, tenant_id: TenantId, name: str, at: Seq | datetime | None
+) -> Exported | Damaged | GivenUp:
     """Read one export: the current one, one by its number, or the one that was current at a time.
 
     The read is audited before anything is opened. All that can be checked is: the sealing is bound to the device, the
     header names device and seq, the digest of the export, and the keyed hash of its normalized text (I2).
     """
-    return opened(ports, ports.store.read(tenant_id, name, at, ports.actor))
+    return _told(ports, ports.store.read(tenant_id, name, at, ports.actor))
 
 
 def asides(store: SnapshotStore, tenant_id: TenantId, name: str) -> Sequence[Aside]:
@@ -73,20 +82,39 @@ def asides(store: SnapshotStore, tenant_id: TenantId, name: str) -> Sequence[Asi
     return store.asides(tenant_id, name)
 
 
-def aside(ports: HistoryPorts, tenant_id: TenantId, name: str, seq: Seq | None) -> Exported | Damaged:
+def aside(ports: HistoryPorts, tenant_id: TenantId, name: str, seq: Seq | None) -> Exported | Damaged | GivenUp:
     """Read one export that may not become the current one, by its number or the newest; audited and checked alike."""
-    return opened(ports, ports.store.read_aside(tenant_id, name, seq, ports.actor))
+    return _told(ports, ports.store.read_aside(tenant_id, name, seq, ports.actor))
+
+
+def _told(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported | Damaged | GivenUp:
+    """What was given up is tried all the same: its keys may be back."""
+    if snapshot.given_up_at is None:
+        return opened(ports, snapshot)
+    try:
+        return _whole(ports, snapshot)
+    except (MessageMalformed, TransitKeyMissing):
+        return GivenUp(snapshot)
 
 
 def opened(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported | Damaged:
     """Open one export and check all of it, as `export` says; audited by whoever asks."""
     try:
-        sealed = SealedConfig(snapshot.sealed)
-        envelope = ports.configs.open_config(snapshot.tenant_id, snapshot.device_id, sealed)
-        header, raw = unpack(envelope, ports.max_bytes)
-        _check(ports, snapshot, header, raw)
+        return _whole(ports, snapshot)
     except MessageMalformed as exc:
         return damaged(ports, snapshot, exc.detail or "it cannot be opened")
+    except TransitKeyMissing:
+        now = ports.store.again(snapshot)
+        if now == snapshot:
+            raise
+    return opened(ports, now)  # it was moved to a newer version of its key, and the old one retired, since it was read
+
+
+def _whole(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported:
+    sealed = SealedConfig(snapshot.sealed)
+    envelope = ports.configs.open_config(snapshot.tenant_id, snapshot.device_id, sealed)
+    header, raw = unpack(envelope, ports.max_bytes)
+    _check(ports, snapshot, header, raw)
     return Exported(raw, header, snapshot)
 
 
@@ -102,7 +130,7 @@ def _check(ports: HistoryPorts, snapshot: SealedSnapshot, header: Header, raw: R
         raise MessageMalformed("its sealed header names another device or collection")
     if header.normalization_version != snapshot.normalization_version:
         raise MessageMalformed("its sealed header names another normalization")
-    if header.normalization_version != NORMALIZATION_VERSION:
+    if header.normalization_version != NORMALIZATION_VERSION or snapshot.unhashed:
         return  # hashes compare only within one version; the digest of the export was compared
     pepper = _pepper(ports, snapshot)
     hashed = content_hash(pepper, ports.driver(snapshot.driver).normalize(raw))

@@ -228,6 +228,11 @@ def lost(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, Loss]:
     for purpose, record in records.items():
         versions = [one.version or 0 for one in stock if one.held.purpose is purpose and not one.given_up]
         key = ports.vault.key(tenant_id, purpose)
+        if key is not None and key.oldest_opened > record.version:
+            raise Conflict(
+                f"the {purpose} key opens nothing below version {key.oldest_opened}, and its canary is of version "
+                f"{record.version}: set its min_decryption_version back in the vault, nothing of it is lost"
+            )
         answers = key is not None and _answers(ports, tenant_id, purpose, record)
         if why := loss(key, max(versions, default=0), answers=answers):
             found[purpose] = why

@@ -32,6 +32,9 @@ _LOCK = f"{_FIND} FOR NO KEY UPDATE"
 _LOAD = text(f"""
     SELECT d.*, d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
         t.settings AS tenant_settings, l.username, l.method, own.id IS NOT NULL AS has_own_login, now() AS now,
+        coalesce(l.suspended_at IS NOT NULL AND l.suspended_reason = :lost, false) AS login_lost,
+        CASE WHEN d.unreadable_to_seq > 0 THEN (SELECT k.created_at FROM transit_key k
+            WHERE k.tenant_id = d.tenant_id AND k.purpose = 'data') END AS keys_given_up_at,
         (SELECT max(c.collected_at) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored')
             AS last_collected_at,
         current.facts, d.believe_seq > accepted.seq AS believes,
@@ -139,7 +142,7 @@ class Devices:
             return self._record(tx, record.device_id), True
 
     def _record(self, tx: Connection, device_id: DeviceId) -> DeviceRecord:
-        row = tx.execute(_LOAD, {"device": device_id}).one()
+        row = tx.execute(_LOAD, {"device": device_id, "lost": KEYS_LOST}).one()
         return _record(row, policy_of(self._defaults, row), host_keys.keys_of(tx, device_id))
 
 
@@ -210,6 +213,9 @@ def _record(row: Row[Any], policy: Policy, keys: tuple[Any, ...]) -> DeviceRecor
         in_doubt=row.in_doubt,
         believes=row.believes,
         facts=row.facts or {},
+        login_lost=row.login_lost,
+        unreadable_to_seq=row.unreadable_to_seq,
+        keys_given_up_at=row.keys_given_up_at,
     )
 
 

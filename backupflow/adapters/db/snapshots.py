@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,33 +32,50 @@ _RUNS = text("""
                 AND c.facts ->> 'secrets' <> lag(c.facts ->> 'secrets') OVER before, false) AS only_secrets
         FROM collection c WHERE c.device_id = :device AND c.state = 'stored'
         WINDOW before AS (ORDER BY c.seq))
-    SELECT run, min(seq) AS seq, min(collected_at) AS collected_at, max(seq) AS last_seq,
+    SELECT run, CASE WHEN max(seq) <= (SELECT unreadable_to_seq FROM device WHERE id = :device) THEN (
+            SELECT k.created_at FROM transit_key k JOIN device d ON d.tenant_id = k.tenant_id
+            WHERE d.id = :device AND k.purpose = 'data') END AS given_up_at,
+        min(seq) AS seq, min(collected_at) AS collected_at, max(seq) AS last_seq,
         max(collected_at) AS last_collected_at, count(*) AS observations,
         (array_agg(raw_bytes ORDER BY seq))[1] AS raw_bytes,
         (array_agg(content_hash ORDER BY seq))[1] AS content_hash,
         (array_agg(facts ORDER BY seq DESC))[1] AS facts, bool_or(only_secrets) AS only_secrets,
         bool_or(seq = (SELECT current_seq FROM device WHERE id = :device)) AS is_current
     FROM numbered GROUP BY run ORDER BY run DESC LIMIT :limit""")
-_SNAPSHOT = """
+# Sealed with keys that were given up; when, if so.
+GIVEN_UP = """CASE WHEN {seq} <= d.unreadable_to_seq
+    THEN (SELECT created_at FROM transit_key WHERE tenant_id = d.tenant_id AND purpose = 'data') END AS given_up_at"""
+_SNAPSHOT = f"""
     SELECT d.tenant_id, d.id, d.name, d.driver, t.pepper, c.seq, c.collected_at, o.first_seq,
-        coalesce(f.collected_at, o.created_at) AS first_collected_at, o.normalization_version, o.content_hash, o.sealed
+        coalesce(f.collected_at, o.created_at) AS first_collected_at, o.normalization_version, o.content_hash, o.sealed,
+        {GIVEN_UP.format(seq="o.first_seq")}, o.first_seq <= d.unhashed_to_seq AS unhashed
     FROM device d JOIN tenant t ON t.id = d.tenant_id
     JOIN collection c ON c.device_id = d.id AND c.state = 'stored'
     JOIN content o ON o.id = c.content_id
     LEFT JOIN collection f ON f.device_id = d.id AND f.seq = o.first_seq
-    WHERE d.id = :device AND {which} ORDER BY c.seq DESC LIMIT 1"""
+    WHERE d.id = :device AND {{which}} ORDER BY c.seq DESC LIMIT 1"""
 _CURRENT = text(_SNAPSHOT.format(which="c.seq = d.current_seq"))
 _BY_SEQ = text(_SNAPSHOT.format(which="c.seq = :at"))
 _BY_TIME = text(_SNAPSHOT.format(which="c.collected_at <= :at"))
-_ASIDES = text("""
-    SELECT c.seq, c.collected_at, c.state, c.code, c.detail, c.raw_bytes, c.facts
-    FROM aside a JOIN collection c ON c.id = a.collection_id WHERE a.device_id = :device ORDER BY c.seq DESC""")
-_ASIDE = text("""
+_ASIDES = text(f"""
+    SELECT c.seq, c.collected_at, c.state, c.code, c.detail, c.raw_bytes, c.facts, {GIVEN_UP.format(seq="c.seq")}
+    FROM aside a JOIN collection c ON c.id = a.collection_id JOIN device d ON d.id = a.device_id
+    WHERE a.device_id = :device ORDER BY c.seq DESC""")
+_ASIDE = text(f"""
     SELECT d.tenant_id, d.id, d.name, d.driver, t.pepper, c.seq, c.collected_at, c.seq AS first_seq,
-        c.collected_at AS first_collected_at, c.normalization_version, c.content_hash, a.sealed
+        c.collected_at AS first_collected_at, c.normalization_version, c.content_hash, a.sealed,
+        {GIVEN_UP.format(seq="c.seq")}, c.seq <= d.unhashed_to_seq AS unhashed
     FROM aside a JOIN collection c ON c.id = a.collection_id
     JOIN device d ON d.id = a.device_id JOIN tenant t ON t.id = d.tenant_id
     WHERE a.device_id = :device AND (CAST(:seq AS bigint) IS NULL OR c.seq = :seq) ORDER BY c.seq DESC LIMIT 1""")
+# What was kept aside is no content, and its seq was never stored.
+_AGAIN = text("""
+    SELECT t.pepper, coalesce(
+        (SELECT a.sealed FROM aside a JOIN collection c ON c.id = a.collection_id
+         WHERE a.device_id = :device AND c.seq = :seq),
+        (SELECT o.sealed FROM content o WHERE o.tenant_id = t.id AND o.device_id = :device
+           AND o.normalization_version = :version AND o.content_hash = :hash)) AS sealed
+    FROM tenant t WHERE t.id = :tenant""")
 
 
 class Snapshots:
@@ -82,6 +100,21 @@ class Snapshots:
             owner = {"tenant_id": row.tenant_id, "device_id": row.id}
             record_act(tx, actor, "config_exported", **owner, detail={"seq": row.seq, "first_seq": row.first_seq})
         return snapshot_of(row)
+
+    def again(self, snapshot: SealedSnapshot) -> SealedSnapshot:
+        """The same as it is sealed now; as it was if it is gone."""
+        values = {
+            "tenant": snapshot.tenant_id,
+            "device": snapshot.device_id,
+            "seq": snapshot.seq,
+            "version": snapshot.normalization_version,
+            "hash": snapshot.content_hash,
+        }
+        with transaction(self._engine) as tx:
+            row = tx.execute(_AGAIN, values).one()
+        if row.sealed is None or row.pepper is None:
+            return snapshot
+        return replace(snapshot, sealed=row.sealed, sealed_pepper=SealedSecret(row.pepper))
 
     def asides(self, tenant_id: TenantId, name: str) -> Sequence[Aside]:
         """What was kept aside of a device, the newest first; NotFound if there is no such device."""
@@ -120,12 +153,20 @@ def _run(row: Row[Any]) -> Run:
         row.is_current,
         (row.facts or {}).get("secrets", ""),
         row.only_secrets,
+        row.given_up_at,
     )
 
 
 def _aside(row: Row[Any]) -> Aside:
     return Aside(
-        Seq(row.seq), row.collected_at, row.state, row.code or "", row.detail or "", row.raw_bytes, row.facts or {}
+        Seq(row.seq),
+        row.collected_at,
+        row.state,
+        row.code or "",
+        row.detail or "",
+        row.raw_bytes,
+        row.facts or {},
+        row.given_up_at,
     )
 
 
@@ -150,4 +191,6 @@ def snapshot_of(row: Row[Any]) -> SealedSnapshot:
         ContentHash(bytes(row.content_hash)),
         row.sealed,
         pepper,
+        row.given_up_at,
+        row.unhashed,
     )

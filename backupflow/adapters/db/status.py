@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.claims import HINDRANCE, LOGIN, policy_of
 from backupflow.adapters.db.engine import transaction
+from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, State, TenantId
-from backupflow.core.overview import Alarm, DeviceState, LastCollection, LivingProcess, Overview
+from backupflow.core.overview import Alarm, DeviceState, GivenUp, LastCollection, LivingProcess, Overview
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,6 +36,17 @@ _ALARMS = text("""
 _PROCESSES = text("""
     SELECT id, role, host, pid, slots, started_at, heartbeat_at, queues, worked_at FROM process
     ORDER BY role, started_at""")
+_GIVEN_UP = text("""
+    SELECT * FROM (
+        SELECT greatest(data.created_at, login.created_at) AS at,
+            (SELECT count(*) FROM device d WHERE d.tenant_id = t.id AND d.status <> 'removed'
+                AND d.unreadable_to_seq >= d.kept_from_seq AND d.unreadable_to_seq > 0) AS devices,
+            (SELECT count(*) FROM credential_profile p
+             WHERE p.tenant_id = t.id AND p.suspended_at IS NOT NULL AND p.suspended_reason = :lost) AS logins
+        FROM tenant t JOIN transit_key data ON data.tenant_id = t.id AND data.purpose = 'data'
+        JOIN transit_key login ON login.tenant_id = t.id AND login.purpose = 'credentials'
+        WHERE t.removed_at IS NULL AND (CAST(:tenant AS uuid) IS NULL OR t.id = :tenant)) counted
+    WHERE devices > 0 OR logins > 0 ORDER BY at""")
 _NOW = text("SELECT now()")
 _CLOCK = text("SELECT clock_timestamp()")
 _MANY = 1000
@@ -52,7 +64,8 @@ class Statuses:
         with transaction(self._engine) as tx:
             rows = tx.execute(_DEVICES, {"tenant": tenant_id, "removed": removed}).all()
             devices = tuple(_device(row, self._defaults) for row in rows)
-            return Overview(tx.execute(_NOW).scalar_one(), devices, _alarms(tx), _processes(tx))
+            now = tx.execute(_NOW).scalar_one()
+            return Overview(now, devices, _alarms(tx), _processes(tx), _given_up(tx, tenant_id))
 
     def alarms(self, *, cleared: bool = False) -> tuple[Alarm, ...]:
         """The standing alarms, and the cleared ones too if asked for; the newest first."""
@@ -94,3 +107,8 @@ def _alarms(tx: Connection, *, cleared: bool = False) -> tuple[Alarm, ...]:
 
 def _processes(tx: Connection) -> tuple[LivingProcess, ...]:
     return tuple(LivingProcess(*row) for row in tx.execute(_PROCESSES))
+
+
+def _given_up(tx: Connection, tenant_id: TenantId | None) -> tuple[GivenUp, ...]:
+    rows = tx.execute(_GIVEN_UP, {"tenant": tenant_id, "lost": KEYS_LOST})
+    return tuple(GivenUp(row.at, row.devices, row.logins) for row in rows)

@@ -94,7 +94,7 @@ _SIGHT = {
     Kept.CONTENT: text(f"""
         SELECT {_OWNED}, k.first_seq AS seq, coalesce(f.collected_at, k.created_at) AS collected_at, k.first_seq,
             coalesce(f.collected_at, k.created_at) AS first_collected_at, k.normalization_version, k.content_hash,
-            k.sealed, CASE
+            k.sealed, NULL AS given_up_at, k.first_seq <= d.unhashed_to_seq AS unhashed, CASE
                 WHEN r.rows = 0 THEN 'no collection refers to it'
                 WHEN r.other IS NOT NULL THEN 'snapshot ' || r.other || ' refers to it and has another hash'
                 WHEN f.id IS NOT NULL AND NOT r.first THEN 'the collection that brought it refers to another one'
@@ -110,6 +110,7 @@ _SIGHT = {
     Kept.ASIDE: text(f"""
         SELECT {_OWNED}, c.seq, c.collected_at, c.seq AS first_seq, c.collected_at AS first_collected_at,
             c.normalization_version, c.content_hash, k.sealed,
+            NULL AS given_up_at, c.seq <= d.unhashed_to_seq AS unhashed,
             CASE WHEN c.state IN ('suspect', 'blocked') THEN ''
                  ELSE 'its collection ended as ' || c.state END AS why
         FROM {_KEPT[Kept.ASIDE]} WHERE k.collection_id = :number AND {_READABLE[Kept.ASIDE]}"""),

@@ -36,10 +36,7 @@ class Keyring(VaultClient):
     """Canary, KeyMaker, Rewrapper, KeyKeeper: the policy decides which."""
 
     def mark(self, tenant_id: TenantId, purpose: Purpose, version: int = 1) -> str:
-        """The HMAC of a fixed text under that version of the key.
-
-        TransitKeyMissing if there is none; VaultUnavailable if it was retired (min_decryption_version).
-        """
+        """The HMAC of a fixed text under that version of the key; TransitKeyMissing if it is gone or retired."""
         body = {"input": b64(CANARY), "key_version": str(version)}
         return str(self._transit("hmac", tenant_id, purpose, body)["hmac"])
 

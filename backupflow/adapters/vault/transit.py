@@ -10,14 +10,12 @@ A tenant has three keys, `<purpose>-<tenant>`, all made with `derived=true`: the
 from __future__ import annotations
 
 from base64 import b64decode
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backupflow.adapters.vault.client import expect
-from backupflow.adapters.vault.keyring import Keyring, b64
+from backupflow.adapters.vault.keyring import CANARY, Keyring, b64
 from backupflow.adapters.vault.trouble import Trouble
 from backupflow.core.model import Pepper, Purpose, Sealed, SealedConfig, SealedSecret
-from backupflow.errors import VaultUnavailable
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -53,9 +51,12 @@ class Vault(Keyring):
         path = f"transit/encrypt/{purpose}-{tenant_id}"
         answer = self.ask("POST", path, body)
         if answer is Trouble.REFUSED:  # 1
-            with suppress(VaultUnavailable):  # there is a key, whose first version was retired
-                self.mark(tenant_id, purpose)  # raises TransitKeyMissing if that is why
+            answer = self._why_refused(tenant_id, purpose)
         return str(expect(answer)["data"]["ciphertext"])
+
+    def _why_refused(self, tenant_id: TenantId, purpose: Purpose) -> Trouble:
+        marked = self.ask("POST", f"transit/hmac/{purpose}-{tenant_id}", {"input": b64(CANARY), "key_version": "1"})
+        return Trouble.KEY if marked is Trouble.KEY else Trouble.REFUSED
 
     def _decrypt(self, tenant_id: TenantId, purpose: Purpose, context: UUID, sealed: Sealed) -> bytes:
         body = {"ciphertext": sealed.text, "context": b64(context.bytes)}

@@ -58,6 +58,7 @@ _SAYS = {
 _ERRORS: dict[Trouble, type[BackupflowError]] = {
     Trouble.KEY: TransitKeyMissing,
     Trouble.VERSION: TransitKeyMissing,
+    Trouble.RETIRED: TransitKeyMissing,
     Trouble.ALTERED: MessageMalformed,
     Trouble.TOO_LARGE: OutputTooLarge,
     Trouble.ABSENT: NotFound,
