@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backupflow.core.ledger import Stored
 from backupflow.core.message import SnapshotMessage, encode
-from backupflow.core.model import CollectionId, ContentHash, DeviceId, SealedConfig, Seq, TenantId
+from backupflow.core.model import CollectionId, ContentHash, DeviceId, SealedConfig, Seq, State, TenantId
 from backupflow.core.quarantine import Claims, Named, claims, compare
+from backupflow.core.storing import Fenced, Holder, Standing, judge
 
 ONE = SnapshotMessage(
     TenantId(UUID(int=1)),
@@ -92,3 +94,28 @@ def test_looking_at_a_large_message_costs_no_more_than_a_few_times_its_size() ->
         assert tracemalloc.get_traced_memory()[1] < 4 * len(payload)
     finally:
         tracemalloc.stop()
+
+
+CHANGED = {
+    "tenant_id": st.uuids(),
+    "device_id": st.uuids(),
+    "seq": st.integers(1, 2**63 - 1),
+    "normalization_version": st.integers(1, 2**63 - 1),
+    "content_hash": st.binary(min_size=32, max_size=32),
+    "sealed": st.from_regex(r"vault:v[1-9]:[A-Za-z0-9+/]{4,40}", fullmatch=True).map(SealedConfig),
+}
+FENCED = Fenced(ONE.sealed.digest, ONE.content_hash, ONE.normalization_version)
+
+
+@given(st.sampled_from(list(CHANGED)), st.data(), st.sampled_from(State), st.booleans())
+def test_a_message_with_one_field_changed_is_never_stored(
+    name: str, data: st.DataObject, state: State, removed: bool
+) -> None:
+    """Whatever state its row is in; unchanged it is stored where its collection awaits it."""
+    value = data.draw(CHANGED[name].filter(lambda drawn: drawn != getattr(ONE, name)))
+    row = Standing(ONE.tenant_id, ONE.device_id, ONE.seq, state, FENCED)
+    device = Holder(ONE.tenant_id, removed, Seq(0), Seq(0))
+    forged: SnapshotMessage = replace(ONE, **{name: value})  # type: ignore[arg-type]
+    assert not judge(forged, row, device).acceptable
+    awaited = state in {State.PUBLISHED, State.LOST} and not removed
+    assert (judge(ONE, row, device) is Stored.STORED) is awaited
