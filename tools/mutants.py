@@ -12,6 +12,7 @@ import argparse
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -172,6 +173,7 @@ def report(fates: list[Fate]) -> int:
 
 def main() -> int:
     """Hunt the mutants of the given promises, or all."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the copies go, whoever ends it
     parser = argparse.ArgumentParser(prog="python tools/mutants.py", description=__doc__)
     parser.add_argument("promises", nargs="*", metavar="PROMISE", help="I1 … I16 (all)")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
