@@ -97,6 +97,11 @@ class Case:
         before = [row for row in self.started if row.started_at and row.started_at <= session.opened_at]
         return before[-1] if before else None
 
+    def begun_before(self, seq: int) -> datetime:
+        """When the collection before this one was begun: what woke up late may still be of that one."""
+        times = [row.started_at for row in self.started if row.started_at and row.seq < seq]
+        return times[-1] if times else self.device.created_at
+
     @cached_property
     def sessions(self) -> Mapping[int, tuple[Session, ...]]:
         """The sessions of each row, by the row's number in its device."""

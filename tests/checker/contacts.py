@@ -31,7 +31,7 @@ def one_at_a_time(evidence: Evidence, terms: Terms) -> Iterator[str]:
                 until = f"ended at {before.closed_at}" if before.closed_at else "never ended"
                 yield case.says("I4", f"session {after.number} began at {after.opened_at}, the one before {until}")
         for seq, sessions in case.sessions.items():
-            if len(sessions) > 1:
+            if len(sessions) > 1 and not terms.stood_still(case.begun_before(seq), sessions[-1].opened_at):
                 numbers = ", ".join(str(session.number) for session in sessions)
                 yield case.says("I4", f"the sessions {numbers} are all of seq {seq}: it was run more than once")
         yield from _outside_of_rows(case, terms)

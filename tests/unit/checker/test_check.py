@@ -45,6 +45,8 @@ def test_a_process_that_stood_still_may_overlap_but_is_not_stored() -> None:
     broken = BROKEN["two sessions at once"][1](scene.evidence())
     assert judge(broken, replace(TERMS, stopped=[(at(42), at(60))])) == []
     assert judge(broken, replace(TERMS, stopped=[(at(57), at(60))])) != []
+    late = BROKEN["a row was run twice"][1](scene.evidence())
+    assert judge(late, replace(TERMS, stopped=[(at(32), at(44))])) == []
     _, stored = BROKEN["another text as the same"]
     assert judge(stored(scene.evidence()), replace(TERMS, stopped=[(at(0), at(60))])) != []
 
