@@ -132,13 +132,13 @@ def _check(ports: HistoryPorts, snapshot: SealedSnapshot, header: Header, raw: R
         raise MessageMalformed("its sealed header names another normalization")
     if header.normalization_version != NORMALIZATION_VERSION or snapshot.unhashed:
         return  # hashes compare only within one version; the digest of the export was compared
-    pepper = _pepper(ports, snapshot)
-    hashed = content_hash(pepper, ports.driver(snapshot.driver).normalize(raw))
+    hashed = content_hash(pepper_of(ports, snapshot), ports.driver(snapshot.driver).normalize(raw))
     if not hmac.compare_digest(hashed, snapshot.content_hash):
         raise MessageMalformed("its text does not have the hash that was stored")
 
 
-def _pepper(ports: HistoryPorts, snapshot: SealedSnapshot) -> Pepper:
+def pepper_of(ports: HistoryPorts, snapshot: SealedSnapshot) -> Pepper:
+    """The pepper of its tenant; TransitKeyMissing if that does not open."""
     try:
         return ports.secrets.open_pepper(snapshot.tenant_id, snapshot.sealed_pepper)
     except MessageMalformed as exc:  # it is the tenant's: not one of its snapshots is to blame

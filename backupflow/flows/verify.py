@@ -163,16 +163,17 @@ class _Run:
         try:
             return history.opened(self.ports.history, snapshot)
         except TransitKeyMissing as exc:
-            self._check_keys(snapshot.tenant_id)
+            self._check_keys(snapshot)
             self._other_versions += 1
             if self._other_versions > OTHER_VERSIONS:
                 raise
             return history.damaged(self.ports.history, snapshot, exc.detail)
 
-    def _check_keys(self, tenant_id: TenantId) -> None:
-        """The keys are what they were, or TransitKeyMissing: then it is not this export that is damaged."""
-        expected = {key: mark for key, mark in self.ports.keys.all_marks().items() if key[0] == tenant_id}
+    def _check_keys(self, snapshot: SealedSnapshot) -> None:
+        """The tenant's keys and pepper are what they were, or TransitKeyMissing: then no export is to blame."""
+        expected = {key: mark for key, mark in self.ports.keys.all_marks().items() if key[0] == snapshot.tenant_id}
         check_marks(self.ports.canary, expected, self.ports.keys.all_marks)
+        history.pepper_of(self.ports.history, snapshot)
 
     def _tell(self, finding: Finding) -> None:
         self.done.damaged += 1

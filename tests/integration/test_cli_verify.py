@@ -4,16 +4,23 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backupflow import telemetry
 from backupflow.cli.exits import Exit
 from backupflow.core.model import DeviceId, SealedConfig, TenantId
 from backupflow.flows import maintain
+from backupflow.flows import verify as flow
+from backupflow.tasks import maintain as door
 from tests.integration.scene import Ran, export_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.integration.scene import Scene
 
 TEXTS = [export_text(word) for word in ("one", "one", "two", "one", "three")]  # contents 1, 3 and 5
@@ -104,6 +111,15 @@ def kept(scene: Scene) -> Scene:
         scene.observe(first, raw)
     scene.observe(other, export_text("of another device"))
     scene.doubt(first, ASIDE)
+    return scene
+
+
+@pytest.fixture
+def few(scene: Scene) -> Scene:
+    """One device with two contents."""
+    device = scene.add()
+    for word in ("one", "two"):
+        scene.observe(device, export_text(word))
     return scene
 
 
@@ -212,3 +228,119 @@ def test_a_header_that_names_another_owner_is_found(kept: Scene) -> None:
     sealed = wiring.vault("interpreter").seal_config(row.tenant_id, first, envelope)
     kept.write("migrator", f"UPDATE content SET sealed = :s WHERE first_seq = 1 AND device_id = {FIRST}", s=sealed.text)
     assert_found(kept.run("verify", "--json"), [("core-1", 1, False, "names another device")])
+
+
+def test_what_was_given_up_with_its_keys_is_no_damage(kept: Scene) -> None:
+    """It is counted and not opened, and an alarm of it is over; what came after it is verified."""
+    kept.write("migrator", ALTERED["a bit of a sealed text"][0])
+    assert kept.run("verify").code == Exit.WRONG
+    kept.write("migrator", "UPDATE device SET unreadable_to_seq = 3 WHERE name = 'core-1'")
+    ran = kept.run("verify", "--json")
+    document = json.loads(ran.out)
+    assert (ran.code, document["unreadable"], document["opened"], document["histories"]) == (Exit.OK, 2, 3, 2)
+    assert alarms(kept) == []
+    assert kept.run("verify").out.decode().splitlines()[-1].endswith("unreadable, given up with their keys: 2")
+
+
+def delete_keys(scene: Scene) -> None:
+    """The keys of the tenant are gone."""
+    tenant = TenantId(scene.rows("SELECT id FROM tenant WHERE name = 'default'")[0].id)
+    scene.install.wiring.vault("provisioner").delete_keys(tenant)
+
+
+def turn_away(scene: Scene) -> None:
+    """Nobody answers at the vault's address."""
+    scene.monkeypatch.setenv("OPENBAO_ADDR", "http://127.0.0.1:1")
+
+
+def spoil_the_pepper(scene: Scene) -> None:
+    """It is of the tenant, and of no snapshot."""
+    scene.write("migrator", f"UPDATE tenant SET pepper = {FLIP.replace('sealed', 'pepper')}")
+
+
+def restore_an_older_vault(scene: Scene) -> None:
+    """More of a version that it does not have than any accident alters."""
+    scene.monkeypatch.setattr(flow, "OTHER_VERSIONS", 1)
+    scene.write("migrator", "UPDATE content SET sealed = replace(sealed, ':v1:', ':v7:')")
+
+
+@pytest.mark.parametrize("lose", [delete_keys, turn_away, spoil_the_pepper, restore_an_older_vault])
+def test_a_vault_without_its_keys_is_no_damage(few: Scene, lose: Callable[[Scene], None]) -> None:
+    """It is an error of its own, which ends the run; what was done until then is said."""
+    lose(few)
+    ran = few.run("verify")
+    assert ran.code == Exit.UNAVAILABLE
+    assert "ended early" in ran.err
+    assert ran.out.startswith(b"histories checked: ") or lose is restore_an_older_vault
+    if lose is not restore_an_older_vault:
+        assert alarms(few) == []
+
+
+def test_a_share_begins_with_what_was_not_verified_for_longest(kept: Scene) -> None:
+    """The current ones come always; of the others as many as the share is of all."""
+    assert json.loads(kept.run("verify", "--sample", "0", "--json").out)["opened"] == 2
+    looked_at = "SELECT first_seq AS seq, verified_at FROM content ORDER BY verified_at NULLS FIRST, first_seq"
+    assert [row.seq for row in kept.rows(looked_at) if row.verified_at is None] == [1, 3]
+    kept.run("verify", "--sample", "20%")
+    assert [row.seq for row in kept.rows(looked_at) if row.verified_at is None] == [3]
+    kept.run("verify", "--sample", "20%")
+    assert kept.rows(looked_at)[0].seq == 1
+    assert kept.run("verify", "--sample", "101%").code == Exit.USAGE
+    assert kept.run("verify", "--device", "nobody").code == Exit.NOT_FOUND
+
+
+def test_one_device_alone(kept: Scene) -> None:
+    """The others are not looked at."""
+    kept.write("migrator", ALTERED["two rows of two devices"][0])
+    assert [one[:2] for one in found(kept.run("verify", "--device", "core-2", "--json"))] == [("core-2", 1)]
+    assert [row.name for row in kept.rows(UNSEEN)] == ["core-1"]
+
+
+UNSEEN = "SELECT DISTINCT name FROM device d JOIN content k ON k.device_id = d.id WHERE k.verified_at IS NULL"
+
+
+def test_the_daily_job_works_in_parts(kept: Scene) -> None:
+    """What was enough ends a part; the next one goes on where it was, until the day's share is done, and no further."""
+    wiring = kept.install.wiring
+    opened = []
+    state = "SELECT outcome, due_at < now() + interval '2 minutes' AS soon FROM job WHERE name = 'verify'"
+    for _ in range(10):
+        left = iter([False, False])
+
+        def enough(left: Iterator[bool] = left) -> bool:
+            return next(left, True)
+
+        job = {"verify": partial(maintain.verify_part, wiring.verify_ports("job"), 1.0, lambda _: None, enough)}
+        opened.append(maintain.run("verify", wiring.house, job))
+        (row,) = kept.rows(state)
+        if not row.soon:
+            break
+        assert row.outcome.endswith("to be continued")
+        kept.write("operator", "UPDATE job SET due_at = now() + every WHERE name = 'verify'")
+    assert [ran.counts["opened"] for ran in opened] == [2, 2, 1]
+    assert daily(kept).counts["opened"] == 0
+    kept.write("operator", LONG_AGO)
+    assert daily(kept, 0.5).counts["opened"] == 5  # two current ones, two of the others, and what was kept aside
+
+
+def test_the_job_waits_for_a_vault_that_is_away(few: Scene) -> None:
+    """It says what ended it, and goes on before its next turn."""
+    delete_keys(few)
+    assert daily(few).outcome.endswith("ended by transit_key_missing")
+    (row,) = few.rows("SELECT due_at < now() + interval '11 minutes' AS soon FROM job WHERE name = 'verify'")
+    assert row.soon
+
+
+def test_the_worker_tells_each_alarm_once(kept: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the share of its setting; what is damaged is one alarm and one line in the log, however often found."""
+    said: list[str] = []
+    log = SimpleNamespace(error=lambda event, **fields: said.append(f"{event} {fields['code']} {fields['detail']}"))
+    monkeypatch.setattr(telemetry, "logger", lambda: log)
+    monkeypatch.setattr(door, "wiring", lambda: kept.install.wiring)
+    kept.write("migrator", ALTERED["a bit of a sealed text"][0].replace("first_seq = 3", "first_seq = 5"))
+    for _ in range(2):
+        ran = maintain.run("verify", kept.install.wiring.house, {"verify": door._verify})
+        assert ran.outcome == "histories 2, opened 4, damaged 1"  # one of the others, and what was kept aside
+        kept.write("operator", LONG_AGO)
+    assert said == ["alarm_raised snapshot_damaged sealed for another place, or altered"]
+    assert len(alarms(kept)) == 1
