@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Celery, Task
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
+from kombu.transport.redis import Transport
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from backupflow import telemetry
 from backupflow.wiring import shipped, wiring
@@ -55,6 +57,10 @@ def _addresses() -> dict[str, Any]:
 
 # As root Celery warns of pickled messages; ours are JSON, and a one-machine install may well be root's.
 warnings.filterwarnings("ignore", category=SecurityWarning, module="celery.platforms")
+
+# A broker that has no memory left, or became a replica, is as good as away: the worker connects again until it is back.
+# To kombu 5.7 that is an error of the channel, over which a worker ends.
+Transport.connection_errors = (*Transport.connection_errors, OutOfMemoryError, ReadOnlyError)
 
 app = Celery("backupflow", task_cls=BackupflowTask)
 app.config_from_object(_configuration())
