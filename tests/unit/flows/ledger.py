@@ -94,6 +94,7 @@ class Device:
     current_seq: int = 0
     login_number: int = 0
     login: SealedSecret = LOGIN
+    login_changed_at: datetime | None = None
     keys: list[SeenKey] = field(default_factory=list)
 
     @property
@@ -297,6 +298,7 @@ class Ledger:
             policy.trust, "backup", UUID(int=device.login_number), device.login, device.id, PEPPER,
             device.remembered_command, device.failures, device.losses,
             policy.secrets, policy.end_mark, device.end_mark, self._known(device),
+            device.login_changed_at,
         )  # fmt: skip
 
     def _known(self, device: Device) -> Known:
@@ -452,7 +454,7 @@ class Ledger:
     def add(self, device_id: DeviceId, name: str) -> None:
         """Enrol a device; it is due at once."""
         now = self.clock()
-        self.devices[device_id] = Device(device_id, name, now, now, host=name)
+        self.devices[device_id] = Device(device_id, name, now, now, host=name, login_changed_at=now)
 
     def act(self, device_id: DeviceId, decide: Callable[[DeviceRecord], Update | None]) -> bool:
         """DeviceStore.change; whether anything changed."""
@@ -469,7 +471,7 @@ class Ledger:
 
     def _log_in(self, device: Device, login: DeviceLogin) -> None:
         device.login_number += 1
-        device.login = login.sealed or device.login
+        device.login, device.login_changed_at = login.sealed or device.login, self.clock()
 
     def _answered(self, key: SeenKey, update: Update) -> SeenKey:
         if key.number in update.retires:
@@ -502,6 +504,8 @@ class Ledger:
         final = [row for row in self._of(device) if row.seq < cut and row.ended_at is not None]
         for row in final:
             del self.rows[row.id]
+        gone = {row.id for row in final}
+        self.requests = [one for one in self.requests if one.collection not in gone]
         stored = self._of(device, State.STORED)
         stored[0].is_change = True
         kept = {row.observation.content_hash for row in stored}
