@@ -345,6 +345,20 @@ def test_a_login_that_is_set_meanwhile_is_not_overwritten(scene: Scene, monkeypa
     assert versions(scene) == {2}
 
 
+def test_a_row_that_was_read_before_its_version_was_retired_is_read_once_more(scene: Scene) -> None:
+    """Between the row and the vault everything was moved and retired: the export comes, no alarm, one audit row."""
+    device, wiring = scene.add(), scene.install.wiring
+    scene.observe(device, export_text("one"))
+    snapshot = wiring.snapshots.read(tenant_of(scene), "core-1", None, "test")
+    keys.rotate(wiring.key_ports("test"), tenant_of(scene))
+    assert len(keys.rewrap(wiring.key_ports("test"), tenant_of(scene)).retired) == len(Purpose)
+    got = history.opened(wiring.history_ports("test"), snapshot)
+    assert isinstance(got, history.Exported)
+    assert got.raw == export_text("one")
+    assert len(scene.rows("SELECT 1 FROM audit WHERE action = 'config_exported'")) == 1
+    assert scene.rows("SELECT 1 FROM alarm") == []
+
+
 def test_a_session_that_is_under_way_keeps_its_login(scene: Scene) -> None:
     """Moved to a newer version it is no other login: right before it is sent it is still allowed."""
     device = scene.add()
@@ -399,11 +413,11 @@ def dying(scene: Scene, step: str) -> keys.RenewPorts:
     return keys.RenewPorts(replace(found.keys, vault=vault, ledger=ledger, texts=texts), maker, store)
 
 
-def test_cut_off_anywhere_everything_opens_and_the_next_run_ends_it(scene: Scene) -> None:
+def test_cut_off_anywhere_everything_opens_and_the_next_run_ends_it(scene: Scene, size: Size) -> None:
     """Between any two steps: exports open, the login opens, the canaries answer; `keys rewrap` once more finishes."""
     device, tenant_id = scene.add(), tenant_of(scene)
     texts = {scene.observe(device, export_text(word)): export_text(word) for word in ("one", "two")}
-    for step in STEPS:
+    for step in STEPS if size == "soak" else STEPS[2::2]:
         keys.rotate(scene.install.wiring.key_ports("test"), tenant_id)
         with pytest.raises(Died):
             keys.rewrap(dying(scene, step).keys, tenant_id)
@@ -412,8 +426,7 @@ def test_cut_off_anywhere_everything_opens_and_the_next_run_ends_it(scene: Scene
         done = keys.rewrap(scene.install.wiring.key_ports("test"), tenant_id)
         assert (done.unmoved, done.holds) == ([], []), step
         assert [opened(scene, seq) for seq in texts] == list(texts.values()), step
-    newest = {(key["newest_version"], key["min_decryption_version"]) for key in shown(scene).values()}
-    assert newest == {(1 + len(STEPS),) * 2}
+    assert all(key["newest_version"] == key["min_decryption_version"] > 1 for key in shown(scene).values())
 
 
 @WITH_PROCESS
