@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from backupflow.cli.exits import Exit
+from backupflow.core.liveness import deaf
 from tests.integration.scene import export_text
 
 if TYPE_CHECKING:
@@ -191,6 +193,24 @@ def test_an_alarm_of_a_device_says_what_to_do(scene: Scene, code: str, steps: tu
     ]
     assert len(lines) == 2
     assert all(step in line for line in lines for step in steps)
+
+
+def test_a_deaf_process_is_told_with_what_to_do(scene: Scene) -> None:
+    """`status` and `doctor` say in one line which it is, since when and what to do; the JSON has its last work."""
+    wiring = scene.install.wiring
+    wiring.processes("ingester").beat({}, ["ingest"])
+    scene.write("ingester", "UPDATE process SET started_at = now() - interval '3 minutes'")
+    canaries = wiring.canaries("scheduler")
+    canaries.ask()
+    scene.write("scheduler", "UPDATE queue_canary SET asked_at = now() - interval '3 minutes'")
+    assert len(canaries.tell(deaf(canaries.hearing()))) == 1
+    line = rf"the worker of ingest \(pid {os.getpid()} on .+\) lives, but .+ since [-0-9]+ [0-9:]+ UTC: restart it"
+    assert re.search(rf"(?m)^ALARM [0-9]+  process_deaf .+{line}", scene.run("status").out.decode())
+    checks = {check["part"]: check for check in json.loads(scene.run("doctor", "--json").out)["checks"]}
+    assert "1 deaf" in checks["processes"]["finding"]
+    assert re.search(line, checks["processes"]["remedy"])
+    shown = json.loads(scene.run("status", "--json").out)["processes"]
+    assert [(process["queues"], process["worked_at"]) for process in shown] == [(["ingest"], None)]
 
 
 def test_a_blocked_device_shows_both_ways_out_of_another_serial_number(scene: Scene) -> None:
