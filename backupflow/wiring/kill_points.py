@@ -1,6 +1,6 @@
 """Kill points: this process dies, as by SIGKILL, before or after a chosen call of a port's method. For tests only.
 
-BACKUPFLOW_KILL_POINT=PORT.METHOD:WHEN:NTH[:TIMES:FOLDER], such as `CollectionStore.publish:after:2:1:/tokens`
+BACKUPFLOW_KILL_POINT=PORT.METHOD:WHEN:NTH[:TIMES:FOLDER], such as `CollectionStore.publish:after:2:1:/some/folder`
 
 - PORT.METHOD: a Protocol of core.ports and one of its methods
 - WHEN: `before` the call does anything, or `after` it has returned: its work is done, and nobody will ever learn of it.

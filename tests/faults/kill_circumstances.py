@@ -1,0 +1,111 @@
+"""What has to happen so that a process calls a method of which it has no need every day."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from backupflow.core.message import SnapshotMessage, encode
+from backupflow.core.model import CollectionId, ContentHash, DeviceId, SealedConfig, Seq
+from tests.acceptance.install import wait_for
+from tests.faults.kill_field import DESK, PATIENCE, STEADY
+
+if TYPE_CHECKING:
+    from tests.faults.kill_field import Field
+
+ODD = STEADY[:2]  # one of each life
+
+
+def answer_nonsense(field: Field) -> None:
+    """Routers that answer something else than a configuration: given up, and taken again at their next turn."""
+    for name in ODD:
+        field.fleet[name].behave(raw_export="<html>busy</html>\r\n")
+
+
+def answer_again(field: Field) -> None:
+    """As ever."""
+    for name in ODD:
+        field.fleet[name].behave(raw_export=None)
+
+
+def forge(field: Field) -> None:
+    """A message that names a true row, with sealed bytes that its collector never wrote, in each life others."""
+    row = field.stack.rows(
+        "SELECT c.* FROM collection c JOIN device d ON d.current_collection_id = c.id WHERE d.name = :name", name=DESK
+    )[0]
+    field.forged += 1
+    message = SnapshotMessage(
+        field.stack.tenant_id,
+        DeviceId(row.device_id),
+        CollectionId(row.id),
+        Seq(row.seq),
+        row.normalization_version,
+        ContentHash(bytes(row.content_hash)),
+        SealedConfig(f"vault:v1:{field.forged:08d}"),
+    )
+    field.send(encode(message), row.device_id)
+
+
+def refuse_rows(field: Field, *, always: bool = False) -> None:
+    """Storing a router's rows meets what nobody foresaw and a server that goes away in turn, or `always` the former."""
+    rows = field.stack.rows("SELECT id FROM device WHERE name = ANY(:odd)", odd=list(ODD))
+    refused = f"'{{{','.join(str(row.id) for row in rows)}}}'"
+    field.stack.admin("CREATE SEQUENCE refusals")
+    field.stack.admin(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN "
+        f"IF {always} OR nextval('refusals') % 2 = 1 THEN RAISE SQLSTATE 'P0001'; END IF; "
+        "RAISE SQLSTATE '57P03'; END $$"
+    )
+    field.stack.admin(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON collection FOR EACH ROW "
+        f"WHEN (NEW.state = 'stored' AND NEW.device_id::text = ANY({refused})) EXECUTE FUNCTION refuse()"
+    )
+
+
+def accept_rows(field: Field) -> None:
+    """They are as good as any other."""
+    for statement in ("DROP TRIGGER refuse ON collection", "DROP FUNCTION refuse", "DROP SEQUENCE refusals"):
+        field.stack.admin(statement)
+
+
+def lose_a_message(field: Field) -> None:
+    """A collector that died between the fence and the bus: a row whose message never was, older than LOST_AFTER."""
+    worker = field.start("collect", "Publisher.publish:before:1")
+
+    def died() -> bool:
+        field.ask_some()
+        return not worker.is_alive
+
+    wait_for(died, "a collector to die before it published", PATIENCE)
+    field.start("collect")
+    time.sleep(float(field.stack.environment["CONFIG_LOST_AFTER"]) + 1)
+
+
+def make_jobs_due(field: Field) -> None:
+    """Work for the process that keeps house."""
+    field.stack.admin("UPDATE job SET due_at = now() WHERE due_at > now()")
+
+
+def give_back_a_forgery(field: Field) -> None:
+    """An operator releases from quarantine what will be refused again."""
+    field.start("ingest")
+    forge(field)
+    _release(field)
+
+
+def give_back_a_true_one(field: Field) -> None:
+    """An operator releases what was refused for a defect that is mended."""
+    refuse_rows(field, always=True)
+    field.start("ingest")
+    field.ask(field.of_this_life[0])
+    _release(field)
+    accept_rows(field)
+
+
+def _release(field: Field) -> None:
+    """As soon as something new is in quarantine; nobody ingests then."""
+    waiting = "SELECT id FROM quarantine WHERE received_at >= :since AND released_at IS NULL"
+    wait_for(lambda: bool(field.stack.admin(waiting, since=field.life_began_at)), "a message in quarantine", PATIENCE)
+    field.end("ingest")
+    for row in field.stack.admin(waiting, since=field.life_began_at):
+        assert field.command("quarantine", "release", str(row.id)).returncode == 0

@@ -1,0 +1,203 @@
+"""Commands that die in their midst: what they change, what the audit says of it, and what they are about."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from backupflow.core.model import Purpose, TenantId
+from backupflow.errors import TransitKeyMissing
+from backupflow.flows.ingest import check_marks
+from tests.faults.kill_field import DESK, LOGIN, STEADY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from tests.faults.kill_field import Field
+
+ADDED = "added-"
+TENANT = "from backupflow.wiring import wiring; wiring().make_tenant('{}')"
+_CURRENT = (
+    "SELECT n.id, n.sealed FROM device d JOIN collection c ON c.id = d.current_collection_id "
+    "JOIN content n ON n.id = c.content_id WHERE d.name = :name"
+)
+
+
+def audited(field: Field, *actions: str) -> int:
+    """How many acts of these names the audit has, by commands, since the case began."""
+    rows = field.stack.admin(
+        "SELECT count(*) AS n FROM audit WHERE action = ANY(:actions) AND actor LIKE 'cli:%' AND at >= :since",
+        actions=list(actions),
+        since=field.case_began_at,
+    )
+    return int(rows[0].n)
+
+
+def add_device(_field: Field, life: int) -> list[str]:
+    """Another name and address each time: what was added stays added. Nobody answers there."""
+    host = f"127.1.{life}.{time.monotonic_ns() % 250}"
+    return ["device", "add", f"{ADDED}{time.monotonic_ns()}", host, "--port", "9", "--password-stdin"]
+
+
+def added(field: Field) -> tuple[int, int]:
+    """Devices with a login, and acts."""
+    rows = field.stack.rows(
+        "SELECT count(*) AS n FROM device d JOIN credential_profile p ON p.device_id = d.id "
+        "WHERE d.name LIKE :added AND d.created_at >= :since",
+        added=f"{ADDED}%",
+        since=field.case_began_at,
+    )
+    return rows[0].n, audited(field, "device_added")
+
+
+def remove_added(field: Field) -> None:
+    """What was added for the case."""
+    found = field.stack.rows("SELECT name FROM device WHERE name LIKE :a AND status <> 'removed'", a=f"{ADDED}%")
+    for row in found:
+        assert field.command("device", "remove", row.name, "--yes").returncode == 0
+
+
+def edit_login(_field: Field, _life: int) -> list[str]:
+    """New credentials, the same as before."""
+    return ["device", "edit", DESK, "--username", LOGIN.username, "--password-stdin"]
+
+
+def note_login(field: Field) -> None:
+    """As it is sealed now."""
+    field.noted = _sealed_login(field)
+
+
+def edited(field: Field) -> tuple[int, int]:
+    """Each run seals it anew: whether it is another, and whether the audit says so."""
+    return int(_sealed_login(field) != field.noted), min(audited(field, "device_edited"), 1)
+
+
+def _sealed_login(field: Field) -> str:
+    rows = field.stack.admin(
+        "SELECT p.sealed FROM credential_profile p JOIN device d ON d.id = p.device_id WHERE d.name = :name", name=DESK
+    )
+    return str(rows[0].sealed)
+
+
+def paused(field: Field) -> tuple[int, int]:
+    """Once paused it stays so, and that was one act."""
+    status = field.stack.rows("SELECT status FROM device WHERE name = :name", name=DESK)[0].status
+    return int(status == "paused"), audited(field, "device_paused")
+
+
+def resume(field: Field) -> None:
+    """As ever."""
+    assert field.command("device", "resume", DESK).returncode == 0
+
+
+def asked(field: Field) -> tuple[int, int]:
+    """Requests, and acts."""
+    rows = field.stack.rows(
+        "SELECT count(*) AS n FROM request WHERE requested_by LIKE 'cli:%' AND requested_at >= :since",
+        since=field.case_began_at,
+    )
+    return rows[0].n, audited(field, "config_backup_manual_trigger")
+
+
+def export_to_file(field: Field, name: str, *options: str) -> list[str]:
+    """To a file that is not there yet."""
+    field.file.unlink(missing_ok=True)
+    return ["export", name, *options, "-o", str(field.file)]
+
+
+def read(field: Field) -> tuple[int, int]:
+    """Whoever has a configuration in the hand is written down; not each who is written down has it."""
+    has = field.file.exists()
+    return int(has), int(has and audited(field, "config_exported", "aside_exported") > 0)
+
+
+def damage(field: Field) -> None:
+    """Another device's sealed bytes in the place of the ones that are exported."""
+    own, other = (field.stack.admin(_CURRENT, name=name)[0] for name in (DESK, STEADY[0]))
+    field.noted = own.sealed
+    field.stack.admin("UPDATE content SET sealed = :sealed WHERE id = :id", sealed=other.sealed, id=own.id)
+
+
+def mend_damage(field: Field) -> None:
+    """The true ones, and the alarm, which was raised once, cleared by whoever looked."""
+    own = field.stack.admin(_CURRENT, name=DESK)[0]
+    field.stack.admin("UPDATE content SET sealed = :sealed WHERE id = :id", sealed=field.noted, id=own.id)
+    standing = field.stack.rows("SELECT id FROM alarm WHERE code = 'snapshot_damaged' AND cleared_at IS NULL")
+    assert len(standing) == 1
+    assert field.command("alarm", "clear", str(standing[0].id)).returncode == 0
+
+
+def seal_beyond(field: Field) -> None:
+    """A text that names a version which the key does not have: it may have been moved since it was read."""
+    own = field.stack.admin(_CURRENT, name=DESK)[0]
+    field.noted, (_, _, rest) = own.sealed, own.sealed.split(":")
+    field.stack.admin("UPDATE content SET sealed = :sealed WHERE id = :id", sealed=f"vault:v999:{rest}", id=own.id)
+
+
+def seal_as_before(field: Field) -> None:
+    """No alarm was raised: whether keys or texts are to blame is not known then."""
+    own = field.stack.admin(_CURRENT, name=DESK)[0]
+    field.stack.admin("UPDATE content SET sealed = :sealed WHERE id = :id", sealed=field.noted, id=own.id)
+
+
+def make_tenant(field: Field, _life: int) -> list[str]:
+    """What the set-up does, for one more tenant."""
+    return [TENANT.format(spare(field))]
+
+
+def spare(field: Field) -> str:
+    """A tenant of this case's own, whose keys nobody needs."""
+    return f"spare-{field.case}"
+
+
+def rewrap(field: Field, _life: int) -> list[str]:
+    """There are older versions each time."""
+    assert field.command("keys", "rotate").returncode == 0
+    return ["keys", "rewrap", "--wait", "60s"]
+
+
+def make_spare(field: Field) -> None:
+    """With its keys."""
+    field.stack.wiring.make_tenant(spare(field))
+
+
+def renew(field: Field, _life: int) -> list[str]:
+    """The keys are lost each time, unless they still are."""
+    wiring = field.stack.wiring
+    tenant_id, _ = wiring.keys("operator").tenant(spare(field))
+    with suppress(TransitKeyMissing):
+        _check(field, tenant_id)
+        wiring.vault("provisioner").delete_keys(TenantId(tenant_id))
+    return ["keys", "renew", "--lost", "--tenant", spare(field), "--confirm", spare(field)]
+
+
+def renew_others(field: Field, life: int) -> list[str]:
+    """There are other keys under the names of the lost ones: refused."""
+    argv = renew(field, life)
+    tenant_id, _ = field.stack.wiring.keys("operator").tenant(spare(field))
+    field.stack.wiring.vault("provisioner").make_keys(TenantId(tenant_id))
+    return argv
+
+
+def renew_at_last(field: Field) -> None:
+    """With the word that takes them."""
+    assert field.command(*renew(field, 0), "--adopt").returncode == 0
+    keys_answer(field)
+
+
+def keys_answer(field: Field) -> None:
+    """Every tenant's keys are the ones whose canaries were kept, whatever died before."""
+    marks = _check(field)
+    assert len(marks) % len(Purpose) == 0
+
+
+def _check(field: Field, tenant_id: UUID | None = None) -> Mapping[tuple[TenantId, Purpose], str]:
+    wiring = field.stack.wiring
+
+    def marks() -> Mapping[tuple[TenantId, Purpose], str]:
+        return {key: mark for key, mark in wiring.keys("scheduler").all_marks().items() if tenant_id in {None, key[0]}}
+
+    check_marks(wiring.vault("scheduler"), marks(), marks)
+    return marks()

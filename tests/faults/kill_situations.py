@@ -1,0 +1,171 @@
+"""How each port's method comes to be called: by which process or command, and what has to happen for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from backupflow.wiring.kill_points import methods
+from tests.faults import kill_circumstances as circumstances
+from tests.faults import kill_commands as commands
+from tests.faults.kill_field import DESK, DOUBTED, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+def nothing(_field: Field) -> None:
+    """Nothing has to be done."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Called by a process of the install at its work.
+
+    `begin` goes before the first life, `ready` before each: nobody of the process's kind runs then. `provoke` is done
+    again and again while a life lasts, `mend` after the last. `nth`: of the calls of one life. `slow`: too slow for a
+    sample.
+    """
+
+    process: str
+    begin: Callable[[Field], None] = nothing
+    ready: Callable[[Field], None] = Field.ask_some
+    provoke: Callable[[Field], None] = Field.ask_some
+    mend: Callable[[Field], None] = nothing
+    nth: int = 1
+    slow: bool = False
+    environment: tuple[tuple[str, str], ...] = ()  # of those that die
+
+
+@dataclass(frozen=True)
+class Commanded:
+    """Called by a command that is run as a process; `life` numbers its runs, from 1.
+
+    `acts` gives what the command has changed so far, and what the audit says of it: the same, at any time.
+    `again`: how it ends when it is run once more after it died. `slow`: too slow for a sample.
+    """
+
+    argv: Callable[[Field, int], list[str]]
+    acts: Callable[[Field], tuple[int, int]] = lambda _: (0, 0)
+    begin: Callable[[Field], None] = nothing
+    mend: Callable[[Field], None] = nothing
+    again: int = 0
+    slow: bool = False
+    program: tuple[str, ...] = ("-m", "backupflow")
+
+
+Situation = Served | Commanded
+
+
+BEAT: Final = Served("beat")
+COLLECT: Final = Served("collect")
+INGEST: Final = Served("ingest", ready=Field.await_published)
+MAINTAIN: Final = Served("maintain", ready=circumstances.make_jobs_due, provoke=circumstances.make_jobs_due)
+WITHOUT_VAULT: Final = (("OPENBAO_ADDR", "http://127.0.0.1:9"),)  # nobody answers there
+EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
+EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)
+LIST: Final = Commanded(lambda _field, _life: ["snapshots", DESK])
+
+REWRAP: Final = Commanded(commands.rewrap, mend=commands.keys_answer, slow=True)
+RENEW: Final = Commanded(commands.renew, begin=commands.make_spare, mend=commands.keys_answer, slow=True)
+
+# Nobody calls these; who begins to has to say how.
+UNCALLED: Final = {"Rewrapper.rewrap"}
+# Of a port, or of one method, which comes first.
+SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
+    "Collector": (COLLECT,),
+    "Session": (COLLECT,),
+    "Reader": (COLLECT,),
+    "Sealer": (COLLECT,),
+    "ConfigOpener": (EXPORT,),
+    "SecretOpener.open_login": (COLLECT,),
+    "SecretOpener.open_pepper": (COLLECT, EXPORT),
+    "SecretSealer": (EDIT,),
+    "Canary": (BEAT, INGEST),
+    "KeyMaker": (RENEW,),
+    "KeyMaker.make_keys": (Commanded(commands.make_tenant, mend=commands.keys_answer, program=("-c",)),),
+    "KeyKeeper": (REWRAP,),
+    "KeyKeeper.rotate": (Commanded(lambda _field, _life: ["keys", "rotate"], mend=commands.keys_answer),),
+    "KeyStore": (REWRAP,),
+    "SealedStore": (REWRAP,),
+    "SealedStore.stock": (Commanded(lambda _field, _life: ["keys", "show"]),),
+    "RenewalStore": (RENEW,),
+    "RenewalStore.begun": (
+        Commanded(commands.renew_others, begin=commands.make_spare, mend=commands.renew_at_last, again=77),
+    ),
+    "Publisher": (COLLECT,),
+    "Inbox": (INGEST,),
+    "Inbox.later": (replace(INGEST, begin=circumstances.refuse_rows, mend=circumstances.accept_rows, slow=True),),
+    "BusGauge": (BEAT,),
+    "ClaimStore": (replace(BEAT, nth=3),),  # the first ticks know nothing yet of vault and bus, and claim nothing
+    "CollectionStore": (COLLECT,),
+    "CollectionStore.pin": (replace(COLLECT, ready=Field.forget_key),),
+    "CollectionStore.end": (replace(COLLECT, begin=circumstances.answer_nonsense, mend=circumstances.answer_again),),
+    "ObservationStore": (INGEST,),
+    "ObservationStore.lose_published": (replace(INGEST, begin=circumstances.lose_a_message, slow=True),),
+    "QuarantineStore": (INGEST,),
+    "QuarantineStore.set_aside": (replace(INGEST, ready=circumstances.forge),),
+    "QuarantineStore.taken": (replace(INGEST, ready=circumstances.give_back_a_true_one, slow=True),),
+    "QuarantineStore.put_back": (replace(INGEST, ready=circumstances.give_back_a_forgery, slow=True),),
+    "Broker": (replace(BEAT, nth=3),),
+    "KeyLedger": (BEAT,),
+    "HouseStore": (MAINTAIN,),
+    "HouseStore.again": (replace(MAINTAIN, environment=WITHOUT_VAULT),),
+    "DeviceStore.find": (EDIT,),
+    "DeviceStore.add": (Commanded(commands.add_device, commands.added, mend=commands.remove_added),),
+    "DeviceStore.change": (
+        Commanded(lambda _field, _life: ["device", "pause", DESK], commands.paused, mend=commands.resume),
+    ),
+    "SnapshotStore.runs": (LIST,),
+    "SnapshotStore.asides": (LIST,),
+    "SnapshotStore.read": (EXPORT,),
+    "SnapshotStore.again": (replace(EXPORT, begin=commands.seal_beyond, mend=commands.seal_as_before, again=69),),
+    "SnapshotStore.read_aside": (
+        Commanded(lambda field, _: commands.export_to_file(field, DOUBTED, "--aside"), commands.read),
+    ),
+    "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
+    "AlarmBell": (replace(EXPORT, begin=commands.damage, mend=commands.mend_damage, again=65),),
+    "RequestStore": (Commanded(lambda _field, _life: ["backup", DESK], commands.asked),),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the matrix."""
+
+    method: str
+    when: str
+    times: int
+    situation: Situation
+
+    def __str__(self) -> str:
+        return f"{self.method}-{self.when}-{'once' if self.times == 1 else 'twice'}-{self.place}"
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it may be in a sample."""
+        return not self.situation.slow
+
+    @property
+    def kills_collectors(self) -> bool:
+        """Whether one may die between the fence and the bus."""
+        return self.place == "collect" or self.method in {"ObservationStore.lose_published", "QuarantineStore.taken"}
+
+    @property
+    def place(self) -> str:
+        """Who dies: a process of the install, or a command."""
+        return self.situation.process if isinstance(self.situation, Served) else "command"
+
+
+def situations_of(method: str) -> tuple[Situation, ...]:
+    """The ways to a method; none, if nobody has said one."""
+    return SITUATIONS.get(method) or SITUATIONS.get(method.partition(".")[0], ())
+
+
+def cases() -> Iterator[Case]:
+    """All methods, before and after, once and twice."""
+    for method in methods():
+        for situation in situations_of(method):
+            for when in ("before", "after"):
+                for times in (1, 2):
+                    yield Case(method, when, times, situation)
