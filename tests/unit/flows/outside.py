@@ -155,6 +155,7 @@ class Bus:
         self.up = True
         self.stream: list[Letter] = []
         self.under_way: list[SnapshotMessage] = []  # nobody knows of these whether they will arrive
+        self.sent: list[SnapshotMessage] = []  # all that ever were
         self.arrived: list[SnapshotMessage] = []  # all that ever did
         self.owed: set[tuple[DeviceId, int]] = set()  # of what has arrived and was not wiped: it has to be stored
         self._count = 0
@@ -356,6 +357,7 @@ class Worker:
 
     def _publish(self, message: SnapshotMessage) -> bool:
         bus: Bus = self._world.bus
+        bus.sent.append(message)
         sent = self._step.sent if bus.up else Sent.REFUSED
         if sent is Sent.REFUSED:
             raise BusUnavailable
