@@ -24,7 +24,7 @@ from backupflow.core.model import (
     content_hash,
 )
 from backupflow.errors import MessageMalformed
-from backupflow.flows.history import Damaged, Exported, HistoryPorts, export
+from backupflow.flows.history import Damaged, Exported, GivenUp, HistoryPorts, export
 
 if TYPE_CHECKING:
     from backupflow.core.driver import Driver
@@ -71,7 +71,7 @@ class World:
         self.alarms.append((code, scope))
         return True
 
-    def export(self) -> Exported | Damaged:
+    def export(self) -> Exported | Damaged | GivenUp:
         """What reading the snapshot gives."""
         driver = cast("Driver", self)
         it = cast("Any", self)
