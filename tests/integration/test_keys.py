@@ -324,6 +324,22 @@ def test_a_text_that_cannot_be_moved_is_named_and_left(scene: Scene) -> None:
     assert "NOT MOVED  core-1, snapshot 2" in told.out.decode()
 
 
+def test_what_is_another_by_now_is_left_as_it_is(scene: Scene) -> None:
+    """A text is exchanged only if it is still the one that was read, whoever wrote the other one."""
+    device = scene.add()
+    scene.observe(device, export_text("one"))
+    scene.doubt(device, export_text("doubt"))
+    texts = scene.install.wiring.key_ports("test").texts
+    for held, place in PLACES.items():
+        (item,) = texts.left(tenant_of(scene), held, 2, None)
+        other = f"UPDATE {place.table} SET {place.column} = 'vault:v9:QUJD' RETURNING 1"  # noqa: S608 - constants
+        assert scene.write("operator", other) == 1
+        assert texts.replace([(item, "vault:v2:QUJD")]) == 0
+        (item,) = texts.left(tenant_of(scene), held, 2, None)
+        assert item.sealed == "vault:v9:QUJD"
+        assert texts.replace([(item, "vault:v2:QUJD")]) == 1
+
+
 def test_a_login_that_is_set_meanwhile_is_not_overwritten(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read is exchanged only if it still stands: a new password survives, and is moved in its turn."""
     device = scene.add()
