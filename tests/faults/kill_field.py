@@ -276,8 +276,19 @@ def opened_field(root: Path) -> Iterator[Field]:
             field.start(process)
         field.await_newest(*fleet)
         fleet[DESK].edit()
-        fleet[DOUBTED].behave(shrunk=True)
-        field.ask(DESK, DOUBTED)
-        wait_for(lambda: bool(field.states()["suspect"]), "an export that is kept aside", PATIENCE)
         field.await_newest(DESK)
+        keep_aside(field)
         yield field
+
+
+def keep_aside(field: Field) -> None:
+    """Half of one router's menus are missing from an export, which is therefore not believed."""
+    field.fleet[DOUBTED].behave(shrunk=True)
+
+    def kept() -> bool:
+        if field.states()["suspect"]:
+            return True
+        field.ask(DOUBTED)
+        return False
+
+    wait_for(kept, "an export that is kept aside", PATIENCE)
