@@ -153,7 +153,7 @@ class VaultUnavailable(BackupflowError):
 
 
 class TransitKeyMissing(BackupflowError):
-    """The vault has lost a key; nothing is collected until the old keys are back. Restore the vault."""
+    """The vault has lost a key; nothing is collected until the old keys are back. Restore the vault; if they are gone for good, `keys renew --lost`."""
 
     code = "transit_key_missing"
     verdict = Verdict.PAUSE
