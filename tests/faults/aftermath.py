@@ -12,7 +12,7 @@ from tests.checker.check import Subject, check
 from tests.faults.rounds import Watched, now_there, story
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from backupflow.simulator import Fleet
@@ -43,12 +43,13 @@ def not_current(judged: Judged, fleet: Fleet) -> list[str]:
     return [name for name in fleet if current.get(name) != hash_of(pepper, fleet[name].text())]
 
 
-def await_current(judged: Judged, fleet: Fleet, seconds: float) -> None:
+def await_current(judged: Judged, fleet: Fleet, seconds: float, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Wait until every router's newest revision is current; a failure tells each device's story of this wait."""
     since = now_there(judged, seconds)
     late: list[str] = []
 
     def none() -> bool:
+        meanwhile()
         late[:] = not_current(judged, fleet)
         return not late
 

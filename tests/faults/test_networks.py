@@ -171,6 +171,9 @@ def test_whatever_networks_do_the_history_stays_true_and_resumes_by_itself(
     assert [line.swallowed for line in swallowing.values()] == [1, 1, 1]
     assert held_against_routers(stack) == []
     assert broken(stack, fleet) == []
+    assert (
+        stack.admin("SELECT subject, reason FROM quarantine") == []
+    )  # what was stored and not acknowledged came again
     everything = [worker for worker in stack.workers if not worker.is_alive]
     assert everything == [], [worker.output()[-2000:] for worker in everything]
 
