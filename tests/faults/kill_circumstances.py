@@ -46,6 +46,16 @@ def forge(field: Field) -> None:
     field.send(encode(message), row.device_id)
 
 
+def await_forgeries(field: Field) -> None:
+    """Each of this case is in quarantine, once, with its bytes."""
+    kept = "SELECT count(*) AS n FROM quarantine WHERE received_at >= :since AND payload IS NOT NULL"
+
+    def all_kept() -> bool:
+        return bool(field.stack.admin(kept, since=field.case_began_at)[0].n == field.life)
+
+    wait_for(all_kept, f"{field.life} forged messages in quarantine", PATIENCE)
+
+
 def refuse_rows(field: Field, *, always: bool = False) -> None:
     """Storing a router's rows meets what nobody foresaw and a server that goes away in turn, or `always` the former."""
     rows = field.stack.rows("SELECT id FROM device WHERE name = ANY(:odd)", odd=list(ODD))

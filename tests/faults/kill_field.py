@@ -43,7 +43,7 @@ DOUBTED = "doubted"  # its second export is kept aside, and stays so
 PROCESSES = ("maintain", "ingest", "collect-slow", "collect", "beat")
 REDELIVERY = 4.0  # seconds after which what a dead ingester had fetched comes again
 PATIENCE = 90.0
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "CONFIG_BACKUP_INTERVAL": 3600,  # all is asked for, nothing is due by itself but what was lost
     "CONFIG_BACKUP_MAX_CONCURRENT": 6,
     "CONFIG_BACKUP_CONNECT_TIMEOUT": 1,

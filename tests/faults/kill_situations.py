@@ -23,8 +23,8 @@ class Served:
     """Called by a process of the install at its work.
 
     `begin` goes before the first life, `ready` before each: nobody of the process's kind runs then. `provoke` is done
-    again and again while a life lasts, `mend` after the last. `nth`: of the calls of one life. `slow`: too slow for a
-    sample.
+    again and again while a life lasts, `mend` when the last has begun, which does not die. `nth`: of the calls of one
+    life. `slow`: too slow for a sample.
     """
 
     process: str
@@ -104,7 +104,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "ObservationStore": (INGEST,),
     "ObservationStore.lose_published": (replace(INGEST, begin=circumstances.lose_a_message, slow=True),),
     "QuarantineStore": (INGEST,),
-    "QuarantineStore.set_aside": (replace(INGEST, ready=circumstances.forge),),
+    "QuarantineStore.set_aside": (replace(INGEST, ready=circumstances.forge, mend=circumstances.await_forgeries),),
     "QuarantineStore.taken": (replace(INGEST, ready=circumstances.give_back_a_true_one, slow=True),),
     "QuarantineStore.put_back": (replace(INGEST, ready=circumstances.give_back_a_forgery, slow=True),),
     "Broker": (replace(BEAT, nth=3),),

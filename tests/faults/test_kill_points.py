@@ -100,8 +100,8 @@ def serve(field: Field, case: Case, situation: Served, point: str, tokens: Path)
             time.sleep(EVERY)
         assert worker.exit_status == kill_points.STATUS, worker.output()[-3000:]
         assert len(list(tokens.iterdir())) == life
-    situation.mend(field)
     field.start(situation.process, point)  # the one that survives
+    situation.mend(field)
 
 
 def command(field: Field, case: Case, situation: Commanded, point: str, tokens: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from backupflow.cli import up
 from backupflow.core import ports
 from backupflow.errors import BackupflowError, SettingsInvalid
 from backupflow.flows import schedule
@@ -348,6 +349,15 @@ def test_what_cannot_be_understood_stops_the_process(text: str, why: str) -> Non
     with pytest.raises(SettingsInvalid, match=VARIABLE) as refused:
         asked_for({VARIABLE: text})
     assert why in str(refused.value)
+
+
+def test_up_does_not_hand_it_on(tmp_path: Path) -> None:
+    """Its processes are told settings, and a few names beside: this is none of them."""
+    nowhere = SimpleNamespace(postgres=None, redis=None, nats=None, openbao=None)
+    outside = {VARIABLE: "Publisher.publish:before:1", "CONFIG_LOG_LEVEL": "INFO"}
+    servers, folder = SimpleNamespace(addresses=nowhere), SimpleNamespace(path=tmp_path)
+    told = up._environment(servers, folder, outside)  # type: ignore[arg-type]
+    assert told.keys() == {"CONFIG_LOG_LEVEL", "CONFIG_SECRETS_DIR"}
 
 
 def test_it_is_a_sudden_end_of_the_whole_process(tmp_path: Path) -> None:
