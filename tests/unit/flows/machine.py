@@ -268,7 +268,7 @@ class Machine(RuleBasedStateMachine):
         """Whoever stands still has been stopped meanwhile."""
         self.world.ledger.advance(by)
 
-    # --- workers: four rules of the same weight as each of the others ----------------------------------------------
+    # --- workers: as many rules as there are for all the rest -----------------------------------------------------
 
     @rule(key=DEVICE, until=UNTIL, last=LAST, again=st.sampled_from([False, False, True]))
     def work(self, key: DeviceId, until: int | str, last: Step | None, *, again: bool) -> None:
@@ -301,6 +301,17 @@ class Machine(RuleBasedStateMachine):
     def stop_at(self, which: int, where: str, last: Step | None) -> None:
         """One of them is brought to where it matters most."""
         self.go_on(which, where, last)
+
+    @rule(which=ANY, where=st.sampled_from(["fence", "fence", "publish", "login"]), then=st.integers(0, 3))
+    def stop_beyond_the_lease(self, which: int, where: str, then: int) -> None:
+        """One is stopped until another may be at it; who comes first then is open: both read, only one is believed."""
+        self.go_on(which, where, None)
+        self.world.ledger.advance(PASSES[2])
+        self.world.tick(0)
+        if then > 1:
+            self.go_on(which, "", None)
+        if then % 2:
+            self.work(DEVICES[which % 2], "", None, again=False)
 
     # --- what surrounds them -------------------------------------------------------------------------------------
 
