@@ -87,7 +87,8 @@ _MENDS |= {
         RETURNING collection_id"""
     for kind, which in (
         ("aside_of_removed", "d.status = 'removed'"),
-        ("aside_of_router_before", "a.seq <= d.router_since_seq"),
+        # What was given up with its keys has its time: they may come back.
+        ("aside_of_router_before", "a.seq <= d.router_since_seq AND a.seq > d.unreadable_to_seq"),
         ("aside_with_secrets", _OMITS),
         ("aside_long_ago", f"a.nth > {_KEPT_ASIDE} OR a.created_at < now() - {_ASIDE_FOR}"),
     )
