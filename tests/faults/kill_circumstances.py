@@ -57,13 +57,17 @@ def await_forgeries(field: Field) -> None:
 
 
 def refuse_rows(field: Field, *, always: bool = False) -> None:
-    """Storing a router's rows meets what nobody foresaw and a server that goes away in turn, or `always` the former."""
+    """Storing a router's rows meets what nobody foresaw and a server that goes away in turn, or `always` the former.
+
+    In turn for each router: a batch ends at the first of its rows that is refused, and then with this row alone.
+    """
     rows = field.stack.rows("SELECT id FROM device WHERE name = ANY(:odd)", odd=list(ODD))
     refused = f"'{{{','.join(str(row.id) for row in rows)}}}'"
-    field.stack.admin("CREATE SEQUENCE refusals")
+    for row in rows:
+        field.stack.admin(f'CREATE SEQUENCE "{row.id}"')
     field.stack.admin(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN "
-        f"IF {always} OR nextval('refusals') % 2 = 1 THEN RAISE SQLSTATE 'P0001'; END IF; "
+        f"IF {always} OR nextval('\"' || NEW.device_id || '\"') % 2 = 1 THEN RAISE SQLSTATE 'P0001'; END IF; "
         "RAISE SQLSTATE '57P03'; END $$"
     )
     field.stack.admin(
@@ -74,8 +78,10 @@ def refuse_rows(field: Field, *, always: bool = False) -> None:
 
 def accept_rows(field: Field) -> None:
     """They are as good as any other."""
-    for statement in ("DROP TRIGGER refuse ON collection", "DROP FUNCTION refuse", "DROP SEQUENCE refusals"):
-        field.stack.admin(statement)
+    field.stack.admin("DROP TRIGGER refuse ON collection")
+    field.stack.admin("DROP FUNCTION refuse")
+    for row in field.stack.rows("SELECT id FROM device WHERE name = ANY(:odd)", odd=list(ODD)):
+        field.stack.admin(f'DROP SEQUENCE "{row.id}"')
 
 
 def lose_a_message(field: Field) -> None:

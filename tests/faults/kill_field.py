@@ -71,6 +71,7 @@ class Field:
         self.noted = ""  # by a situation, for its end
         self.forged = 0  # messages
         self._spans: list[tuple[datetime, bool]] = []
+        self._told: set[str] = set()
         self._opener = _Remembering(stack.wiring.vault("reader"))
 
     # --- cases -------------------------------------------------------------------------------------------------------
@@ -79,6 +80,9 @@ class Field:
         """Edit all; `collects`: a process will die that may be between the fence and the bus, so begin at rest."""
         if collects:
             self.await_none("claimed", "running")
+        for process in PROCESSES:
+            if process not in self.workers or not self.workers[process].is_alive:  # of a case that failed
+                self.start(process)
         self.case += 1
         self.case_began_at = self.now()
         self._spans.append((self.case_began_at, collects))
@@ -89,7 +93,7 @@ class Field:
         self.life, self.life_began_at = number, self.now()
 
     def wrong(self) -> list[str]:
-        """All promises that are broken, and the messages that were lost on the bus by nobody's death."""
+        """The promises that are broken, and the messages lost on the bus by nobody's death; each is told once."""
         gone = self.stack.rows("SELECT claimed_at, id FROM collection WHERE code = 'message_gone'")
         findings = [f"collection {row.id} had a message, and it is gone" for row in gone if not self._collects(row)]
         routers = self.fleet.stats()["routers"].items()
@@ -101,7 +105,10 @@ class Field:
             grace=timedelta(seconds=PATIENCE),
         )
         engine = self.stack.wiring.engine("reader")
-        return [*findings, *check(Subject(engine, self._opener, self.fleet.history, terms))]
+        findings += check(Subject(engine, self._opener, self.fleet.history, terms))
+        new = [finding for finding in findings if finding not in self._told]
+        self._told.update(new)
+        return new
 
     def _collects(self, row: Row[Any]) -> bool:
         """Whether a collection belongs to a case in which a collector died."""

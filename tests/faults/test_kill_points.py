@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.faults.worker import Worker
+
 SEED = 4
 ALWAYS = {"ObservationStore.store-before-once-ingest", "CollectionStore.publish-after-once-collect"}
 SAMPLE = {"beat": 1, "collect": 1, "ingest": 1, "maintain": 1, "command": 2}  # that many more, drawn once and for all
@@ -83,40 +85,48 @@ def test_what_was_begun_comes_right_after_a_death(field: Field, case: Case, toke
 
 
 def serve(field: Field, case: Case, situation: Served, point: str, tokens: Path) -> None:
-    """Let a process of the install die and start again."""
+    """Let a process of the install die and start again, until it lives."""
     field.end(situation.process)
     situation.begin(field)
-    for life in range(1, case.times + 1):
-        field.end(situation.process)
-        field.begin_life(life)
-        situation.ready(field)
-        worker = field.start(situation.process, point, **dict(situation.environment))
-        until = time.monotonic() + PATIENCE
-        while worker.is_alive:
-            assert time.monotonic() < until, (
-                f"{case} was not hit in life {life}\n{field.story()}\n{worker.output()[-3000:]}"
-            )
-            situation.provoke(field)
-            time.sleep(EVERY)
-        assert worker.exit_status == kill_points.STATUS, worker.output()[-3000:]
-        assert len(list(tokens.iterdir())) == life
-    field.start(situation.process, point)  # the one that survives
-    situation.mend(field)
+    try:
+        for life in range(1, case.times + 1):
+            field.begin_life(life)
+            situation.ready(field)
+            worker = field.start(situation.process, point, **dict(situation.environment))
+            await_death(field, worker, situation, f"{case} was not hit in life {life}")
+            assert worker.exit_status == kill_points.STATUS, worker.output()[-3000:]
+            assert len(list(tokens.iterdir())) == life
+        field.start(situation.process, point)
+    finally:
+        situation.mend(field)
+
+
+def await_death(field: Field, worker: Worker, situation: Served, otherwise: str) -> None:
+    """Provoke it until it dies."""
+    until = time.monotonic() + PATIENCE
+    while worker.is_alive:
+        assert time.monotonic() < until, f"{otherwise}\n{field.story()}\n{worker.output()[-3000:]}"
+        situation.provoke(field)
+        time.sleep(EVERY)
 
 
 def command(field: Field, case: Case, situation: Commanded, point: str, tokens: Path) -> None:
     """Let a command die, and run it again: what it does is done wholly or not at all, with its audit row."""
     situation.begin(field)
-    argv: list[str] = []
-    for life in range(1, case.times + 1):
-        argv = situation.argv(field, life)
-        died = field.command(*argv, kill_point=point, program=situation.program)
-        assert died.returncode == kill_points.STATUS, f"{case} was not hit in life {life}: {died}"
-        assert len(list(tokens.iterdir())) == life
-        done, told = situation.acts(field)
-        assert done == told, f"{case}: done {done}, audited {told}"
-    again = field.command(*situation.argv(field, case.times + 1), kill_point=point, program=situation.program)
-    assert again.returncode == situation.again, again
+    try:
+        for life in range(1, case.times + 1):
+            died = field.command(*situation.argv(field, life), kill_point=point, program=situation.program)
+            assert died.returncode == kill_points.STATUS, f"{case} was not hit in life {life}: {died}"
+            assert len(list(tokens.iterdir())) == life
+            check_acts(field, case, situation)
+        again = field.command(*situation.argv(field, case.times + 1), kill_point=point, program=situation.program)
+        assert again.returncode == situation.again, again
+        check_acts(field, case, situation)
+    finally:
+        situation.mend(field)
+
+
+def check_acts(field: Field, case: Case, situation: Commanded) -> None:
+    """What was done is what the audit says, at this moment."""
     done, told = situation.acts(field)
     assert done == told, f"{case}: done {done}, audited {told}"
-    situation.mend(field)
