@@ -12,7 +12,7 @@ from tests.checker.check import Subject, check
 from tests.faults.rounds import Watched, now_there, story
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from backupflow.simulator import Fleet
@@ -66,8 +66,9 @@ def broken(
     revisions: Mapping[str, Sequence[int]] | None = None,
     stopped: Sequence[tuple[datetime, datetime]] = (),
     grace: timedelta | None = None,
+    alarms: Collection[str] | None = None,
 ) -> list[str]:
-    """What the checker says, with every router at its newest revision."""
+    """What the checker says, with every router at its newest revision; see its Terms."""
     collecting = judged.wiring.settings.collecting
     terms = Terms(
         settled=list(fleet),
@@ -77,6 +78,7 @@ def broken(
         emit_again_after=collecting.emit_again_after,
         lost_after=collecting.lost_after,
         grace=grace or Terms().grace,
+        alarms=alarms,
     )
     return check(Subject(judged.wiring.engine("reader"), judged.wiring.vault("reader"), fleet.history, terms))
 
