@@ -103,7 +103,7 @@ def test_what_was_kept_aside_is_opened_by_number_or_the_newest(fleet: Fleet) -> 
     ]
     kept = doubted("other").aside
     assert kept
-    assert (newest.sealed, newest.device_id, newest.normalization_version) == (kept.sealed, device, 1)
+    assert (newest.sealed, newest.device_id, newest.normalization_version) == (kept.sealed.text, device, 1)
     acts = fleet.sql("SELECT actor, action, device_id, tenant_id, detail FROM audit ORDER BY id")
     assert [tuple(act) for act in acts] == [
         ("me", "aside_exported", device, fleet.tenant, {"seq": 3}),
