@@ -66,36 +66,62 @@ def rotate(tenant: OfTenant = "default", as_json: AsJson = False) -> None:
 
 @app.command()
 def rewrap(
+    retire: Annotated[
+        bool, typer.Option("--retire", help="Then open older versions no more; `keys reopen` takes it back.")
+    ] = False,
     wait: Annotated[
-        str, typer.Option(metavar="SPAN", help="How long to wait for collections that are under way; 0: not at all.")
+        str,
+        typer.Option(metavar="SPAN", help="With --retire: how long to wait for what is under way; 0: not at all."),
     ] = "10m",
     tenant: OfTenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Move everything to the newest versions, and retire the older ones.
+    """Move everything to the newest versions; with --retire, retire the older ones.
 
     Without opening anything, and while collections run. It can be interrupted and run again at any time. Older versions
-    are retired only when nothing is sealed under them any more, nowhere; they are not deleted. The exit code is 1 if
-    something could not be moved, or if it is too early to retire them.
+    are retired only when nothing is sealed under them any more, nowhere; they are not deleted. Back up vault and
+    database before: what was backed up earlier does not open by itself any more. The exit code is 1 if something could
+    not be moved, or if it is too early to retire them.
 
     \b
     Examples:
       backupflow keys rewrap
-      backupflow keys rewrap --wait 0
+      backupflow keys rewrap --retire
     """  # noqa: D301 - \b keeps the lines of the examples
-    from backupflow.flows import keys
+    from backupflow.flows import rewrapping
 
     patience = seconds(wait) or 0.0
     tenant_id = wiring().devices("reader").tenant(tenant)
     with _progress(quiet=as_json) as (began, moved):
-        watching = keys.Watching(began, moved, _patient(patience))
-        done = keys.rewrap(wiring().key_ports(actor()), tenant_id, watching)
+        watching = rewrapping.Watching(began, moved, _patient(patience))
+        done = rewrapping.rewrap(wiring().key_ports(actor()), tenant_id, watching, retire=retire)
     if as_json:
         output.as_document(_rewrapped(tenant, done))
     else:
         _tell(done)
     if done.unmoved or done.holds:
         raise typer.Exit(Exit.WRONG)
+
+
+@app.command()
+def reopen(tenant: OfTenant = "default", as_json: AsJson = False) -> None:
+    """Take back that older versions were retired: the vault opens all of them again.
+
+    For a database that was put back to before `keys rewrap --retire`, and for a message that came too late for it. Run
+    `keys rewrap --retire` afterwards.
+
+    \b
+    Example: backupflow keys reopen
+    """  # noqa: D301 - \b keeps the line of the example
+    from backupflow.flows import keys
+
+    opened = keys.reopen(wiring().key_ports(actor()), wiring().devices("reader").tenant(tenant))
+    if as_json:
+        output.as_document({"tenant": tenant, "opened_from_before": _versions(opened)})
+    elif opened:
+        output.say(f"all versions open again: {', '.join(opened)}; now move what there is: `backupflow keys rewrap`")
+    else:
+        output.say("nothing is retired, and nothing was changed")
 
 
 @app.command()
@@ -119,15 +145,15 @@ def renew(
     \b
     Example: backupflow keys renew --lost
     """  # noqa: D301 - \b keeps the line of the example
-    from backupflow.flows import keys
+    from backupflow.flows import renewing
 
     if not lost:
         raise typer.BadParameter("keys are renewed only when they are lost: --lost; to change them see `keys rotate`")
     tenant_id = wiring().devices("reader").tenant(tenant)
-    gone = keys.lost(wiring().key_ports(actor()), tenant_id)
+    gone = renewing.lost(wiring().key_ports(actor()), tenant_id)
     if gone:
         _confirm(gone, tenant, confirmed)
-    done = keys.renew(wiring().renew_ports(actor()), tenant_id, adopt=adopt)
+    done = renewing.renew(wiring().renew_ports(actor()), tenant_id, adopt=adopt)
     if as_json:
         document = {"lost": {purpose.value: why.name.lower() for purpose, why in done.lost.items()}}
         output.as_document({"tenant": tenant, **document, "devices": done.devices, "logins": done.logins})
@@ -195,7 +221,9 @@ def _tell(done: Rewrapped) -> None:
     if done.unmoved:
         output.say("what is not moved stays readable if it was; see docs/runbook/snapshot_damaged.md, and `verify`")
     for hold in done.holds:
-        output.say_long(f"older versions are not retired yet: {hold}; run `backupflow keys rewrap` again")
+        output.say_long(f"older versions are not retired yet: {hold}; run `keys rewrap --retire` again")
+    if not (done.unmoved or done.holds or done.retired):
+        output.say("older versions open as before; when vault and database are backed up: `keys rewrap --retire`")
     if done.retired:
         output.say(f"retired what is older than: {_in_words(done.retired)}")
 

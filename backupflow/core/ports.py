@@ -166,7 +166,7 @@ class KeyKeeper(Canary, Protocol):
         ...
 
     def retire(self, tenant_id: TenantId, purpose: Purpose, version: int) -> None:
-        """Open nothing any more that is sealed under older versions; none is deleted."""
+        """Open nothing any more that is sealed under older versions; none is deleted, 1 opens them all again."""
         ...
 
 
@@ -341,6 +341,10 @@ class KeyStore(Protocol):
         """Take in nothing older any more, with its audit row; or why not yet: older ones are left, or under way."""
         ...
 
+    def reopen(self, tenant_id: TenantId, purpose: Purpose) -> None:
+        """Take in what is sealed under any version again."""
+        ...
+
 
 class SealedStore(Protocol):
     """Every sealed text of a tenant, wherever it lies."""
@@ -381,12 +385,12 @@ class HouseStore(Protocol):
         """Mend what disagrees and nobody works on; how many of each kind."""
         ...
 
-    def finished(self, job: str, outcome: str) -> None:
-        """Record that a job ran."""
+    def turn(self, job: str) -> AbstractContextManager[bool]:
+        """Nobody else runs it meanwhile; False if somebody does, or has finished what was claimed."""
         ...
 
-    def again(self, job: str, wait: timedelta) -> None:
-        """Let a job go on before its next turn."""
+    def finished(self, job: str, outcome: str, again_in: timedelta | None = None) -> None:
+        """Record that a job ran, and when it is due again; None: it is done, and due at its next turn."""
         ...
 
 

@@ -155,7 +155,13 @@ def spare(field: Field) -> str:
 def rewrap(field: Field, _life: int) -> list[str]:
     """There are older versions each time."""
     assert field.command("keys", "rotate").returncode == 0
-    return ["keys", "rewrap", "--wait", "60s"]
+    return ["keys", "rewrap", "--retire", "--wait", "60s"]
+
+
+def reopen(field: Field, life: int) -> list[str]:
+    """There is something retired each time."""
+    assert field.command(*rewrap(field, life)).returncode == 0
+    return ["keys", "reopen"]
 
 
 def make_spare(field: Field) -> None:

@@ -61,7 +61,6 @@ BEAT: Final = Served("beat")
 COLLECT: Final = Served("collect")
 INGEST: Final = Served("ingest", ready=Field.await_published)
 MAINTAIN: Final = Served("maintain", ready=circumstances.make_jobs_due, provoke=circumstances.make_jobs_due)
-WITHOUT_VAULT: Final = (("OPENBAO_ADDR", "http://127.0.0.1:9"),)  # nobody answers there
 EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
 EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)
 LIST: Final = Commanded(lambda _field, _life: ["snapshots", DESK])
@@ -87,6 +86,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "KeyKeeper": (REWRAP,),
     "KeyKeeper.rotate": (Commanded(lambda _field, _life: ["keys", "rotate"], mend=commands.keys_answer),),
     "KeyStore": (REWRAP,),
+    "KeyStore.reopen": (Commanded(commands.reopen, mend=commands.keys_answer, slow=True),),
     "SealedStore": (REWRAP,),
     "SealedStore.stock": (Commanded(lambda _field, _life: ["keys", "show"]),),
     "RenewalStore": (RENEW,),
@@ -110,7 +110,6 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "Broker": (replace(BEAT, nth=3),),
     "KeyLedger": (BEAT,),
     "HouseStore": (MAINTAIN,),
-    "HouseStore.again": (replace(MAINTAIN, environment=WITHOUT_VAULT),),
     "DeviceStore.find": (EDIT,),
     "DeviceStore.add": (Commanded(commands.add_device, commands.added, mend=commands.remove_added),),
     "DeviceStore.change": (

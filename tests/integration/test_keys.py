@@ -26,7 +26,7 @@ from backupflow.core.ledger import Stored
 from backupflow.core.message import SnapshotMessage, encode
 from backupflow.core.model import Purpose, RawConfig, SealedSecret, Seq, key_version
 from backupflow.errors import Conflict
-from backupflow.flows import history, keys
+from backupflow.flows import history, keys, renewing, rewrapping
 from backupflow.flows.ingest import check_marks
 from backupflow.flows.interview import login_of
 from backupflow.flows.schedule import Seen, Watched, look
@@ -66,7 +66,7 @@ def versions(scene: Scene) -> set[int]:
 
 def rewrapped(scene: Scene, *options: str) -> tuple[Ran, dict[str, Any]]:
     """What `keys rewrap` does and says."""
-    done = scene.run("keys", "rewrap", "--wait", "0", "--json", *options)
+    done = scene.run("keys", "rewrap", "--retire", "--wait", "0", "--json", *options)
     return done, json.loads(done.out)
 
 
@@ -233,7 +233,9 @@ def test_a_pipeline_that_runs_meanwhile_notices_nothing(scene: Scene, size: Size
         for _ in range(30 if size == "soak" else 2):
             before = len(pipeline.kept)
             keys.rotate(work, tenant_id)
-            done = keys.rewrap(work, tenant_id, keys.Watching(patient=lambda _: not pipeline.wrong))
+            done = rewrapping.rewrap(
+                work, tenant_id, rewrapping.Watching(patient=lambda _: not pipeline.wrong), retire=True
+            )
             assert (done.unmoved, len(done.retired)) == ([], len(Purpose))
             wait_for(lambda n=before: len(pipeline.kept) > n or pipeline.wrong, "a collection")  # type: ignore[misc]
     assert pipeline.wrong == []
@@ -320,7 +322,7 @@ def test_a_text_that_cannot_be_moved_is_named_and_left(scene: Scene) -> None:
     assert [row.sealed for row in scene.rows("SELECT sealed FROM content WHERE first_seq = 2")] == [before.sealed]
     assert [exported(scene, seq) for seq in (1, 3)] == [export_text("one"), export_text("three")]
     assert {key["min_decryption_version"] for key in shown(scene).values()} == {1}
-    told = scene.run("keys", "rewrap", "--wait", "0")
+    told = scene.run("keys", "rewrap", "--retire", "--wait", "0")
     assert "NOT MOVED  core-1, snapshot 2" in told.out.decode()
 
 
@@ -356,7 +358,7 @@ def test_a_login_that_is_set_meanwhile_is_not_overwritten(scene: Scene, monkeypa
         return exchange(pairs)
 
     monkeypatch.setattr(texts, "replace", edit_first)
-    keys.rewrap(ports, tenant_of(scene))
+    rewrapping.rewrap(ports, tenant_of(scene), retire=True)
     assert password_of(scene, device) == "n3w-s3cret"
     assert versions(scene) == {2}
 
@@ -367,7 +369,7 @@ def test_a_row_that_was_read_before_its_version_was_retired_is_read_once_more(sc
     scene.observe(device, export_text("one"))
     snapshot = wiring.snapshots.read(tenant_of(scene), "core-1", None, "test")
     keys.rotate(wiring.key_ports("test"), tenant_of(scene))
-    assert len(keys.rewrap(wiring.key_ports("test"), tenant_of(scene)).retired) == len(Purpose)
+    assert len(rewrapping.rewrap(wiring.key_ports("test"), tenant_of(scene), retire=True).retired) == len(Purpose)
     got = history.opened(wiring.history_ports("test"), snapshot)
     assert isinstance(got, history.Exported)
     assert got.raw == export_text("one")
@@ -417,7 +419,7 @@ class Death(KillPoint):
             raise Died
 
 
-def dying(scene: Scene, step: str) -> keys.RenewPorts:
+def dying(scene: Scene, step: str) -> renewing.RenewPorts:
     """Ports of work on keys that ends at a step."""
     method, when = step.split(":")
     death = Death(method, when, 1)
@@ -426,7 +428,7 @@ def dying(scene: Scene, step: str) -> keys.RenewPorts:
     ledger = death.wrap(found.keys.ledger, ports.KeyStore)
     texts = death.wrap(found.keys.texts, ports.SealedStore)
     maker, store = death.wrap(found.maker, ports.KeyMaker), death.wrap(found.store, ports.RenewalStore)
-    return keys.RenewPorts(replace(found.keys, vault=vault, ledger=ledger, texts=texts), maker, store)
+    return renewing.RenewPorts(replace(found.keys, vault=vault, ledger=ledger, texts=texts), maker, store)
 
 
 def test_cut_off_anywhere_everything_opens_and_the_next_run_ends_it(scene: Scene, size: Size) -> None:
@@ -436,10 +438,10 @@ def test_cut_off_anywhere_everything_opens_and_the_next_run_ends_it(scene: Scene
     for step in STEPS if size == "soak" else STEPS[2::2]:
         keys.rotate(scene.install.wiring.key_ports("test"), tenant_id)
         with pytest.raises(Died):
-            keys.rewrap(dying(scene, step).keys, tenant_id)
+            rewrapping.rewrap(dying(scene, step).keys, tenant_id, retire=True)
         assert [exported(scene, seq) for seq in texts] == list(texts.values()), step
         assert (password_of(scene, device), ready(scene)) == ("s3cret", ""), step
-        done = keys.rewrap(scene.install.wiring.key_ports("test"), tenant_id)
+        done = rewrapping.rewrap(scene.install.wiring.key_ports("test"), tenant_id, retire=True)
         assert (done.unmoved, done.holds) == ([], []), step
         assert [exported(scene, seq) for seq in texts] == list(texts.values()), step
     assert all(key["newest_version"] == key["min_decryption_version"] > 1 for key in shown(scene).values())
@@ -452,7 +454,7 @@ def test_killed_in_the_middle_nothing_is_lost(scene: Scene, size: Size) -> None:
     scene.observe(device, export_text("one"))
     for step in STEPS if size == "soak" else ["SealedStore.replace:after"]:
         scene.run("keys", "rotate")
-        assert killed(scene, f"{step}:1", "keys", "rewrap", "--wait", "0") == 137
+        assert killed(scene, f"{step}:1", "keys", "rewrap", "--retire", "--wait", "0") == 137
         assert exported(scene, 1) == export_text("one")
         done, said = rewrapped(scene)
         assert (done.code, said["not_moved"], said["holds"]) == (Exit.OK, [], [])
@@ -619,12 +621,12 @@ def test_a_renewal_that_was_cut_off_is_ended_by_the_next(scene: Scene) -> None:
     for step in ("KeyMaker.make_key:after", "KeyMaker.new_pepper:after", "RenewalStore.renew:before"):
         lose(scene, *Purpose)
         with pytest.raises(Died):
-            keys.renew(dying(scene, step), tenant_id)
+            renewing.renew(dying(scene, step), tenant_id)
         assert ready(scene) == "transit_key_missing"
-        keys.renew(scene.install.wiring.renew_ports("test"), tenant_id)
+        renewing.renew(scene.install.wiring.renew_ports("test"), tenant_id)
         assert ready(scene) == ""
     with pytest.raises(Conflict):
-        keys.renew(scene.install.wiring.renew_ports("test"), tenant_id)
+        renewing.renew(scene.install.wiring.renew_ports("test"), tenant_id)
 
 
 def test_another_key_under_the_name_is_used_only_if_that_is_said(scene: Scene) -> None:

@@ -52,6 +52,7 @@ _OLDEST = text("SELECT oldest_version FROM transit_key WHERE tenant_id = :tenant
 _CLOSE = text("""
     UPDATE transit_key SET oldest_version = :version
     WHERE tenant_id = :tenant AND purpose = :purpose AND oldest_version < :version""")
+_REOPEN = text("UPDATE transit_key SET oldest_version = 1 WHERE tenant_id = :tenant AND purpose = :purpose")
 # Of what began before everything had moved: what it has in hand, or has sent, may be under an older version.
 _BEFORE = "c.started_at <= (SELECT max(marked_at) FROM transit_key WHERE tenant_id = :tenant)"
 _UNDER_WAY = text(f"""
@@ -150,6 +151,11 @@ class Keys:
                 detail = {purpose.value: version for purpose, version in versions.items()}
                 record_act(tx, actor, "key_versions_retired", tenant_id=tenant_id, detail=detail)
             return holds
+
+    def reopen(self, tenant_id: TenantId, purpose: Purpose) -> None:
+        """Take in what is sealed under any version again."""
+        with transaction(self._engine) as tx:
+            tx.execute(_REOPEN, {"tenant": tenant_id, "purpose": purpose})
 
 
 def oldest_version(tx: Connection, tenant_id: TenantId, purpose: Purpose) -> int:

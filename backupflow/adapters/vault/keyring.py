@@ -91,7 +91,7 @@ class Keyring(VaultClient):
         return int(self.call("POST", path, {})["data"]["latest_version"])
 
     def retire(self, tenant_id: TenantId, purpose: Purpose, version: int) -> None:
-        """Open nothing any more that is sealed under versions older than this one; none of them is deleted."""
+        """Open nothing any more that is sealed under versions older than this one; none is deleted, 1 opens all."""
         self.call("POST", f"{_key_path(tenant_id, purpose)}/config", {"min_decryption_version": version})
 
     def delete_keys(self, tenant_id: TenantId) -> None:

@@ -31,7 +31,7 @@ class Trouble(StrEnum):
     UNREACHABLE = "nobody answers at its address"
     KEY = "no such key"
     VERSION = "the key has no such version: it is older than its ciphertexts"
-    RETIRED = "that version of the key was retired (min_decryption_version)"
+    RETIRED = "that version of the key is retired: if the database is older than the vault, `keys reopen`"
     ALTERED = "sealed for another place, or altered"
     TOO_LARGE = "more than the vault takes at once"
     ABSENT = "nothing at that path"

@@ -14,7 +14,7 @@ from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Loss, Renew
 from backupflow.core.model import Purpose, Sealed, SealedSecret, TenantId, key_version
 from backupflow.errors import BackupflowError, Conflict, MessageMalformed, TransitKeyMissing, VaultUnavailable
 from backupflow.flows.ingest import check_marks
-from backupflow.flows.keys import KeyPorts, RenewPorts, Watching, lost, renew, rewrap, rotate
+from backupflow.flows.keys import KeyPorts, RenewPorts, Watching, lost, renew, reopen, rewrap, rotate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -122,6 +122,11 @@ class World:
         self.oldest = max(versions.values())
         return []
 
+    def reopen(self, tenant_id: TenantId, purpose: Purpose) -> None:
+        """KeyStore."""
+        self.steps.append(f"reopen {purpose}")
+        self.oldest = 1
+
     # --- the texts -----------------------------------------------------------------------------------------------
 
     def stock(self, tenant_id: TenantId) -> list[Stock]:
@@ -186,7 +191,7 @@ def full() -> World:
 def test_the_canaries_move_before_anything_is_retired() -> None:
     """Everything moved, then all canaries, then nothing older is taken in, and only then is it retired."""
     world = full()
-    done = rewrap(world.ports, TENANT)
+    done = rewrap(world.ports, TENANT, retire=True)
     assert (done.moved, done.unmoved, done.holds) == (4, [], [])
     assert world.steps == [
         "begin", "keys_rewrapped", "move 1", "move 2", "move 3", "move 4",
@@ -194,7 +199,7 @@ def test_the_canaries_move_before_anything_is_retired() -> None:
         "retire credentials", "retire data", "retire pepper", "end",
     ]  # fmt: skip
     assert set(world.texts.values()) == {text(2)}
-    again = rewrap(world.ports, TENANT)
+    again = rewrap(world.ports, TENANT, retire=True)
     assert (again.moved, again.retired, world.steps[14:]) == (0, {}, ["begin", "end"])
 
 
@@ -202,7 +207,7 @@ def test_a_bad_item_is_named_and_keeps_the_old_versions() -> None:
     """The others of its batch are moved; neither canary nor vault is touched, since it is under an older version."""
     world = full()
     world.bad[4] = MessageMalformed("altered")
-    done = rewrap(world.ports, TENANT)
+    done = rewrap(world.ports, TENANT, retire=True)
     assert [(one.name, one.why) for one in done.unmoved] == [("text 4", "altered")]
     assert done.moved == 3
     assert world.texts[Held.CONTENT, 4] == text(1)
@@ -214,7 +219,7 @@ def test_a_text_that_is_none_is_named_and_not_sent() -> None:
     """What stands in a row in place of a sealed text is no reason to stop."""
     world = full()
     world.texts[Held.CONTENT, 4] = "plain"
-    done = rewrap(world.ports, TENANT)
+    done = rewrap(world.ports, TENANT, retire=True)
     assert [one.name for one in done.unmoved] == ["text 4"]
 
 
@@ -223,7 +228,7 @@ def test_what_was_given_up_is_tried_and_missed_by_nobody() -> None:
     world = full()
     world.bad[4] = MessageMalformed("altered")
     world.given_up.add(4)
-    done = rewrap(world.ports, TENANT)
+    done = rewrap(world.ports, TENANT, retire=True)
     assert (done.given_up, done.unmoved, done.holds) == (1, [], [])
     assert len(done.retired) == 3
 
@@ -233,7 +238,7 @@ def test_an_answer_under_an_old_version_is_not_taken() -> None:
     world = full()
     vault = replace(world, newest=dict.fromkeys(Purpose, 1))
     world.rewrap_all = vault.rewrap_all  # type: ignore[method-assign]
-    assert len(rewrap(world.ports, TENANT).unmoved) == 4
+    assert len(rewrap(world.ports, TENANT, retire=True).unmoved) == 4
 
 
 def test_a_vault_that_goes_away_ends_the_run_and_leaves_what_is_done() -> None:
@@ -247,7 +252,7 @@ def test_a_vault_that_goes_away_ends_the_run_and_leaves_what_is_done() -> None:
 
     world.rewrap_all = away  # type: ignore[method-assign]
     with pytest.raises(VaultUnavailable):
-        rewrap(world.ports, TENANT)
+        rewrap(world.ports, TENANT, retire=True)
     assert [number for (_, number), sealed in world.texts.items() if sealed == text(2)] == [1, 2, 9]
 
 
@@ -262,7 +267,7 @@ def test_it_is_looked_again_as_long_as_somebody_is_patient() -> None:
         world.texts[Held.CONTENT, 10 + len(heard)] = text(1)
         return True
 
-    done = rewrap(world.ports, TENANT, Watching(patient=patient))
+    done = rewrap(world.ports, TENANT, Watching(patient=patient), retire=True)
     assert heard == [["1 runs"], ["1 published"]]
     assert (done.moved, done.holds, len(done.retired)) == (6, [], 3)
 
@@ -271,8 +276,54 @@ def test_nobody_patient_leaves_the_old_versions_in_use() -> None:
     """What is under way could not be opened."""
     world = full()
     world.holds = [["1 runs"]]
-    done = rewrap(world.ports, TENANT)
+    done = rewrap(world.ports, TENANT, retire=True)
     assert (done.holds, done.retired, world.opens_from[Purpose.DATA]) == (["1 runs"], {}, 1)
+
+
+def test_only_who_says_so_retires_anything() -> None:
+    """What was backed up before, of vault or database, opens by itself until then."""
+    world = full()
+    done = rewrap(world.ports, TENANT)
+    assert (done.moved, done.retired) == (4, {})
+    assert not [step for step in world.steps if step.startswith(("close", "retire"))]
+
+
+def test_what_was_retired_is_taken_back_and_written_down_before() -> None:
+    """Vault and database, also if only one of them knows of it; nothing to take back is no act."""
+    world = full()
+    rewrap(world.ports, TENANT, retire=True)
+    world.marks = {purpose: f"vault:v1:{purpose}1" for purpose in Purpose}  # an older database
+    world.steps.clear()
+    assert reopen(world.ports, TENANT) == dict.fromkeys(Purpose, 2)
+    assert world.steps == [
+        "begin", "key_versions_reopened",
+        *(f"{step} {purpose}" for purpose in ("credentials", "data", "pepper") for step in ("retire", "reopen")), "end",
+    ]  # fmt: skip
+    assert (world.opens_from, world.oldest) == (dict.fromkeys(Purpose, 1), 1)
+    assert reopen(world.ports, TENANT) == {}
+    world.oldest = 2
+    assert reopen(world.ports, TENANT) == dict.fromkeys(Purpose, 1)
+
+
+def test_another_key_is_not_opened_by_that() -> None:
+    """Nor is it left open."""
+    world = replace(full(), foreign={Purpose.DATA}, opens_from=dict.fromkeys(Purpose, 2))
+    with pytest.raises(TransitKeyMissing, match="right vault"):
+        reopen(world.ports, TENANT)
+    assert world.opens_from[Purpose.DATA] == 2
+    world.gone = {Purpose.CREDENTIALS}
+    with pytest.raises(TransitKeyMissing):
+        reopen(world.ports, TENANT)
+
+
+def test_what_is_retired_again_is_looked_at_again() -> None:
+    """Somebody set it back in the vault: with what came back since, nothing may be retired without a look."""
+    world = full()
+    rewrap(world.ports, TENANT, retire=True)
+    world.opens_from[Purpose.DATA] = 1
+    world.holds = [["1 in quarantine"]]
+    done = rewrap(world.ports, TENANT, retire=True)
+    assert (done.holds, done.retired, world.opens_from[Purpose.DATA]) == (["1 in quarantine"], {}, 1)
 
 
 def test_with_other_keys_neither_rotated_nor_rewrapped() -> None:
@@ -349,7 +400,7 @@ def test_a_version_that_was_retired_by_hand_is_no_loss() -> None:
     """The key is there: it can be told to open older versions again."""
     world = full()
     world.opens_from[Purpose.DATA] = 2
-    with pytest.raises(Conflict, match="min_decryption_version"):
+    with pytest.raises(Conflict, match="keys reopen"):
         renew(world.renew_ports, TENANT)
     assert world.renewals == []
 
