@@ -18,7 +18,7 @@ import typer
 from backupflow.cli import output
 from backupflow.cli.install import tell_settings
 from backupflow.cli.processes import Process, processes
-from backupflow.cli.revive import LOOK_SECONDS, Reviver
+from backupflow.cli.revive import Reviver
 from backupflow.cli.session import session
 from backupflow.errors import ServerUnusable
 
@@ -96,11 +96,12 @@ def installed(
 def start_processes(install: Install, on_line: Callable[[str, str], None] | None = None) -> None:
     """Start the Celery processes and wait until each has said that it lives; `on_line` is told what they log."""
     wanted = processes(install.wiring.settings.collecting.max_concurrent)
+    living = install.wiring.processes("reader")
+    dead = living.ids()  # after a power cut in a container the same process ids come again
     for process in wanted:
         install.servers.supervisor.start(_program(install, process, on_line))
     until = time.monotonic() + ALIVE_WITHIN.total_seconds()
-    living = install.wiring.processes("reader")
-    while living.said_alive([status.pid or 0 for status in install.servers.supervisor.status()]) < len(wanted):
+    while living.said_alive([status.pid or 0 for status in install.servers.supervisor.status()], dead) < len(wanted):
         if time.monotonic() > until:
             raise ServerUnusable("not every process said that it lives; see the logs in the data folder")
         time.sleep(0.1)
@@ -132,9 +133,7 @@ def up(
         output.note(f"backupflow is up on {folder}; Ctrl-C stops it. The logs of its servers are in {folder / 'logs'}.")
         output.note(f"That folder and the key in {install.seal_key} together are all secrets: keep them apart.")
         output.note("Add a router from another terminal: backupflow device add NAME ADDRESS --username USER")
-        reviver = Reviver(install.servers.supervisor, install.wiring, output.note)
-        while not stop.wait(LOOK_SECONDS):
-            reviver.look()
+        Reviver(install.servers.supervisor, install.wiring, output.note).run(stop)
         output.note("stopping")
 
 

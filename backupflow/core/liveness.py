@@ -72,6 +72,14 @@ class Hearing:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """How long a heartbeat has been the last of its process, in the time of who watches it."""
+
+    listener: Listener
+    lasted: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Deaf:
     """A process that lives and does not hear; `queues` are those in which work waits. `mute`: its heart stopped too."""
 
@@ -117,7 +125,8 @@ def _late(hearing: Hearing, listener: Listener, after: timedelta) -> dict[str, d
         for canary in hearing.canaries
         if canary.queue in listener.queues and _is_open(canary, hearing.now, after)
     }
-    if not listener.queues and began:
+    # Every beat says at its first heartbeat that it works, but for one of a version that never says it.
+    if not listener.queues and began and listener.worked_at:
         waits[""] = max(began)
     return {queue: since for queue, since in waits.items() if hearing.now - since > after}
 
@@ -127,14 +136,30 @@ def _is_open(canary: Canary, now: datetime, after: timedelta) -> bool:
     return canary.answered_at is None and now - 2 * ask_every(after) <= canary.emitted_at <= now
 
 
-def mute(hearing: Hearing, after: timedelta = DEAF_AFTER) -> tuple[Deaf, ...]:
-    """Whose heartbeats are missing for longer than `after`: dead, unless a supervisor knows that it runs.
+def listen(
+    before: Mapping[str, Silence], hearing: Hearing, programs: Mapping[int, str], host: str, passed: timedelta
+) -> dict[str, Silence]:
+    """The silence of each program of this machine, by name, when so much time `passed` for the watcher since `before`.
 
-    Such a one waits for a connection that never answers, say. Of rows with the same host and process id the newest
-    counts: numbers come again. Not to be asked before the database has answered for as long: hearts need it to beat.
+    Another heartbeat than before ends it, whatever its time says: a machine that was suspended, or whose clock was
+    set, makes the rows of all look old at once. Of rows with the same process id the newest counts: numbers come again.
     """
-    newest = {(one.host, one.pid): one for one in sorted(hearing.listeners, key=lambda one: one.started_at)}
-    late = [one for one in newest.values() if hearing.now - one.heartbeat_at > after]
+    in_order = sorted(hearing.listeners, key=lambda one: one.started_at)
+    heard = {programs[one.pid]: one for one in in_order if _is_here(one, programs, host)}
+    return {name: Silence(one, _lasted(before.get(name), one, passed)) for name, one in heard.items()}
+
+
+def _lasted(before: Silence | None, listener: Listener, passed: timedelta) -> timedelta:
+    same = before and (before.listener.process_id, before.listener.heartbeat_at)
+    return before.lasted + passed if before and same == (listener.process_id, listener.heartbeat_at) else timedelta(0)
+
+
+def mute(silences: Iterable[Silence], after: timedelta = DEAF_AFTER) -> tuple[Deaf, ...]:
+    """Which of the programs, that run as their supervisor knows, were silent for longer than `after`.
+
+    Such a one waits for a connection that never answers, say.
+    """
+    late = [one.listener for one in silences if one.lasted > after]
     return tuple(Deaf(one, one.heartbeat_at, mute=True) for one in late)
 
 

@@ -48,7 +48,7 @@ class Heart:
         self._slots = slots or {}
         self._queues = queues
         self._then = then
-        self._missed = False
+        self._missed = True  # what it is held to counts from its first heartbeat
         self._clock = ClockWatch(role)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
@@ -58,8 +58,9 @@ class Heart:
         self._thread.start()
 
     def take_no_more(self) -> None:
-        """What waits is the business of others from now on."""
+        """What waits is the business of others from now on: no slots of its own are to be filled."""
         self._queues = ()
+        self._slots = {}
 
     def stop(self) -> None:
         """Beat no more; the slots are free at once."""

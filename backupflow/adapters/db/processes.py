@@ -20,13 +20,14 @@ _FULL = """
     (SELECT count(*) FROM collection c WHERE c.state = 'running' AND c.lease_until > now()
         AND starts_with(c.holder, :holds)) >= :threads"""
 _BEAT = """
-    INSERT INTO process (id, role, host, pid, slots, queues)
-    VALUES (:id, :role, :host, :pid, CAST(:slots AS jsonb), CAST(:queues AS jsonb))
+    INSERT INTO process (id, role, host, pid, slots, queues, worked_at)
+    VALUES (:id, :role, :host, :pid, CAST(:slots AS jsonb), CAST(:queues AS jsonb), CASE WHEN :worked THEN now() END)
     ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), slots = excluded.slots, queues = excluded.queues,
         worked_at = CASE WHEN :worked OR {full} THEN now() ELSE process.worked_at END"""
 _OF_ANY = text(_BEAT.format(full="false"))
 _OF_COLLECTOR = text(_BEAT.format(full=_FULL))
-_SAID = text("SELECT count(*) FROM process WHERE pid = ANY(:pids) AND host = :host")
+_SAID = text("SELECT count(*) FROM process WHERE pid = ANY(:pids) AND host = :host AND NOT id = ANY(:others)")
+_IDS = text("SELECT id FROM process")
 _GONE = text("DELETE FROM process WHERE id = :id")
 
 
@@ -61,10 +62,16 @@ class Processes:
         """What the row of a session says of who holds it: this process, and the session."""
         return f"{self._id}/{session}"
 
-    def said_alive(self, pids: Collection[int]) -> int:
-        """How many of these processes of this machine have said that they live."""
+    def ids(self) -> frozenset[UUID]:
+        """Of all rows, of the dead too."""
         with transaction(self._engine) as tx:
-            return int(tx.scalar(_SAID, {"pids": list(pids), "host": socket.gethostname()}) or 0)
+            return frozenset(tx.scalars(_IDS))
+
+    def said_alive(self, pids: Collection[int], others: Collection[UUID] = ()) -> int:
+        """How many of these processes of this machine have said that they live; the rows of `others` are not theirs."""
+        values = {"pids": list(pids), "host": socket.gethostname(), "others": list(others)}
+        with transaction(self._engine) as tx:
+            return int(tx.scalar(_SAID, values) or 0)
 
     def gone(self) -> None:
         """Say that this process ends: its slots are free at once."""

@@ -14,8 +14,10 @@ from backupflow.core.liveness import (
     Deaf,
     Hearing,
     Listener,
+    Silence,
     ask_every,
     deaf,
+    listen,
     mute,
     to_restart,
 )
@@ -64,7 +66,7 @@ def test_a_beat_whose_ticks_do_not_end_is_deaf() -> None:
         replace(WORKER, heartbeat_at=ago(31)),
         replace(WORKER, heartbeat_at=ago(-31)),
         replace(WORKER, queues=("maintain",)),
-        replace(BEAT, worked_at=None, started_at=ago(100)),
+        replace(BEAT, started_at=ago(100)),
         replace(BEAT, heartbeat_at=ago(31)),
     ],
     ids=[
@@ -120,15 +122,48 @@ def test_each_is_judged_for_itself() -> None:
     assert [one.listener for one in judged(busy, WORKER)] == [WORKER]
 
 
-def test_whose_heartbeat_is_missing_for_long_is_mute() -> None:
-    """Not who was heard lately, nor a dead one whose process id another has by now."""
-    silent = replace(WORKER, heartbeat_at=ago(121))
-    assert mute(Hearing(NOW, (silent, BEAT), ()), AFTER) == (Deaf(silent, ago(121), mute=True),)
-    assert "heartbeat is missing" in mute(Hearing(NOW, (silent,), ()), AFTER)[0].says
-    assert mute(Hearing(NOW, (replace(WORKER, heartbeat_at=ago(119)),), ()), AFTER) == ()
+STEP = timedelta(seconds=30)
+
+
+def watched(*rows: tuple[Listener, ...]) -> dict[str, Silence]:
+    """The silences of pid 11, "collect", and 22, "beat", after looks at these rows, a step of time between any two."""
+    silences: dict[str, Silence] = {}
+    for row in rows:
+        silences = listen(silences, Hearing(NOW, row, ()), {11: "collect", 22: "beat"}, "here", STEP)
+    return silences
+
+
+def test_whose_heartbeat_stands_still_for_long_is_mute() -> None:
+    """In the time of who watches, from the first look that met it; another heartbeat ends it."""
+    silences = watched((WORKER, BEAT), *[(WORKER, replace(BEAT, heartbeat_at=ago(2)))] * 4)
+    assert {name: one.lasted for name, one in silences.items()} == {"collect": 4 * STEP, "beat": 3 * STEP}
+    assert mute(silences.values(), 4 * STEP) == ()
+    found = mute(silences.values(), timedelta(seconds=119))
+    assert found == (Deaf(WORKER, WORKER.heartbeat_at, mute=True),)
+    assert "heartbeat is missing" in found[0].says
+    silences = watched((WORKER,), (WORKER,), (replace(WORKER, heartbeat_at=ago(1)),))
+    assert silences["collect"].lasted == timedelta(0)
+
+
+def test_rows_that_look_old_at_once_make_nobody_mute() -> None:
+    """A machine that slept, or whose clock was set ahead or back: what counts is that no heartbeat comes."""
+    for hours in (8, -8):
+        moved = [replace(one, heartbeat_at=ago(hours * 3600)) for one in (WORKER, BEAT)]
+        assert mute(watched((WORKER, BEAT), tuple(moved)).values(), STEP / 2) == ()
+
+
+def test_a_dead_process_whose_number_came_again_is_not_the_program() -> None:
+    """Of two rows the newer is the program's, in any order; and silence is counted for a process, not for a number."""
     again = replace(WORKER, process_id=UUID(int=9), started_at=ago(60))
-    for order in ((silent, again), (again, silent)):
-        assert mute(Hearing(NOW, order, ()), AFTER) == ()
+    for order in ((WORKER, again), (again, WORKER)):
+        assert watched(order)["collect"].listener == again
+    assert watched((WORKER,), (replace(WORKER, process_id=UUID(int=9)),))["collect"].lasted == timedelta(0)
+    assert watched((replace(WORKER, host="there"), replace(WORKER, pid=33))) == {}
+
+
+def test_a_beat_that_never_says_that_it_works_is_not_judged() -> None:
+    """One of the version before this judgement, in an upgrade without a stop: its ticks are nowhere to be read."""
+    assert judged(replace(BEAT, worked_at=None), canaries=()) == ()
 
 
 def test_a_question_is_sent_again_before_anybody_counts_as_deaf() -> None:
