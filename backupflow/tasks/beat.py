@@ -41,6 +41,7 @@ LOOK_SECONDS = 2.0
 LOOK_STALE_SECONDS = 30.0  # a look that takes longer hangs: what it last saw counts no more
 ROOM_PER_SLOT = 8 * 1024 * 1024  # the largest message
 ROOM_FOR = 4  # so many of the largest at least, before more is collected
+BROKER_SOUND_SECONDS = 10.0  # one that comes and goes is away: one alarm, not one a flap
 BROKER_AWAY = "broker_unavailable"  # code of an alarm
 BROKER_SAYS = "the broker takes no tasks: it is away, full, or refuses the login"
 HANGS = schedule.Readiness("look_hangs", "the look at the vault and the bus does not end")
@@ -64,6 +65,7 @@ class FleetScheduler(Scheduler):
         self._standing: str | None = None  # as an alarm
         self._failing = ""
         self._broker_failed = False
+        self._broker_failed_at = 0.0  # monotonic seconds
         self._broker_told: bool | None = None  # as an alarm; None: not known, an earlier beat may have left one
         self._ended = threading.Event()
         self._looking: threading.Thread | None = None
@@ -152,6 +154,11 @@ class FleetScheduler(Scheduler):
 
     def _tell_broker(self) -> None:
         """As an alarm, while nothing can be handed out: what was claimed waits for it, and is sent then."""
+        now = time.monotonic()
+        if self._broker_failed:
+            self._broker_failed_at = now
+        elif self._broker_told and now - self._broker_failed_at < BROKER_SOUND_SECONDS:
+            return
         if self._broker_failed == self._broker_told:
             return
         code, detail = (BROKER_AWAY, BROKER_SAYS) if self._broker_failed else ("", "")

@@ -32,8 +32,9 @@ from backupflow.adapters.db.processes import Processes
 from backupflow.core.model import Purpose
 from backupflow.flows import schedule
 from backupflow.settings import Settings
-from backupflow.tasks import beat, clock, life
+from backupflow.tasks import beat, clock, life, liveness
 from backupflow.tasks.beat import FleetScheduler
+from backupflow.tasks.work import Work
 from backupflow.wiring import Wiring
 from tests.integration.db.fleet import Fleet, migrated
 from tests.integration.tasks.gate import Gate
@@ -429,6 +430,35 @@ def test_a_slow_answer_makes_no_clock_wrong(house: House, monkeypatch: pytest.Mo
     assert house.fleet.alarms() == []
 
 
+def test_a_heart_that_takes_no_more_has_no_slots(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that hangs in its end must keep no window of its lane, nor the alarm of a lane without workers away."""
+    monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.05)
+    heart = life.Heart("collector", Work(), {"collect": 2}, ("collect",))
+    says = "SELECT slots, queues, worked_at IS NOT NULL AS held_to FROM process"
+    try:
+        heart.start()
+        _until(lambda: house.fleet.sql(says) == [({"collect": 2}, ["collect"], True)])
+        heart.take_no_more()
+        _until(lambda: house.fleet.sql(says) == [({}, [], True)])
+    finally:
+        heart.stop()
+
+
+def test_a_broker_that_comes_and_goes_is_one_alarm(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands until messages went out for a while, whatever the broker does in between."""
+    rows = "SELECT code, cleared_at IS NULL AS stands FROM alarm"
+    for _ in range(2):
+        house.valkey.shut()
+        house.tick()
+        house.valkey.open()
+        house.tick()
+        house.tick()
+        assert house.queue("ingest")[-1:] == [None]
+        assert house.fleet.sql(rows) == [("broker_unavailable", True)]
+    monkeypatch.setattr(beat, "BROKER_SOUND_SECONDS", 0.01)
+    _until(lambda: house.tick() and house.fleet.sql(rows) == [("broker_unavailable", False)])
+
+
 def test_a_beat_that_never_began_can_end(house: House) -> None:
     """Stopped while it waits for its database: no error."""
     house.postgres.shut()
@@ -457,11 +487,18 @@ def test_two_hundred_ticks_leave_nothing_behind(house: House) -> None:
     assert process.memory_info().rss - before[2] < 16 * 1024**2
 
 
-def _impatient(house: House) -> None:
-    """Who is deaf is told after four seconds, and each queue is asked every second."""
-    wiring_module.use(Wiring(Settings(house.settings | {"CONFIG_DEAF_AFTER": "4"})))
+STEP = timedelta(seconds=16)  # more than half of the time after which a queue is asked again
+DEAF_AFTER = timedelta(seconds=120)
+
+
+@pytest.fixture
+def listening(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A worker of the ingest queue, of which nothing but its row is there; a beat that looks at all times."""
+    monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(liveness, "_LOOKS", 1000)
     worker = "INSERT INTO process (id, role, host, pid, queues) VALUES (gen_random_uuid(), 'ingester', 'h', 9, :queues)"
     house.fleet.sql(worker, queues=json.dumps(["ingest"]))
+    return house
 
 
 def _canaries(house: House) -> int:
@@ -469,52 +506,53 @@ def _canaries(house: House) -> int:
     return house.queue("ingest").count("ingest")
 
 
-def _tick_until(house: House, true: Any) -> None:  # noqa: ANN401 - anything that can be asked
-    """Tick, with the worker's heart beating on, until it is so."""
-    for _ in range(300):
-        house.fleet.sql("UPDATE process SET heartbeat_at = now() WHERE pid = 9")
+def _tick_until(house: House, true: Any) -> timedelta:  # noqa: ANN401 - anything that can be asked
+    """Tick, with the worker's heart beating on, until it is so; all that was written grows older. How much older."""
+    for steps in range(1, 100):
+        house.fleet.sql("UPDATE process SET heartbeat_at = now(), started_at = started_at - :t WHERE pid = 9", t=STEP)
+        house.fleet.sql("UPDATE queue_canary SET asked_at = asked_at - :t, emitted_at = emitted_at - :t", t=STEP)
         house.tick()
         if true():
-            return
+            return steps * STEP
         house.admin.ltrim("ingest", 0, 4)  # the newest: drains must not fill it
-        time.sleep(0.1)
-    assert true()
+        _beats(house, 1)
+    pytest.fail("it never was so")
 
 
-def test_a_queue_is_asked_again_while_nobody_answers(house: House) -> None:
+def test_a_queue_is_asked_again_while_nobody_answers(listening: House) -> None:
     """Redis may have been emptied; nobody is deaf for that, but who does not take the next ones is, since the first."""
-    _impatient(house)
+    house = listening
     house.tick()
     assert _canaries(house) == 1
     asked = house.fleet.value("SELECT asked_at FROM queue_canary")
     house.admin.flushdb()
-    _tick_until(house, lambda: _canaries(house) == 1)
+    older = _tick_until(house, lambda: _canaries(house) == 1)
     assert house.fleet.alarms() == []
-    _tick_until(house, lambda: house.fleet.alarms() != [])
+    older += _tick_until(house, lambda: house.fleet.alarms() != [])
     assert [code for code, _ in house.fleet.alarms()] == ["process_deaf"]
-    assert house.fleet.value("SELECT asked_at FROM queue_canary") == asked
+    assert house.fleet.value("SELECT asked_at FROM queue_canary") == asked - older
     house.fleet.sql("UPDATE queue_canary SET answered_at = now()")
     _until(lambda: house.fleet.alarms() == [])
 
 
-def test_while_the_broker_is_away_nobody_is_deaf(house: House) -> None:
+def test_while_the_broker_is_away_nobody_is_deaf(listening: House) -> None:
     """Nothing reaches anybody then: that is the broker's alarm, and the time counts from when it is back."""
-    _impatient(house)
+    house = listening
     house.tick()
     asked = house.fleet.value("SELECT asked_at FROM queue_canary")
     house.valkey.shut()
-    _tick_until(house, lambda: house.fleet.value("SELECT asked_at FROM queue_canary") > asked)
-    past = "SELECT now() - CAST(:asked AS timestamptz) > interval '6 seconds'"
-    _tick_until(house, lambda: house.fleet.value(past, asked=asked))
+    older = _tick_until(house, lambda: house.fleet.value("SELECT asked_at FROM queue_canary") > asked)
+    while older < 1.5 * DEAF_AFTER:
+        older += _tick_until(house, lambda: True)
     house.valkey.open()
     house.admin.flushdb()
     _tick_until(house, lambda: _canaries(house) == 1)
     assert house.fleet.value("SELECT count(*) FROM alarm WHERE code = 'process_deaf'") == 0
 
 
-def test_a_beat_whose_tick_hangs_says_so_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_beat_whose_tick_hangs_says_so_itself(listening: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its heart beats in another thread, and judges it like any process; the next tick that ends clears it."""
-    _impatient(house)
+    house = listening
     house.tick()
     gone, back = threading.Event(), threading.Event()
 
@@ -523,12 +561,17 @@ def test_a_beat_whose_tick_hangs_says_so_itself(house: House, monkeypatch: pytes
         back.wait(60)
         return schedule.Ticked(None, 0)
 
+    def is_told() -> bool:
+        older = "UPDATE process SET started_at = started_at - :t, worked_at = worked_at - :t WHERE role = 'scheduler'"
+        house.fleet.sql(older, t=STEP)
+        return [code for code, _ in house.fleet.alarms()] == ["process_deaf"]
+
     with monkeypatch.context() as hanging:
         hanging.setattr(schedule, "tick", hang)
         ticking = threading.Thread(target=house.scheduler.tick)
         ticking.start()
         assert gone.wait(10)
-        _until(lambda: [code for code, _ in house.fleet.alarms()] == ["process_deaf"])
+        _until(is_told)
         assert "beat (pid" in house.fleet.value("SELECT detail FROM alarm")
         back.set()
         ticking.join(10)
