@@ -54,8 +54,10 @@ _HIDDEN = "[hidden]"
 
 
 def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blank the fields whose name says that they are secret, and all bytes."""
+    """Blank the fields whose name says that they are secret, and all bytes; a number, a count of something, is none."""
     for name, value in event.items():
+        if isinstance(value, int | float):
+            continue
         if isinstance(value, bytes) or not _SECRET_WORDS.isdisjoint(name.lower().split("_")):
             event[name] = _HIDDEN
     return event

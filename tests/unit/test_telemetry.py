@@ -16,6 +16,7 @@ from backupflow.errors import DeviceTimeout
 telemetry.set_up_logs()
 log = telemetry.logger()
 log.info("one", password="marker-1", sealed_login="marker-2", anything=b"marker-3", device="core-1")
+log.info("seven", login_without_owner=3, key_share=0.5, key=True, token="7", secret=["8"], pepper=None)
 try:
     raise ValueError("the library quotes marker-4")
 except ValueError:
@@ -46,6 +47,13 @@ def test_what_is_secret_by_its_name_is_not_logged(lines: dict[str, dict[str, Any
     one = lines["one"]
     assert {one[name] for name in ("password", "sealed_login", "anything")} == {"[hidden]"}
     assert one["device"] == "core-1"
+
+
+def test_a_number_is_no_secret_whatever_it_counts(lines: dict[str, dict[str, Any]]) -> None:
+    """How many logins a job mended is what an operator asks for; a text in the same place stays hidden (I5)."""
+    seven = lines["seven"]
+    assert (seven["login_without_owner"], seven["key_share"], seven["key"]) == (3, 0.5, True)
+    assert {seven[name] for name in ("token", "secret", "pepper")} == {"[hidden]"}
 
 
 def test_what_a_foreign_exception_says_is_not_logged(lines: dict[str, dict[str, Any]]) -> None:
