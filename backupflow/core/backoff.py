@@ -30,8 +30,7 @@ class Decision:
 def after_failure(verdict: Verdict, failures: int, lost_before: int, dice: float) -> Decision:
     """Decide what follows a failure; `failures` counts those before this one, `dice` lies in [0, 1).
 
-    A pause waits as a loss does: `lost_before` counts losses and pauses in a row before this one. What only a collector
-    sees, such as a vault that refuses its role, does not keep beat from claiming.
+    `lost_before` counts losses and pauses in a row before this one; see `after_pause`.
     """
     match verdict:
         case Verdict.BLOCK:
@@ -39,7 +38,7 @@ def after_failure(verdict: Verdict, failures: int, lost_before: int, dice: float
         case Verdict.RETRY:
             return Decision(State.FAILED, counts=True, blocks=False, again_in=step(failures, dice))
         case Verdict.PAUSE:
-            return replace(after_loss(lost_before, dice), state=State.FAILED)
+            return replace(after_pause(lost_before, dice), state=State.FAILED)
         case _:
             return Decision(State.FAILED, counts=True, blocks=False, again_in=None)
 
@@ -54,6 +53,15 @@ def after_loss(lost_before: int, dice: float) -> Decision:
     if lost_before + 1 >= LOST_IN_A_ROW:
         return Decision(State.LOST, counts=False, blocks=False, again_in=step(lost_before + 1 - LOST_IN_A_ROW, dice))
     return Decision(State.LOST, counts=False, blocks=False, again_in=AGAIN_WITHIN * dice)
+
+
+def after_pause(lost_before: int, dice: float) -> Decision:
+    """Decide what follows when ours was down: as a loss, but never more than the first step, 5 min.
+
+    Not at once for ever, since what only a collector sees, such as a vault that refuses its role, keeps no beat from
+    claiming. Nor longer: an hour would count our outage against the device, long after it is over.
+    """
+    return after_loss(min(lost_before, LOST_IN_A_ROW - 1), dice)
 
 
 def no_later_than_its_turn(wait: timedelta | None) -> bool:

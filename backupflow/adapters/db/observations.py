@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from backupflow.adapters.db.alarms import Alarms
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.keys import oldest_version
-from backupflow.core.backoff import after_loss
+from backupflow.core.backoff import after_pause
 from backupflow.core.ledger import COLLECTING, Stored
 from backupflow.core.model import ContentHash, DeviceId, Purpose, Seq, State, TenantId
 from backupflow.core.sequence import Observation, place
@@ -110,7 +110,7 @@ class Observations(Alarms):
                 return 0
             lost = tx.execute(_LOSE, {"devices": devices, "age": older_than}).all()
             for row in lost:
-                wait = after_loss(row.losses, self._dice()).again_in
+                wait = after_pause(row.losses, self._dice()).again_in  # the bus lost it, no device is to blame
                 tx.execute(_LOST_DUE, {"device": row.device_id, "seq": row.seq, "wait": wait})
             return len(lost)
 

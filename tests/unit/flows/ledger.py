@@ -429,7 +429,7 @@ class Ledger:
             for row in self.rows.values()
             if row.collected_at and row.state is State.PUBLISHED and abs(now - row.collected_at) > older_than
         ]
-        waits = [backoff.after_loss(row.device.losses, 0.0).again_in for row in gone]
+        waits = [backoff.after_pause(row.device.losses, 0.0).again_in for row in gone]
         for row, wait in zip(gone, waits, strict=True):
             row.end(State.LOST, "message_gone", now)
             if row.device.status == "active" and row.device.current_seq < row.seq and wait is not None:
