@@ -74,6 +74,7 @@ CODES = {failure.code for failure in FAILURES.values()}
 ALARMS = {
     "broker_unavailable",
     "clock_skew",
+    "job_late",
     "lane_without_workers",
     "look_hangs",
     "process_deaf",

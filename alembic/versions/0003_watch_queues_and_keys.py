@@ -87,6 +87,12 @@ def upgrade() -> None:
     )
     for table in ("content", "aside"):
         op.add_column(table, sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True))
+    op.create_index("ix_content_verified", "content", [sa.text("verified_at NULLS FIRST"), "id"])
+    op.add_column("device", sa.Column("history_verified_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("job", sa.Column("completed_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "job", sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False)
+    )
     op.add_column(
         "quarantine", sa.Column("device_id", sa.Uuid(), nullable=True, comment="as the message claims, like its tenant")
     )
@@ -107,9 +113,12 @@ def downgrade() -> None:
     op.drop_index("ix_quarantine_released", table_name="quarantine")
     for column in ("device_id", "released_at", "released_by"):
         op.drop_column("quarantine", column)
+    for column in ("completed_at", "created_at"):
+        op.drop_column("job", column)
+    op.drop_index("ix_content_verified", table_name="content")
     for table in ("content", "aside"):
         op.drop_column(table, "verified_at")
-    for column in ("unreadable_to_seq", "unhashed_to_seq"):
+    for column in ("unreadable_to_seq", "unhashed_to_seq", "history_verified_at"):
         op.drop_column("device", column)
     for column in ("marked_at", "oldest_version"):
         op.drop_column("transit_key", column)

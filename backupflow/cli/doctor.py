@@ -14,8 +14,9 @@ from backupflow.cli import output
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson
 from backupflow.cli.session import wiring
-from backupflow.cli.status import SHOWN, alarm_line, given_up_lines, suspect_lines
+from backupflow.cli.status import SHOWN, alarm_line, given_up_lines, jobs_line, suspect_lines
 from backupflow.core.liveness import PROCESS_DEAF
+from backupflow.core.overview import JOB_LATE
 from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
 
 if TYPE_CHECKING:
@@ -165,6 +166,17 @@ def _alarms(found: Wiring) -> Check:
     return Check("alarms", says, "see `alarm list`; each code has a page in docs/runbook", lines)
 
 
+def _jobs(found: Wiring) -> Check:
+    overview = found.statuses.overview()
+    late = any(alarm.code == JOB_LATE for alarm in overview.alarms)
+    last = tuple(
+        f"{job.name}: {output.told(job.outcome, output.LONGEST_DETAIL)}, {output.in_words(job.finished_at)}"
+        for job in overview.jobs
+        if job.outcome
+    )
+    return Check("jobs", jobs_line(overview), "docs/runbook/job_late.md" if late else "", last)
+
+
 def _exports(found: Wiring) -> Check:
     suspect = suspect_lines(found.statuses.overview())
     if not suspect:
@@ -191,6 +203,7 @@ CHECKS: dict[str, Callable[[Wiring], Check]] = {
     "broker": _broker,
     "logins": _logins,
     "processes": _processes,
+    "jobs": _jobs,
     "exports": _exports,
     "quarantine": _quarantine,
     "alarms": _alarms,

@@ -69,6 +69,7 @@ def _show(overview: Overview, quarantined: int) -> None:
     output.say(f"alive: {words or 'nobody: start `backupflow up`, or see `doctor`'}")
     if "scheduler" not in alive and alive:
         output.say("no beat is alive: nothing is claimed; see `doctor`")
+    output.say(jobs_line(overview))
     if not overview.devices:
         output.say("add one: backupflow device add NAME HOST")
         return
@@ -97,6 +98,15 @@ def suspect_lines(overview: Overview) -> list[str]:
         if device.last and device.last.state is State.SUSPECT and _scope(device) not in told
     ]
     return [_suspect_line(device, last, overview.now) for device, last in suspects]
+
+
+def jobs_line(overview: Overview) -> str:
+    """When each periodic job was done completely for the last time."""
+    done = [
+        f"{job.name} {output.span(overview.now - job.completed_at)} ago" if job.completed_at else f"{job.name} not yet"
+        for job in overview.jobs
+    ]
+    return f"done completely: {', '.join(done)}"
 
 
 def given_up_lines(overview: Overview) -> list[str]:
@@ -147,6 +157,16 @@ def document(overview: Overview) -> dict[str, Any]:
         "devices": [device_document(device, now) for device in overview.devices],
         "alarms": [alarm_document(alarm) for alarm in overview.alarms],
         "processes": [process_document(process, now) for process in overview.processes],
+        "jobs": [
+            {
+                "name": job.name,
+                "due_at": job.due_at,
+                "completed_at": job.completed_at,
+                "finished_at": job.finished_at,
+                "outcome": job.outcome,
+            }
+            for job in overview.jobs
+        ],
         "beat_silent_seconds": overview.beat_silent_for,
         "keys_given_up": [
             {"at": one.at, "devices": one.devices, "suspended_logins": one.logins} for one in overview.given_up

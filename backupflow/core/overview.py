@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LATE = timedelta(minutes=15)  # at the least; a tenth of the interval if that is more (I9)
 ALIVE = timedelta(seconds=30)  # a heartbeat comes every 5 s
+JOB_LATE = "job_late"  # code of an alarm
 BEAT_SILENT = timedelta(seconds=10)
 OPEN = frozenset({State.CLAIMED, State.RUNNING, State.PUBLISHED})
 GOOD = frozenset({State.STORED, State.PUBLISHED, State.TESTED})
@@ -135,6 +136,17 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """Periodic work; `completed_at`: when all of it was done last."""
+
+    name: str
+    due_at: datetime
+    completed_at: datetime | None
+    finished_at: datetime | None  # a part of it, or a try
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything at one moment, PostgreSQL's `now`."""
 
@@ -143,6 +155,7 @@ class Overview:
     alarms: tuple[Alarm, ...]
     processes: tuple[LivingProcess, ...]
     given_up: tuple[GivenUp, ...] = ()
+    jobs: tuple[Job, ...] = ()
 
     @property
     def beat_silent_for(self) -> timedelta | None:

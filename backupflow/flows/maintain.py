@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backupflow.core.verification import Wanted
-from backupflow.errors import NotFound
+from backupflow.errors import BackupflowError, NotFound
 from backupflow.flows.verify import Watching, verify
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class Ran:
         return ", ".join([*words, *filter(None, [self.note])]) or "nothing to do"
 
 
+ELSEWHERE = Ran({}, "it is done, or under way elsewhere")
+
+
 def reconcile(store: HouseStore) -> Ran:
     """Mend what disagrees."""
     return Ran(store.mend())
@@ -63,8 +67,15 @@ def run(name: str, store: HouseStore, others: Mapping[str, Callable[[], Ran]] | 
     jobs: dict[str, Callable[[], Ran]] = {"reconcile": lambda: reconcile(store), **(others or {})}
     if name not in jobs:
         raise NotFound(f"job {name}")
-    ran = jobs[name]()
-    store.finished(name, ran.outcome)
-    if ran.again_in is not None:
-        store.again(name, ran.again_in)
-    return ran
+    with store.turn(name) as mine:
+        if not mine:
+            return ELSEWHERE
+        try:
+            ran = jobs[name]()
+        except Exception as exc:
+            code = exc.code if isinstance(exc, BackupflowError) else type(exc).__name__
+            with suppress(BackupflowError):  # then its row hands it out again, as if nobody had taken it
+                store.finished(name, f"ended by {code}", AFTER_TROUBLE)
+            raise
+        store.finished(name, ran.outcome, ran.again_in)
+        return ran

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.jobs import claim_jobs, tell_of_jobs
 from backupflow.core import backoff, cadence
 from backupflow.core.keys import KEYS_LOST, LOGIN_LOST
 from backupflow.core.ledger import Claimed, Limits
@@ -127,10 +128,6 @@ _SOONER = text("""
         JOIN device x ON x.id = l.id AND x.next_due_at = l.was
         ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED) late
     WHERE d.id = late.id""")
-_JOBS = text("""
-    UPDATE job SET claimed_at = now(), due_at = now() + every WHERE name IN (
-        SELECT name FROM job WHERE due_at <= now() OR due_at > now() + every
-        FOR NO KEY UPDATE SKIP LOCKED) RETURNING name""")
 
 
 @dataclass
@@ -171,7 +168,8 @@ class Claims:
             lost = self._lose_lapsed(tx)
             withdrawn = self._withdraw_hindered(tx)
             again = _claims(tx.execute(_AGAIN, {"after": limits.emit_again_after}))
-            jobs = tuple(sorted(tx.scalars(_JOBS)))
+            jobs = claim_jobs(tx)
+            tell_of_jobs(tx, limits.process_alive)
             if "reconcile" in jobs:
                 self._draw_nearer(tx)
             new: list[Claim] = []

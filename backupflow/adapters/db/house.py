@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from backupflow.adapters.db.alarms import raise_alarm
-from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.engine import transaction, translated
 from backupflow.core.model import Secrets, SecretsPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import timedelta
 
 
@@ -46,6 +48,10 @@ _MENDS = {
     "alarm_of_removed": """
         UPDATE alarm SET cleared_at = now() FROM device d
         WHERE d.status = 'removed' AND alarm.scope = 'device ' || d.id AND alarm.cleared_at IS NULL
+        RETURNING alarm.id""",
+    "alarm_of_removed_tenant": """
+        UPDATE alarm SET cleared_at = now() FROM tenant t
+        WHERE t.removed_at IS NOT NULL AND alarm.scope LIKE 'tenant ' || t.id || ' %' AND alarm.cleared_at IS NULL
         RETURNING alarm.id""",
     "process_long_gone": """
         DELETE FROM process
@@ -108,6 +114,19 @@ _WRONG_CURRENT = text(f"""
     WHERE device.id = wrong.id RETURNING device.id""")
 
 
+_RUNNING = 0x6266726E
+_RUN = text("SELECT pg_try_advisory_lock(:lock, hashtext(:job))")
+_RAN = text("SELECT pg_advisory_unlock(:lock, hashtext(:job))")
+# Of several tasks for one claim the first does it. A time that lies in the future is of a clock that stood ahead.
+_DONE = text("SELECT 1 FROM job WHERE name = :job AND finished_at BETWEEN claimed_at AND now()")
+_FINISHED = text("""
+    UPDATE job SET finished_at = now(), outcome = :outcome,
+        completed_at = CASE WHEN CAST(:again AS interval) IS NULL THEN now() ELSE completed_at END,
+        due_at = coalesce(now() + least(CAST(:again AS interval), every),
+                          least(coalesce(claimed_at, now()), now()) + every)
+    WHERE name = :job""")
+
+
 class House:
     """core.ports.HouseStore. `secrets` is the global setting, where no scope has its own."""
 
@@ -136,14 +155,28 @@ class House:
                 raise_alarm(tx, "wrong_current", f"device {row.id}", "the current observation was not the newest one")
             return len(wrong)
 
-    def finished(self, job: str, outcome: str) -> None:
-        """Record that a job ran."""
-        with transaction(self._engine) as tx:
-            statement = text("UPDATE job SET finished_at = now(), outcome = :outcome WHERE name = :job")
-            tx.execute(statement, {"job": job, "outcome": outcome})
+    @contextmanager
+    def turn(self, job: str) -> Iterator[bool]:
+        """Nobody else runs it meanwhile; False if somebody does, or has finished what was claimed.
 
-    def again(self, job: str, wait: timedelta) -> None:
-        """Let a job go on before its next turn."""
+        The lock is of a session: it ends with this process, and no transaction stays open.
+        """
+        values = {"lock": _RUNNING, "job": job}
+        with translated():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        mine = False
+        try:
+            with translated():
+                mine = bool(connection.scalar(_RUN, values))
+                wanted = mine and not connection.scalar(_DONE, values)
+            yield wanted
+        finally:
+            if mine:
+                with suppress(DBAPIError):  # with its connection the lock is gone too
+                    connection.execute(_RAN, values)
+            connection.close()
+
+    def finished(self, job: str, outcome: str, again_in: timedelta | None = None) -> None:
+        """Record that a job ran, and when it is due again; without `again_in` it is done, and due at its next turn."""
         with transaction(self._engine) as tx:
-            statement = text("UPDATE job SET due_at = least(due_at, now() + :wait) WHERE name = :job")
-            tx.execute(statement, {"job": job, "wait": wait})
+            tx.execute(_FINISHED, {"job": job, "outcome": outcome, "again": again_in})

@@ -10,7 +10,7 @@ from backupflow.adapters.db.claims import HINDRANCE, LOGIN, policy_of
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, State, TenantId
-from backupflow.core.overview import Alarm, DeviceState, GivenUp, LastCollection, LivingProcess, Overview
+from backupflow.core.overview import Alarm, DeviceState, GivenUp, Job, LastCollection, LivingProcess, Overview
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +47,7 @@ _GIVEN_UP = text("""
         JOIN transit_key login ON login.tenant_id = t.id AND login.purpose = 'credentials'
         WHERE t.removed_at IS NULL AND (CAST(:tenant AS uuid) IS NULL OR t.id = :tenant)) counted
     WHERE devices > 0 OR logins > 0 ORDER BY at""")
+_JOBS = text("SELECT name, due_at, completed_at, finished_at, outcome FROM job ORDER BY name")
 _NOW = text("SELECT now()")
 _CLOCK = text("SELECT clock_timestamp()")
 _MANY = 1000
@@ -65,7 +66,8 @@ class Statuses:
             rows = tx.execute(_DEVICES, {"tenant": tenant_id, "removed": removed}).all()
             devices = tuple(_device(row, self._defaults) for row in rows)
             now = tx.execute(_NOW).scalar_one()
-            return Overview(now, devices, _alarms(tx), _processes(tx), _given_up(tx, tenant_id))
+            jobs = tuple(Job(*row) for row in tx.execute(_JOBS))
+            return Overview(now, devices, _alarms(tx), _processes(tx), _given_up(tx, tenant_id), jobs)
 
     def alarms(self, *, cleared: bool = False) -> tuple[Alarm, ...]:
         """The standing alarms, and the cleared ones too if asked for; the newest first."""

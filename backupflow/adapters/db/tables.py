@@ -227,6 +227,7 @@ device = Table(
         server_default="0",
         comment="the hashes up to this one are under a pepper that was given up: they say nothing any more",
     ),
+    _at("history_verified_at"),
     Column("current_collection_id", BigInteger),
     _at("created_at", needed=True),
     _at("removed_at"),
@@ -307,6 +308,7 @@ content = Table(
     UniqueConstraint("tenant_id", "device_id", "normalization_version", "content_hash"),
     _within_tenant("device_id", "device"),
     CheckConstraint("sealed LIKE 'vault:v%'", name="sealed"),
+    Index("ix_content_verified", text("verified_at NULLS FIRST"), "id"),
 )
 
 collection = Table(
@@ -412,6 +414,8 @@ job = Table(
     _at("claimed_at"),
     _at("finished_at"),
     Column("outcome", Text),
+    _at("completed_at"),
+    _at("created_at", needed=True),
 )
 
 process = Table(

@@ -538,6 +538,66 @@ def test_due_jobs_are_claimed_once(fleet: Fleet) -> None:
     assert tick(fleet).jobs == ("reconcile",)
 
 
+DAILY = "INSERT INTO job (name, every) VALUES ('verify', interval '1 day')"
+LATER = "UPDATE job SET due_at = due_at - interval '10 minutes', claimed_at = claimed_at - interval '10 minutes'"
+
+
+def test_a_job_that_nobody_finished_is_handed_out_again(fleet: Fleet) -> None:
+    """Its task may be lost: a whole period begins only when it is finished, as collections are emitted again (I9)."""
+    fleet.sql(DAILY)
+    assert tick(fleet).jobs == ("reconcile", "verify")
+    fleet.sql(LATER)
+    assert tick(fleet).jobs == ("reconcile", "verify")
+    fleet.house.finished("verify", "part", timedelta(minutes=1))
+    assert due(fleet, "verify") <= timedelta(minutes=1)
+    fleet.house.finished("verify", "all")
+    fleet.sql(LATER)
+    assert tick(fleet).jobs == ("reconcile",)
+    assert due(fleet, "verify") > timedelta(hours=23)
+
+
+def due(fleet: Fleet, job: str) -> timedelta:
+    """How long until a job is due."""
+    left = fleet.value("SELECT due_at - now() FROM job WHERE name = :job", job=job)
+    assert isinstance(left, timedelta)
+    return left
+
+
+def test_one_task_does_a_job_however_many_were_sent(fleet: Fleet) -> None:
+    """Not two at once, and not again what was finished since it was claimed; who dies with it leaves it free."""
+    tick(fleet)
+    with fleet.house.turn("reconcile") as first, fleet.house.turn("reconcile") as second:
+        assert (first, second) == (True, False)
+    with fleet.house.turn("reconcile") as again:
+        assert again
+    fleet.house.finished("reconcile", "x")
+    with fleet.house.turn("reconcile") as duplicate, fleet.house.turn("verify") as other:
+        assert (duplicate, other) == (False, True)
+    fleet.sql("UPDATE job SET finished_at = now() + interval '1 hour'")  # a clock stood ahead
+    with fleet.house.turn("reconcile") as mine:
+        assert mine
+
+
+def test_a_job_that_is_never_done_completely_is_an_alarm(fleet: Fleet) -> None:
+    """After two of its periods, and while a beat hands it out; it ends when all of it was done once."""
+    fleet.sql(DAILY)
+    fleet.sql("UPDATE job SET created_at = now() - interval '47 hours' WHERE name = 'verify'")
+    beat = "INSERT INTO process (id, role, host, pid, started_at) VALUES (gen_random_uuid(), 'scheduler', 'h', 1, {})"
+    tick(fleet)
+    fleet.sql("UPDATE job SET created_at = now() - interval '49 hours' WHERE name = 'verify'")
+    fleet.sql(beat.format("now() - interval '9 minutes'"))  # it began just now
+    tick(fleet)
+    assert fleet.alarms() == []
+    fleet.sql(beat.format("now() - interval '11 minutes'"))
+    for outcome in ("to be continued", "ended by x"):
+        fleet.house.finished("verify", outcome, timedelta(minutes=1))
+        tick(fleet)
+        assert fleet.alarms() == [("job_late", "job verify")]
+    fleet.house.finished("verify", "all")
+    tick(fleet)
+    assert fleet.alarms() == []
+
+
 def due_in(fleet: Fleet, device: object) -> timedelta:
     """How long until a device is due."""
     left = fleet.value("SELECT next_due_at - now() FROM device WHERE id = :d", d=device)

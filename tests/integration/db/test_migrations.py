@@ -30,11 +30,20 @@ if TYPE_CHECKING:
 
 HASH = b"h" * 32
 NEW = {
-    "device": ["router_since_seq", "end_mark", "believe_seq", "modern_ssh_at", "unreadable_to_seq", "unhashed_to_seq"],
+    "device": [
+        "router_since_seq",
+        "end_mark",
+        "believe_seq",
+        "modern_ssh_at",
+        "unreadable_to_seq",
+        "unhashed_to_seq",
+        "history_verified_at",
+    ],
     "collection": ["shape_hash", "masked_hash"],
     "process": ["queues", "worked_at"],
     "transit_key": ["marked_at", "oldest_version"],
     "content": ["verified_at"],
+    "job": ["completed_at", "created_at"],
     "quarantine": ["device_id", "released_at", "released_by"],
 }
 NEWEST = "0003"

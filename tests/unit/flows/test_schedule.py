@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,7 +17,7 @@ from backupflow.flows import maintain
 from backupflow.flows.schedule import NOT_LOOKED, Readiness, Seen, Ticked, Watched, look, tick
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
 TENANT = TenantId(UUID(int=1))
@@ -203,18 +204,20 @@ class Rooms:
     def __init__(self, mended: Mapping[str, int]) -> None:
         self._mended = mended
         self.said: list[tuple[str, str]] = []
+        self.elsewhere: set[str] = set()
 
     def mend(self) -> Mapping[str, int]:
         """What the test says."""
         return self._mended
 
-    def finished(self, job: str, outcome: str) -> None:
-        """Write it down."""
-        self.said.append((job, outcome))
+    @contextmanager
+    def turn(self, job: str) -> Iterator[bool]:
+        """Nobody else is there, unless the test says so."""
+        yield job not in self.elsewhere
 
-    def again(self, job: str, wait: timedelta) -> None:
+    def finished(self, job: str, outcome: str, again_in: timedelta | None = None) -> None:
         """Write it down."""
-        self.said.append((job, f"again in {wait}"))
+        self.said.append((job, outcome if again_in is None else f"{outcome}, again in {again_in}"))
 
 
 @pytest.mark.parametrize(
@@ -225,6 +228,27 @@ def test_a_job_says_what_it_did(mended: Mapping[str, int], said: str) -> None:
     rooms = Rooms(mended)
     assert maintain.run("reconcile", rooms).counts == mended
     assert rooms.said == [("reconcile", said)]
+
+
+@pytest.mark.parametrize(("exc", "code"), [(VaultUnavailable("x"), "vault_unavailable"), (ValueError(), "ValueError")])
+def test_a_job_that_fails_says_so_and_comes_again(exc: Exception, code: str) -> None:
+    """Whatever it was: before its next turn, and the task tells of it."""
+
+    def fail() -> maintain.Ran:
+        raise exc
+
+    rooms = Rooms({})
+    with pytest.raises(type(exc)):
+        maintain.run("verify", rooms, {"verify": fail})
+    assert rooms.said == [("verify", f"ended by {code}, again in 0:10:00")]
+
+
+def test_a_job_that_is_done_elsewhere_is_left_alone() -> None:
+    """One task does it, however many there are."""
+    rooms = Rooms({"a": 1})
+    rooms.elsewhere = {"reconcile"}
+    assert maintain.run("reconcile", rooms).counts == {}
+    assert rooms.said == []
 
 
 def test_a_job_that_there_is_not_is_refused() -> None:
