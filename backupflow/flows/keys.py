@@ -60,6 +60,32 @@ def rotate(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, int]:
         return {purpose: ports.vault.rotate(tenant_id, purpose) for purpose in next_versions}
 
 
+def reopen(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, int]:
+    """Take in and open what is sealed under retired versions again; from which version on each key was opened before.
+
+    The way back when the database is older than the vault. TransitKeyMissing, and the key as it was, if it turns out to
+    be another one. Written down before it is done; can be cut off and run again anywhere.
+    """
+    with ports.ledger.alone(tenant_id):
+        known, found = records(ports, tenant_id), {}
+        for purpose, record in known.items():
+            key = ports.vault.key(tenant_id, purpose)
+            if key is None:
+                raise TransitKeyMissing(f"there is no {purpose} key")
+            if max(key.oldest_opened, record.oldest_version) > 1:
+                found[purpose] = key.oldest_opened
+        if found:
+            detail = {purpose.value: version for purpose, version in found.items()}
+            ports.ledger.record(tenant_id, ports.actor, "key_versions_reopened", detail)
+        for purpose, opened_from in found.items():
+            ports.vault.retire(tenant_id, purpose, 1)
+            if not answers(ports, tenant_id, purpose, known[purpose]):
+                ports.vault.retire(tenant_id, purpose, opened_from)
+                raise TransitKeyMissing(f"the {purpose} key does not answer as ever: is it the right vault?")
+            ports.ledger.reopen(tenant_id, purpose)
+        return found
+
+
 def records(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, KeyRecord]:
     """What is known of its keys; NotFound if it has none."""
     found = dict(ports.ledger.records(tenant_id))
@@ -86,3 +112,11 @@ def newest_of(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, int]:
             raise TransitKeyMissing(f"there is no {purpose} key")
         newest[purpose] = key.newest
     return newest
+
+
+def answers(ports: KeyPorts, tenant_id: TenantId, purpose: Purpose, record: KeyRecord) -> bool:
+    """Whether a key answers its canary; False also if it is gone, or has no such version (any more)."""
+    try:
+        return ports.vault.mark(tenant_id, purpose, record.version) == record.mark
+    except TransitKeyMissing:
+        return False

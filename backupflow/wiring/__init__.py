@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from backupflow.flows.enroll import EnrollPorts
     from backupflow.flows.history import HistoryPorts
     from backupflow.flows.ingest import IngestPorts
-    from backupflow.flows.keys import KeyPorts, RenewPorts
+    from backupflow.flows.keys import KeyPorts
+    from backupflow.flows.renewing import RenewPorts
     from backupflow.flows.verify import VerifyPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
@@ -227,7 +228,7 @@ class Wiring:
     def renew_ports(self, actor: str) -> RenewPorts:
         """What giving keys up needs beside that."""
         from backupflow.adapters.db.renewals import Renewals
-        from backupflow.flows.keys import RenewPorts
+        from backupflow.flows.renewing import RenewPorts
 
         store = self.port(Renewals(self.engine("operator")), ports.RenewalStore)
         return RenewPorts(self.key_ports(actor), self.vault("provisioner"), store)

@@ -14,7 +14,9 @@ from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Loss, Renew
 from backupflow.core.model import Purpose, Sealed, SealedSecret, TenantId, key_version
 from backupflow.errors import BackupflowError, Conflict, MessageMalformed, TransitKeyMissing, VaultUnavailable
 from backupflow.flows.ingest import check_marks
-from backupflow.flows.keys import KeyPorts, RenewPorts, Watching, lost, renew, reopen, rewrap, rotate
+from backupflow.flows.keys import KeyPorts, reopen, rotate
+from backupflow.flows.renewing import RenewPorts, lost, renew
+from backupflow.flows.rewrapping import Watching, rewrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

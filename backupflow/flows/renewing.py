@@ -1,0 +1,98 @@
+"""Keys that are lost for good are given up, and others used; what still opens stays in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupflow.core.keys import Loss, Renewal, Renewed, loss
+from backupflow.core.model import Purpose
+from backupflow.errors import Conflict
+from backupflow.flows.keys import answers, newest_of, records
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backupflow.core.model import TenantId
+    from backupflow.core.ports import KeyMaker, RenewalStore
+    from backupflow.flows.keys import KeyPorts
+
+
+@dataclass(frozen=True, slots=True)
+class RenewPorts:
+    """What renewing needs beside that."""
+
+    keys: KeyPorts
+    maker: KeyMaker
+    store: RenewalStore
+
+
+def lost(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, Loss]:
+    """Which keys count as lost, and why; a vault that is away or refuses raises: that says nothing about its keys."""
+    known, stock = records(ports, tenant_id), ports.texts.stock(tenant_id)
+    found = {}
+    for purpose, record in known.items():
+        versions = [one.version or 0 for one in stock if one.held.purpose is purpose and not one.given_up]
+        key = ports.vault.key(tenant_id, purpose)
+        if key is not None and key.oldest_opened > record.version:
+            raise Conflict(
+                f"the {purpose} key opens nothing below version {key.oldest_opened}, and its canary is of version "
+                f"{record.version}: the database is older than the vault, and nothing is lost: `keys reopen`"
+            )
+        same = key is not None and answers(ports, tenant_id, purpose, record)
+        if why := loss(key, max(versions, default=0), answers=same):
+            found[purpose] = why
+    return found
+
+
+def renew(ports: RenewPorts, tenant_id: TenantId, *, adopt: bool = False) -> Renewed:
+    """Give up the keys that are lost and use others; Conflict, and nothing done, while all of them answer.
+
+    A key is never deleted and never overwritten. One that is there in place of a lost one is used only if it is of the
+    kind that is made here, and if `adopt` says so or an earlier renewal that was cut off may have made it.
+    """
+    keys = ports.keys
+    with keys.ledger.alone(tenant_id):
+        gone = lost(keys, tenant_id)
+        if not gone:
+            raise Conflict("the keys answer as ever: nothing is lost, and nothing was changed")
+        known = records(keys, tenant_id)
+        _refuse_strangers(ports, tenant_id, gone, adopt=adopt)
+        keys.ledger.record(tenant_id, keys.actor, "keys_renewal_began", {p.value: why.name for p, why in gone.items()})
+        for purpose, why in gone.items():
+            if why is Loss.GONE:
+                ports.maker.make_key(tenant_id, purpose)
+        versions = newest_of(keys, tenant_id)
+        # With the old pepper a text of before would have the hash of before, and not be stored: its content is there,
+        # sealed with what is lost.
+        pepper = ports.maker.new_pepper(tenant_id) if gone.keys() & {Purpose.PEPPER, Purpose.DATA} else None
+        renewal = Renewal(
+            tenant_id,
+            gone,
+            {purpose: known[purpose].mark for purpose in gone},
+            {purpose: keys.vault.mark(tenant_id, purpose, versions[purpose]) for purpose in gone},
+            pepper,
+            _logins_above(gone, versions),
+        )
+        return ports.store.renew(renewal, keys.actor)
+
+
+def _refuse_strangers(ports: RenewPorts, tenant_id: TenantId, gone: Mapping[Purpose, Loss], *, adopt: bool) -> None:
+    there = {purpose: ports.keys.vault.key(tenant_id, purpose) for purpose in gone}
+    for purpose, key in there.items():
+        if key is not None and not key.as_made:
+            raise Conflict(f"the vault has a key of another kind under the name {purpose}-{tenant_id}: not ours to use")
+    strangers = [purpose.value for purpose, why in gone.items() if why is Loss.OTHER]
+    if strangers and not adopt and not ports.store.begun(tenant_id):
+        raise Conflict(
+            f"the vault has another key than before ({', '.join(strangers)}): is it the right vault? "
+            "--adopt uses what is there from now on, and overwrites nothing of it"
+        )
+
+
+def _logins_above(gone: Mapping[Purpose, Loss], versions: Mapping[Purpose, int]) -> int | None:
+    """Of a key that lacks its newest versions, what is under the others still opens."""
+    why = gone.get(Purpose.CREDENTIALS)
+    if why is None:
+        return None
+    return versions[Purpose.CREDENTIALS] if why is Loss.OLDER else 0
