@@ -128,7 +128,7 @@ def reopen(tenant: OfTenant = "default", as_json: AsJson = False) -> None:
 def renew(
     lost: Annotated[bool, typer.Option("--lost", help="The old keys are gone for good: needed.")] = False,
     adopt: Annotated[
-        bool, typer.Option("--adopt", help="Use other keys that the vault has under their names; none is overwritten.")
+        bool, typer.Option("--adopt", help="Use what the vault has under their names, other or older keys.")
     ] = False,
     confirmed: Annotated[
         str | None, typer.Option("--confirm", metavar="TENANT", help="Instead of being asked.", show_default=False)

@@ -92,16 +92,19 @@ class Loss(StrEnum):
 
     GONE = "the vault has no such key"
     OTHER = "the vault has another key under its name"
-    OLDER = "the vault has it without the versions that things are sealed under"
+    OLDER = "the vault has an older one, without the version of its canary: is there a newer backup of the vault?"
 
 
-def loss(key: KeyVersions | None, newest_sealed: int, *, answers: bool) -> Loss | None:
-    """Whether a key is lost: None if it answers its canary and has every version that something is sealed under."""
+def loss(key: KeyVersions | None, marked: int, *, answers: bool) -> Loss | None:
+    """Whether a key is lost: None if it answers its canary, which is of the version `marked`.
+
+    What rows say of their versions counts for nothing: one that was altered would be a reason to give up all.
+    """
     if key is None:
         return Loss.GONE
-    if not answers:
-        return Loss.OTHER
-    return Loss.OLDER if newest_sealed > key.newest else None
+    if key.newest < marked:
+        return Loss.OLDER
+    return None if answers else Loss.OTHER
 
 
 @dataclass(frozen=True, slots=True)

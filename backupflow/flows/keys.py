@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupflow.core.model import Purpose
-from backupflow.errors import NotFound, TransitKeyMissing
+from backupflow.errors import Conflict, NotFound, TransitKeyMissing
 from backupflow.flows.ingest import check_marks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backupflow.core.keys import KeyRecord, KeyVersions, Stock
     from backupflow.core.model import TenantId
     from backupflow.core.ports import KeyKeeper, KeyStore, SealedStore
@@ -51,13 +53,19 @@ def show(ports: KeyPorts, tenant_id: TenantId) -> list[KeyState]:
 
 
 def rotate(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, int]:
-    """Add a version to each key; what is sealed from now on is under it. Written down before it is done."""
+    """Add a version to each key; what is sealed from now on is under it. Written down before it is done.
+
+    The canaries are of the new versions at once, so that a vault that is put back to before them is noticed.
+    """
     with ports.ledger.alone(tenant_id):
         check(ports, tenant_id)
-        next_versions = {purpose: version + 1 for purpose, version in newest_of(ports, tenant_id).items()}
-        detail = {purpose.value: version for purpose, version in next_versions.items()}
+        newest = newest_of(ports, tenant_id)
+        refuse_older_vault(ports, tenant_id, newest)
+        detail = {purpose.value: version + 1 for purpose, version in newest.items()}
         ports.ledger.record(tenant_id, ports.actor, "keys_rotated", detail)
-        return {purpose: ports.vault.rotate(tenant_id, purpose) for purpose in next_versions}
+        versions = {purpose: ports.vault.rotate(tenant_id, purpose) for purpose in newest}
+        remark(ports, tenant_id, versions)
+        return versions
 
 
 def reopen(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, int]:
@@ -112,6 +120,24 @@ def newest_of(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, int]:
             raise TransitKeyMissing(f"there is no {purpose} key")
         newest[purpose] = key.newest
     return newest
+
+
+def remark(ports: KeyPorts, tenant_id: TenantId, versions: Mapping[Purpose, int]) -> None:
+    """Let the canaries be of these versions, and of now."""
+    known = records(ports, tenant_id)
+    for purpose, version in versions.items():
+        mark = ports.vault.mark(tenant_id, purpose, version)
+        ports.ledger.remark(tenant_id, purpose, known[purpose].mark, mark)
+
+
+def refuse_older_vault(ports: KeyPorts, tenant_id: TenantId, newest: Mapping[Purpose, int]) -> None:
+    """Conflict if texts are above these versions: another of the same number would be made, or they pass for moved."""
+    above = [one for one in ports.texts.stock(tenant_id) if (one.version or 0) > newest[one.held.purpose]]
+    if count := sum(one.count for one in above if not one.given_up):
+        raise Conflict(
+            f"{count} texts are sealed under versions that their keys in the vault do not have: if the vault is older "
+            "than them, restore a newer backup of it; if it is not, `verify` names those that were altered"
+        )
 
 
 def answers(ports: KeyPorts, tenant_id: TenantId, purpose: Purpose, record: KeyRecord) -> bool:

@@ -29,10 +29,8 @@ class RenewPorts:
 
 def lost(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, Loss]:
     """Which keys count as lost, and why; a vault that is away or refuses raises: that says nothing about its keys."""
-    known, stock = records(ports, tenant_id), ports.texts.stock(tenant_id)
     found = {}
-    for purpose, record in known.items():
-        versions = [one.version or 0 for one in stock if one.held.purpose is purpose and not one.given_up]
+    for purpose, record in records(ports, tenant_id).items():
         key = ports.vault.key(tenant_id, purpose)
         if key is not None and key.oldest_opened > record.version:
             raise Conflict(
@@ -40,7 +38,7 @@ def lost(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, Loss]:
                 f"{record.version}: the database is older than the vault, and nothing is lost: `keys reopen`"
             )
         same = key is not None and answers(ports, tenant_id, purpose, record)
-        if why := loss(key, max(versions, default=0), answers=same):
+        if why := loss(key, record.version, answers=same):
             found[purpose] = why
     return found
 
@@ -48,8 +46,9 @@ def lost(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, Loss]:
 def renew(ports: RenewPorts, tenant_id: TenantId, *, adopt: bool = False) -> Renewed:
     """Give up the keys that are lost and use others; Conflict, and nothing done, while all of them answer.
 
-    A key is never deleted and never overwritten. One that is there in place of a lost one is used only if it is of the
-    kind that is made here, and if `adopt` says so or an earlier renewal that was cut off may have made it.
+    A key is never deleted and never overwritten. Another or an older one that is there in place of a lost one is used
+    only if it is of the kind that is made here, and if `adopt` says so or an earlier renewal that was cut off may have
+    made it.
     """
     keys = ports.keys
     with keys.ledger.alone(tenant_id):
@@ -82,6 +81,12 @@ def _refuse_strangers(ports: RenewPorts, tenant_id: TenantId, gone: Mapping[Purp
     for purpose, key in there.items():
         if key is not None and not key.as_made:
             raise Conflict(f"the vault has a key of another kind under the name {purpose}-{tenant_id}: not ours to use")
+    older = [purpose.value for purpose, why in gone.items() if why is Loss.OLDER]
+    if older and not adopt:
+        raise Conflict(
+            f"the vault is older than the database ({', '.join(older)}): restore a newer backup of it; "
+            "--adopt gives up what is sealed under the versions that it does not have"
+        )
     strangers = [purpose.value for purpose, why in gone.items() if why is Loss.OTHER]
     if strangers and not adopt and not ports.store.begun(tenant_id):
         raise Conflict(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from backupflow.core.keys import Held, Rewrapped, Unmoved
 from backupflow.core.model import Purpose, Sealed
 from backupflow.errors import BackupflowError
-from backupflow.flows.keys import check, newest_of, records
+from backupflow.flows.keys import check, newest_of, records, refuse_older_vault, remark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +56,9 @@ def rewrap(
     with ports.ledger.alone(tenant_id):
         check(ports, tenant_id)  # 1
         newest = newest_of(ports, tenant_id)
+        refuse_older_vault(ports, tenant_id, newest)
+        known = records(ports, tenant_id)  # a rotation may have been cut off before it wrote its canaries down
+        remark(ports, tenant_id, {purpose: new for purpose, new in newest.items() if known[purpose].version < new})
         left = ports.texts.count_left(tenant_id, newest)
         if left:
             detail = {"texts": left} | {purpose.value: version for purpose, version in newest.items()}
@@ -86,7 +89,8 @@ class _Moving:
         self._watching = watching
         self._done = done
         self._failed: set[tuple[Held, object]] = set()
-        self.in_hand = False  # what a running collection has in hand was moved: pepper or login
+        # A running collection may have in hand what was moved: pepper or login. Or it was in a run that was cut off.
+        self.in_hand = True
 
     def all(self) -> None:
         """Everything of every kind."""
@@ -150,17 +154,15 @@ def _retire(
     if done.unmoved:
         return [f"{len(done.unmoved)} texts could not be moved"]
     known = records(ports, tenant_id)
-    for purpose, version in newest.items():  # 3
-        if known[purpose].version != version or moving.in_hand:
-            mark = ports.vault.mark(tenant_id, purpose, version)
-            ports.ledger.remark(tenant_id, purpose, known[purpose].mark, mark)
-    moving.in_hand = False
     opened = [
         purpose
         for purpose, version in newest.items()
         if (key := ports.vault.key(tenant_id, purpose)) is not None and key.oldest_opened < version
     ]
     if opened or any(known[purpose].oldest_version < version for purpose, version in newest.items()):
+        if moving.in_hand:
+            remark(ports, tenant_id, newest)  # 3
+            moving.in_hand = False
         holds = ports.ledger.close(tenant_id, newest, ports.actor)  # 4
         if holds:
             return holds

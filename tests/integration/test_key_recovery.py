@@ -13,6 +13,7 @@ from tests.integration.scene import export_text
 from tests.integration.test_keys import (
     exported,
     ingest,
+    lose,
     ready,
     renew,
     rewrapped,
@@ -95,3 +96,39 @@ def test_a_message_that_came_too_late_is_stored_after_all(scene: Scene) -> None:
     assert exported(scene, 1) == export_text("late")
     assert acts(scene).count("key_versions_retired") == 2
     assert scene.install.wiring.vault("operator").key(tenant_of(scene), Purpose.DATA)
+
+
+def test_an_older_vault_is_noticed_at_once_and_neither_rotated_nor_given_up_by_mistake(scene: Scene) -> None:
+    """The canary is of the newest version as soon as there is one: a vault without it stops all, until it is said."""
+    device = scene.add()
+    scene.observe(device, export_text("one"))
+    scene.run("keys", "rotate")
+    assert {key["canary_version"] for key in shown(scene).values()} == {2}
+    lose(scene, *Purpose)
+    vault = scene.install.wiring.vault("provisioner")
+    for purpose in Purpose:  # stands for a vault of before the rotation: it has version 1 alone
+        vault.make_key(tenant_of(scene), purpose)
+    assert ready(scene) == "transit_key_missing"
+    for words in (("rotate",), ("rewrap",), ("renew", "--lost", "--confirm", "default")):
+        assert scene.run("keys", *words).code != Exit.OK
+    refused = renew(scene)
+    assert "restore a newer backup" in refused.err
+    assert {key["newest_version"] for key in shown(scene).values()} == {1}
+    assert renew(scene, "--adopt").code == Exit.OK
+    assert ready(scene) == ""
+
+
+def test_one_altered_row_gives_nothing_up_and_lets_no_version_be_made(scene: Scene) -> None:
+    """What a row says of its version is no reason to throw all others away."""
+    device = scene.add()
+    for word in ("one", "two"):
+        scene.observe(device, export_text(word))
+    altered = "UPDATE content SET sealed = overlay(sealed PLACING '3' FROM 8 FOR 1) WHERE first_seq = 1 RETURNING 1"
+    scene.write("operator", altered)
+    for options in ((), ("--adopt",)):
+        refused = renew(scene, *options)
+        assert (refused.code, "nothing is lost" in refused.err) == (Exit.REFUSED, True)
+    for command in ("rotate", "rewrap"):
+        refused = scene.run("keys", command)
+        assert (refused.code, "1 texts are sealed under versions" in refused.err) == (Exit.REFUSED, True)
+    assert exported(scene, 2) == export_text("two")

@@ -196,24 +196,25 @@ def test_the_canaries_move_before_anything_is_retired() -> None:
     done = rewrap(world.ports, TENANT, retire=True)
     assert (done.moved, done.unmoved, done.holds) == (4, [], [])
     assert world.steps == [
-        "begin", "keys_rewrapped", "move 1", "move 2", "move 3", "move 4",
+        "begin", "mark credentials", "mark data", "mark pepper", "keys_rewrapped",
+        "move 1", "move 2", "move 3", "move 4",
         "mark credentials", "mark data", "mark pepper", "close",
         "retire credentials", "retire data", "retire pepper", "end",
     ]  # fmt: skip
     assert set(world.texts.values()) == {text(2)}
     again = rewrap(world.ports, TENANT, retire=True)
-    assert (again.moved, again.retired, world.steps[14:]) == (0, {}, ["begin", "end"])
+    assert (again.moved, again.retired, world.steps[17:]) == (0, {}, ["begin", "end"])
 
 
 def test_a_bad_item_is_named_and_keeps_the_old_versions() -> None:
-    """The others of its batch are moved; neither canary nor vault is touched, since it is under an older version."""
+    """The others of its batch are moved; nothing is retired, since it is under an older version."""
     world = full()
     world.bad[4] = MessageMalformed("altered")
     done = rewrap(world.ports, TENANT, retire=True)
     assert [(one.name, one.why) for one in done.unmoved] == [("text 4", "altered")]
     assert done.moved == 3
     assert world.texts[Held.CONTENT, 4] == text(1)
-    assert not [step for step in world.steps if step.startswith(("mark", "close", "retire"))]
+    assert not [step for step in world.steps if step.startswith(("close", "retire"))]
     assert done.holds == ["1 texts could not be moved"]
 
 
@@ -341,7 +342,36 @@ def test_a_rotation_is_written_down_before_it_is_done() -> None:
     """An act that nobody wrote down would be worse than one that was not done."""
     world = World()
     assert rotate(world.ports, TENANT) == dict.fromkeys(Purpose, 3)
-    assert world.steps == ["begin", "keys_rotated", "rotate credentials", "rotate data", "rotate pepper", "end"]
+    assert world.steps == [
+        "begin",
+        "keys_rotated",
+        *(f"{step} {p}" for step in ("rotate", "mark") for p in Purpose),
+        "end",
+    ]
+    assert {key_version(mark) for mark in world.marks.values()} == {3}
+    world.newest[Purpose.DATA] = 2  # the vault of before
+    for act in (rotate, rewrap):
+        with pytest.raises(TransitKeyMissing):
+            act(world.ports, TENANT)
+
+
+def test_a_vault_without_the_versions_of_what_is_sealed_is_neither_rotated_nor_rewrapped() -> None:
+    """Its next version would have the number of one that is lost; what is under that would pass for moved."""
+    world = replace(full(), newest=dict.fromkeys(Purpose, 1))
+    for act in (rotate, rewrap):
+        with pytest.raises(Conflict, match="newer backup"):
+            act(world.ports, TENANT)
+    assert set(world.steps) == {"begin"}
+    world.given_up = {9}
+    assert rotate(world.ports, TENANT) == dict.fromkeys(Purpose, 2)
+
+
+def test_one_altered_row_is_no_reason_to_give_up_anything() -> None:
+    """The key answers: what a row says of its version may be anything."""
+    world = full()
+    world.texts[Held.CONTENT, 9] = text(3)
+    with pytest.raises(Conflict, match="nothing is lost"):
+        renew(world.renew_ports, TENANT, adopt=True)
 
 
 def test_a_canary_that_moved_meanwhile_is_no_missing_key() -> None:
@@ -362,18 +392,18 @@ def test_a_canary_that_moved_meanwhile_is_no_missing_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "newest_sealed", "answers", "why"),
+    ("key", "marked", "answers", "why"),
     [
         (None, 1, False, Loss.GONE),
         (KeyVersions(1, 1, as_made=True), 1, False, Loss.OTHER),
-        (KeyVersions(1, 1, as_made=True), 2, True, Loss.OLDER),
+        (KeyVersions(1, 1, as_made=True), 2, False, Loss.OLDER),
         (KeyVersions(2, 1, as_made=True), 2, True, None),
         (KeyVersions(3, 3, as_made=False), 0, True, None),
     ],
 )
-def test_what_counts_as_lost(key: KeyVersions | None, newest_sealed: int, answers: bool, why: Loss | None) -> None:
-    """Gone, another one, or an older one than what is sealed with it; not one that answers and has all versions."""
-    assert loss(key, newest_sealed, answers=answers) is why
+def test_what_counts_as_lost(key: KeyVersions | None, marked: int, answers: bool, why: Loss | None) -> None:
+    """Gone, another one, or an older one than its canary; not one that answers."""
+    assert loss(key, marked, answers=answers) is why
 
 
 def test_a_vault_that_does_not_answer_has_lost_nothing() -> None:
@@ -457,8 +487,10 @@ def test_of_an_older_key_what_opens_stays_in_use() -> None:
     """A vault that was restored from a backup of before a rotation has only lost what came since."""
     world = full()
     world.newest = dict.fromkeys(Purpose, 1)
-    world.texts = {(Held.LOGIN, 1): text(1), (Held.LOGIN, 2): text(2), (Held.CONTENT, 3): text(1)}
-    renew(world.renew_ports, TENANT)
+    world.marks[Purpose.CREDENTIALS] = text(2, "credentials2")
+    with pytest.raises(Conflict, match=r"newer backup.*--adopt"):
+        renew(world.renew_ports, TENANT)
+    renew(world.renew_ports, TENANT, adopt=True)
     (renewal,) = world.renewals
     assert renewal.lost == {Purpose.CREDENTIALS: Loss.OLDER}
     assert (renewal.logins_above, renewal.pepper) == (1, None)
