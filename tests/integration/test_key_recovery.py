@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backupflow.cli.exits import Exit
+from backupflow.core import suspicion
+from backupflow.core.driver import Facts
 from backupflow.core.ledger import Stored
 from backupflow.core.message import encode
 from backupflow.core.model import Purpose
@@ -132,3 +135,20 @@ def test_one_altered_row_gives_nothing_up_and_lets_no_version_be_made(scene: Sce
         refused = scene.run("keys", command)
         assert (refused.code, "1 texts are sealed under versions" in refused.err) == (Exit.REFUSED, True)
     assert exported(scene, 2) == export_text("two")
+
+
+def test_after_a_loss_another_router_or_half_an_export_is_still_seen(scene: Scene) -> None:
+    """Serial number and size are not sealed: with the keys is not lost what would keep a bad export out (I8)."""
+    device = scene.add()
+    scene.observe(device, export_text("one"), facts=Facts("routeros", serial="A1"), known_serial="A1", sections=9)
+    lose(scene, *Purpose)
+    assert renew(scene).code == Exit.OK
+    scene.run("device", "edit", "core-1", "--username", "backup", "--password-stdin", stdin=b"s3cret")
+    known = scene.claim(device).known
+    assert known.before is not None
+    for now, verdict in (
+        (replace(known.before, facts=Facts("routeros", serial="B2")), suspicion.OtherRouter),
+        (replace(known.before, sections=4), suspicion.Suspect),
+        (known.before, suspicion.Accepted),
+    ):
+        assert isinstance(suspicion.judge(known, now), verdict)

@@ -25,10 +25,9 @@ _MARK = text("""
     UPDATE transit_key SET mark = :new, created_at = now(), marked_at = now(), oldest_version = 1
     WHERE tenant_id = :tenant AND purpose = :purpose AND mark = :old RETURNING purpose""")
 _PEPPER = text("UPDATE tenant SET pepper = :pepper WHERE id = :tenant")
-# What was read until now is neither opened nor compared any more; the next one begins a stretch of its own.
-_SNAPSHOTS = text("""
-    UPDATE device SET unreadable_to_seq = last_seq, router_since_seq = last_seq
-    WHERE tenant_id = :tenant AND last_seq > 0""")
+# What was read until now is not opened any more. It is the same router: what is known of it without being sealed, its
+# serial number and the size of its export, is compared as ever. Hashes of before equal none under the new pepper.
+_SNAPSHOTS = text("UPDATE device SET unreadable_to_seq = last_seq WHERE tenant_id = :tenant AND last_seq > 0")
 _HASHES = text("UPDATE device SET unhashed_to_seq = last_seq WHERE tenant_id = :tenant AND last_seq > 0")
 # Soon, since what there is cannot be read; but not all at once.
 _SOON = text("""
