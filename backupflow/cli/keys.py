@@ -153,7 +153,7 @@ def renew(
     gone = renewing.lost(wiring().key_ports(actor()), tenant_id)
     if gone:
         _confirm(gone, tenant, confirmed)
-    done = renewing.renew(wiring().renew_ports(actor()), tenant_id, adopt=adopt)
+    done = renewing.renew(wiring().renew_ports(actor()), tenant_id, adopt=adopt, confirmed=gone)
     if as_json:
         document = {"lost": {purpose.value: why.name.lower() for purpose, why in done.lost.items()}}
         output.as_document({"tenant": tenant, **document, "devices": done.devices, "logins": done.logins})

@@ -92,6 +92,7 @@ class Loss(StrEnum):
 
     GONE = "the vault has no such key"
     OTHER = "the vault has another key under its name"
+    PEPPER = "it answers, but the tenant's pepper does not open with it: its row was altered"
     OLDER = "the vault has an older one, without the version of its canary: is there a newer backup of the vault?"
 
 

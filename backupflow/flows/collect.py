@@ -33,8 +33,10 @@ from backupflow.errors import (
     IdentityChanged,
     LeaseLost,
     LoginSuspended,
+    MessageMalformed,
     OutputTooLarge,
     StoreUnavailable,
+    TransitKeyMissing,
     Verdict,
 )
 from backupflow.flows.interview import interview
@@ -181,7 +183,7 @@ class _Found:
 
 
 def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -> _Found:
-    pepper = ports.secrets.open_pepper(assignment.tenant_id, assignment.sealed_pepper)
+    pepper = _pepper(ports, assignment)
     said = interview(ports, assignment, offered)  # 2
     observed = _observed(pepper, said.reading, assignment.known.before)  # 3
     doubt = _doubt(assignment, observed, said.cut)
@@ -201,6 +203,13 @@ def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -
         said.end_mark,
     )
     return _Found(message, KeptAside(published, sealed), doubt)
+
+
+def _pepper(ports: CollectPorts, assignment: Assignment) -> Pepper:
+    try:
+        return ports.secrets.open_pepper(assignment.tenant_id, assignment.sealed_pepper)
+    except MessageMalformed as exc:  # it is the tenant's: not one of its devices is to blame
+        raise TransitKeyMissing(f"the tenant's pepper does not open: {exc.detail}") from exc
 
 
 def _observed(pepper: Pepper, reading: Reading, before: suspicion.Observed | None) -> suspicion.Observed:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupflow.core.keys import Loss, Renewal, Renewed, loss
+from backupflow.core.keys import Held, Loss, Renewal, Renewed, loss
 from backupflow.core.model import Purpose
-from backupflow.errors import Conflict
+from backupflow.errors import BackupflowError, Conflict, MessageMalformed, TransitKeyMissing
 from backupflow.flows.keys import answers, newest_of, records
 
 if TYPE_CHECKING:
@@ -40,21 +40,45 @@ def lost(ports: KeyPorts, tenant_id: TenantId) -> dict[Purpose, Loss]:
         same = key is not None and answers(ports, tenant_id, purpose, record)
         if why := loss(key, record.version, answers=same):
             found[purpose] = why
+    if Purpose.PEPPER not in found and not _pepper_opens(ports, tenant_id):
+        found[Purpose.PEPPER] = Loss.PEPPER
     return found
 
 
-def renew(ports: RenewPorts, tenant_id: TenantId, *, adopt: bool = False) -> Renewed:
+def _pepper_opens(ports: KeyPorts, tenant_id: TenantId) -> bool:
+    """Whether the vault would move it: that authenticates it, and opens nothing."""
+    for item in ports.texts.left(tenant_id, Held.PEPPER, 0, None):
+        try:
+            sealed = item.held.sealed_as(item.sealed)
+        except MessageMalformed:
+            return False
+        (moved,) = ports.vault.rewrap_all(tenant_id, Purpose.PEPPER, [(item.context, sealed)])
+        if isinstance(moved, MessageMalformed):
+            return False
+        if isinstance(moved, BackupflowError):
+            key = ports.vault.key(tenant_id, Purpose.PEPPER)
+            if isinstance(moved, TransitKeyMissing) and key is not None and sealed.key_version > key.newest:
+                return False
+            raise moved
+    return True
+
+
+def renew(
+    ports: RenewPorts, tenant_id: TenantId, *, adopt: bool = False, confirmed: Mapping[Purpose, Loss] | None = None
+) -> Renewed:
     """Give up the keys that are lost and use others; Conflict, and nothing done, while all of them answer.
 
     A key is never deleted and never overwritten. Another or an older one that is there in place of a lost one is used
     only if it is of the kind that is made here, and if `adopt` says so or an earlier renewal that was cut off may have
-    made it.
+    made it. `confirmed`: what somebody was asked for; Conflict if it is not that any more.
     """
     keys = ports.keys
     with keys.ledger.alone(tenant_id):
         gone = lost(keys, tenant_id)
         if not gone:
             raise Conflict("the keys answer as ever: nothing is lost, and nothing was changed")
+        if confirmed is not None and confirmed != gone:
+            raise Conflict("something else is lost than what was confirmed; nothing was changed: ask again")
         known = records(keys, tenant_id)
         _refuse_strangers(ports, tenant_id, gone, adopt=adopt)
         keys.ledger.record(tenant_id, keys.actor, "keys_renewal_began", {p.value: why.name for p, why in gone.items()})
@@ -68,8 +92,8 @@ def renew(ports: RenewPorts, tenant_id: TenantId, *, adopt: bool = False) -> Ren
         renewal = Renewal(
             tenant_id,
             gone,
-            {purpose: known[purpose].mark for purpose in gone},
-            {purpose: keys.vault.mark(tenant_id, purpose, versions[purpose]) for purpose in gone},
+            {purpose: known[purpose].mark for purpose, why in gone.items() if why is not Loss.PEPPER},
+            {p: keys.vault.mark(tenant_id, p, versions[p]) for p, why in gone.items() if why is not Loss.PEPPER},
             pepper,
             _logins_above(gone, versions),
         )

@@ -152,3 +152,15 @@ def test_after_a_loss_another_router_or_half_an_export_is_still_seen(scene: Scen
         (known.before, suspicion.Accepted),
     ):
         assert isinstance(suspicion.judge(known, now), verdict)
+
+
+def test_an_altered_pepper_is_said_and_renewed_alone(scene: Scene) -> None:
+    """Without it nothing is collected: that pauses all, and a new one is made; logins and snapshots stay."""
+    device = scene.add()
+    scene.observe(device, export_text("one"))
+    scene.write("operator", "UPDATE tenant SET pepper = overlay(pepper PLACING 'AAAA' FROM 30) RETURNING 1")
+    done = renew(scene)
+    assert (done.code, json.loads(done.out)["lost"]) == (Exit.OK, {"pepper": "pepper"}), done.err
+    assert ready(scene) == ""
+    assert scene.observe(device, export_text("one")) == 2
+    assert [exported(scene, seq) for seq in (1, 2)] == [export_text("one")] * 2

@@ -33,6 +33,7 @@ from backupflow.errors import (
     DeviceTimeout,
     HostKeyMismatch,
     LeaseLost,
+    MessageMalformed,
     StoreUnavailable,
     VaultUnavailable,
 )
@@ -139,6 +140,7 @@ def paused(code: str, detail: str) -> Ending:
         ),
         ("login", AuthenticationFailed(), Ending(State.BLOCKED, "authentication_failed", "", True, True)),
         ("pepper", VaultUnavailable("x"), paused("vault_unavailable", "x")),
+        ("pepper", MessageMalformed("x"), paused("transit_key_missing", "the tenant's pepper does not open: x")),
         ("seal", VaultUnavailable(), paused("vault_unavailable", "")),
         ("publish", BusUnavailable("full"), paused("bus_unavailable", "full")),
     ],

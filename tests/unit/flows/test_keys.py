@@ -494,3 +494,31 @@ def test_of_an_older_key_what_opens_stays_in_use() -> None:
     (renewal,) = world.renewals
     assert renewal.lost == {Purpose.CREDENTIALS: Loss.OLDER}
     assert (renewal.logins_above, renewal.pepper) == (1, None)
+
+
+def test_a_pepper_that_does_not_open_is_lost_alone() -> None:
+    """Nothing can be collected without it; its key stays, and so does its canary."""
+    world = full()
+    pepper = next(number for held, number in world.texts if held is Held.PEPPER)
+    world.bad[pepper] = MessageMalformed("altered")
+    renew(world.renew_ports, TENANT)
+    (renewal,) = world.renewals
+    assert (renewal.lost, renewal.marks) == ({Purpose.PEPPER: Loss.PEPPER}, {})
+    assert renewal.pepper is not None
+    assert not [step for step in world.steps if step.startswith("make")]
+    world.bad[pepper] = VaultUnavailable("slow")
+    with pytest.raises(VaultUnavailable):
+        lost(world.ports, TENANT)
+    for other in ("vault:v7:QUJD", "plain"):
+        world.texts[Held.PEPPER, pepper] = other
+        world.bad[pepper] = TransitKeyMissing("no such version")
+        assert lost(world.ports, TENANT) == {Purpose.PEPPER: Loss.PEPPER}
+
+
+def test_what_is_given_up_is_what_was_confirmed() -> None:
+    """Between the question and the act more may have been lost."""
+    world = replace(full(), gone={Purpose.DATA, Purpose.PEPPER})
+    with pytest.raises(Conflict, match="than what was confirmed"):
+        renew(world.renew_ports, TENANT, confirmed={Purpose.DATA: Loss.GONE})
+    assert (world.steps, world.renewals) == (["begin"], [])
+    renew(world.renew_ports, TENANT, confirmed={Purpose.DATA: Loss.GONE, Purpose.PEPPER: Loss.GONE})
