@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nats
@@ -21,6 +24,9 @@ import redis
 
 from backupflow.adapters.bus.stream import ACK_WAIT, STREAM
 from backupflow.adapters.vault import AppRoleLogin, Vault
+from backupflow.cli import up
+from backupflow.cli.processes import processes
+from backupflow.cli.revive import Reviver
 from backupflow.core.model import Login, Purpose
 from backupflow.embedded import Server, ServerOptions, open_folder, start_servers
 from backupflow.simulator import Behaviour, Fleet, RouterSpec
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from backupflow.embedded.addresses import Address
+    from tests.faults.worker import Worker
 
 
 LOGIN = Login("backup", "backup")
@@ -44,6 +51,8 @@ SLOW = Behaviour(answer_delay=timedelta(seconds=0.7))
 CLAIMING = "claiming"
 MOST_ERRORS = 12  # lines of one process about one trouble: each kind of work tells once
 REDELIVERED = ACK_WAIT + timedelta(seconds=15)  # what could not be stored comes again
+DEAF_AFTER = 12  # seconds; a queue is asked in each quarter of it
+STANDS_STILL = Path(__file__).parent / "stuck"
 QUIET_SECONDS = 2.5  # two ticks and a look
 # A device that is due and is not taken up, for longer than two ticks: as it is while nothing is claimed.
 UNCLAIMED = """
@@ -131,10 +140,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, size: str) -> Iterator[Place
         for number in range(ROUTERS["soak" if size == "soak" else "small"])
     ]
     options = replace(NO_SYNC, stream_store=256 * 1024**2)
-    with (
-        Fleet(specs) as fleet,
-        Stack(tmp_path_factory.mktemp("stack"), options=options, CONFIG_STREAM_MAX_BYTES=64 * 1024**2) as stack,
-    ):
+    settings = {"CONFIG_STREAM_MAX_BYTES": 64 * 1024**2, "CONFIG_DEAF_AFTER": DEAF_AFTER}
+    with Fleet(specs) as fleet, Stack(tmp_path_factory.mktemp("stack"), options=options, **settings) as stack:
         for name in fleet:
             stack.add(name, fleet[name].port, LOGIN)
         stack.start_all()
@@ -187,6 +194,99 @@ def test_with_a_full_broker_nothing_is_begun_and_nothing_is_lost(place: Place) -
                 assert (place.waiting(), place.fleet.stats()["sessions"]) == (len(place.fleet), begun)
             finally:
                 broker.config_set("maxmemory", usual)
+
+
+@contextmanager
+def paused(place: Place, collector: Worker) -> Iterator[None]:
+    """While this lasts a collector that had nothing to do stands still, and all that falls due waits for it."""
+    place.stack.admin("UPDATE device SET next_due_at = now() + interval '1 hour'")
+    taken = "SELECT 1 FROM collection WHERE state IN ('claimed', 'running')"
+    wait_for(lambda: not place.stack.rows(taken), "an idle collector", SECONDS)
+    collector.pause()
+    try:
+        place.stack.admin("UPDATE device SET next_due_at = now()")
+        wait_for(lambda: place.waiting() == len(place.fleet), "every device to be claimed and wait", SECONDS)
+        yield
+    finally:
+        collector.resume()
+
+
+def test_all_that_waited_in_a_broker_that_was_emptied_is_run(place: Place) -> None:
+    """Rows whose messages are gone are sent again: same row, same seq, one session each; the canaries too (I4, I9)."""
+    stack, collector = place.stack, next(worker for worker in place.stack.workers if worker.kind == "collect")
+    named = "SELECT id, device_id, seq, emits, started_at FROM collection WHERE id = ANY(:ids) ORDER BY id"
+    with paused(place, collector):
+        ids = [row.id for row in stack.rows("SELECT id FROM collection WHERE state = 'claimed'")]
+        waiting = stack.rows(named, ids=ids)
+        empty_broker(stack)
+        at = place.now()
+    stored = "SELECT 1 FROM collection WHERE state = 'stored' AND id = ANY(:ids)"
+    wait_for(lambda: len(stack.rows(stored, ids=ids)) == len(place.fleet), "all that was claimed", SECONDS)
+    begun = stack.rows(named, ids=ids)
+    assert [row[:3] for row in begun] == [row[:3] for row in waiting]
+    assert max(row.emits for row in begun) > 1, "nothing was lost, so this shows nothing"
+    answered = "SELECT queue FROM queue_canary WHERE answered_at > :t AND queue IN ('collect', 'ingest')"
+    wait_for(lambda: len(stack.rows(answered, t=at)) == 2, "the canaries of both queues", SECONDS)
+    assert place.counted() == []
+    sessions = sum(event.kind == "session_opened" for event in place.fleet.history)
+    assert sessions <= stack.rows("SELECT count(*) AS n FROM collection WHERE started_at IS NOT NULL")[0].n
+
+
+def empty_broker(stack: Stack) -> None:
+    """FLUSHALL."""
+    address = stack.servers.addresses.redis
+    assert address
+    password = stack.servers.secret_path("admin.redis").read_text().strip()
+    with redis.Redis(address.host, address.port, username="admin", password=password) as broker:
+        broker.flushall()
+
+
+def test_a_worker_that_stands_still_is_told_and_restarted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heart beats and it takes nothing: only that one is restarted, with one line, and the next one hears (I9)."""
+    stack, said = place.stack, list[str]()
+    name = run_supervised(place, monkeypatch)
+    answered = "SELECT 1 FROM queue_canary WHERE queue = 'collect.slow' AND answered_at > :t"
+    living = stack.wiring.processes("reader")
+    wait_for(lambda: living.said_alive([supervised(place)[name]]) == 1, "it to be alive", SECONDS)
+    reviver = Reviver(stack.servers.supervisor, stack.wiring, said.append)
+    assert reviver.look() == []
+    before = supervised(place)
+    os.kill(before[name], signal.SIGUSR2)
+    told = "SELECT detail FROM alarm WHERE code = 'process_deaf' AND detail LIKE :who AND cleared_at IS NULL"
+    stuck = f"% (pid {before[name]} on %"
+
+    def is_told() -> bool:
+        moved = "UPDATE process SET started_at = started_at - :t, worked_at = worked_at - :t WHERE pid = :pid"
+        stack.admin(moved, t=timedelta(seconds=4), pid=before[name])
+        stack.admin("UPDATE queue_canary SET asked_at = asked_at - interval '4 s' WHERE queue = 'collect.slow'")
+        return bool(stack.rows(told, who=stuck))
+
+    wait_for(is_told, "the alarm", SECONDS)
+    wait_for(lambda: reviver.look() == [name], "its restart", SECONDS)
+    assert [line.startswith(f"{name} is restarted: ") for line in said] == [True]
+    after, at = supervised(place), place.now()
+    assert {one for one in after if after[one] != before[one]} == {name}
+    assert reviver.look() == []  # its row still looks alive
+    wait_for(lambda: bool(stack.rows(answered, t=at)), "the next one to hear", SECONDS)
+    stack.admin("UPDATE process SET heartbeat_at = now() - interval '31 s' WHERE pid = :pid", pid=before[name])
+    wait_for(lambda: not stack.rows(told, who=stuck), "the alarm to end", SECONDS)
+
+
+def run_supervised(place: Place, monkeypatch: pytest.MonkeyPatch) -> str:
+    """From now on the worker of the slow lane, which has nothing to do here, is a program of the supervisor."""
+    stack = place.stack
+    monkeypatch.setattr(up, "STOP_WITHIN", timedelta(seconds=1))  # no wait makes a thread that stands still go on
+    path = os.pathsep.join((str(STANDS_STILL), stack.environment["PYTHONPATH"]))
+    install = up.Install(stack.servers, stack.wiring, {**stack.environment, "PYTHONPATH": path}, stack.seal_key)
+    process = next(process for process in processes(1) if process.name == "collect-slow")
+    next(worker for worker in stack.workers if worker.kind == process.name).stop()
+    stack.servers.supervisor.start(up._program(install, process, None))
+    return process.name
+
+
+def supervised(place: Place) -> dict[str, int]:
+    """The programs that the supervisor runs, by name."""
+    return {status.name: status.pid or 0 for status in place.stack.servers.supervisor.status()}
 
 
 def test_a_full_database_stops_everything_and_loses_nothing(place: Place) -> None:

@@ -1,4 +1,7 @@
-"""A process whose main thread stands still while its heart beats: it is told, and under a supervisor restarted."""
+"""A process whose main thread stands still while its heart beats: it is told, and under a supervisor restarted.
+
+In full size only; in the small one it is a worker of tests/faults/test_back_pressure.py.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from backupflow.cli.revive import Reviver
 from backupflow.core.model import Login
 from backupflow.simulator import Fleet, RouterSpec
 from tests.acceptance.install import wait_for
+from tests.conftest import SIZE
 from tests.faults.stack import Stack
 
 if TYPE_CHECKING:
@@ -76,15 +80,6 @@ def collected(stack: Stack) -> int:
     return int(stack.rows("SELECT count(*) AS n FROM collection WHERE started_at IS NOT NULL")[0].n)
 
 
-@pytest.mark.timeout(600)
-def test_a_process_that_stands_still_is_told_and_restarted(stack: Stack, install: up.Install, size: str) -> None:
-    """The worker of the main lane, and beat: only that one is restarted, with one line, and collecting goes on (I9)."""
-    said: list[str] = []
-    reviver = Reviver(stack.servers.supervisor, stack.wiring, said.append)
-    for name in ("collect", "beat") if size == "soak" else ("collect",):
-        check_it_is_revived(stack, install, reviver, said, name)
-
-
 def check_it_is_revived(stack: Stack, install: up.Install, reviver: Reviver, said: list[str], name: str) -> None:
     """Make a process stand still, and look at what becomes of it."""
     wait_for(lambda: collected(stack) > 0, "a session", PATIENCE)
@@ -105,3 +100,23 @@ def check_it_is_revived(stack: Stack, install: up.Install, reviver: Reviver, sai
     wait_for(lambda: collected(stack) > done, "a session after that", PATIENCE)
     stack.admin("UPDATE process SET heartbeat_at = now() - interval '31 s' WHERE pid = :pid", pid=stuck)
     wait_for(lambda: not stack.rows(ALARMS), "the alarm to end", PATIENCE)
+
+
+if SIZE == "soak":
+
+    @pytest.mark.timeout(600)
+    def test_a_process_that_stands_still_is_told_and_restarted(stack: Stack, install: up.Install) -> None:
+        """The worker of the main lane, and beat: each alone, with one line; a jump of the time restarts nobody (I9)."""
+        said: list[str] = []
+        reviver = Reviver(stack.servers.supervisor, stack.wiring, said.append)
+        for name in ("collect", "beat"):
+            check_it_is_revived(stack, install, reviver, said, name)
+        before = pids(install)
+        stack.admin(
+            "UPDATE process SET heartbeat_at = heartbeat_at - interval '8 h', worked_at = worked_at - interval '8 h'"
+        )
+        stack.admin(
+            "UPDATE queue_canary SET asked_at = asked_at - interval '8 h', emitted_at = emitted_at - interval '8 h'"
+        )
+        assert reviver.look() == []
+        assert pids(install) == before
