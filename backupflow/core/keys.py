@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import TenantId
 
 KEYS_LOST = "keys_lost"  # why a login is suspended
+KEY_MADE = "key_made"  # action in the audit: a renewal has made a key, its detail has the mark
 LOGIN_LOST = "login suspended: its keys were lost; set it with device edit"  # in words
 # So long a message may still come of what was given up as lost: its worker stood still between fence and publish.
 LATE_MESSAGES = timedelta(minutes=10)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from backupflow.core.overview import Asked
     from backupflow.core.quarantine import Released, SetAside
-    from backupflow.core.verification import Due, Flaw, Kept, Sight, Standing, Wanted
+    from backupflow.core.verification import Due, Flaw, Kept, Keyless, Sight, Standing, Wanted
     from backupflow.errors import BackupflowError
 
 
@@ -369,8 +369,8 @@ class SealedStore(Protocol):
 class RenewalStore(Protocol):
     """What follows when keys are given up."""
 
-    def begun(self, tenant_id: TenantId) -> bool:
-        """Whether an earlier renewal was cut off: what keys there are may be its own."""
+    def made(self, tenant_id: TenantId) -> Mapping[Purpose, str]:
+        """The marks of keys that an earlier renewal has made and not come to use, since it was cut off."""
         ...
 
     def renew(self, renewal: Renewal, actor: str) -> Renewed:
@@ -468,8 +468,16 @@ class VerifyStore(Protocol):
         """Those whose alarm stands, and that were not looked at since then."""
         ...
 
-    def sight(self, kept: Kept, number: int) -> Sight | None:
+    def settle_keys(self, tenant_id: TenantId, why: str = "") -> bool:
+        """Let the alarm of a tenant that has not its keys stand, or clear it; True if it is new."""
+        ...
+
+    def sight(self, kept: Kept, number: int) -> Sight | Keyless | None:
         """One of them; None if it is gone, or was given up with its keys."""
+        ...
+
+    def looked_at_histories(self, devices: Sequence[DeviceId]) -> None:
+        """Write down that the histories of these devices were looked at now."""
         ...
 
     def looked_at(self, kept: Kept, numbers: Sequence[int], whole: Sequence[str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupflow.core.keys import Held, Loss, Renewal, Renewed, loss
-from backupflow.core.model import Purpose
+from backupflow.core.keys import KEY_MADE, Held, Loss, Renewal, Renewed, loss
+from backupflow.core.model import Purpose, key_version
 from backupflow.errors import BackupflowError, Conflict, MessageMalformed, TransitKeyMissing
 from backupflow.flows.keys import answers, newest_of, records
 
@@ -69,7 +69,7 @@ def renew(
     """Give up the keys that are lost and use others; Conflict, and nothing done, while all of them answer.
 
     A key is never deleted and never overwritten. Another or an older one that is there in place of a lost one is used
-    only if it is of the kind that is made here, and if `adopt` says so or an earlier renewal that was cut off may have
+    only if it is of the kind that is made here, and if `adopt` says so or an earlier renewal that was cut off has
     made it. `confirmed`: what somebody was asked for; Conflict if it is not that any more.
     """
     keys = ports.keys
@@ -80,11 +80,14 @@ def renew(
         if confirmed is not None and confirmed != gone:
             raise Conflict("something else is lost than what was confirmed; nothing was changed: ask again")
         known = records(keys, tenant_id)
-        _refuse_strangers(ports, tenant_id, gone, adopt=adopt)
+        ours = _ours(ports, tenant_id, gone)
+        gone |= dict.fromkeys(ours, Loss.OTHER)
+        _refuse_strangers(ports, tenant_id, {p: why for p, why in gone.items() if p not in ours}, adopt=adopt)
         keys.ledger.record(tenant_id, keys.actor, "keys_renewal_began", {p.value: why.name for p, why in gone.items()})
         for purpose, why in gone.items():
             if why is Loss.GONE:
                 ports.maker.make_key(tenant_id, purpose)
+                keys.ledger.record(tenant_id, keys.actor, KEY_MADE, {purpose: keys.vault.mark(tenant_id, purpose, 1)})
         versions = newest_of(keys, tenant_id)
         # With the old pepper a text of before would have the hash of before, and not be stored: its content is there,
         # sealed with what is lost.
@@ -100,6 +103,22 @@ def renew(
         return ports.store.renew(renewal, keys.actor)
 
 
+def _ours(ports: RenewPorts, tenant_id: TenantId, gone: Mapping[Purpose, Loss]) -> set[Purpose]:
+    """What is there in place of lost ones, and was made by a renewal that was cut off: known by its mark."""
+
+    def same(purpose: Purpose, mark: str) -> bool:
+        try:
+            return ports.keys.vault.mark(tenant_id, purpose, key_version(mark)) == mark
+        except TransitKeyMissing:
+            return False
+
+    return {
+        purpose
+        for purpose, mark in ports.store.made(tenant_id).items()
+        if gone.get(purpose) in {Loss.OTHER, Loss.OLDER} and same(purpose, mark)
+    }
+
+
 def _refuse_strangers(ports: RenewPorts, tenant_id: TenantId, gone: Mapping[Purpose, Loss], *, adopt: bool) -> None:
     there = {purpose: ports.keys.vault.key(tenant_id, purpose) for purpose in gone}
     for purpose, key in there.items():
@@ -112,7 +131,7 @@ def _refuse_strangers(ports: RenewPorts, tenant_id: TenantId, gone: Mapping[Purp
             "--adopt gives up what is sealed under the versions that it does not have"
         )
     strangers = [purpose.value for purpose, why in gone.items() if why is Loss.OTHER]
-    if strangers and not adopt and not ports.store.begun(tenant_id):
+    if strangers and not adopt:
         raise Conflict(
             f"the vault has another key than before ({', '.join(strangers)}): is it the right vault? "
             "--adopt uses what is there from now on, and overwrites nothing of it"

@@ -179,6 +179,11 @@ def renew(field: Field, _life: int) -> list[str]:
     return ["keys", "renew", "--lost", "--tenant", spare(field), "--confirm", spare(field)]
 
 
+def renew_and_adopt(field: Field, life: int) -> list[str]:
+    """Whatever there is by now."""
+    return [*renew(field, life), "--adopt"]
+
+
 def renew_others(field: Field, life: int) -> list[str]:
     """There are other keys under the names of the lost ones: refused."""
     argv = renew(field, life)

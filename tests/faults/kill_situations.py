@@ -82,6 +82,10 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "SecretSealer": (EDIT,),
     "Canary": (BEAT, INGEST),
     "KeyMaker": (RENEW,),
+    # Cut off before it is written down whose the key is: a person says that it is to be used.
+    "KeyMaker.make_key": (
+        Commanded(commands.renew_and_adopt, begin=commands.make_spare, mend=commands.keys_answer, slow=True),
+    ),
     "KeyMaker.make_keys": (Commanded(commands.make_tenant, mend=commands.keys_answer, program=("-c",)),),
     "KeyKeeper": (REWRAP,),
     "KeyKeeper.rotate": (Commanded(lambda _field, _life: ["keys", "rotate"], mend=commands.keys_answer),),
@@ -90,7 +94,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "SealedStore": (REWRAP,),
     "SealedStore.stock": (Commanded(lambda _field, _life: ["keys", "show"]),),
     "RenewalStore": (RENEW,),
-    "RenewalStore.begun": (
+    "RenewalStore.made": (
         Commanded(commands.renew_others, begin=commands.make_spare, mend=commands.renew_at_last, again=77),
     ),
     "Publisher": (COLLECT,),

@@ -6,14 +6,19 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from backupflow.cli.exits import Exit
 from backupflow.core import suspicion
 from backupflow.core.driver import Facts
 from backupflow.core.ledger import Stored
 from backupflow.core.message import encode
 from backupflow.core.model import Purpose
+from backupflow.flows import renewing
 from tests.integration.scene import export_text
 from tests.integration.test_keys import (
+    Died,
+    dying,
     exported,
     ingest,
     lose,
@@ -164,3 +169,18 @@ def test_an_altered_pepper_is_said_and_renewed_alone(scene: Scene) -> None:
     assert ready(scene) == ""
     assert scene.observe(device, export_text("one")) == 2
     assert [exported(scene, seq) for seq in (1, 2)] == [export_text("one")] * 2
+
+
+def test_a_renewal_that_was_cut_off_lets_no_strangers_in(scene: Scene) -> None:
+    """What it had made itself is known by its mark; all else is still asked about."""
+    scene.add()
+    tenant_id = tenant_of(scene)
+    lose(scene, Purpose.PEPPER)
+    with pytest.raises(Died):
+        renewing.renew(dying(scene, "KeyMaker.new_pepper:after"), tenant_id)
+    lose(scene, Purpose.DATA)
+    scene.install.wiring.vault("provisioner").make_key(tenant_id, Purpose.DATA)
+    refused = renew(scene)
+    assert (refused.code, "another key than before (data)" in refused.err) == (Exit.REFUSED, True)
+    assert renew(scene, "--adopt").code == Exit.OK
+    assert ready(scene) == ""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
-from backupflow.core.keys import KEYS_LOST, Renewal, Renewed
+from backupflow.core.keys import KEY_MADE, KEYS_LOST, Renewal, Renewed
 from backupflow.core.ledger import COLLECTING
 from backupflow.core.model import Purpose
 from backupflow.errors import Conflict, TransitKeyMissing
@@ -19,7 +19,7 @@ from backupflow.errors import Conflict, TransitKeyMissing
 if TYPE_CHECKING:
     from backupflow.core.model import TenantId
 
-BEGAN, DONE = "keys_renewal_began", "keys_renewed"  # actions in the audit
+DONE = "keys_renewed"  # action in the audit
 _LOCK = text("SELECT id FROM device WHERE tenant_id = :tenant ORDER BY id FOR NO KEY UPDATE")
 _MARK = text("""
     UPDATE transit_key SET mark = :new, created_at = now(), marked_at = now(), oldest_version = 1
@@ -44,9 +44,9 @@ _CLAIMS = text("""
 _ALARM = text("""
     UPDATE alarm SET cleared_at = now()
     WHERE scope = :scope AND code = :code AND cleared_at IS NULL""")
-_BEGAN = text("""
-    SELECT 1 FROM audit WHERE tenant_id = :tenant AND action = :began AND id > coalesce(
-        (SELECT max(id) FROM audit WHERE tenant_id = :tenant AND action = :done), 0) LIMIT 1""")
+_MADE = text("""
+    SELECT detail FROM audit WHERE tenant_id = :tenant AND action = :made AND id > coalesce(
+        (SELECT max(id) FROM audit WHERE tenant_id = :tenant AND action = :done), 0) ORDER BY id""")
 
 
 class Renewals:
@@ -55,10 +55,11 @@ class Renewals:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def begun(self, tenant_id: TenantId) -> bool:
-        """Whether a renewal was begun and never ended: what keys there are may be its own."""
+    def made(self, tenant_id: TenantId) -> dict[Purpose, str]:
+        """The marks of keys that were made since a renewal last came to its end."""
         with transaction(self._engine) as tx:
-            return tx.scalar(_BEGAN, {"tenant": tenant_id, "began": BEGAN, "done": DONE}) is not None
+            details = tx.scalars(_MADE, {"tenant": tenant_id, "made": KEY_MADE, "done": DONE}).all()
+        return {Purpose(name): mark for detail in details for name, mark in detail.items()}
 
     def renew(self, renewal: Renewal, actor: str) -> Renewed:
         """Write all that follows; Conflict if a canary is not the one any more that was found to be lost."""

@@ -45,7 +45,7 @@ class World:
     given_up: set[int] = field(default_factory=set)
     bad: dict[int, BackupflowError] = field(default_factory=dict)
     holds: list[list[str]] = field(default_factory=list)
-    was_begun: bool = False
+    made_before: dict[Purpose, str] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     renewals: list[Renewal] = field(default_factory=list)
 
@@ -163,9 +163,9 @@ class World:
 
     # --- renewals ------------------------------------------------------------------------------------------------
 
-    def begun(self, tenant_id: TenantId) -> bool:
+    def made(self, tenant_id: TenantId) -> dict[Purpose, str]:
         """RenewalStore."""
-        return self.was_begun
+        return self.made_before
 
     def renew(self, renewal: Renewal, actor: str) -> Renewed:
         """RenewalStore."""
@@ -464,15 +464,31 @@ def test_only_what_is_lost_is_renewed(gone: set[Purpose], pepper: bool, logins_a
 
 def test_a_stranger_is_used_only_if_it_is_said_or_our_own() -> None:
     """It may be the wrong vault; what a renewal that was cut off has left is taken without a word."""
-    for world, adopt in ((full(), True), (replace(full(), was_begun=True), False)):
+    ours = dict.fromkeys(Purpose, "vault:v1:other1")
+    for world, adopt in ((full(), True), (replace(full(), made_before=ours), False)):
         world.foreign = set(Purpose)
         renew(world.renew_ports, TENANT, adopt=adopt)
         assert not [step for step in world.steps if step.startswith("make")]
-    world = full()
-    world.foreign = set(Purpose)
-    with pytest.raises(Conflict, match="--adopt"):
-        renew(world.renew_ports, TENANT)
-    assert (world.steps, world.renewals) == (["begin"], [])
+    theirs = {
+        Purpose.PEPPER: "vault:v1:other1",
+        Purpose.DATA: "vault:v1:third1",
+        Purpose.CREDENTIALS: "vault:v3:other3",
+    }
+    for world in (full(), replace(full(), made_before=theirs)):
+        world.foreign = set(Purpose)
+        with pytest.raises(Conflict, match=r"--adopt"):
+            renew(world.renew_ports, TENANT)
+        assert (world.steps, world.renewals) == (["begin"], [])
+
+
+def test_a_key_that_was_made_by_a_renewal_is_none_of_an_older_vault() -> None:
+    """Its first version is below the canary of the lost one: nothing of before opens with it."""
+    world = replace(full(), foreign=set(Purpose), newest=dict.fromkeys(Purpose, 1))
+    world.marks = {purpose: f"vault:v2:{purpose}2" for purpose in Purpose}
+    world.made_before = dict.fromkeys(Purpose, "vault:v1:other1")
+    renew(world.renew_ports, TENANT)
+    (renewal,) = world.renewals
+    assert (set(renewal.lost.values()), renewal.logins_above) == ({Loss.OTHER}, 0)
 
 
 def test_a_key_of_another_kind_is_never_used() -> None:
