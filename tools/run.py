@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 SIDE_BY_SIDE = {"check": 2, "test": 3}  # a small machine has two cores; the slow tests wait more than they compute
 DEMO = "tests/acceptance/test_demo.py"
+STORMS = ("tests/faults/test_chaos.py", "tests/faults/test_networks.py")
 KINDS = ("integration", "acceptance", "faults", "contract", "unit")  # the slow ones first: they overlap the quick ones
 SOURCES = ("backupflow", "tests", "tools", "bench", "celeryconfig.py")
 
@@ -54,8 +55,10 @@ def checks() -> dict[str, list[str]]:
 def kinds() -> dict[str, list[str]]:
     """What `make test` runs: every kind of test. A kind without a test fails."""
     jobs = {f"{kind} tests": tests(kind, f"tests/{kind}") for kind in KINDS}
+    # Apart, since each takes half of its kind's time.
     jobs["acceptance tests"].append(f"--ignore={DEMO}")
-    return {"demo tests": tests("demo", DEMO), **jobs}  # half of the acceptance tests' time, so apart
+    jobs["faults tests"] += [f"--ignore={storm}" for storm in STORMS]
+    return {"demo tests": tests("demo", DEMO), "storm tests": tests("storm", *STORMS), **jobs}
 
 
 def run(name: str, command: list[str]) -> tuple[str, int, float, str]:
