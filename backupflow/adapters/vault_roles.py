@@ -89,11 +89,7 @@ _ROLES: dict[str, list[str]] = {
         _rule("transit/keys", "list"),
         _rule("transit/keys/+", "read"),
         _rule("transit/keys/+/rotate", "update"),
-        _rule(
-            "transit/keys/+/config",
-            "update",
-            parameters=_only(min_decryption_version="[]", min_encryption_version="[]", auto_rotate_period="[]"),
-        ),
+        _rule("transit/keys/+/config", "update", parameters=_only(min_decryption_version="[]")),
         *_transit("rewrap", *_PURPOSES),
     ],
 }
