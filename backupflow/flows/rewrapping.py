@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from backupflow.core.keys import Held, Rewrapped, Unmoved
 from backupflow.core.model import Purpose, Sealed
-from backupflow.errors import BackupflowError
+from backupflow.errors import BackupflowError, MessageMalformed, TransitKeyMissing
 from backupflow.flows.keys import check, newest_of, records, refuse_older_vault, remark
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def rewrap(
         while True:
             moving.all()  # 2
             done.holds = list(_retire(ports, tenant_id, newest, done, moving)) if retire else []
-            if not done.holds or not watching.patient(done.holds):
+            if not done.holds or done.unmoved or not watching.patient(done.holds):
                 return done
 
 
@@ -141,7 +141,7 @@ class _Moving:
 
     def _fail(self, item: Item, exc: BackupflowError) -> None:
         self._failed.add((item.held, item.key))
-        if item.given_up:
+        if item.given_up and isinstance(exc, MessageMalformed | TransitKeyMissing):
             self._done.given_up += 1
         else:
             self._done.unmoved.append(Unmoved(item.name, exc.detail or exc.code))

@@ -218,6 +218,24 @@ def test_a_bad_item_is_named_and_keeps_the_old_versions() -> None:
     assert done.holds == ["1 texts could not be moved"]
 
 
+def test_what_cannot_change_is_not_waited_for() -> None:
+    """A text that is damaged is damaged in ten minutes too."""
+    world = full()
+    world.bad[4] = MessageMalformed("altered")
+    heard: list[Sequence[str]] = []
+    done = rewrap(world.ports, TENANT, Watching(patient=lambda holds: bool(heard.append(holds))), retire=True)
+    assert (heard, done.holds) == ([], ["1 texts could not be moved"])
+
+
+def test_a_given_up_text_that_the_vault_only_did_not_get_to_is_not_moved() -> None:
+    """It may open: what is retired for that would be lost by us."""
+    world = full()
+    world.bad[4] = VaultUnavailable("slow")
+    world.given_up.add(4)
+    done = rewrap(world.ports, TENANT, retire=True)
+    assert (done.given_up, [one.name for one in done.unmoved], done.retired) == (0, ["text 4"], {})
+
+
 def test_a_text_that_is_none_is_named_and_not_sent() -> None:
     """What stands in a row in place of a sealed text is no reason to stop."""
     world = full()
