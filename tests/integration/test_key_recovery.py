@@ -184,3 +184,11 @@ def test_a_renewal_that_was_cut_off_lets_no_strangers_in(scene: Scene) -> None:
     assert (refused.code, "another key than before (data)" in refused.err) == (Exit.REFUSED, True)
     assert renew(scene, "--adopt").code == Exit.OK
     assert ready(scene) == ""
+
+
+def test_a_clock_that_was_set_back_hides_nothing_that_runs(scene: Scene) -> None:
+    """What has begun in the future began before everything moved."""
+    scene.claim(scene.add())
+    scene.write("collector", "UPDATE collection SET started_at = now() + interval '1 hour' WHERE state = 'running'")
+    scene.run("keys", "rotate")
+    assert "1 collections run that began before" in " ".join(rewrapped(scene)[1]["holds"])

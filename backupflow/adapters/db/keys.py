@@ -54,7 +54,9 @@ _CLOSE = text("""
     WHERE tenant_id = :tenant AND purpose = :purpose AND oldest_version < :version""")
 _REOPEN = text("UPDATE transit_key SET oldest_version = 1 WHERE tenant_id = :tenant AND purpose = :purpose")
 # Of what began before everything had moved: what it has in hand, or has sent, may be under an older version.
-_BEFORE = "c.started_at <= (SELECT max(marked_at) FROM transit_key WHERE tenant_id = :tenant)"
+# Nor is anything known of what began in the future: the clock was set back since.
+_BEFORE = """(c.started_at <= (SELECT max(marked_at) FROM transit_key WHERE tenant_id = :tenant)
+    OR c.started_at > clock_timestamp())"""
 _UNDER_WAY = text(f"""
     SELECT c.state, count(*) AS n FROM collection c
     WHERE c.tenant_id = :tenant AND c.state IN ('running', 'published') AND {_BEFORE} GROUP BY c.state""")
@@ -139,7 +141,8 @@ class Keys:
         Looked at twice: at all of it, and then, while nobody can write a sealed text, at what came since.
         """
         with transaction(self._engine) as tx:
-            holds = [*older(tx, tenant_id, versions), *_under_way(tx, tenant_id, versions[Purpose.DATA])]
+            # In this order: what is stored between the two looks is seen by the second.
+            holds = [*_under_way(tx, tenant_id, versions[Purpose.DATA]), *older(tx, tenant_id, versions)]
         if holds:
             return holds
         with transaction(self._engine) as tx:
