@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 OfTenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose keys.")]
 LOOK_AGAIN_SECONDS = 2.0
+_AT_STAKE = {"content": "snapshots", "aside": "exports kept aside", "login": "logins", "pepper": "pepper"}
 _SHOWN = 20  # texts that could not be moved
 
 
@@ -145,13 +146,14 @@ def renew(
     \b
     Example: backupflow keys renew --lost
     """  # noqa: D301 - \b keeps the line of the example
-    from backupflow.flows import renewing
+    from backupflow.flows import keys, renewing
 
     if not lost:
         raise typer.BadParameter("keys are renewed only when they are lost: --lost; to change them see `keys rotate`")
     tenant_id = wiring().devices("reader").tenant(tenant)
     gone = renewing.lost(wiring().key_ports(actor()), tenant_id)
     if gone:
+        output.note(_at_stake(gone, keys.show(wiring().key_ports(actor()), tenant_id)))
         _confirm(gone, tenant, confirmed)
     done = renewing.renew(wiring().renew_ports(actor()), tenant_id, adopt=adopt, confirmed=gone)
     if as_json:
@@ -163,6 +165,14 @@ def renew(
         output.say(f"{done.devices} devices begin a new stretch of their history with their next collection")
     if done.logins:
         output.say(f"{done.logins} logins are suspended until they are set again: `device list`, `device edit`")
+
+
+def _at_stake(gone: Mapping[Purpose, Loss], states: Sequence[KeyState]) -> str:
+    """How much is sealed with the keys that are lost, and which vault was asked: it may be the wrong one."""
+    sealed = [one for state in states if state.purpose in gone for one in state.stock if not one.given_up]
+    counts = {kind: sum(one.count for one in sealed if one.held == kind) for kind in _AT_STAKE}
+    words = ", ".join(f"{counts[kind]} {what}" for kind, what in _AT_STAKE.items() if counts[kind])
+    return f"vault: {wiring().settings.servers.openbao_addr}; sealed with what it does not have: {words or 'nothing'}"
 
 
 def _confirm(gone: Mapping[Purpose, Loss], tenant: str, confirmed: str | None) -> None:

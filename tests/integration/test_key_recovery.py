@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from backupflow.cli.exits import Exit
 from backupflow.core import suspicion
@@ -192,3 +193,20 @@ def test_a_clock_that_was_set_back_hides_nothing_that_runs(scene: Scene) -> None
     scene.write("collector", "UPDATE collection SET started_at = now() + interval '1 hour' WHERE state = 'running'")
     scene.run("keys", "rotate")
     assert "1 collections run that began before" in " ".join(rewrapped(scene)[1]["holds"])
+
+
+def test_who_gives_up_is_told_how_much_and_in_which_vault(scene: Scene) -> None:
+    """An empty wrong vault looks like a loss; and the old pepper is kept, sealed, should the old keys come back."""
+    device = scene.add()
+    for word in ("one", "two"):
+        scene.observe(device, export_text(word))
+    pepper = sealed_state(scene)["pepper"]
+    lose(scene, *Purpose)
+    asked = scene.run("keys", "renew", "--lost")
+    assert asked.code == Exit.REFUSED
+    assert scene.install.wiring.settings.servers.openbao_addr in asked.err
+    assert "2 snapshots, 1 logins, 1 pepper" in asked.err
+    assert renew(scene).code == Exit.OK
+    with scene.install.wiring.engine("operator").begin() as tx:
+        kept = tx.scalar(text("SELECT detail ->> 'sealed_pepper_before' FROM audit WHERE action = 'keys_renewed'"))
+    assert kept == pepper

@@ -24,6 +24,7 @@ _LOCK = text("SELECT id FROM device WHERE tenant_id = :tenant ORDER BY id FOR NO
 _MARK = text("""
     UPDATE transit_key SET mark = :new, created_at = now(), marked_at = now(), oldest_version = 1
     WHERE tenant_id = :tenant AND purpose = :purpose AND mark = :old RETURNING purpose""")
+_SEALED_PEPPER = text("SELECT pepper FROM tenant WHERE id = :tenant")
 _PEPPER = text("UPDATE tenant SET pepper = :pepper WHERE id = :tenant")
 # What was read until now is not opened any more. It is the same router: what is known of it without being sealed, its
 # serial number and the size of its export, is compared as ever. Hashes of before equal none under the new pepper.
@@ -68,6 +69,7 @@ class Renewals:
             tx.execute(_LOCK, tenant).all()
             _marks(tx, renewal)
             devices = logins = 0
+            pepper_before = tx.scalar(_SEALED_PEPPER, tenant)
             if renewal.pepper is not None:
                 tx.execute(_PEPPER, tenant | {"pepper": renewal.pepper.text})
                 devices = tx.execute(_HASHES, tenant).rowcount
@@ -79,7 +81,7 @@ class Renewals:
             tx.execute(_SOON, tenant)
             tx.execute(_ALARM, {"scope": COLLECTING, "code": TransitKeyMissing.code})
             done = Renewed(renewal.lost, devices, logins)
-            record_act(tx, actor, DONE, tenant_id=renewal.tenant_id, detail=_detail(renewal, done))
+            record_act(tx, actor, DONE, tenant_id=renewal.tenant_id, detail=_detail(renewal, done, pepper_before))
             return done
 
 
@@ -90,12 +92,13 @@ def _marks(tx: Connection, renewal: Renewal) -> None:
             raise Conflict(f"the {purpose} key was changed by somebody else meanwhile; nothing was written")
 
 
-def _detail(renewal: Renewal, done: Renewed) -> dict[str, object]:
-    """With the canaries of before: they tell the old keys, should they come back."""
+def _detail(renewal: Renewal, done: Renewed, pepper_before: str | None) -> dict[str, object]:
+    """With the canaries of before, and the pepper, still sealed: they serve should the old keys come back."""
     return {
         "lost": {purpose.value: why.name.lower() for purpose, why in renewal.lost.items()},
         "canaries_before": {purpose.value: mark for purpose, mark in renewal.before.items()},
         "pepper": renewal.pepper is not None,
+        "sealed_pepper_before": pepper_before if renewal.pepper is not None else None,
         "snapshots_of_devices": done.devices if Purpose.DATA in renewal.lost else 0,
         "logins": done.logins,
     }
