@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -109,7 +110,14 @@ def postgres_roles(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def database(servers: Servers, postgres_roles: Path) -> Iterator[Database]:
-    """Copy the migrated database for one test, with the rights of every role, and drop it at the end."""
+    """Copy the migrated database for one test."""
+    with copied_database(servers, postgres_roles) as made:
+        yield made
+
+
+@contextmanager
+def copied_database(servers: Servers, postgres_roles: Path) -> Iterator[Database]:
+    """The migrated database once more, with the rights of every role; it is dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
     copied, owner = sql.Identifier(name), sql.Identifier(f"{ROLE_PREFIX}migrator")
     with _admin(servers) as admin:
@@ -137,15 +145,20 @@ def vault_roles(servers: Servers, postgres_roles: Path) -> Path:
 @pytest.fixture
 def install(servers: Servers, database: Database, vault_roles: Path) -> Iterator[Install]:
     """Set up all that commands and flows need but for the bus and the broker, whose roles are the business of `up`."""
+    made = install_on(servers, database, vault_roles)
+    made.wiring.make_tenant()
+    yield made
+    made.wiring.close()
+
+
+def install_on(servers: Servers, database: Database, vault_roles: Path) -> Install:
+    """The same without a tenant; close its wiring."""
     environment = {
         "DATABASE_URL": database.url,
         "OPENBAO_ADDR": servers.addresses.openbao_url,
         "CONFIG_SECRETS_DIR": str(vault_roles),
     }
-    wiring = Wiring(Settings(environment))
-    wiring.make_tenant()
-    yield Install(database, environment, wiring)
-    wiring.close()
+    return Install(database, environment, Wiring(Settings(environment)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,6 +21,7 @@ PROCESS_LOOPS = {
     "backupflow/embedded/supervisor.py": 1,
     "backupflow/flows/collect.py": 1,  # what one device meets, and would meet again
     "backupflow/flows/ingest.py": 2,  # the batch, then its rows one by one
+    "backupflow/flows/verify.py": 1,  # what one export meets
     "backupflow/tasks/app.py": 1,  # the task base class
     "backupflow/tasks/beat.py": 2,  # the tick, and the thread that looks at what claiming depends on
     "backupflow/tasks/life.py": 1,  # the thread that says that a process lives

@@ -58,7 +58,7 @@ def verify(
     else:
         output.say(_summary(done))
     if done.trouble is not None:
-        output.note(f"backupflow: ended early: {done.trouble}")
+        output.note(f"backupflow: not all could be verified: {done.trouble}")
         raise typer.Exit(exit_of(done.trouble))
     if done.damaged:
         raise typer.Exit(Exit.WRONG)
@@ -120,13 +120,16 @@ def words(finding: Finding) -> str:
     """One finding as one line: which one it is, what is wrong, and what to do."""
     which = "what was kept aside of collection" if finding.aside else "snapshot"
     when = output.in_words(finding.collected_at)
+    if not finding.seq:
+        return f"DAMAGED: {finding.device_name}: {finding.why}; {_REMEDY}"
     return f"DAMAGED: {finding.device_name}, {which} {finding.seq} ({when}): {finding.why}; {_REMEDY}"
 
 
 def _summary(done: Verified) -> str:
     damaged = f"{done.damaged} damaged" if done.damaged else "nothing is damaged"
     given_up = f"; unreadable, given up with their keys: {done.unreadable}" if done.unreadable else ""
-    return f"histories checked: {done.devices}, exports opened: {done.opened}, {damaged}{given_up}"
+    keyless = f"; tenants without their keys: {done.without_keys}" if done.without_keys else ""
+    return f"histories checked: {done.devices}, exports opened: {done.opened}, {damaged}{given_up}{keyless}"
 
 
 def _document(done: Verified, listed: list[Finding]) -> dict[str, Any]:
@@ -135,6 +138,7 @@ def _document(done: Verified, listed: list[Finding]) -> dict[str, Any]:
         "opened": done.opened,
         "damaged": done.damaged,
         "unreadable": done.unreadable,
+        "tenants_without_keys": done.without_keys,
         "complete": done.complete,
         "trouble": done.trouble.code if done.trouble else None,
         "findings": [

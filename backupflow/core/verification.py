@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime, timedelta
 
     from backupflow.core.history import SealedSnapshot
@@ -36,6 +37,7 @@ class Wanted:
     device_id: DeviceId | None = None
     window: timedelta | None = None
     actor: str | None = None
+    without: tuple[TenantId, ...] = ()  # whose keys are not there: nothing of them is opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,23 @@ class Sight:
     snapshot: SealedSnapshot
     why: str
 
+    @property
+    def tenant_id(self) -> TenantId:
+        """Whose it is."""
+        return self.snapshot.tenant_id
+
+
+@dataclass(frozen=True, slots=True)
+class Keyless:
+    """A kept export of a tenant whose keys are not even on record."""
+
+    tenant_id: TenantId
+    why: str
+
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """One row of a device's history that contradicts the others."""
+    """One row of a device's history that contradicts the others; seq 0: all of it."""
 
     seq: Seq
     collected_at: datetime | None
@@ -91,16 +106,37 @@ class Finding:
     new: bool  # that was raised just now
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What a part of a run leaves to the next: so many of each kind, but for the tenants that have not their keys."""
+
+    standing: Standing
+    contents: int
+    asides: int
+    without_keys: Mapping[TenantId, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Verified:
-    """What one run did; `trouble` is what ended it: a server of ours that is away, or has not its keys."""
+    """What one run did.
+
+    `trouble` is what kept it from doing all: a server of ours that is away, or tenants that have not their keys;
+    `rest` what is left because there was enough.
+    """
 
     devices: int = 0
     opened: int = 0
     damaged: int = 0
     unreadable: int = 0
+    without_keys: int = 0  # tenants
     complete: bool = False
     trouble: BackupflowError | None = None
+    rest: Rest | None = None
+
+
+def keys_scope(tenant_id: TenantId) -> str:
+    """What an alarm of a tenant is about whose exports cannot be verified, for its keys are not there."""
+    return f"tenant {tenant_id} verify"
 
 
 def alarm_scope(device_id: DeviceId, seq: Seq | None) -> str:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from backupflow.core.verification import Wanted
 from backupflow.errors import BackupflowError, NotFound
-from backupflow.flows.verify import Watching, verify
+from backupflow.flows.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backupflow.core.ports import HouseStore
-    from backupflow.core.verification import Finding
-    from backupflow.flows.verify import VerifyPorts
+    from backupflow.core.verification import Rest
+    from backupflow.flows.verify import VerifyPorts, Watching
 
 # What was verified so long before a run counts as done: less than a day, so that each daily run is one of its own, and
 # more than all parts of a run take together.
@@ -32,6 +32,7 @@ class Ran:
     counts: Mapping[str, int]
     note: str = ""
     again_in: timedelta | None = None
+    rest: Rest | None = None  # what its next part may go on with
 
     @property
     def outcome(self) -> str:
@@ -48,15 +49,19 @@ def reconcile(store: HouseStore) -> Ran:
     return Ran(store.mend())
 
 
-def verify_part(ports: VerifyPorts, share: float, found: Callable[[Finding], None], enough: Callable[[], bool]) -> Ran:
-    """Verify until there was enough; what is left of the day's share comes in parts, so that no job waits for long."""
-    done = verify(ports, Wanted(share, window=VERIFY_WINDOW), Watching(found, enough=enough))
+def verify_part(ports: VerifyPorts, share: float, watching: Watching, rest: Rest | None = None) -> Ran:
+    """Verify until there was enough; what is left of the day's share comes in parts, so that no job waits for long.
+
+    A part that is given what the one before it left does not count all that is kept once more.
+    """
+    done = verify(ports, Wanted(share, window=VERIFY_WINDOW), watching, rest)
     counts = {
         "histories": done.devices, "opened": done.opened, "damaged": done.damaged, "unreadable": done.unreadable,
+        "without_keys": done.without_keys,
     }  # fmt: skip
-    if done.trouble is not None:
-        return Ran(counts, f"ended by {done.trouble.code}", AFTER_TROUBLE)
-    return Ran(counts) if done.complete else Ran(counts, "to be continued", NEXT_PART)
+    if done.rest is not None:
+        return Ran(counts, "to be continued", NEXT_PART, done.rest)
+    return Ran(counts, f"ended by {done.trouble.code}", AFTER_TROUBLE) if done.trouble is not None else Ran(counts)
 
 
 def run(name: str, store: HouseStore, others: Mapping[str, Callable[[], Ran]] | None = None) -> Ran:

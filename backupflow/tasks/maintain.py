@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from backupflow import telemetry
 from backupflow.core.verification import DAMAGED
 from backupflow.flows import maintain
+from backupflow.flows.verify import Watching
 from backupflow.tasks.app import app
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
-    from backupflow.core.verification import Finding
+    from backupflow.core.verification import Finding, Rest
 
 VERIFY_SECONDS = 60.0  # of one part of a day's share
+REST_SECONDS = 600.0  # what an earlier part left counts for no longer: another process may have gone on meanwhile
+_rest: tuple[float, Rest] | None = None  # one part at a time: only one holds the turn
 
 
 @app.task(name="maintain.run", longest=timedelta(hours=1))
@@ -26,11 +29,20 @@ def run(job: str) -> None:
 
 
 def _verify() -> maintain.Ran:
+    global _rest  # noqa: PLW0603 - of the process
     house, until = wiring(), time.monotonic() + VERIFY_SECONDS
-    share = house.settings.keeping.verify_sample / 100
-    return maintain.verify_part(house.verify_ports("job"), share, _found, lambda: time.monotonic() > until)
+    kept, _rest = _rest, None
+    rest = kept[1] if kept and time.monotonic() - kept[0] < REST_SECONDS else None
+    watching = Watching(_found, enough=lambda: time.monotonic() > until, unexpected=_unexpected)
+    ran = maintain.verify_part(house.verify_ports("job"), house.settings.keeping.verify_sample / 100, watching, rest)
+    _rest = (time.monotonic(), ran.rest) if ran.rest else None
+    return ran
 
 
 def _found(finding: Finding) -> None:
     if finding.new:
         telemetry.logger().error(telemetry.ALARM_RAISED, code=DAMAGED, scope=finding.scope, detail=finding.why)
+
+
+def _unexpected(exc: Exception) -> None:
+    telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)

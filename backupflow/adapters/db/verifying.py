@@ -9,12 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Row, TextClause, text
 
-from backupflow.adapters.db.alarms import raise_alarm
+from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.snapshots import snapshot_of
-from backupflow.core.model import DeviceId, Seq
-from backupflow.core.verification import DAMAGED, Due, Flaw, Kept, Sight, Standing, Wanted, alarm_scope
+from backupflow.core.model import DeviceId, Seq, TenantId
+from backupflow.core.verification import (
+    DAMAGED,
+    Due,
+    Flaw,
+    Kept,
+    Keyless,
+    Sight,
+    Standing,
+    Wanted,
+    alarm_scope,
+    keys_scope,
+)
+from backupflow.errors import TransitKeyMissing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +36,7 @@ MOST_FLAWS = 100  # of one device: the first of them say what there is to say
 # What is asked for: the keys of a tenant that was removed may be gone, and nobody may ask for what was its.
 _ASKED = """t.removed_at IS NULL AND (CAST(:tenant AS uuid) IS NULL OR d.tenant_id = :tenant)
     AND (CAST(:device AS uuid) IS NULL OR d.id = :device)"""
+_OPENED = "d.tenant_id <> ALL(CAST(:without AS uuid[]))"
 _OWNER = "JOIN device d ON d.id = k.device_id AND d.tenant_id = k.tenant_id JOIN tenant t ON t.id = d.tenant_id"
 _KEPT = {
     Kept.CONTENT: f"content k {_OWNER}",
@@ -55,7 +68,8 @@ _COUNT_ASIDES = text(_COUNT[Kept.ASIDE].format(counts="true"))
 _WAITING = f"""
     device d JOIN tenant t ON t.id = d.tenant_id CROSS JOIN {_NEWEST} n
     LEFT JOIN content k ON k.id = n.content_id AND {_READABLE[Kept.CONTENT]}
-    WHERE {_ASKED} AND ({_DONE}) IS NOT TRUE"""
+    WHERE {_ASKED} AND ((d.history_verified_at >= :before) IS NOT TRUE
+        OR k.id IS NOT NULL AND ({_DONE}) IS NOT TRUE AND {_OPENED})"""
 _COUNT_DEVICES = text(f"SELECT count(*) FROM {_WAITING}")
 _DEVICES = text(f"""
     SELECT d.id, d.name, k.id AS content FROM {_WAITING} AND (CAST(:after AS uuid) IS NULL OR d.id > :after)
@@ -82,11 +96,19 @@ _FLAWS = text(f"""
         FROM device d CROSS JOIN {_NEWEST} n JOIN collection c ON c.device_id = d.id AND c.seq = n.seq
         WHERE d.id = :device AND (d.current_seq, d.current_collection_id) IS DISTINCT FROM (n.seq, c.id))
     SELECT seq, collected_at, why FROM flaw WHERE why IS NOT NULL ORDER BY seq LIMIT {MOST_FLAWS}""")
+# In two parts, each of which the index gives in its order: to sort all that is not done takes as long as it is much.
+_UNSEEN_OR_SEEN = ("k.verified_at IS NULL", "k.verified_at < :before")
 _OLDEST = {
-    kept: text(f"""
-        SELECT {_NUMBER[kept]} AS number FROM {_KEPT[kept]}
-        WHERE {_ASKED} AND {_READABLE[kept]} AND ({_DONE}) IS NOT TRUE
-        ORDER BY k.verified_at NULLS FIRST, number LIMIT :limit""")
+    kept: text(
+        "SELECT number FROM ("
+        + " UNION ALL ".join(
+            f"""(SELECT {_NUMBER[kept]} AS number, k.verified_at FROM {_KEPT[kept]}
+            WHERE {_ASKED} AND {_OPENED} AND {_READABLE[kept]} AND {when}
+            ORDER BY k.verified_at NULLS FIRST, {_NUMBER[kept]} LIMIT :limit)"""
+            for when in _UNSEEN_OR_SEEN
+        )
+        + ") oldest ORDER BY verified_at NULLS FIRST, number LIMIT :limit"
+    )
     for kept in Kept
 }
 _OWNED = "d.tenant_id, d.id, d.name, d.driver, t.pepper"
@@ -119,6 +141,10 @@ _LOOKED_AT = {
     Kept.CONTENT: text("UPDATE content SET verified_at = now() WHERE id = ANY(:numbers)"),
     Kept.ASIDE: text("UPDATE aside SET verified_at = now() WHERE collection_id = ANY(:numbers)"),
 }
+# One that somebody works on is left to the next part.
+_LOOKED_AT_HISTORIES = text("""
+    UPDATE device SET history_verified_at = now() WHERE id IN (
+        SELECT id FROM device WHERE id = ANY(:devices) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)""")
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = :code AND scope = ANY(:scopes) AND cleared_at IS NULL""")
 # Kept exports whose alarm stands, by the alarm: there are few of those.
@@ -131,17 +157,21 @@ _ALARM_OF = {
           AND {_READABLE[kept]}"""
     for kept in Kept
 }
-_STANDS = "a.code = :code AND a.cleared_at IS NULL AND a.scope LIKE 'device % seq %'"
+_STANDS = "a.code = :code AND a.cleared_at IS NULL"
 _ALARMED = {
     kept: text(f"""
         SELECT {_NUMBER[kept]} AS number FROM alarm a CROSS JOIN {_ALARM_OF[kept]}
-          AND {_ASKED} AND ({_DONE}) IS NOT TRUE AND {_STANDS}
+          AND {_ASKED} AND {_OPENED} AND ({_DONE}) IS NOT TRUE AND {_STANDS}
         ORDER BY number LIMIT :limit""")
     for kept in Kept
 }
 # Of what is not kept any more, or was given up with its keys: nothing is left to be done about it.
 _POINTLESS = text(f"""
-    UPDATE alarm a SET cleared_at = now() WHERE {_STANDS}
+    UPDATE alarm a SET cleared_at = now() WHERE {_STANDS} AND a.scope LIKE 'device %'
+      AND NOT EXISTS (
+        SELECT 1 FROM device d JOIN tenant t ON t.id = d.tenant_id CROSS JOIN {_NEWEST} n
+        WHERE d.id::text = split_part(a.scope, ' ', 2) AND a.scope = 'device ' || d.id || ' history'
+          AND t.removed_at IS NULL)
       AND NOT EXISTS (SELECT 1 FROM {_ALARM_OF[Kept.CONTENT]} AND t.removed_at IS NULL)
       AND NOT EXISTS (SELECT 1 FROM {_ALARM_OF[Kept.ASIDE]} AND t.removed_at IS NULL)""")
 
@@ -185,7 +215,18 @@ class Verifying:
                 tx.execute(_CLEAR, {"code": DAMAGED, "scopes": [scope]})
                 return False
             more = f" (and {len(flaws) - 1} more)" if flaws[1:] else ""
-            return raise_alarm(tx, DAMAGED, scope, f"{due.device_name}: snapshot {flaws[0].seq}: {flaws[0].why}{more}")
+            which = f"snapshot {flaws[0].seq}: " if flaws[0].seq else ""
+            return raise_alarm(tx, DAMAGED, scope, f"{due.device_name}: {which}{flaws[0].why}{more}")
+
+    def settle_keys(self, tenant_id: TenantId, why: str = "") -> bool:
+        """Let the alarm of a tenant that has not its keys stand, or clear it; True if it is new."""
+        scope, code = keys_scope(tenant_id), TransitKeyMissing.code
+        with transaction(self._engine) as tx:
+            if not why:
+                clear_alarm(tx, code, scope)
+                return False
+            says = f"nothing of the tenant {tenant_id} can be verified: {why}"
+            return raise_alarm(tx, code, scope, says, tenant_id)
 
     def oldest(self, kept: Kept, wanted: Wanted, before: datetime, limit: int) -> Sequence[int]:
         """The numbers of those that were not looked at for longest, and not since then."""
@@ -197,10 +238,15 @@ class Verifying:
         rows = self._all(_ALARMED[kept], _values(wanted, before) | {"limit": limit, "code": DAMAGED})
         return [row.number for row in rows]
 
-    def sight(self, kept: Kept, number: int) -> Sight | None:
-        """One of them; None if it is gone, or was given up with its keys. TransitKeyMissing if there is no pepper."""
+    def sight(self, kept: Kept, number: int) -> Sight | Keyless | None:
+        """One of them; None if it is gone, or was given up with its keys."""
         rows = self._all(_SIGHT[kept], {"number": number})
-        return Sight(snapshot_of(rows[0]), rows[0].why) if rows else None
+        if not rows:
+            return None
+        try:
+            return Sight(snapshot_of(rows[0]), rows[0].why)
+        except TransitKeyMissing as exc:
+            return Keyless(TenantId(rows[0].tenant_id), exc.detail)
 
     def looked_at(self, kept: Kept, numbers: Sequence[int], whole: Sequence[str]) -> None:
         """Write down that they were looked at now, whatever was found; `whole` are the scopes of alarms to clear."""
@@ -208,10 +254,20 @@ class Verifying:
             tx.execute(_LOOKED_AT[kept], {"numbers": list(numbers)})
             tx.execute(_CLEAR, {"code": DAMAGED, "scopes": list(whole)})
 
+    def looked_at_histories(self, devices: Sequence[DeviceId]) -> None:
+        """Write down that the histories of these devices were looked at now, whatever was found."""
+        with transaction(self._engine) as tx:
+            tx.execute(_LOOKED_AT_HISTORIES, {"devices": list(devices)})
+
     def _all(self, statement: TextClause, values: dict[str, Any]) -> Sequence[Row[Any]]:
         with transaction(self._engine) as tx:
             return tx.execute(statement, values).all()
 
 
 def _values(wanted: Wanted, before: datetime) -> dict[str, Any]:
-    return {"tenant": wanted.tenant_id, "device": wanted.device_id, "before": before}
+    return {
+        "tenant": wanted.tenant_id,
+        "device": wanted.device_id,
+        "before": before,
+        "without": list(wanted.without),
+    }
