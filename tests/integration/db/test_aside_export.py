@@ -32,7 +32,7 @@ def tenant(scene: Scene) -> TenantId:
     return scene.install.wiring.devices("reader").tenant("default")
 
 
-def opened(scene: Scene, seq: int | None = None) -> history.Exported | history.Damaged:
+def opened(scene: Scene, seq: int | None = None) -> history.Exported | history.Damaged | history.GivenUp:
     """What the flow gives."""
     return history.aside(scene.install.wiring.history_ports("me"), tenant(scene), "core-1", Seq(seq) if seq else None)
 
