@@ -223,7 +223,12 @@ def test_what_cannot_change_is_not_waited_for() -> None:
     world = full()
     world.bad[4] = MessageMalformed("altered")
     heard: list[Sequence[str]] = []
-    done = rewrap(world.ports, TENANT, Watching(patient=lambda holds: bool(heard.append(holds))), retire=True)
+
+    def patient(holds: Sequence[str]) -> bool:
+        heard.append(holds)
+        return False
+
+    done = rewrap(world.ports, TENANT, Watching(patient=patient), retire=True)
     assert (heard, done.holds) == ([], ["1 texts could not be moved"])
 
 
