@@ -15,6 +15,8 @@ from backupflow.cli.session import wiring
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backupflow.core.quarantine import Judged, Trace
+
 POLL_SECONDS = 0.5
 AT_ONCE = 500
 
@@ -48,7 +50,7 @@ def release(
     """Give messages back to the ingester, after an upgrade or a repair.
 
     Each goes through the very same checks again: it is stored and leaves the quarantine, or stays with the reason that
-    holds now. With --wait exit code 1 says that one stayed.
+    holds now. With --wait exit code 1 says that one was not stored.
 
     \b
     Examples:
@@ -57,18 +59,19 @@ def release(
     """  # noqa: D301 - \b keeps the lines of the examples
     patience = seconds(timeout)
     chosen = _chosen(numbers, reason, with_bytes=True)
+    traces = wiring().quarantine_desk("reader").traced(chosen) if wait else []
     _in_parts(chosen, lambda part: wiring().quarantine_desk("operator").release(part, actor()))
     if not wait:
         _told(chosen, "released", f"released {len(chosen)}: the next drain takes them", as_json=as_json)
         _mind_ingest()
         return
-    left = _watch(chosen, patience)
+    judged = _watch(traces, patience)
     if as_json:
-        output.as_document({"messages": [_judged(number, left) for number in chosen]})
+        output.as_document({"messages": [_document(one) for one in judged]})
     else:
-        for number in chosen:
-            output.say(_judged_in_words(number, left))
-    if left:
+        for one in judged:
+            output.say(_in_words(one))
+    if any(one.fate != "stored" for one in judged):
         raise typer.Exit(Exit.WRONG)
 
 
@@ -114,17 +117,17 @@ def _told(numbers: Sequence[int], done: str, words: str, *, as_json: bool) -> No
         output.say(words)
 
 
-def _watch(numbers: Sequence[int], patience: float | None) -> dict[int, str | None]:
-    """Look until each is gone or back; what is left then, with its reason, None if nobody has judged it yet."""
+def _watch(traces: Sequence[Trace], patience: float | None) -> list[Judged]:
+    """Look until each is judged; what became of each then."""
     until = time.monotonic() + patience if patience is not None else None
     desk, minded = wiring().quarantine_desk("reader"), False
     while True:
-        left = desk.standing(numbers)
-        if None not in left.values():
-            return left
+        judged = desk.judged(traces)
+        if all(one.fate != "waiting" for one in judged):
+            return judged
         if until is not None and time.monotonic() >= until:
             output.note("backupflow: not all are judged; what is released stays released")
-            return left
+            return judged
         minded = minded or _mind_ingest()
         time.sleep(POLL_SECONDS)
 
@@ -140,11 +143,23 @@ def _mind_ingest() -> bool:
     return True
 
 
-def _judged(number: int, left: dict[int, str | None]) -> dict[str, Any]:
-    return {"id": number, "taken": number not in left, "reason": left.get(number)}
+def _document(judged: Judged) -> dict[str, Any]:
+    return {
+        "id": judged.number,
+        "outcome": judged.fate,
+        "stored": judged.fate == "stored",
+        "reason": judged.reason,
+        "kept_as": judged.kept_as,
+    }
 
 
-def _judged_in_words(number: int, left: dict[int, str | None]) -> str:
-    if number not in left:
-        return f"{number}: taken"
-    return f"{number}: still here: {left[number]}" if left[number] else f"{number}: not judged yet"
+def _in_words(judged: Judged) -> str:
+    match judged.fate.value:
+        case "stored":
+            return f"{judged.number}: stored"
+        case "waiting":
+            return f"{judged.number}: not judged yet"
+        case "gone":
+            return f"{judged.number}: gone, and not stored: somebody has dropped it, the audit says who"
+    where = "" if judged.kept_as == judged.number else f" as {judged.kept_as}"
+    return f"{judged.number}: still here{where}: {judged.reason}"

@@ -42,6 +42,10 @@ _REASONS = {
         "its sealed text, hash or version is not the one that the collector of this collection wrote down", _SOMEBODY
     ),
     "wrong_state": Explained("the collection that it names never passed the fence, or ended without it", _SOMEBODY),
+    "expired": Explained(
+        "it was released, and its device or tenant keeps nothing of that time any more: it was not stored",
+        "`quarantine drop`, which is written down",
+    ),
     "retired_key_version": Explained(
         "it is sealed under a version of the key that was retired: its worker stood still for long before it sent it",
         "its configuration was collected again meanwhile: `quarantine drop`; docs/keys.md says how it could be opened",

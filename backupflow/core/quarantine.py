@@ -52,6 +52,34 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """What a message is known by when it is not in quarantine any more."""
+
+    number: int
+    digest: bytes
+    collection_id: int | None  # that it names
+
+
+class Fate(StrEnum):
+    """What became of a message that was given back."""
+
+    STORED = "stored"
+    WAITING = "waiting"  # nobody has judged it yet
+    HERE = "still_here"
+    GONE = "gone"  # and its collection is not stored: somebody has dropped it
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of it; if it is still there: for which reason, and under which number."""
+
+    number: int
+    fate: Fate
+    reason: str | None = None
+    kept_as: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """What a message says of itself: each None if it does not, or not in the right type."""
 

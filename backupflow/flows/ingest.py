@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from backupflow.core.message import SnapshotMessage, decode
@@ -44,11 +45,12 @@ class IngestPorts:
 
 @dataclass(slots=True)
 class Drained:
-    """What one drain did; `alarms` are the reasons that it raised one for."""
+    """What one drain did; `alarms` are the reasons that it raised one for, `keys` why tenants have not theirs or ""."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     alarms: list[str] = field(default_factory=list)
+    keys: dict[TenantId, str] = field(default_factory=dict)
 
 
 def drain(ports: IngestPorts, batches: int) -> Drained:
@@ -86,11 +88,10 @@ class _Intake(Generic[D]):
     drained: Drained
 
     def take(self, deliveries: Sequence[D]) -> None:
-        pairs = list(self._readable(deliveries))
+        pairs = self._with_their_keys(list(self._readable(deliveries)))
         if not pairs:
             return
         messages = [message for _, message in pairs]
-        _check_canary(self.ports, messages)
         # One poisonous row must not hold up its batch.
         stored = self._guarded(lambda: list(self.ports.store.store(messages)))
         if isinstance(stored, Exception):
@@ -113,6 +114,27 @@ class _Intake(Generic[D]):
             else:
                 self._refuse(delivery, WRONG_SUBJECT)
 
+    def _with_their_keys(self, pairs: list[tuple[D, SnapshotMessage]]) -> list[tuple[D, SnapshotMessage]]:
+        """Nothing is written for a tenant whose keys the vault has not: it could never be opened again (I2).
+
+        What is of such a tenant comes again; the others of the batch are not held up by it.
+        """
+        if not pairs:
+            return pairs
+        keys = _keys_of(self.ports, [message for _, message in pairs])
+        self.drained.keys |= keys
+        missing = {tenant_id for tenant_id, why in keys.items() if why}
+        if not missing:
+            return pairs
+        kept = []
+        for delivery, message in pairs:
+            if missing.isdisjoint(tenant_id for tenant_id, _ in self.ports.store.expected_marks([message])):
+                kept.append((delivery, message))
+            else:
+                self.origin.later(delivery)
+                self.drained.outcomes["put_off"] += 1
+        return kept
+
     def _take_alone(self, delivery: D, message: SnapshotMessage) -> None:
         try:
             stored = self._guarded(lambda: self.ports.store.store([message])[0])
@@ -126,7 +148,7 @@ class _Intake(Generic[D]):
             self._settle(delivery, stored)
 
     def _settle(self, delivery: D, outcome: Stored) -> None:
-        if not outcome.acceptable:
+        if not self.origin.accepts(outcome):
             self._refuse(delivery, outcome.value)
             return
         self.origin.done(delivery)
@@ -153,13 +175,22 @@ class _Intake(Generic[D]):
             return exc
 
 
-def _check_canary(ports: IngestPorts, messages: Sequence[SnapshotMessage]) -> None:
-    """Nothing is written while the vault has not the keys that it had: it could never be opened again (I2)."""
+def _keys_of(ports: IngestPorts, messages: Sequence[SnapshotMessage]) -> dict[TenantId, str]:
+    """Of each tenant whose rows these name why the vault has not its keys, or "" if it has."""
 
-    def expected() -> Marks:
-        return {key: mark for key, mark in ports.store.expected_marks(messages).items() if key[1] is Purpose.DATA}
+    def expected(tenant_id: TenantId | None = None) -> Marks:
+        marks = ports.store.expected_marks(messages)
+        return {key: mark for key, mark in marks.items() if key[1] is Purpose.DATA and tenant_id in {None, key[0]}}
 
-    check_marks(ports.canary, expected(), expected)
+    keys, marks = {}, expected()
+    for tenant_id in {tenant_id for tenant_id, _ in marks}:
+        own = {key: mark for key, mark in marks.items() if key[0] == tenant_id}
+        try:
+            check_marks(ports.canary, own, partial(expected, tenant_id))
+            keys[tenant_id] = ""
+        except TransitKeyMissing as exc:
+            keys[tenant_id] = exc.detail or exc.code
+    return keys
 
 
 def check_marks(canary: Canary, expected: Marks, look_again: Callable[[], Marks]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from backupflow.core.ledger import Stored
 from backupflow.core.ports import Delivery
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ D_contra = TypeVar("D_contra", bound=Delivery, contravariant=True)
 
 
 class Origin(Protocol[D_contra]):
-    """The three ways that a message can go from here."""
+    """The three ways that a message can go from here, and which outcomes are the first of them."""
+
+    def accepts(self, outcome: Stored) -> bool:
+        """Whether nothing more is to be done with it."""
+        ...
 
     def done(self, delivery: D_contra) -> None:
         """It is stored, or nothing is to be done with it."""
@@ -41,6 +46,10 @@ class FromBus:
     inbox: Inbox
     quarantine: QuarantineStore
 
+    def accepts(self, outcome: Stored) -> bool:
+        """Origin."""
+        return outcome.acceptable
+
     def done(self, delivery: Delivery) -> None:
         """Origin."""
         self.inbox.acknowledge(delivery)
@@ -61,6 +70,10 @@ class FromQuarantine:
     """Messages that an operator gave back: they stay in quarantine until they are stored."""
 
     quarantine: QuarantineStore
+
+    def accepts(self, outcome: Stored) -> bool:
+        """Origin. Nobody else has what is expired by now: a person deletes it, on record, or nobody does."""
+        return outcome.acceptable and outcome is not Stored.EXPIRED
 
     def done(self, delivery: Released) -> None:
         """Origin."""

@@ -18,6 +18,7 @@ from backupflow.cli.exits import Exit
 from backupflow.cli.options import confirm_typed
 from backupflow.core.message import SnapshotMessage, encode
 from backupflow.core.model import SealedConfig
+from backupflow.core.quarantine import Fate
 from backupflow.flows import ingest
 from tests.integration.db.fleet import message, published
 
@@ -165,16 +166,50 @@ def test_what_is_released_is_stored_or_comes_back(scene: Scene) -> None:
     good, bad = aside(scene, sent, "unexpected: Cause"), aside(scene, b"noise", "unexpected: Cause")
     with draining(scene):
         waited = scene.run("quarantine", "release", str(good), "--wait", "--timeout", "60s")
-    assert (waited.code, waited.out.decode()) == (Exit.OK, f"{good}: taken\n")
+    assert (waited.code, waited.out.decode()) == (Exit.OK, f"{good}: stored\n")
     assert [row.state for row in scene.rows("SELECT state FROM collection")] == ["stored"]
     with draining(scene):
         waited = scene.run("quarantine", "release", "--reason", "unexpected: Cause", "--wait", "--json")
     assert waited.code == Exit.WRONG
     reason = "message_malformed: not a snapshot message"
-    assert json.loads(waited.out) == {"messages": [{"id": bad, "taken": False, "reason": reason}]}
+    told = {"id": bad, "outcome": "still_here", "stored": False, "reason": reason, "kept_as": bad}
+    assert json.loads(waited.out) == {"messages": [told]}
     assert acts(scene) == [("quarantine_released", number, "unexpected: Cause") for number in (good, bad)]
     standing = scene.rows("SELECT scope FROM alarm WHERE cleared_at IS NULL")
     assert [row.scope for row in standing] == [reason]
+
+
+def test_the_same_bytes_for_two_reasons_are_told_as_they_are(scene: Scene) -> None:
+    """One of them stays, whichever was released: none is taken for stored because its row is gone."""
+    reason = "message_malformed: not a snapshot message"
+    first, second = aside(scene, b"noise", "unexpected: Cause"), aside(scene, b"noise", reason)
+    with draining(scene):
+        waited = scene.run("quarantine", "release", str(first), "--wait")
+    assert (waited.code, waited.out.decode()) == (Exit.WRONG, f"{first}: still here: {reason}\n")
+    assert [row.id for row in scene.rows("SELECT id FROM quarantine")] == [first]
+    second = aside(scene, b"noise", "unexpected: Cause")
+    with draining(scene):
+        waited = scene.run("quarantine", "release", str(first), str(second), "--wait")
+    assert waited.code == Exit.WRONG
+    assert waited.out.decode().count("still here") == 2
+    (left,) = scene.rows("SELECT id, released_at FROM quarantine")
+    assert left.released_at is None
+
+
+def test_what_is_released_too_late_stays_until_somebody_drops_it(scene: Scene) -> None:
+    """It is neither stored nor deleted without a word; what somebody dropped meanwhile is not called stored."""
+    sent = passed(scene, scene.add("core-1"))
+    number = aside(scene, sent, "unexpected: Cause")
+    scene.write("migrator", "UPDATE device SET kept_from_seq = 100")
+    with draining(scene):
+        waited = scene.run("quarantine", "release", str(number), "--wait")
+    assert (waited.code, waited.out.decode()) == (Exit.WRONG, f"{number}: still here: expired\n")
+    assert "quarantine drop" in scene.run("quarantine", "show", str(number)).out.decode()
+    desk = scene.install.wiring.quarantine_desk("reader")
+    traces = desk.traced([number])
+    assert scene.run("quarantine", "drop", str(number), "--yes").code == Exit.OK
+    assert [one.fate for one in desk.judged(traces)] == [Fate.GONE]
+    assert acts(scene)[-1] == ("quarantine_dropped", number, "expired")
 
 
 def test_who_releases_learns_that_no_ingester_runs(scene: Scene) -> None:

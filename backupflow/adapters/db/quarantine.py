@@ -35,11 +35,10 @@ _RELEASED = text("""
     SELECT id, payload, subject FROM quarantine
     WHERE released_at IS NOT NULL AND payload IS NOT NULL AND id > :after ORDER BY id LIMIT :limit""")
 _TAKEN = text("DELETE FROM quarantine WHERE id = :number AND released_at IS NOT NULL")
-_SAME = text("""
-    SELECT other.id, other.payload IS NOT NULL AS kept FROM quarantine this
-    JOIN quarantine other ON other.digest = this.digest AND other.reason = :reason AND other.id <> this.id
-    WHERE this.id = :number""")
-_DELETE = text("DELETE FROM quarantine WHERE id = :number")
+# The same bytes, put aside for this reason too: one of them is enough, and it is the one that somebody gave back.
+_DELETE_SAME = text("""
+    DELETE FROM quarantine other USING quarantine this
+    WHERE this.id = :number AND other.digest = this.digest AND other.reason = :reason AND other.id <> this.id""")
 _BACK = text("UPDATE quarantine SET reason = :reason, released_at = NULL WHERE id = :number RETURNING id")
 _OVER = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = :code AND scope <> :full AND cleared_at IS NULL
@@ -111,9 +110,7 @@ class Quarantine:
         """It is no better than before: it stays, with the reason that it is refused for now."""
         with transaction(self._engine) as tx:
             lock(tx)
-            same = tx.execute(_SAME, {"number": released.number, "reason": reason}).one_or_none()
-            if same is not None:  # the same bytes were put aside for this reason too: one of them is enough
-                tx.execute(_DELETE, {"number": released.number if same.kept else same.id})
+            tx.execute(_DELETE_SAME, {"number": released.number, "reason": reason})
             back = tx.execute(_BACK, {"number": released.number, "reason": reason}).scalar()
             new = back is not None and _raise(tx, reason, Kept.BYTES)
             settle(tx, self._room)

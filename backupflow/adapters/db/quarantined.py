@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.quarantine import Room, lock, settle
-from backupflow.core.quarantine import Looked, Named, Quarantined, claims, compare
+from backupflow.core.quarantine import Fate, Judged, Looked, Named, Quarantined, Trace, claims, compare
 from backupflow.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ _OF_REASON = text("""
 _RELEASE = text("""
     UPDATE quarantine SET released_at = now(), released_by = :actor WHERE id = :number AND released_at IS NULL""")
 _DROP = text("DELETE FROM quarantine WHERE id = :number")
-_STAND = text("SELECT id, reason, released_at IS NOT NULL AS released FROM quarantine WHERE id = ANY(:numbers)")
+_TRACE = text("SELECT id, digest, payload FROM quarantine WHERE id = :number")
+# By its bytes: where the same were put aside twice only one of them stays.
+_STAND = text("""
+    SELECT id, digest, reason, released_at IS NOT NULL AS released FROM quarantine
+    WHERE id = ANY(:numbers) OR digest = ANY(:digests) ORDER BY id""")
+_STORED = text("SELECT id FROM collection WHERE id = ANY(:collections) AND state = 'stored'")
 
 
 class QuarantineDesk:
@@ -95,11 +100,33 @@ class QuarantineDesk:
                 record_act(tx, actor, "quarantine_dropped", detail=_detail(row))
             settle(tx, Room())
 
-    def standing(self, numbers: Sequence[int]) -> dict[int, str | None]:
-        """Those that are still there: None while they are given back, else the reason why they are there."""
+    def traced(self, numbers: Sequence[int]) -> list[Trace]:
+        """What they are known by later; NotFound if one is not there. One at a time: each may have 8 MiB."""
+        traces = []
+        for number in numbers:
+            with transaction(self._engine) as tx:
+                row = tx.execute(_TRACE, {"number": number}).one_or_none()
+            if row is None:
+                raise _missing(number)
+            traces.append(Trace(number, bytes(row.digest), claims(bytes(row.payload or b"")).collection_id))
+        return traces
+
+    def judged(self, traces: Sequence[Trace]) -> list[Judged]:
+        """What became of each, by what the database has now and not by what is missing."""
+        numbers, digests = [one.number for one in traces], [one.digest for one in traces]
+        collections = [one.collection_id for one in traces if one.collection_id is not None]
         with transaction(self._engine) as tx:
-            rows = tx.execute(_STAND, {"numbers": list(numbers)}).all()
-        return {row.id: None if row.released else row.reason for row in rows}
+            rows = tx.execute(_STAND, {"numbers": numbers, "digests": digests}).all()
+            stored = set(tx.scalars(_STORED, {"collections": collections}))
+        there = {row.id: row for row in rows}
+        same = {bytes(row.digest): row for row in rows}
+        return [_judged(one, there.get(one.number) or same.get(one.digest), stored) for one in traces]
+
+
+def _judged(trace: Trace, row: Row[Any] | None, stored: set[int]) -> Judged:
+    if row is not None:
+        return Judged(trace.number, Fate.WAITING if row.released else Fate.HERE, row.reason, row.id)
+    return Judged(trace.number, Fate.STORED if trace.collection_id in stored else Fate.GONE)
 
 
 def _chosen(tx: Connection, numbers: Sequence[int]) -> Sequence[Row[Any]]:
