@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -95,20 +96,27 @@ class Field:
     def wrong(self) -> list[str]:
         """The promises that are broken, and the messages lost on the bus by nobody's death; each is told once."""
         gone = self.stack.rows("SELECT claimed_at, id FROM collection WHERE code = 'message_gone'")
-        findings = [f"collection {row.id} had a message, and it is gone" for row in gone if not self._collects(row)]
+        found = self._in_quarantine()
+        lost = [row.id for row in gone if row.id not in found and not self._collects(row)]
+        findings = [f"collection {number} had a message, and it is gone" for number in lost]
         routers = self.fleet.stats()["routers"].items()
         findings += [f"{name} had two sessions at once" for name, counts in routers if counts["most_at_once"] > 1]
         terms = Terms(
             policy=self.stack.wiring.policy,
             emit_again_after=timedelta(seconds=SETTINGS["CONFIG_EMIT_AGAIN_AFTER"]),
             lost_after=timedelta(seconds=SETTINGS["CONFIG_LOST_AFTER"]),
-            grace=timedelta(seconds=PATIENCE),
+            grace=timedelta(seconds=3 * PATIENCE),
         )
         engine = self.stack.wiring.engine("reader")
         findings += check(Subject(engine, self._opener, self.fleet.history, terms))
         new = [finding for finding in findings if finding not in self._told]
         self._told.update(new)
         return new
+
+    def _in_quarantine(self) -> set[int]:
+        """The collections whose message was put aside: it is not lost."""
+        kept = self.stack.admin("SELECT payload FROM quarantine WHERE payload IS NOT NULL")
+        return {json.loads(row.payload)["collection_id"] for row in kept}
 
     def _collects(self, row: Row[Any]) -> bool:
         """Whether a collection belongs to a case in which a collector died."""

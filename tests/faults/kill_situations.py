@@ -59,7 +59,7 @@ Situation = Served | Commanded
 
 BEAT: Final = Served("beat")
 COLLECT: Final = Served("collect")
-INGEST: Final = Served("ingest", ready=Field.await_published)
+INGEST: Final = Served("ingest", ready=Field.await_published, provoke=nothing)  # more would keep the stream busy
 MAINTAIN: Final = Served("maintain", ready=circumstances.make_jobs_due, provoke=circumstances.make_jobs_due)
 EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
 EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SEED = 4
 ALWAYS = {"ObservationStore.store-before-once-ingest", "CollectionStore.publish-after-once-collect"}
 SAMPLE = {"beat": 1, "collect": 1, "ingest": 1, "maintain": 1, "command": 2}  # that many more, drawn once and for all
-EVERY = 0.25  # seconds between two provocations
+EVERY = 0.4  # seconds between two provocations
 
 
 def wanted() -> list[Case]:
