@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOT_OURS = {"__pycache__", "build", "dist", "node_modules"}
 # Where `except Exception` may stand, and how often: at the end of a loop that must go on.
 PROCESS_LOOPS = {
+    "backupflow/cli/revive.py": 1,  # the thread of `up` that looks whether its processes work
     "backupflow/embedded/supervisor.py": 1,
     "backupflow/flows/collect.py": 1,  # what one device meets, and would meet again
     "backupflow/flows/ingest.py": 2,  # the batch, then its rows one by one

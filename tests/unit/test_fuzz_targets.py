@@ -7,13 +7,16 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from backupflow.core import envelope, message
+from backupflow.core.model import Seq
 from backupflow.errors import DeviceTimeout
 from tools.fuzz import mutation, routeros, ssh
 from tools.fuzz.harness import HANG, Target, Watch, shrink
@@ -32,7 +35,7 @@ MOST = 400
 def fuzzed(target: Target, executions: int, hang: float = 10.0) -> Watch:
     """Run a target over its seeds first, then over changed ones: always the same."""
     watch = Watch(target, slowdown=4, hang=hang)
-    mutation.run(watch, random.Random(1), lambda count: count < executions)
+    mutation.run(watch, random.Random(1), lambda done: done < executions)
     return watch
 
 
@@ -119,10 +122,12 @@ def test_work_that_grows_faster_than_the_text_is_found(monkeypatch: pytest.Monke
 
 def test_a_broken_law_of_each_kind_of_target_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A target whose promise is not looked at would be a target for show."""
+    ticks = count(1)
     monkeypatch.setattr(routeros, "normalize", lambda raw: raw.upper() + b"!")
     monkeypatch.setattr(routeros, "decode", lambda inner: inner.replace(b"\\\\", b"\\"))
     monkeypatch.setattr(envelope, "unpack", lambda _plaintext, _most: (None, bytes(70_000)))
-    monkeypatch.setattr(message, "encode", lambda _message: b"{}")
+    as_written = message.decode
+    monkeypatch.setattr(message, "decode", lambda payload: replace(as_written(payload), seq=Seq(next(ticks))))
     for name in ("normalizer", "lexer", "envelope", "message", "read"):
         assert fuzzed(load(name), 200).findings.failures, name
 
