@@ -30,6 +30,7 @@ from backupflow.core.model import (
     Seq,
     TenantId,
 )
+from backupflow.core.quarantine import Fate
 from backupflow.embedded import Server, ServerOptions, open_folder, start_servers
 from backupflow.errors import StoreUnavailable
 from backupflow.flows import ingest
@@ -410,9 +411,10 @@ def test_a_newer_schema_is_stored_after_the_upgrade(world: World, monkeypatch: p
     assert ingest.drain(world.ports(), 3).outcomes == {"quarantined": 1}
     desk = world.wiring.quarantine_desk("operator")
     numbers = desk.numbers(SCHEMA, with_bytes=True)
+    traces = desk.traced(numbers)
     desk.release(numbers, "me")
     assert ingest.drain(world.ports(), 3).outcomes == {"quarantined": 1}
-    assert desk.standing(numbers) == {numbers[0]: SCHEMA}
+    assert [(one.fate, one.reason) for one in desk.judged(traces)] == [(Fate.HERE, SCHEMA)]
     desk.release(numbers, "me")
     with monkeypatch.context() as newer:
         newer.setattr("backupflow.core.message.SCHEMA_VERSION", 2)
