@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,13 +129,38 @@ def test_alarms_are_listed_and_cleared_once(scene: Scene) -> None:
     assert len(scene.rows("SELECT 1 FROM audit WHERE action = 'alarm_cleared'")) == 1
 
 
+def test_the_jobs_say_when_all_of_them_was_done(scene: Scene) -> None:
+    """And how they ended last; one that is late is wrong, until it is done."""
+    assert "done completely: reconcile not yet, verify not yet" in scene.run("status").out.decode()
+    house = scene.install.wiring.house
+    house.finished("reconcile", "nothing to do")
+    house.finished("verify", "ended by vault_unavailable", timedelta(minutes=1))
+    jobs = {job["name"]: job for job in json.loads(scene.run("status", "--json").out)["jobs"]}
+    assert (jobs["verify"]["completed_at"], jobs["reconcile"]["completed_at"] is not None) == (None, True)
+    scene.install.wiring.alarms("scheduler").alarm("job_late", "job verify", "late")
+    checks = {check["part"]: check for check in json.loads(scene.run("doctor", "--json").out)["checks"]}
+    assert checks["jobs"]["remedy"] == "docs/runbook/job_late.md"
+    assert any("verify: ended by vault_unavailable" in line for line in checks["jobs"]["each"])
+
+
 def test_doctor_finds_what_is_wrong_and_goes_on(scene: Scene) -> None:
     """Each part is looked at though others fail; exit code 1, and a remedy for each that is wrong."""
     looked = scene.run("doctor", "--json")
     assert looked.code == Exit.WRONG
     checks = {check["part"]: check for check in json.loads(looked.out)["checks"]}
     well = {part for part, check in checks.items() if check["well"]}
-    assert well == {"PostgreSQL", "schema", "clock", "OpenBao", "keys", "logins", "exports", "quarantine", "alarms"}
+    assert well == {
+        "PostgreSQL",
+        "schema",
+        "clock",
+        "OpenBao",
+        "keys",
+        "logins",
+        "exports",
+        "quarantine",
+        "alarms",
+        "jobs",
+    }
     assert "REDIS_URL" in checks["broker"]["remedy"]
     assert "NATS_URL" in checks["NATS"]["remedy"]
     assert "a collect worker" in checks["processes"]["remedy"]
