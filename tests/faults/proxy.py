@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
 HOST = "127.0.0.1"
@@ -202,7 +202,11 @@ class Proxy:
             self.accepted += 1
             link = _Link(self, client)
             self._links.add(link)
-            link.task.add_done_callback(lambda _: self._links.discard(link))
+            link.task.add_done_callback(lambda _: self._over(link))
+
+    def _over(self, link: _Link) -> None:
+        link.close()
+        self._links.discard(link)
 
     def _reset(self, which: Callable[[_Link], bool]) -> None:
         for link in [link for link in self._links if which(link)]:
@@ -269,22 +273,22 @@ class _Link:
             await self._carry()
         except OSError:
             self.reset()
-        finally:
-            for writer in self._writers:
-                writer.close()
-            if not self._writers:
-                self._client.close()
+
+    def close(self) -> None:
+        """When it is over, also before it began."""
+        for writer in self._writers:
+            writer.close()
+        if not self._writers:
+            self._client.close()
 
     async def _carry(self) -> None:
-        from_client, to_client = await asyncio.open_connection(sock=self._client)
-        self._writers.append(to_client)
+        from_client, to_client = await self._open(asyncio.open_connection(sock=self._client))
         if self._proxy.mode.hole:
             self.tainted = True
             while await from_client.read(_CHUNK):
                 pass
             await asyncio.Event().wait()
-        from_server, to_server = await asyncio.open_connection(*self._proxy.target)
-        self._writers.append(to_server)
+        from_server, to_server = await self._open(asyncio.open_connection(*self._proxy.target))
         ways = (self._way(UP, from_client, to_server), self._way(DOWN, from_server, to_client))
         tasks = [asyncio.ensure_future(way) for way in ways]
         try:
@@ -293,6 +297,19 @@ class _Link:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _open(
+        self, opening: Coroutine[object, object, tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a side; one that is there in the moment of a reset has nobody who would close it, so it is done here."""
+        side = asyncio.ensure_future(opening)
+        try:
+            streams = await asyncio.shield(side)
+        except asyncio.CancelledError:
+            side.add_done_callback(_abort)
+            raise
+        self._writers.append(streams[1])
+        return streams
 
     async def _way(self, way: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         flight: asyncio.Queue[tuple[float, bytes | None]] = asyncio.Queue(_IN_FLIGHT)
@@ -366,3 +383,8 @@ class _Link:
             self._losing = True
             asyncio.get_running_loop().call_later(LINGER, self.reset)
         return True
+
+
+def _abort(side: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    if not side.cancelled() and side.exception() is None:
+        side.result()[1].transport.abort()

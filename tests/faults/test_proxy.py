@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -282,3 +283,14 @@ def test_a_closed_loop_leaves_no_thread_and_no_descriptor(echo: Echo) -> None:
         client.close()
     wait_for(lambda: len(echo.ends) == 3, "the ends at the server", SECONDS)
     wait_for(lambda: threading.active_count() <= threads, "the threads to end", SECONDS)
+
+
+def test_a_reset_in_the_moment_of_connecting_leaves_nothing_open(echo: Echo) -> None:
+    """A side that is there just then has nobody who would close it; what is left open is a warning, and fails."""
+    with ProxyLoop() as loop:
+        proxy = loop.open(HOST, echo.port)
+        for _ in range(200):
+            with socket.socket() as client:
+                client.connect((HOST, proxy.port))
+                proxy.cut()
+    gc.collect()
