@@ -214,8 +214,12 @@ class Inbox(Protocol):
         """Deliver it again, not before `wait` is over."""
         ...
 
-    def drained(self) -> bool:
-        """Whether the consumer says that nothing is pending and nothing unacknowledged."""
+    def newest(self) -> int:
+        """The number of the newest message that the stream ever took; 0: none."""
+        ...
+
+    def drained(self, upto: int | None = None) -> bool:
+        """Whether all messages up to that number were acknowledged; None: all that there are."""
         ...
 
     def make_sure(self) -> bool:

@@ -159,6 +159,19 @@ def test_what_was_published_arrives_as_it_was(bus: Bus) -> None:
     assert bus.status().messages == 0
 
 
+def test_a_stream_that_is_never_empty_is_done_with_up_to_a_number(bus: Bus) -> None:
+    """What was there before is told from what came since, also if it was acknowledged out of order."""
+    assert bus.newest() == 0
+    for _ in range(2):
+        assert bus.publish(message())
+    (first, second), newest = bus.fetch(), bus.newest()
+    assert bus.publish(message())
+    bus.acknowledge(second)
+    assert (newest, bus.drained(newest)) == (2, False)
+    bus.acknowledge(first)
+    assert (bus.drained(newest), bus.drained(bus.newest()), bus.drained()) == (True, False, False)
+
+
 def pub(subject: bytes, headers: bytes = b"") -> bytes:
     """The line of a publish, with the payload `junk`."""
     if headers:

@@ -47,7 +47,11 @@ class Empty:
         """Inbox."""
         return []
 
-    def drained(self) -> bool:
+    def newest(self) -> int:
+        """Inbox."""
+        return 0
+
+    def drained(self, upto: int | None = None) -> bool:
         """Inbox."""
         return False
 

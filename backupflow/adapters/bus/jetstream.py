@@ -85,10 +85,16 @@ class Bus(BusConnection):
         delay = max(int(wait.total_seconds() * 1e9), 1)
         self._run(self._answer(delivery, b"-NAK " + json.dumps({"delay": delay}).encode()))
 
-    def drained(self) -> bool:
-        """Whether the consumer says that nothing is pending and nothing unacknowledged."""
+    def newest(self) -> int:
+        """The number of the newest message that the stream ever took; 0: none."""
+        return self._run(self._newest())
+
+    def drained(self, upto: int | None = None) -> bool:
+        """Whether all messages up to that number were acknowledged; None: all that there are."""
         info = self._run(self._consumer())
-        return not info.num_pending and not info.num_ack_pending
+        if not info.num_pending and not info.num_ack_pending:
+            return True
+        return upto is not None and info.ack_floor is not None and info.ack_floor.stream_seq >= upto
 
     def make_sure(self) -> bool:
         """Make stream and consumer if they are missing; True if one had to be made."""
@@ -175,6 +181,9 @@ class Bus(BusConnection):
     async def _consumer(self) -> api.ConsumerInfo:
         info: api.ConsumerInfo = await (await self._jetstream()).consumer_info(STREAM, CONSUMER)
         return info
+
+    async def _newest(self) -> int:
+        return (await (await self._jetstream()).stream_info(STREAM)).state.last_seq
 
     async def _status(self) -> BusStatus:
         jetstream = await self._jetstream()

@@ -57,7 +57,11 @@ class Lately:
         """Inbox."""
         self.acknowledged.append(delivery)
 
-    def drained(self) -> bool:
+    def newest(self) -> int:
+        """Inbox."""
+        return 0
+
+    def drained(self, upto: int | None = None) -> bool:
         """Inbox."""
         return False
 
@@ -328,8 +332,8 @@ def test_what_was_read_under_a_clock_that_stood_ahead_is_lost_too(fleet: Fleet) 
     assert fleet.row("collection", sent.collection_id).state == "lost"
 
 
-def test_messages_that_vanish_again_and_again_go_through_the_backoff(fleet: Fleet) -> None:
-    """A stream that swallows everything must not have each device collected every two minutes."""
+def test_messages_that_vanish_again_and_again_wait_for_the_first_step(fleet: Fleet) -> None:
+    """A stream that swallows everything must not have each device collected every two minutes, nor wait for hours."""
     device, waits = fleet.device(), []
     for _ in range(4):
         sent = fleet.passed("A", device)
@@ -337,7 +341,7 @@ def test_messages_that_vanish_again_and_again_go_through_the_backoff(fleet: Flee
         assert fleet.observations.lose_published(timedelta(seconds=60)) == 1
         ended = fleet.row("collection", sent.collection_id).ended_at
         waits.append(fleet.row("device", device).next_due_at - ended)
-    assert waits == [timedelta(0), timedelta(0), backoff.step(0, 0.0), backoff.step(1, 0.0)]
+    assert waits == [timedelta(0), timedelta(0), backoff.step(0, 0.0), backoff.step(0, 0.0)]
     fleet.observations.store([fleet.passed("A", device)])
     assert fleet.row("device", device).losses == 0
 

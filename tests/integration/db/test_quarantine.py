@@ -58,7 +58,11 @@ class Batch:
         """Inbox."""
         self.put_off.append(delivery)
 
-    def drained(self) -> bool:
+    def newest(self) -> int:
+        """Inbox."""
+        return 0
+
+    def drained(self, upto: int | None = None) -> bool:
         """Inbox."""
         return False
 

@@ -98,6 +98,7 @@ class Inbox:
     batch: list[Letter]
     fate: Fate = Fate.WELL
     at: int = 0
+    lose: bool = True
     calls: int = 0
 
     def _call(self, away: BackupflowError, act: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever a port answers
@@ -118,9 +119,13 @@ class Inbox:
     def later(self, delivery: Letter, wait: timedelta) -> None:
         """Inbox: it stays in the stream."""
 
-    def drained(self) -> bool:
+    def newest(self) -> int:
         """Inbox."""
-        return not self.world.bus.stream
+        return 0
+
+    def drained(self, upto: int | None = None) -> bool:
+        """Inbox."""
+        return self.lose and not self.world.bus.stream
 
     def mark(self, tenant_id: TenantId, purpose: Purpose, version: int = 1) -> Any:  # noqa: ANN401
         """Canary."""
@@ -199,9 +204,9 @@ class World:
 
     def drain(self, batch: list[Letter], fate: Fate = Fate.WELL, at: int = 0, *, lose: bool = True) -> None:
         """The ingester takes a batch; if nothing is left then, it may `lose` what has vanished."""
-        inbox, wrong = Inbox(self, batch, fate, at), list[Exception]()
+        inbox, wrong = Inbox(self, batch, fate, at, lose), list[Exception]()
         try:
-            ingest.drain(ingest.IngestPorts(inbox, inbox, inbox, inbox, wrong.append), 1 + lose)  # type: ignore[arg-type]
+            ingest.drain(ingest.IngestPorts(inbox, inbox, inbox, inbox, wrong.append), 1)  # type: ignore[arg-type]
         except (Killed, BackupflowError):
             assert fate is not Fate.WELL or not self.vault.well
         if wrong:
