@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -157,7 +158,8 @@ class Install:
     def kill_all(self) -> None:
         """kill -9 of everything at once."""
         for process in self.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # the death of `up` is the end of its children, too
+                process.kill()
         assert self.process is not None
         self.process.wait(10)
         self.process = None
