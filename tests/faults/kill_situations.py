@@ -90,7 +90,6 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "KeyKeeper": (REWRAP,),
     "KeyKeeper.rotate": (Commanded(lambda _field, _life: ["keys", "rotate"], mend=commands.keys_answer),),
     "KeyStore": (REWRAP,),
-    "KeyStore.reopen": (Commanded(commands.reopen, mend=commands.keys_answer, slow=True),),
     "SealedStore": (REWRAP,),
     "SealedStore.stock": (Commanded(lambda _field, _life: ["keys", "show"]),),
     "RenewalStore": (RENEW,),
