@@ -150,8 +150,9 @@ class Install:
         while time.monotonic() < until:
             found = self.server(name)
             if found is not None:
-                found.kill()
-                kills += 1
+                with suppress(psutil.NoSuchProcess):  # it ended by itself just then
+                    found.kill()
+                    kills += 1
             time.sleep(0.02)
         return kills
 
