@@ -90,6 +90,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "KeyKeeper": (REWRAP,),
     "KeyKeeper.rotate": (Commanded(lambda _field, _life: ["keys", "rotate"], mend=commands.keys_answer),),
     "KeyStore": (REWRAP,),
+    "KeyStore.reopen": (replace(REWRAP, argv=commands.reopen),),
     "SealedStore": (REWRAP,),
     "SealedStore.stock": (Commanded(lambda _field, _life: ["keys", "show"]),),
     "RenewalStore": (RENEW,),
