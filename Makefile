@@ -31,7 +31,7 @@ up: setup ## Run everything in the foreground on this machine; Ctrl-C stops it
 check: setup ## Lint, types, contracts, schema, generated docs and fast tests, in under a minute
 	@$(PY) tools/run.py check
 
-test: setup ## Every kind of test once, at small sizes (at most 6 minutes)
+test: setup ## Every kind of test once, at small sizes (some ten minutes)
 	@$(PY) tools/run.py test
 
 corpus: setup ## Real exports, and an independent judge over the normal forms (CORPUS=folder)
