@@ -199,8 +199,7 @@ def test_the_ssh_seeds_reach_every_step_of_a_session(monkeypatch: pytest.MonkeyP
         judged(failure)
 
     monkeypatch.setattr(ssh, "_is_ours", note)
-    fuzzed(ssh.TARGETS[0], EXECUTIONS["ssh"])
-    assert seen >= {
+    steps = {
         "NoneType",
         "AlgorithmsIncompatible",
         "AuthenticationFailed",
@@ -209,6 +208,11 @@ def test_the_ssh_seeds_reach_every_step_of_a_session(monkeypatch: pytest.MonkeyP
         "HostKeyMismatch",
         "OutputTruncated",
     }
+    for _ in range(3):  # on a busy machine a step of a session may take longer than it may
+        fuzzed(ssh.TARGETS[0], EXECUTIONS["ssh"])
+        if seen >= steps:
+            break
+    assert seen >= steps
 
 
 def test_the_program_says_what_it_ran(tmp_path: Path) -> None:
