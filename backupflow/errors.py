@@ -44,6 +44,13 @@ class DeviceUnreachable(BackupflowError):
     verdict = Verdict.RETRY
 
 
+class NameUnresolved(BackupflowError):
+    """The device's name could not be resolved; correct it with `device edit --host`, or mend the name service."""
+
+    code = "name_unresolved"
+    verdict = Verdict.RETRY
+
+
 class ConnectionRefused(BackupflowError):
     """The device refused the connection; check that its SSH service is on and admits this address."""
 
@@ -52,10 +59,17 @@ class ConnectionRefused(BackupflowError):
 
 
 class JumpHostUnreachable(BackupflowError):
-    """The jump host in front of the device did not answer; check the jump host."""
+    """The jump host in front of the device did not answer; its devices wait, and it is tried again. See `alarm list`."""
 
     code = "jump_host_unreachable"
     verdict = Verdict.RETRY
+
+
+class JumpHostBlocked(BackupflowError):
+    """The jump host refused the login, showed another host key, or forwards nothing; its devices wait. See `alarm list`."""
+
+    code = "jump_host_blocked"
+    verdict = Verdict.BLOCK
 
 
 class DeviceTimeout(BackupflowError):

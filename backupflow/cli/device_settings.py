@@ -44,7 +44,9 @@ class DeviceSettings:
     ] = None
     trust: Annotated[
         Trust | None,
-        typer.Option(help="tofu: pin the first host key; approved: ask first (hostkey accept).", show_default=False),
+        typer.Option(
+            help="tofu: pin the first host key; manual: approve it first (hostkey pending).", show_default=False
+        ),
     ] = None
 
     def named(self) -> dict[str, Any]:

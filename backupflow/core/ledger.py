@@ -7,13 +7,14 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backupflow.core.model import EndMark, SecretsPolicy
+from backupflow.core.model import EndMark, SecretsPolicy, Trigger
 from backupflow.core.suspicion import NOTHING, Known
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from backupflow.core.jump import JumpHost, JumpTrouble
     from backupflow.core.model import (
         Claim,
         CollectionId,
@@ -77,6 +78,17 @@ class Assignment:
     end_mark: EndMark = EndMark.UNTRIED
     known: Known = NOTHING  # what is known of this router
     login_changed_at: datetime | None = None
+    trigger: Trigger = Trigger.SCHEDULE
+    jump_host: JumpHost | None = None  # that it is reached through
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that a test or a scan looked at; `well` is None if it did not come to it."""
+
+    name: str  # resolve, reach, key, login, rights, version, secrets, completeness, size, seconds
+    well: bool | None
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,8 @@ class Ending:
     pauses: bool = False  # it counts among what ended in a row through no fault of the device
     aside: KeptAside | None = None  # what was read, if it is to be kept
     alarm: str = ""  # the scope of an alarm that it raises, with its code; a block raises one by itself
+    jump_trouble: JumpTrouble | None = None  # it is its jump host's failure
+    report: tuple[Step, ...] = ()  # what a test or a scan found
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from backupflow.errors import MessageMalformed
 
 TenantId = NewType("TenantId", UUID)
 DeviceId = NewType("DeviceId", UUID)
+JumpHostId = NewType("JumpHostId", UUID)
 CollectionId = NewType("CollectionId", int)
 Seq = NewType("Seq", int)
 
@@ -57,13 +58,30 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"
     MANUAL = "manual"
+    TEST = "test"  # all of a collection but its observation
+    SCAN = "scan"  # the handshake alone: never a login
+
+    @property
+    def observes(self) -> bool:
+        """Whether it adds to the history; what does not ends as `tested`, and moves no due time."""
+        return self in {Trigger.SCHEDULE, Trigger.MANUAL}
 
 
 class Trust(StrEnum):
-    """What to do with the host key of a device that has none pinned."""
+    """What to do with the host key of a device that has none pinned, and of which none is expected."""
 
     TOFU = "tofu"  # trust on first use: pin it, then log in
-    APPROVED = "approved"  # a person must approve it first
+    MANUAL = "manual"  # a person must approve it first
+
+
+class TrustedHow(StrEnum):
+    """How a host key came to be trusted."""
+
+    FIRST_USE = "first_use"  # whoever answered first was believed
+    APPROVED = "approved"  # an operator compared a first key
+    ACCEPTED = "accepted"  # an operator compared a changed key
+    IMPORT = "import"  # its fingerprint came with an inventory or an import, before the first contact
+    KNOWN_HOSTS = "known_hosts"  # from an OpenSSH file
 
 
 class SecretsPolicy(StrEnum):
@@ -143,6 +161,15 @@ class HostKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedKey:
+    """A key that may be pinned at first sight, known by its fingerprint (`SHA256:…`); where any is, no other may."""
+
+    fingerprint: str
+    how: TrustedHow
+    key_type: str | None = None  # where it is known, such as ssh-ed25519
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
     """An opened login; lives for one session and is never printed."""
 
@@ -181,6 +208,7 @@ class Target:
     not_after: float | None = (
         None  # seconds of this process's monotonic clock: the lease is over, and so is the session
     )
+    expected: tuple[ExpectedKey, ...] = ()  # without a pinned key: their types are offered first
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backupflow.core.model import TrustedHow
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -253,7 +255,7 @@ class CollectionStore(Protocol):
         """claimed -> running with a lease, or -> withdrawn; None if there is no such claim any more."""
         ...
 
-    def pin(self, assignment: Assignment, key: HostKey) -> None:
+    def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """Commit a first-seen key; raises if the lease is gone, or address or pinned key are others meanwhile."""
         ...
 

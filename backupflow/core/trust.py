@@ -1,4 +1,4 @@
-"""Whether an offered host key may be logged in to: (pinned key, offered key) -> FirstSeen | Trusted | Mismatch."""
+"""Whether an offered host key may be logged in to: (pinned key, offered key) -> what follows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backupflow.core.model import HostKey
+    from collections.abc import Sequence
+
+    from backupflow.core.model import ExpectedKey, HostKey, TrustedHow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,31 @@ class Mismatch:
     offered: HostKey
 
 
-def judge(pinned: HostKey | None, offered: HostKey) -> FirstSeen | Trusted | Mismatch:
-    """Compare the whole key, not its fingerprint."""
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """No key is pinned yet, and it is one of those that are expected."""
+
+    offered: HostKey
+    how: TrustedHow
+
+
+@dataclass(frozen=True, slots=True)
+class Unexpected:
+    """No key is pinned yet, and it is none of those that are expected: no login may be sent."""
+
+    expected: tuple[ExpectedKey, ...]
+    offered: HostKey
+
+
+Judgement = FirstSeen | Trusted | Mismatch | Foretold | Unexpected
+
+
+def judge(pinned: HostKey | None, offered: HostKey, expected: Sequence[ExpectedKey] = ()) -> Judgement:
+    """Compare the whole key with the pinned one; where none is, its fingerprint with those that are expected."""
     if pinned is None:
-        return FirstSeen(offered)
+        if not expected:
+            return FirstSeen(offered)
+        found = next((key for key in expected if hmac.compare_digest(key.fingerprint, offered.fingerprint)), None)
+        return Foretold(offered, found.how) if found else Unexpected(tuple(expected), offered)
     same = pinned.key_type == offered.key_type and hmac.compare_digest(pinned.blob, offered.blob)
     return Trusted() if same else Mismatch(pinned, offered)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backupflow.core import end_mark, trust
 from backupflow.core.driver import Asking, Driver, Incomplete, Reading, Reason, Reply
-from backupflow.core.model import EndMark, HostKey, Login, Trust
+from backupflow.core.model import EndMark, HostKey, Login, Trust, TrustedHow
 from backupflow.errors import (
     BackupflowError,
     CommandRejected,
@@ -143,15 +143,20 @@ def _upgraded(assignment: Assignment, read: Reading) -> bool:
 
 def _admit(store: CollectionStore, assignment: Assignment, key: HostKey) -> None:
     """Refuse a key, or let it pass; when this returns, what was let pass is pinned and committed (I6)."""
-    match trust.judge(assignment.target.pinned, key):
+    match trust.judge(assignment.target.pinned, key, assignment.target.expected):
         case trust.Mismatch(pinned, other):
             raise HostKeyMismatch(
                 f"pinned {pinned.key_type} {pinned.fingerprint}, offered {other.key_type} {other.fingerprint}"
             )
-        case trust.FirstSeen(first) if assignment.trust is Trust.APPROVED:
+        case trust.Unexpected(expected, other):
+            wanted = ", ".join(one.fingerprint for one in expected)
+            raise HostKeyMismatch(f"expected {wanted}, offered {other.key_type} {other.fingerprint}")
+        case trust.FirstSeen(first) if assignment.trust is Trust.MANUAL:
             raise HostKeyUnapproved(f"offered {first.key_type} {first.fingerprint}")
         case trust.FirstSeen(first):
-            store.pin(assignment, first)
+            store.pin(assignment, first, TrustedHow.FIRST_USE)
+        case trust.Foretold(first, how):
+            store.pin(assignment, first, how)
         case trust.Trusted():
             return
 

@@ -32,7 +32,7 @@ PROCESS = "alarm process"
 RIGHTS: dict[str, dict[str, str]] = {
     "scheduler": {
         "SELECT": f"{SCOPES} {PROCESS} device collection request job transit_key outbox queue_canary alembic_version "
-        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason",
+        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings",
         "INSERT": f"collection {PROCESS} queue_canary",
         "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane "
         "request:collection_id,answered_at,answer job:due_at,claimed_at "
@@ -40,20 +40,23 @@ RIGHTS: dict[str, dict[str, str]] = {
         "DELETE": "process",
     },
     "enroller": {
-        "SELECT": f"{SCOPES} alarm device collection credential_profile host_key transit_key alembic_version "
-        "audit:id,digest",
-        "INSERT": f"{SCOPES} device credential_profile host_key transit_key audit",
-        "UPDATE": f"{SCOPES} device credential_profile host_key:status alarm:cleared_at",
-        "DELETE": "credential_profile",
+        "SELECT": f"{SCOPES} alarm device collection credential_profile host_key expected_key request transit_key "
+        "alembic_version audit:id,digest",
+        "INSERT": f"{SCOPES} device credential_profile host_key expected_key request transit_key audit",
+        "UPDATE": f"{SCOPES} device credential_profile host_key:status,trusted_how,trusted_by,trusted_at "
+        "alarm:cleared_at",
+        "DELETE": "credential_profile expected_key site device_group jump_host",
     },
     "collector": {
-        "SELECT": f"{SCOPES} {PROCESS} device collection credential_profile host_key queue_canary alembic_version",
+        "SELECT": f"{SCOPES} {PROCESS} device collection credential_profile host_key expected_key queue_canary "
+        "alembic_version",
         "INSERT": f"{PROCESS} host_key aside",
         "UPDATE": "process alarm:cleared_at queue_canary:answered_at host_key:status,last_seen_at,last_verified_at "
+        "jump_host:failures,down_since,retry_at,blocked_code,blocked_detail,blocked_at,reached_at "
         "device:next_due_at,failures,losses,blocked_code,blocked_detail,blocked_at,remembered_command,lane,"
         "end_mark,modern_ssh_at "
         "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,shape_hash,"
-        "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,ended_at",
+        "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,report,ended_at",
         "DELETE": "process",
     },
     "ingester": {
@@ -74,16 +77,16 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "reader": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit aside queue_canary alembic_version "
+        "audit aside expected_key queue_canary alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
-        "changed_at",
+        "settings,changed_at",
         "INSERT": "audit",
     },
     "operator": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit aside queue_canary alembic_version "
+        "audit aside expected_key queue_canary alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
-        "changed_at,sealed",
+        "settings,changed_at,sealed",
         "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit",
         "UPDATE": f"{SCOPES} process device collection request job outbox transit_key alarm:cleared_at "
         "content:sealed,verified_at host_key:status,last_seen_at aside:sealed,verified_at "

@@ -21,6 +21,7 @@ from backupflow.core.model import (
     TenantId,
     Timeouts,
     Trust,
+    TrustedHow,
 )
 from backupflow.drivers.routeros.driver import RouterOS
 from backupflow.flows.collect import CollectPorts, Outcome, collect
@@ -77,7 +78,7 @@ class Surroundings:
         """CollectionStore."""
         return self.assignment
 
-    def pin(self, assignment: Assignment, key: HostKey) -> None:
+    def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """CollectionStore."""
         self.pinned.append(key)
 

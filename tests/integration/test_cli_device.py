@@ -32,14 +32,14 @@ def add(scene: Scene, *more: str, name: str = "core-1", host: str = "192.0.2.1",
 
 def test_a_device_is_added_and_shown(scene: Scene) -> None:
     """What was given is what is shown, as JSON with stable names, and the secret is nowhere in it."""
-    added = add(scene, "--port", "2222", "--interval", "15m", "--legacy-ssh", "--trust", "approved")
+    added = add(scene, "--port", "2222", "--interval", "15m", "--legacy-ssh", "--trust", "manual")
     assert added.code == Exit.OK, added.err
     shown = scene.run("device", "show", "core-1", "--json")
     device = json.loads(shown.out)
     assert (device["host"], device["port"], device["username"], device["method"]) == (
         "192.0.2.1", 2222, "backup", "password",
     )  # fmt: skip
-    assert device["settings"] == {"legacy_ssh": True, "interval_seconds": 900.0, "trust": "approved"}
+    assert device["settings"] == {"legacy_ssh": True, "interval_seconds": 900.0, "trust": "manual"}
     assert device["interval_seconds"] == 900
     assert b"s3cret" not in added.out + shown.out
     listed = json.loads(scene.run("device", "list", "--json").out)

@@ -18,7 +18,18 @@ from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
-from backupflow.core.model import CollectionId, DeviceId, EndMark, HostKey, SealedSecret, Secrets, Seq, Target, TenantId
+from backupflow.core.model import (
+    CollectionId,
+    DeviceId,
+    EndMark,
+    HostKey,
+    SealedSecret,
+    Secrets,
+    Seq,
+    Target,
+    TenantId,
+    TrustedHow,
+)
 from backupflow.core.trust import Mismatch, judge
 from backupflow.errors import (
     BackupflowError,
@@ -129,7 +140,7 @@ class Collections:
                 return None
             return replace(assignment, target=replace(assignment.target, not_after=not_after))
 
-    def pin(self, assignment: Assignment, key: HostKey) -> None:
+    def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """Commit a first-seen key, before any login is sent (I6)."""
         with transaction(self._engine) as tx:
             _lock_held(tx, assignment)
@@ -137,7 +148,7 @@ class Collections:
             if isinstance(judge(pinned, key), Mismatch):
                 raise HostKeyMismatch("another key was pinned meanwhile")
             if pinned is None:
-                host_keys.pin_first(tx, assignment, key)
+                host_keys.pin_first(tx, assignment, key, how)
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """Looked at right before the login is sent: device, address, pinned key or login may be others by now."""

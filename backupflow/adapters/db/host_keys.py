@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.ledger import Assignment
+    from backupflow.core.model import TrustedHow
 
 _KEYS = text("""
     SELECT id, status, key_type, blob, first_seen_at, last_seen_at, last_verified_at FROM host_key
@@ -25,8 +26,8 @@ _PIN = text("""
     RETURNING id""")
 _PINNED = text("SELECT key_type, blob FROM host_key WHERE device_id = :device AND status = 'pinned'")
 _FIRST = text("""
-    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
-    VALUES (:tenant, :device, 'pinned', :key_type, :blob, :fingerprint)""")
+    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint, trusted_how, trusted_at)
+    VALUES (:tenant, :device, 'pinned', :key_type, :blob, :fingerprint, :how, now())""")
 _OFFERED = text("""
     INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
     VALUES (:tenant, :device, 'offered', :key_type, :blob, :fingerprint)
@@ -68,9 +69,9 @@ def pinned_of(tx: Connection, assignment: Assignment) -> HostKey | None:
     return HostKey(row.key_type, bytes(row.blob)) if row else None
 
 
-def pin_first(tx: Connection, assignment: Assignment, key: HostKey) -> None:
+def pin_first(tx: Connection, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
     """Trust a key on first sight, where none is trusted."""
-    tx.execute(_FIRST, _values(assignment, key))
+    tx.execute(_FIRST, _values(assignment, key) | {"how": how})
 
 
 def offer(tx: Connection, assignment: Assignment, key: HostKey) -> None:

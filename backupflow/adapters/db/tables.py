@@ -5,6 +5,8 @@ Composite foreign keys (tenant_id, …) make a row of another tenant impossible 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -26,6 +28,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+
+if TYPE_CHECKING:
+    from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData(
     naming_convention={
@@ -59,8 +64,10 @@ def _tenant() -> Column[object]:
     return Column("tenant_id", Uuid, ForeignKey("tenant.id"), nullable=False)
 
 
-def _within_tenant(column: str, target: str) -> ForeignKeyConstraint:
-    return ForeignKeyConstraint(["tenant_id", column], [f"{target}.tenant_id", f"{target}.id"], use_alter=True)
+def _within_tenant(column: str, target: str, ondelete: str | None = None) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["tenant_id", column], [f"{target}.tenant_id", f"{target}.id"], use_alter=True, ondelete=ondelete
+    )
 
 
 def _settings() -> Column[object]:
@@ -74,9 +81,17 @@ tenant = Table(
     _id(),
     Column("name", Text, nullable=False, unique=True),
     Column("pepper", Text, comment="sealed; none until the keys are made"),
+    Column("credential_profile_id", Uuid),
+    Column("jump_host_id", Uuid),
     _settings(),
     _at("created_at", needed=True),
     _at("removed_at"),
+    *(
+        ForeignKeyConstraint(
+            ["id", f"{target}_id"], [f"{target}.tenant_id", f"{target}.id"], name=f"fk_tenant_{target}", use_alter=True
+        )
+        for target in ("credential_profile", "jump_host")
+    ),
 )
 
 transit_key = Table(
@@ -107,6 +122,7 @@ credential_profile = Table(
     Column("username", Text, nullable=False),
     Column("method", Text, nullable=False),
     Column("sealed", Text, nullable=False, comment="sealed for this profile, or for the device whose own login it is"),
+    _settings(),
     _at("suspended_at"),
     Column("suspended_reason", Text),
     _at("created_at", needed=True),
@@ -128,14 +144,38 @@ jump_host = Table(
     Column("host", Text, nullable=False),
     Column("port", Integer, nullable=False, server_default="22"),
     Column("credential_profile_id", Uuid),
+    _settings(),
+    # Whether it can be passed: its devices wait for it, and nothing counts against them.
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _at("down_since"),
+    Column("retry_at", DateTime(timezone=True), comment="until then nobody tries it"),
+    Column("blocked_code", Text),
+    Column("blocked_detail", Text),
+    _at("blocked_at"),
+    _at("reached_at"),
     _at("created_at", needed=True),
     UniqueConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "name"),
     _within_tenant("credential_profile_id", "credential_profile"),
+    CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
 )
 
 
-def _scope(name: str) -> Table:
+def _direct() -> Column[object]:
+    return Column(
+        "jump_direct",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="reached without a jump host, whatever the scopes above say",
+    )
+
+
+def _way() -> CheckConstraint:
+    return CheckConstraint("NOT jump_direct OR jump_host_id IS NULL", name="way")
+
+
+def _scope(name: str, *more: SchemaItem) -> Table:
     return Table(
         name,
         metadata,
@@ -150,11 +190,12 @@ def _scope(name: str) -> Table:
         UniqueConstraint("tenant_id", "name"),
         _within_tenant("credential_profile_id", "credential_profile"),
         _within_tenant("jump_host_id", "jump_host"),
+        *more,
     )
 
 
 site = _scope("site")
-device_group = _scope("device_group")
+device_group = _scope("device_group", _direct(), _way())
 
 device = Table(
     "device",
@@ -170,12 +211,16 @@ device = Table(
     Column("device_group_id", Uuid),
     Column("credential_profile_id", Uuid),
     Column("jump_host_id", Uuid),
+    _direct(),
+    Column("via_id", Uuid, comment="the jump host that is used: a trigger's"),
+    Column("source", Text, comment="the inventory that it came from"),
     _settings(),
     Column("lane", Text, nullable=False, server_default="collect"),
     # When it is due: `anchor_at` is its phase, `next_due_at` the next run; see core.cadence.
     _at("anchor_at", needed=True),
     _at("next_due_at"),
     # Why it is not claimed, and what counts against it.
+    Column("paused_reason", Text),
     Column("blocked_code", Text),
     Column("blocked_detail", Text),
     _at("blocked_at"),
@@ -236,18 +281,21 @@ device = Table(
     Index(
         "uq_device_address",
         "tenant_id",
-        "jump_host_id",
+        "via_id",
         "host",
         "port",
         unique=True,
         postgresql_where=text("status <> 'removed'"),
         postgresql_nulls_not_distinct=True,
     ),
+    Index("ix_device_via_id", "via_id"),
     Index("ix_device_due", "next_due_at", postgresql_where=text("status = 'active' AND blocked_code IS NULL")),
     _within_tenant("site_id", "site"),
     _within_tenant("device_group_id", "device_group"),
     _within_tenant("credential_profile_id", "credential_profile"),
     _within_tenant("jump_host_id", "jump_host"),
+    _within_tenant("via_id", "jump_host"),
+    _way(),
     ForeignKeyConstraint(
         ["tenant_id", "id", "current_collection_id"],
         ["collection.tenant_id", "collection.device_id", "collection.id"],
@@ -275,10 +323,16 @@ host_key = Table(
     _at("first_seen_at", needed=True),
     _at("last_seen_at", needed=True),
     _at("last_verified_at"),
+    Column("trusted_how", Text, comment="of a pin, also a retired one"),
+    Column("trusted_by", Text),
+    _at("trusted_at"),
     _within_tenant("device_id", "device"),
-    _within_tenant("jump_host_id", "jump_host"),
+    _within_tenant("jump_host_id", "jump_host", ondelete="CASCADE"),
     CheckConstraint("(device_id IS NULL) <> (jump_host_id IS NULL)", name="owner"),
     CheckConstraint("status IN ('pinned', 'offered', 'retired')", name="status"),
+    CheckConstraint(
+        "trusted_how IN ('first_use', 'approved', 'accepted', 'import', 'known_hosts')", name="trusted_how"
+    ),
     Index("uq_host_key_pinned", "device_id", unique=True, postgresql_where=text("status = 'pinned'")),
     Index(
         "uq_host_key_offered",
@@ -289,6 +343,37 @@ host_key = Table(
         postgresql_where=text("status = 'offered'"),
     ),
     Index("uq_host_key_hop_pinned", "jump_host_id", unique=True, postgresql_where=text("status = 'pinned'")),
+    Index(
+        "uq_host_key_hop_offered",
+        "jump_host_id",
+        "key_type",
+        "blob",
+        unique=True,
+        postgresql_where=text("status = 'offered'"),
+    ),
+)
+
+# The only keys that may be pinned at first sight, where there are any: of them more is not known than what ssh-keygen
+# prints.
+expected_key = Table(
+    "expected_key",
+    metadata,
+    _number(),
+    _tenant(),
+    Column("device_id", Uuid),
+    Column("jump_host_id", Uuid),
+    Column("fingerprint", Text, nullable=False),
+    Column("key_type", Text, comment="where it is known"),
+    Column("how", Text, nullable=False),
+    Column("added_by", Text, nullable=False),
+    _at("created_at", needed=True),
+    UniqueConstraint("device_id", "fingerprint"),
+    UniqueConstraint("jump_host_id", "fingerprint"),
+    _within_tenant("device_id", "device"),
+    _within_tenant("jump_host_id", "jump_host", ondelete="CASCADE"),
+    CheckConstraint("(device_id IS NULL) <> (jump_host_id IS NULL)", name="owner"),
+    CheckConstraint("how IN ('approved', 'import', 'known_hosts')", name="how"),
+    CheckConstraint("fingerprint LIKE 'SHA256:%'", name="fingerprint"),
 )
 
 content = Table(
@@ -340,6 +425,7 @@ collection = Table(
     Column("command", Text),
     Column("exit_status", BigInteger, comment="a uint32 on the wire (RFC 4254, section 6.10)"),
     Column("facts", JSONB),
+    Column("report", JSONB, comment="what a test or a scan found"),
     # Written by ingest.
     _at("stored_at"),
     Column("content_id", BigInteger),
@@ -395,6 +481,7 @@ request = Table(
     _number(),
     _tenant(),
     Column("device_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False, server_default="backup"),
     Column("requested_by", Text, nullable=False),
     _at("requested_at", needed=True),
     Column("collection_id", BigInteger),
@@ -402,6 +489,7 @@ request = Table(
     Column("answer", Text, comment="claimed, attached, or refused with a reason"),
     _within_tenant("device_id", "device"),
     ForeignKeyConstraint(["tenant_id", "collection_id"], ["collection.tenant_id", "collection.id"], ondelete="CASCADE"),
+    CheckConstraint("kind IN ('backup', 'test', 'scan')", name="kind"),
     Index("ix_request_waiting", "requested_at", postgresql_where=text("answered_at IS NULL")),
 )
 

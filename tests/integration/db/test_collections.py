@@ -152,7 +152,7 @@ def test_a_second_copy_of_a_message_finds_nothing(fleet: Fleet, state: str) -> N
 
 def test_an_assignment_has_all_that_its_row_says(fleet: Fleet) -> None:
     """Address, settings of the nearest scope, pinned key, login and what counts against the device."""
-    settings: dict[str, object] = {"legacy_ssh": True, "command_timeout_seconds": 7, "trust": "approved"}
+    settings: dict[str, object] = {"legacy_ssh": True, "command_timeout_seconds": 7, "trust": "manual"}
     settings |= {"secrets": "omit", "end_mark": False}
     device = fleet.device(host="192.0.2.7", port=2222, settings=settings, failures=4, remembered_command="/export x")
     first = fleet.running(device)
@@ -163,7 +163,7 @@ def test_an_assignment_has_all_that_its_row_says(fleet: Fleet) -> None:
     assert (found.target.legacy_ssh, found.target.timeouts.command, found.trust) == (
         True,
         timedelta(seconds=7),
-        "approved",
+        "manual",
     )
     assert (found.failures, found.remembered_command, found.seq) == (4, "/export x", 2)
     assert (found.secrets, found.asks_end_mark) == ("omit", False)

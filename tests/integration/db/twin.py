@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from backupflow.adapters.db.keys import Keys
 from backupflow.core.ledger import Assignment, Claimed
-from backupflow.core.model import CollectionId
+from backupflow.core.model import CollectionId, TrustedHow
 from backupflow.errors import BackupflowError
 from tests.integration.db.fleet import Fleet, migrated
 from tests.unit.flows.ledger import MARKS, PEPPER, POLICY, TENANT, Ledger
@@ -134,10 +134,10 @@ class Twin:
             _agree(real, meant)
         return real
 
-    def pin(self, assignment: Assignment, key: HostKey) -> None:
+    def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """CollectionStore."""
         began = self._began[assignment.collection_id]
-        self._both(lambda: self._fleet.collections.pin(assignment, key), lambda: self._memory.pin(began, key))
+        self._both(lambda: self._fleet.collections.pin(assignment, key, how), lambda: self._memory.pin(began, key, how))
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """CollectionStore."""

@@ -32,10 +32,10 @@ def test_whether_secrets_and_end_marks_are_asked_for_resolves_like_all_else() ->
 
 def test_a_command_time_out_leaves_the_other_time_outs() -> None:
     """One time-out is changed without touching the rest."""
-    policy = resolve(Policy(), {"command_timeout_seconds": 5, "trust": "approved"})
+    policy = resolve(Policy(), {"command_timeout_seconds": 5, "trust": "manual"})
     assert policy.timeouts.command == timedelta(seconds=5)
     assert policy.timeouts.connect == Policy().timeouts.connect
-    assert policy.trust is Trust.APPROVED
+    assert policy.trust is Trust.MANUAL
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_wrong_setting_is_refused_by_its_name(settings: dict[str, Any]) -> Non
         {"command_timeout_seconds": 1.5},
         {"command_timeout_seconds": 86400 - 45},
         {"legacy_ssh": False},
-        {"trust": "approved"},
+        {"trust": "manual"},
         {"secrets": "omit", "end_mark": True},
     ],
 )

@@ -31,6 +31,7 @@ from backupflow.core.model import (
     Target,
     TenantId,
     Trigger,
+    TrustedHow,
 )
 from backupflow.core.scope import LONGEST_SESSION, Policy
 from backupflow.core.sequence import Observation, place
@@ -312,7 +313,7 @@ class Ledger:
             device.believe_seq > since,
         )
 
-    def pin(self, assignment: Assignment, key: HostKey) -> None:
+    def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """CollectionStore."""
         row = self.rows[assignment.collection_id]
         if not row.held_by(assignment):

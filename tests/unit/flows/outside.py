@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from backupflow.adapters.vault import VaultStatus
 from backupflow.core.driver import Reply
 from backupflow.core.message import SnapshotMessage, decode, encode
-from backupflow.core.model import Claim, HostKey, Login, SealedConfig
+from backupflow.core.model import Claim, HostKey, Login, SealedConfig, TrustedHow
 from backupflow.errors import (
     AuthenticationFailed,
     BackupflowError,
@@ -275,9 +275,9 @@ class Worker:
         """CollectionStore."""
         return self._call("start", StoreUnavailable(), lambda: self._world.start(self, collection_id, holder))
 
-    def pin(self, assignment: Assignment, key: HostKey) -> None:
+    def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """CollectionStore."""
-        self._call("pin", StoreUnavailable(), lambda: self._world.ledger.pin(assignment, key))
+        self._call("pin", StoreUnavailable(), lambda: self._world.ledger.pin(assignment, key, how))
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> Any:  # noqa: ANN401
         """CollectionStore."""

@@ -92,7 +92,7 @@ def test_a_key_that_is_not_trusted_gets_no_login(pinned: HostKey | None) -> None
     """Another key than the pinned one, or a first one that a person must approve: it is kept to be shown (I6, I7)."""
     world = World()
     world.offers = OTHER
-    trust = Trust.TOFU if pinned else Trust.APPROVED
+    trust = Trust.TOFU if pinned else Trust.MANUAL
     outcome = world.collect(replace(WORK, trust=trust, target=replace(WORK.target, pinned=pinned)))
     assert outcome.code == ("host_key_mismatch" if pinned else "host_key_unapproved")
     assert world.calls == ["start", "pepper", "connect", "end"]

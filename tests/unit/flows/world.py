@@ -25,6 +25,7 @@ from backupflow.core.model import (
     TenantId,
     Timeouts,
     Trust,
+    TrustedHow,
 )
 from backupflow.flows.collect import CollectPorts, Outcome, collect
 
@@ -132,7 +133,7 @@ class World:
         self._call("start")
         return self.work
 
-    def pin(self, assignment: Assignment, key: HostKey) -> None:
+    def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """CollectionStore."""
         self._call("pin")
 
