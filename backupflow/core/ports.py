@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
     from backupflow.core.history import Aside, Run, SealedSnapshot
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
+    from backupflow.core.jump import Via
     from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Renewal, Renewed, Stock
     from backupflow.core.ledger import Assignment, Claimed, Ending, Limits, Published, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
@@ -65,9 +66,13 @@ class Collector(Protocol):
     """Opens sessions: TCP, key exchange, `admit` the offered key, ask for the `login`, authenticate once."""
 
     def session(
-        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]
+        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login], via: Via | None = None
     ) -> AbstractContextManager[Session]:
-        """Open a session. `admit` raises to refuse the key; it has committed the pin when it returns (I6)."""
+        """Open a session, through a jump host if `via` names one. `admit` raises to refuse the device's key.
+
+        It has committed the pin when it returns (I6). What `via` raises passes unchanged; JumpHostUnreachable and
+        JumpHostBlocked have as their cause what was met at the jump host.
+        """
         ...
 
 

@@ -24,6 +24,7 @@ from backupflow.errors import (
     HostKeyMismatch,
     LeaseLost,
     LoginSuspended,
+    NameUnresolved,
     OutputTooLarge,
     OutputTruncated,
 )
@@ -269,9 +270,9 @@ def test_an_address_that_does_not_answer_is_unreachable() -> None:
             collect(wanted)
 
 
-def test_a_name_that_is_none_is_unreachable() -> None:
+def test_a_name_that_is_none_is_told_from_an_address_that_does_not_answer() -> None:
     """A label of more than 63 characters cannot be looked up (RFC 1035)."""
-    with pytest.raises(DeviceUnreachable, match="name"):
+    with pytest.raises(NameUnresolved):
         collect(Target("x" * 64 + ".invalid", 22, None, legacy_ssh=False, timeouts=Timeouts()))
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import timedelta
 
+    from backupflow.core.jump import Via
     from backupflow.core.ledger import Assignment
     from backupflow.core.model import Login, Target
     from backupflow.core.ports import Session
@@ -75,7 +76,7 @@ class Canned:
 
     @contextmanager
     def session(
-        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]
+        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login], via: Via | None = None
     ) -> Iterator[Session]:
         """Collector."""
         admit(HostKey("ssh-ed25519", b"key"))

@@ -138,7 +138,9 @@ class Collector:
     fault: Callable[[], bool]  # whether it lets anybody in
 
     @contextmanager
-    def session(self, _target: object, _admit: Callable[[HostKey], None], _login: Callable[[], Login]) -> Iterator[Any]:
+    def session(
+        self, _target: object, _admit: Callable[[HostKey], None], _login: Callable[[], Login], via: object = None
+    ) -> Iterator[Any]:
         """Meet the fault instead of a router."""
         if type(self).fault():
             yield

@@ -39,6 +39,7 @@ from backupflow.errors import (
     BackupflowError,
     DeviceUnreachable,
     HostKeyMismatch,
+    JumpHostUnreachable,
     LeaseLost,
     OutputTruncated,
     SshDowngraded,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from backupflow.adapters.ssh.watchdog import Watch
     from backupflow.core.driver import Reply
+    from backupflow.core.jump import Via
     from backupflow.core.model import Login, Target
 
 _JOIN_SECONDS = 5.0  # a shut socket wakes the transport's thread at once; the rest is for a busy machine
@@ -89,13 +91,15 @@ class SshCollector:
 
     @contextmanager
     def session(
-        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]
+        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login], via: Via | None = None
     ) -> Iterator[SshSession]:
         """Open a session, and close it again (steps 1 to 10).
 
         What `admit` and `login` raise passes unchanged. Raises ConnectionRefused, DeviceUnreachable, DeviceTimeout,
         AlgorithmsIncompatible, SshDowngraded, HostKeyMismatch, AuthenticationFailed.
         """
+        if via is not None:
+            raise JumpHostUnreachable(f"{via.jump_host.name}: no way through it yet")
         started = time.monotonic()
         timeouts, deadline = target.timeouts, _deadline(target, started)
         with (

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from backupflow.errors import ConnectionRefused, DeviceUnreachable
+from backupflow.errors import ConnectionRefused, DeviceUnreachable, NameUnresolved
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -60,13 +60,13 @@ def connect(host: str, port: int, timeout: timedelta) -> Wire:
     """Open a TCP connection to the first address of `host` that answers, all within `timeout`.
 
     A name is looked up by the system's resolver, whose own time-outs hold (resolv.conf); an address costs no look-up.
-    Raises ConnectionRefused, or DeviceUnreachable (also for a name that nobody knows).
+    Raises NameUnresolved, ConnectionRefused or DeviceUnreachable.
     """
     ends = time.monotonic() + timeout.total_seconds()
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
-        raise DeviceUnreachable("its name could not be resolved") from exc
+        raise NameUnresolved from exc
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, address in addresses:
         try:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.driver import Asking, Incomplete, Reading
+    from backupflow.core.jump import Via
     from backupflow.core.ledger import Assignment
     from backupflow.core.model import CollectionId, DeviceId, Pepper, Purpose, SealedSecret, Target, TenantId
 
@@ -301,7 +302,9 @@ class Worker:
         return True
 
     @contextmanager
-    def session(self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]) -> Iterator[Worker]:
+    def session(
+        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login], via: Via | None = None
+    ) -> Iterator[Worker]:
         """Collector."""
         router: Router = self._world.router_at(target.host)
         try:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
+    from backupflow.core.jump import Via
     from backupflow.core.ledger import Ending, Published, Withdrawn
     from backupflow.core.message import SnapshotMessage
     from backupflow.errors import BackupflowError
@@ -160,7 +161,9 @@ class World:
         return self.holds
 
     @contextmanager
-    def session(self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login]) -> Iterator[World]:
+    def session(
+        self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login], via: Via | None = None
+    ) -> Iterator[World]:
         """Collector."""
         self._call("connect")
         admit(self.offers)
