@@ -39,44 +39,19 @@ from backupflow.errors import (
     TransitKeyMissing,
     Verdict,
 )
+from backupflow.flows import outcome
 from backupflow.flows.interview import interview
+from backupflow.flows.outcome import CollectPorts, Outcome, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backupflow.core.driver import Driver, Reading
-    from backupflow.core.ports import CollectionStore, Collector, Publisher, Reader, Sealer, SecretOpener
+    from backupflow.core.driver import Reading
 
 
 # Pauses that say nothing of the vault or the bus.
 _OF_ONE_DEVICE = (LoginSuspended, LeaseLost, CollectorBusy)
 UNEXPECTED = "unexpected"  # code of what is no error of ours: a defect
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a collect task ended: `what` is a state, or why nothing was done; `code` the failure, if one."""
-
-    what: str
-    code: str = ""
-    detail: str = ""
-    device: str = ""
-    seq: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CollectPorts:
-    """What collecting needs of the world."""
-
-    store: CollectionStore
-    collector: Collector
-    secrets: SecretOpener
-    sealer: Sealer
-    publisher: Publisher
-    reader: Reader
-    driver: Callable[[str], Driver]
-    dice: Callable[[], float]
-    nonce: Callable[[], str]
 
 
 def collect(
@@ -102,19 +77,19 @@ def collect(
             return _end(ports, started, found.doubt, offered, found.aside)  # 5
         message, published = found.message, found.aside.published
         if not ports.store.publish(started, published):  # 6
-            return _outcome(started, "dropped", "lease_lost")
+            return told(started, "dropped", "lease_lost")
         fenced = True
         known = ports.publisher.publish(message)  # 7
     except StoreUnavailable as exc:
-        return _outcome(started, "unfinished", exc.code, exc.detail)  # the lease ends it
+        return told(started, "unfinished", exc.code, exc.detail)  # the lease ends it
     except BackupflowError as exc:
         return _end(ports, started, exc, offered)
     except Exception as exc:  # noqa: BLE001 - the one place for a defect that one device's export meets
         unexpected(exc)
         if fenced:  # the message may have arrived: ingest, or its absence from the stream, ends the row
-            return _outcome(started, "publish_unknown", UNEXPECTED)
+            return told(started, "publish_unknown", UNEXPECTED)
         return _end_defect(ports, started, exc)
-    return _outcome(started, "published" if known else "publish_unknown")
+    return told(started, "published" if known else "publish_unknown")
 
 
 def _end_defect(ports: CollectPorts, assignment: Assignment, exc: Exception) -> Outcome:
@@ -129,7 +104,7 @@ def _end_defect(ports: CollectPorts, assignment: Assignment, exc: Exception) -> 
         decision.again_in,
         alarm=f"device {assignment.device_id}",
     )
-    return _ended(ports, assignment, ending)
+    return outcome.end(ports, assignment, ending)
 
 
 def _end(
@@ -155,7 +130,7 @@ def _end(
         aside=aside,
         alarm=_alarm(assignment, exc),
     )
-    return _ended(ports, assignment, ending)
+    return outcome.end(ports, assignment, ending)
 
 
 def _alarm(assignment: Assignment, exc: BackupflowError) -> str:
@@ -163,14 +138,6 @@ def _alarm(assignment: Assignment, exc: BackupflowError) -> str:
     if exc.verdict is Verdict.PAUSE and not isinstance(exc, _OF_ONE_DEVICE):
         return COLLECTING
     return f"device {assignment.device_id}" if isinstance(exc, ExportSuspect) and assignment.known.aside else ""
-
-
-def _ended(ports: CollectPorts, assignment: Assignment, ending: Ending) -> Outcome:
-    try:
-        ended = ports.store.end(assignment, ending)
-    except StoreUnavailable as away:
-        return _outcome(assignment, "unfinished", away.code, away.detail)
-    return _outcome(assignment, ending.state if ended else "dropped", ending.code, ending.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +222,3 @@ def _message(assignment: Assignment, observed: suspicion.Observed, sealed: Seale
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
         raise OutputTooLarge(f"a message of {size} bytes is more than the bus takes at once")
-
-
-def _outcome(assignment: Assignment, what: str, code: str = "", detail: str = "") -> Outcome:
-    return Outcome(what, code, detail, assignment.device_name, assignment.seq)

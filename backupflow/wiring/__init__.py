@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.status import Statuses
     from backupflow.adapters.vault import Vault
     from backupflow.core.model import SealedSecret, TenantId
-    from backupflow.flows.collect import CollectPorts
     from backupflow.flows.enroll import EnrollPorts
     from backupflow.flows.history import HistoryPorts
     from backupflow.flows.ingest import IngestPorts
     from backupflow.flows.keys import KeyPorts
+    from backupflow.flows.outcome import CollectPorts
     from backupflow.flows.renewing import RenewPorts
     from backupflow.flows.verify import VerifyPorts
 
@@ -184,7 +184,7 @@ class Wiring:
         from backupflow.adapters.reader import ProcessReader
         from backupflow.adapters.ssh import SshCollector
         from backupflow.drivers import driver
-        from backupflow.flows.collect import CollectPorts
+        from backupflow.flows.outcome import CollectPorts
 
         vault = self.vault("collector")
         collections = Collections(self.engine("collector"), self.policy, self.settings.collecting.lease_grace)

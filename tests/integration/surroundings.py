@@ -24,8 +24,9 @@ from backupflow.core.model import (
     TrustedHow,
 )
 from backupflow.drivers.routeros.driver import RouterOS
-from backupflow.flows.collect import CollectPorts, Outcome, collect
+from backupflow.flows.collect import collect
 from backupflow.flows.interview import login_secret
+from backupflow.flows.outcome import CollectPorts, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

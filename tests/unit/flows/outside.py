@@ -27,7 +27,8 @@ from backupflow.errors import (
     TransitKeyMissing,
     VaultUnavailable,
 )
-from backupflow.flows.collect import CollectPorts, Outcome, collect
+from backupflow.flows.collect import collect
+from backupflow.flows.outcome import CollectPorts, Outcome
 from tests.unit.flows.ledger import MARKS
 from tests.unit.flows.world import KEY, NONCE, PEPPER, UNKNOWN, Toy
 

@@ -37,7 +37,7 @@ from backupflow.errors import (
     StoreUnavailable,
     VaultUnavailable,
 )
-from backupflow.flows.collect import Outcome
+from backupflow.flows.outcome import Outcome
 from tests.unit.flows.world import EXPORT, KEY, NUMBER, OTHER, PEPPER, WORK, World
 
 

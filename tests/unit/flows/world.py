@@ -27,7 +27,8 @@ from backupflow.core.model import (
     Trust,
     TrustedHow,
 )
-from backupflow.flows.collect import CollectPorts, Outcome, collect
+from backupflow.flows.collect import collect
+from backupflow.flows.outcome import CollectPorts, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,0 +1,55 @@
+"""What a collect task needs of the world, how its row is ended, and what is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupflow.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.core.driver import Driver
+    from backupflow.core.ledger import Assignment, Ending
+    from backupflow.core.ports import CollectionStore, Collector, Publisher, Reader, Sealer, SecretOpener
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a collect task ended: `what` is a state, or why nothing was done; `code` the failure, if one."""
+
+    what: str
+    code: str = ""
+    detail: str = ""
+    device: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CollectPorts:
+    """What collecting needs of the world."""
+
+    store: CollectionStore
+    collector: Collector
+    secrets: SecretOpener
+    sealer: Sealer
+    publisher: Publisher
+    reader: Reader
+    driver: Callable[[str], Driver]
+    dice: Callable[[], float]
+    nonce: Callable[[], str]
+
+
+def end(ports: CollectPorts, assignment: Assignment, ending: Ending) -> Outcome:
+    """End the row; where the database is away its lease does."""
+    try:
+        ended = ports.store.end(assignment, ending)
+    except StoreUnavailable as away:
+        return told(assignment, "unfinished", away.code, away.detail)
+    return told(assignment, ending.state if ended else "dropped", ending.code, ending.detail)
+
+
+def told(assignment: Assignment, what: str, code: str = "", detail: str = "") -> Outcome:
+    """The outcome of this assignment."""
+    return Outcome(what, code, detail, assignment.device_name, assignment.seq)
