@@ -1,0 +1,186 @@
+"""A fleet as a file or an inventory wants it, against the fleet as it stands: what is added, changed, missing.
+
+Nothing here is shown with a value of what was read: a column that slipped may hold a password.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backupflow.core.model import DeviceId, TenantId
+
+DEFAULT_PORT = 22
+IMPORT = "import"  # the source of a device that came from a file
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one row, or one entry of an inventory, says of a device; None: nothing. `line` says where, from 1."""
+
+    name: str
+    host: str | None = None
+    port: int | None = None
+    profile: str | None = None
+    group: str | None = None
+    site: str | None = None
+    jump: str | None = None  # the name of a jump host, or `direct`
+    fingerprint: str | None = None  # SHA256:…
+    legacy_ssh: bool | None = None
+    tenant: str | None = None
+    interval: float | None = None  # seconds
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WantedProfile:
+    """A named login that an inventory brings; it is made where there is none of its name."""
+
+    name: str
+    username: str
+    password: str = field(repr=False)
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something of an inventory that has no meaning here; `says` what, without a secret."""
+
+    where: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and where; never with the value that is wrong."""
+
+    line: int
+    column: str | None
+    says: str
+
+    def __str__(self) -> str:
+        """`line 7, column port: not a port`."""
+        return f"line {self.line}{f', column {self.column}' if self.column else ''}: {self.says}"
+
+
+class Orphans(StrEnum):
+    """What becomes of a device that is here and not wanted any more."""
+
+    STAY = "stay"
+    REMOVE = "remove"
+    PAUSE = "pause"  # those of this source only; they are resumed when they are back
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How an import is to be done; `tenant` is that of whoever names none, `source` is written on new devices."""
+
+    tenant: str = "default"
+    source: str = IMPORT
+    update: bool = False
+    orphans: Orphans = Orphans.STAY
+    makes_scopes: bool = False  # groups and sites that are named and not there
+    partial: bool = False  # what is wrong is left out
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a scope says of the way to its devices."""
+
+    jump: str | None = None
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A device that is here; names of scopes are its own, not inherited. `tenant` is a name."""
+
+    tenant: str
+    device_id: DeviceId
+    name: str
+    host: str
+    port: int
+    profile: str | None = None
+    group: str | None = None
+    site: str | None = None
+    way: Way = Way()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    username: str | None = None  # of its own login
+    pinned: str | None = None  # fingerprint
+    expected: frozenset[str] = frozenset()  # fingerprints
+    source: str | None = None
+    paused_reason: str | None = None
+    status: str = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantScopes:
+    """What of a tenant may be named."""
+
+    tenant_id: TenantId
+    way: Way = Way()
+    groups: Mapping[str, Way] = field(default_factory=dict)
+    sites: Mapping[str, Way] = field(default_factory=dict)
+    profiles: frozenset[str] = frozenset()
+    jump_hosts: frozenset[str] = frozenset()
+    has_login: bool = False  # the tenant names a profile for all
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The fleet as it stands, of all tenants that are spoken of."""
+
+    tenants: Mapping[str, TenantScopes]
+    devices: tuple[Known, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is another than wanted, in words for a person; of a login never more than that it is one."""
+
+    what: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A device that is here and wanted differently."""
+
+    known: Known
+    wanted: Wanted
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What follows. With problems nothing is done, unless `partial` was asked for: then all but what is wrong."""
+
+    added: tuple[Wanted, ...] = ()
+    changed: tuple[Changed, ...] = ()
+    differing: tuple[Changed, ...] = ()  # and left, since no update was asked for
+    unchanged: tuple[Known, ...] = ()
+    missing: tuple[Known, ...] = ()  # here, and not wanted
+    gone: tuple[Known, ...] = ()  # those of them that are removed or paused
+    back: tuple[Known, ...] = ()  # paused as gone, and wanted again
+    makes: tuple[tuple[str, str, str], ...] = ()  # (tenant, `group` or `site`, name)
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[Problem, ...] = ()  # nothing wrong, but to be known
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each."""
+        names = ("added", "changed", "differing", "unchanged", "missing", "gone", "back")
+        return {name: len(getattr(self, name)) for name in names}
+
+    @property
+    def by_profile(self) -> Counter[tuple[str | None, str]]:
+        """How many devices come to each profile that is named, by (tenant, profile)."""
+        return Counter((row.tenant, row.profile) for row in self.added if row.profile)
