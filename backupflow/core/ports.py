@@ -36,9 +36,11 @@ if TYPE_CHECKING:
         Seq,
         Target,
         TenantId,
+        Trust,
     )
     from backupflow.core.overview import Asked
     from backupflow.core.quarantine import Released, SetAside
+    from backupflow.core.trust import SharedLogin
     from backupflow.core.verification import Due, Flaw, Kept, Keyless, Sight, Standing, Wanted
     from backupflow.errors import BackupflowError
 
@@ -493,6 +495,18 @@ class VerifyStore(Protocol):
 
     def looked_at(self, kept: Kept, numbers: Sequence[int], whole: Sequence[str]) -> None:
         """Write down that they were looked at now; `whole` are the scopes of alarms to clear."""
+        ...
+
+
+class TrustStore(Protocol):
+    """The enroller's view of logins that devices share."""
+
+    def shared(self, tenant_id: TenantId, names: Sequence[str]) -> Sequence[SharedLogin]:
+        """The profiles of these names, as far as there are any."""
+        ...
+
+    def settle(self, tenant_id: TenantId, name: str, trust: Trust, devices: int, actor: str) -> Trust:
+        """Let a profile say what first keys are worth, unless it says so already; what it says then."""
         ...
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.processes import Processes
     from backupflow.adapters.db.quarantined import QuarantineDesk
     from backupflow.adapters.db.requests import Requests
+    from backupflow.adapters.db.shared_logins import SharedLogins
     from backupflow.adapters.db.snapshots import Snapshots
     from backupflow.adapters.db.status import Statuses
     from backupflow.adapters.vault import Vault
@@ -271,6 +272,12 @@ class Wiring:
 
         store = self.devices("enroller")
         return EnrollPorts(store, _LateSealer(self), driver, self.spread, self.dice, actor)
+
+    def trust(self, role: str) -> SharedLogins:
+        """Logins that devices share; `enroller` may settle what their first keys are worth, `reader` only look."""
+        from backupflow.adapters.db.shared_logins import SharedLogins
+
+        return self.port(SharedLogins(self.engine(role)), ports.TrustStore)
 
     def history_ports(self, actor: str) -> HistoryPorts:
         """What reading configurations needs."""

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 ADDED = "added-"
 TENANT = "from backupflow.wiring import wiring; wiring().make_tenant('{}')"
+SHARED = "shared-"
+SETTLE = """
+from backupflow.cli.trust_question import settle_trust
+from backupflow.wiring import wiring
+settle_trust(wiring().devices("enroller").tenant("default"), {{"{}": 21}})
+"""
 _CURRENT = (
     "SELECT n.id, n.sealed FROM device d JOIN collection c ON c.id = d.current_collection_id "
     "JOIN content n ON n.id = c.content_id WHERE d.name = :name"
@@ -99,6 +105,31 @@ def asked(field: Field) -> tuple[int, int]:
         since=field.case_began_at,
     )
     return rows[0].n, audited(field, "config_backup_manual_trigger")
+
+
+def settle_trust(field: Field, life: int) -> list[str]:
+    """Another profile each time, with a password and no word about first keys; nobody logs in with it."""
+    name = f"{SHARED}{field.case}-{life}"
+    field.stack.admin(
+        "INSERT INTO credential_profile (tenant_id, name, username, method, sealed) "
+        "SELECT id, :name, 'backup', 'password', 'vault:v1:none' FROM tenant WHERE name = 'default'",
+        name=name,
+    )
+    return [SETTLE.format(name)]
+
+
+def settled(field: Field) -> tuple[int, int]:
+    """Profiles that say something, and acts."""
+    rows = field.stack.admin(
+        "SELECT count(*) AS n FROM credential_profile WHERE name LIKE :shared AND settings ? 'trust'",
+        shared=f"{SHARED}{field.case}-%",
+    )
+    return rows[0].n, audited(field, "credential_trust_settled")
+
+
+def drop_shared(field: Field) -> None:
+    """Nobody needs them any more."""
+    field.stack.admin("DELETE FROM credential_profile WHERE name LIKE :shared", shared=f"{SHARED}%")
 
 
 def export_to_file(field: Field, name: str, *options: str) -> list[str]:
