@@ -11,6 +11,7 @@ from backupflow.core.model import EndMark, SecretsPolicy, Trigger
 from backupflow.core.suspicion import NOTHING, Known
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -65,10 +66,10 @@ class Assignment:
     driver: str
     target: Target
     trust: Trust
-    username: str
-    login_id: UUID
-    sealed_login: SealedSecret
-    login_context: UUID
+    username: str  # of a scan the login may be missing: it sends none
+    login_id: UUID | None
+    sealed_login: SealedSecret | None
+    login_context: UUID | None
     sealed_pepper: SealedSecret
     remembered_command: str | None
     failures: int
@@ -81,14 +82,38 @@ class Assignment:
     trigger: Trigger = Trigger.SCHEDULE
     jump_host: JumpHost | None = None  # that it is reached through
 
+    @property
+    def via_id(self) -> UUID | None:
+        """The jump host on the way."""
+        return self.jump_host.jump_host_id if self.jump_host else None
+
+
+class Kind(StrEnum):
+    """What somebody asks for."""
+
+    BACKUP = "backup"
+    TEST = "test"
+    SCAN = "scan"
+
+    @property
+    def trigger(self) -> Trigger:
+        """Of the collection that answers it."""
+        return Trigger.MANUAL if self is Kind.BACKUP else Trigger(self)
+
+    def is_met_by(self, trigger: Trigger) -> bool:
+        """Whether a collection that is open already does what is asked for."""
+        return trigger.observes if self is Kind.BACKUP else trigger is self.trigger
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing that a test or a scan looked at; `well` is None if it did not come to it."""
 
-    name: str  # resolve, reach, key, login, rights, version, secrets, completeness, size, seconds
+    name: str  # see core.report.Stage
     well: bool | None
     says: str = ""
+    code: str = ""  # why it is not well
+    facts: Mapping[str, str | int] = field(default_factory=dict)  # the same for a program
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +157,7 @@ class Ending:
     again_in: timedelta | None = None
     slow: bool = False  # the device is known to be slow from now on: its next ones run in a lane of their own
     offered: HostKey | None = None  # a key that was not the pinned one, kept to be shown
+    scanned: HostKey | None = None  # a key that was only looked at: the pinned one is seen again, another one offered
     pauses: bool = False  # it counts among what ended in a row through no fault of the device
     aside: KeptAside | None = None  # what was read, if it is to be kept
     alarm: str = ""  # the scope of an alarm that it raises, with its code; a block raises one by itself

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from backupflow.core import end_mark, trust
 from backupflow.core.driver import Asking, Driver, Incomplete, Reading, Reason, Reply
 from backupflow.core.model import EndMark, HostKey, Login, Trust, TrustedHow
+from backupflow.core.report import Stage
 from backupflow.errors import (
     BackupflowError,
     CommandRejected,
@@ -81,8 +82,16 @@ class Interview:
     cut: str  # why the whole text may still have lost its end; empty: no reason
 
 
-def interview(ports: InterviewPorts, assignment: Assignment, offered: list[HostKey]) -> Interview:
-    """Ask once; `offered` receives the host key as soon as it is seen. Raises what ends a collection."""
+def interview(
+    ports: InterviewPorts,
+    assignment: Assignment,
+    offered: list[HostKey],
+    passed: Callable[[Stage], None] = lambda _: None,
+) -> Interview:
+    """Ask once; `offered` receives the host key as soon as it is seen. Raises what ends a collection.
+
+    `passed` is told how far it has come.
+    """
     driver = ports.driver(assignment.driver)
     nonce = ports.nonce()
     asking = Asking(
@@ -93,17 +102,21 @@ def interview(ports: InterviewPorts, assignment: Assignment, offered: list[HostK
 
     def admit(key: HostKey) -> None:
         offered.append(key)
+        passed(Stage.REACH)
         _admit(ports.store, assignment, key)
+        passed(Stage.KEY)
 
     def login() -> Login:
         return _login(ports, assignment, offered[0])
 
     with ports.collector.session(assignment.target, admit, login) as session:  # 1
+        passed(Stage.LOGIN)
         replies: list[Reply] = []
         while (command := driver.next_command(asking, replies)) is not None:  # 2
             replies.append(session.run(command))
         modern = session.modern
         known = _probed(assignment, session, driver, nonce)  # 3
+    passed(Stage.RIGHTS)
     read = ports.reader.read(assignment.driver, asking, replies)  # 4
     if isinstance(read, Incomplete):
         raise _INCOMPLETE[read.reason](read.detail)
@@ -165,6 +178,8 @@ def _login(ports: InterviewPorts, assignment: Assignment, key: HostKey) -> Login
     """Open the login at the last moment, after one more look at whether it may still be sent there (I6, I7)."""
     if not ports.store.login_allowed(assignment, key):
         raise LoginSuspended("device, address, host key or login were changed after the collection had begun")
+    if assignment.sealed_login is None or assignment.login_context is None:
+        raise LoginSuspended("the device has no login")
     secret = ports.secrets.open_login(assignment.tenant_id, assignment.login_context, assignment.sealed_login)
     return login_of(assignment.username, secret)
 

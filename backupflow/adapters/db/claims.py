@@ -6,53 +6,33 @@ Lock order everywhere: device, then collection. Here devices are locked with SKI
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
+from backupflow.adapters.db.effective import HINDRANCE, LOGIN, SETTINGS, hindrance, usable_policy
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.jobs import claim_jobs, tell_of_jobs
 from backupflow.core import backoff, cadence
-from backupflow.core.keys import KEYS_LOST, LOGIN_LOST
-from backupflow.core.ledger import Claimed, Limits
+from backupflow.core.ledger import Claimed, Kind, Limits
 from backupflow.core.model import Claim, CollectionId, Lane, State, Trigger
-from backupflow.core.scope import LONGEST_INTERVAL, LONGEST_SESSION, SHORTEST_INTERVAL, Policy, resolve
+from backupflow.core.scope import LONGEST_SESSION
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
-    from uuid import UUID
+    from datetime import datetime, timedelta
+
+    from backupflow.core.scope import Policy
 
 LANE_WITHOUT_WORKERS = "lane_without_workers"  # code of an alarm
 # One beat at a time. Of the transaction, not of the session: a stopped beat is freed of it by its time-out.
 _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
 
-# What keeps a device from being claimed, the first that applies; the collector asks the same again before it starts.
-HINDRANCE = f"""
-    CASE WHEN d.status <> 'active' THEN d.status
-         WHEN d.blocked_code IS NOT NULL THEN 'blocked: ' || d.blocked_code
-         WHEN t.removed_at IS NOT NULL THEN 'tenant removed'
-         WHEN t.pepper IS NULL THEN 'no keys'
-         WHEN l.id IS NULL THEN 'no login'
-         WHEN l.suspended_at IS NOT NULL AND l.suspended_reason = '{KEYS_LOST}' THEN '{LOGIN_LOST}'
-         WHEN l.suspended_at IS NOT NULL THEN 'login suspended'
-    END"""
-# A device's own login before the profile of the nearest scope that names one.
-LOGIN = """
-    LEFT JOIN device_group g ON g.id = d.device_group_id
-    LEFT JOIN site s ON s.id = d.site_id
-    JOIN tenant t ON t.id = d.tenant_id
-    LEFT JOIN credential_profile own ON own.device_id = d.id
-    LEFT JOIN credential_profile l ON l.id = coalesce(
-        own.id, d.credential_profile_id, g.credential_profile_id, s.credential_profile_id)"""
 _OPEN = "EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running'))"
-_FIELDS = f"""d.id, d.tenant_id, d.lane, d.last_seq, d.anchor_at, {HINDRANCE} AS hindrance,
-    d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
-    t.settings AS tenant_settings"""
+_FIELDS = f"d.id, d.tenant_id, d.lane, d.last_seq, d.anchor_at, {SETTINGS}"
 
 # A clock that stood ahead and was set right leaves times that lie too far in the future: they mean nothing.
 _ALIVE_SLOTS = text("""
@@ -72,39 +52,42 @@ _LAPSED = text(f"""
 _LOSE = text(f"""
     UPDATE collection c SET state = 'lost', code = 'lease_over', ended_at = now()
     FROM device d WHERE d.id = c.device_id AND c.device_id = ANY(:devices) AND {_OVER}
-    RETURNING d.id, d.losses""")
+    RETURNING d.id, d.losses, c.trigger""")
 _LOST_DUE = text("""
     UPDATE device SET losses = losses + 1,
         next_due_at = CASE WHEN status <> 'active' THEN next_due_at
                            WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
     WHERE id = :device""")
+_OF_ROW = hindrance("c.trigger")
 _HINDERED = text(f"""
-    SELECT d.id, {HINDRANCE} AS hindrance FROM device d {LOGIN}
-    WHERE EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'claimed')
-      AND ({HINDRANCE}) IS NOT NULL
-    ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
+    SELECT d.id, c.trigger, {_OF_ROW} AS hindrance
+    FROM device d {LOGIN} JOIN collection c ON c.device_id = d.id AND c.state = 'claimed'
+    WHERE {_OF_ROW} IS NOT NULL ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
     WHERE device_id = :device AND state = 'claimed'""")
 # The run that was withdrawn is still owed: it is due as soon as nothing is in the way any more.
 OWED = text("UPDATE device SET next_due_at = now() WHERE id = :device AND status = 'active'")
 _REQUESTS = text("""
-    SELECT id, device_id, requested_by FROM request WHERE answered_at IS NULL ORDER BY id LIMIT :batch""")
+    SELECT id, device_id, kind FROM request WHERE answered_at IS NULL ORDER BY id LIMIT :batch""")
+_HINDRANCES = ", ".join(hindrance(f"'{kind.trigger}'") + f" AS {kind}_hindrance" for kind in Kind)
 _REQUESTED = text(f"""
-    SELECT {_FIELDS},
-        (SELECT c.id FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running')) AS open
-    FROM device d {LOGIN} WHERE d.id = ANY(:devices) ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
+    SELECT {_FIELDS}, {_HINDRANCES}, c.id AS open, c.trigger AS open_trigger
+    FROM device d {LOGIN} LEFT JOIN collection c ON c.device_id = d.id AND c.state IN ('claimed', 'running')
+    WHERE d.id = ANY(:devices) ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _ANSWER = text("""
     UPDATE request SET answered_at = now(), answer = :answer, collection_id = :collection WHERE id = :request""")
 _DUE = text(f"""
     SELECT {_FIELDS} FROM device d {LOGIN}
     WHERE d.status = 'active' AND d.blocked_code IS NULL AND d.next_due_at <= now() AND d.lane = :lane
-      AND ({HINDRANCE}) IS NULL AND NOT {_OPEN}
+      AND {HINDRANCE} IS NULL AND NOT {_OPEN}
     ORDER BY d.next_due_at LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _CLAIM = text("""
     INSERT INTO collection (tenant_id, device_id, seq, trigger, lane)
     SELECT tenant_id, id, last_seq + 1, :trigger, :lane FROM device WHERE id = ANY(:devices)
     RETURNING id, device_id""")
+# A test or a scan is no run: what is due stays due.
+_CLAIMED = text("UPDATE device SET last_seq = last_seq + 1 WHERE id = ANY(:devices)")
 _CLAIMED_DUE = text("""
     UPDATE device d SET last_seq = last_seq + 1, next_due_at = due.at
     FROM unnest(CAST(:devices AS uuid[]), CAST(:due AS timestamptz[])) AS due (id, at) WHERE d.id = due.id""")
@@ -113,7 +96,7 @@ _DUE_IN_VAIN = text(f"""
     SELECT EXISTS (SELECT 1 FROM process WHERE role = 'scheduler' AND started_at < now() - :alive)
       AND EXISTS (
         SELECT 1 FROM device d {LOGIN}
-        WHERE d.status = 'active' AND d.lane = :lane AND ({HINDRANCE}) IS NULL AND (d.next_due_at < now() - :alive
+        WHERE d.status = 'active' AND d.lane = :lane AND {HINDRANCE} IS NULL AND (d.next_due_at < now() - :alive
             OR EXISTS (SELECT 1 FROM request r
                        WHERE r.device_id = d.id AND r.answered_at IS NULL AND r.requested_at < now() - :alive)))""")
 # When each is due that waits for its turn, to be measured against its interval.
@@ -189,6 +172,8 @@ class Claims:
             return 0
         rows = tx.execute(_LOSE, {"devices": devices} | longest).all()
         for row in rows:
+            if not Trigger(row.trigger).observes:
+                continue
             after = backoff.after_loss(row.losses, self._dice())
             spread = backoff.no_later_than_its_turn(after.again_in)
             tx.execute(_LOST_DUE, {"device": row.id, "wait": after.again_in, "spread": spread})
@@ -198,7 +183,8 @@ class Claims:
         rows = tx.execute(_HINDERED).all()
         for row in rows:
             tx.execute(_WITHDRAW, {"device": row.id, "reason": row.hindrance})
-            tx.execute(OWED, {"device": row.id})
+            if Trigger(row.trigger).observes:
+                tx.execute(OWED, {"device": row.id})
         return len(rows)
 
     def _draw_nearer(self, tx: Connection) -> None:
@@ -221,20 +207,24 @@ class Claims:
         if not waiting:
             return []
         devices = {row.id: row for row in tx.execute(_REQUESTED, {"devices": [r.device_id for r in waiting]})}
-        open_rows: dict[UUID, int] = {key: row.open for key, row in devices.items() if row.open}
+        open_rows = {key: (row.open, Trigger(row.open_trigger)) for key, row in devices.items() if row.open}
         new: list[Claim] = []
         for request in waiting:
             device = devices.get(request.device_id)
             if device is None:  # locked by somebody at this moment: next tick
                 continue
-            if device.hindrance:
-                answer, collection = f"refused: {device.hindrance}", None
+            kind = Kind(request.kind)
+            if hindered := getattr(device, f"{kind}_hindrance"):
+                answer, collection = f"refused: {hindered}", None
             elif device.id in open_rows:
-                answer, collection = "attached", open_rows[device.id]
+                collection, trigger = open_rows[device.id]
+                if not kind.is_met_by(trigger):  # it waits until this row has ended
+                    continue
+                answer = "attached"
             elif room.left(lane := _lane_of_request(device)):
-                claim = self._insert(tx, [device], Trigger.MANUAL, lane, room)[0]
+                claim = self._insert(tx, [device], kind.trigger, lane, room)[0]
                 answer, collection = "claimed", claim.collection_id
-                open_rows[device.id] = claim.collection_id
+                open_rows[device.id] = claim.collection_id, kind.trigger
                 new.append(claim)
             else:
                 continue
@@ -257,7 +247,10 @@ class Claims:
         keys = [row.id for row in devices]
         made = tx.execute(_CLAIM, {"trigger": trigger, "lane": lane, "devices": keys})
         claimed = {row.device_id: Claim(CollectionId(row.id), lane) for row in made}
-        tx.execute(_CLAIMED_DUE, {"devices": keys, "due": [self._next_due(tx, row, now) for row in devices]})
+        if trigger.observes:
+            tx.execute(_CLAIMED_DUE, {"devices": keys, "due": [self._next_due(tx, row, now) for row in devices]})
+        else:
+            tx.execute(_CLAIMED, {"devices": keys})
         room.take(lane, len(keys))
         return [claimed[key] for key in keys]
 
@@ -276,27 +269,6 @@ def _latest_due(row: Row[Any], interval: timedelta) -> datetime:
     began = row.created_at <= row.now  # else a clock stood ahead when the device was added, and its anchor is as wrong
     due = (cadence.next_due if began else cadence.next_in_phase)(row.anchor_at, interval, row.now)
     return max(due, row.now + backoff.LONGEST_WAIT) if row.failing else due
-
-
-def usable_policy(defaults: Policy, row: Row[Any]) -> Policy:
-    """The effective settings of a device whose four scopes were read with it; InputInvalid if they make no sense."""
-    try:
-        policy = resolve(defaults, row.tenant_settings, row.site_settings, row.group_settings, row.device_settings)
-    except (ValueError, TypeError, AttributeError, OverflowError) as exc:
-        raise InputInvalid("a setting of the device or of its scopes cannot be understood") from exc
-    if not SHORTEST_INTERVAL <= policy.interval <= LONGEST_INTERVAL:
-        raise InputInvalid(f"an interval of {policy.interval}")
-    if not timedelta(0) < policy.timeouts.deadline <= LONGEST_SESSION:
-        raise InputInvalid(f"a session of {policy.timeouts.deadline}")
-    return policy
-
-
-def policy_of(defaults: Policy, row: Row[Any]) -> Policy:
-    """The same, to be shown only: where they make no sense it is the defaults, so that they can be seen and mended."""
-    try:
-        return usable_policy(defaults, row)
-    except InputInvalid:
-        return defaults
 
 
 def _claims(rows: Iterable[Row[Any]]) -> tuple[Claim, ...]:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db import endings, host_keys, observed
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
-from backupflow.adapters.db.claims import HINDRANCE, LOGIN, OWED, usable_policy
+from backupflow.adapters.db.claims import OWED
+from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, own_hindrance, usable_policy
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
@@ -28,6 +29,7 @@ from backupflow.core.model import (
     Seq,
     Target,
     TenantId,
+    Trigger,
     TrustedHow,
 )
 from backupflow.core.trust import Mismatch, judge
@@ -54,10 +56,9 @@ _LOCK = text("""
     SELECT d.id FROM device d JOIN collection c ON c.device_id = d.id WHERE c.id = :collection
     FOR NO KEY UPDATE OF d""")
 _LOAD = text(f"""
-    SELECT c.seq, c.tenant_id, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.losses,
-        d.remembered_command, d.router_since_seq, d.believe_seq, d.end_mark, d.modern_ssh_at,
-        d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
-        t.settings AS tenant_settings, t.pepper, {HINDRANCE} AS hindrance,
+    SELECT c.seq, c.tenant_id, c.trigger, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.losses,
+        d.remembered_command, d.router_since_seq, d.believe_seq, d.end_mark, d.modern_ssh_at, d.via_id,
+        {SETTINGS}, t.pepper, {hindrance("c.trigger")} AS hindrance,
         l.id AS login_id, l.device_id AS login_device_id, l.username, l.sealed, l.changed_at, k.key_type, k.blob
     FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
@@ -72,21 +73,23 @@ _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
     WHERE id = :collection AND state = 'claimed'""")
 _HELD = text("""
-    SELECT (d.host, d.port) = (:host, :port) AS there FROM collection c JOIN device d ON d.id = c.device_id
+    SELECT (d.host, d.port) = (:host, :port) AND d.via_id IS NOT DISTINCT FROM CAST(:via AS uuid) AS there
+    FROM collection c JOIN device d ON d.id = c.device_id
     WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder""")
 # Where it connected to must still be where the device is, and the key that was admitted still its pinned one: an
 # operator may have moved the device, replaced the router, or withdrawn the key while the handshake ran (I6).
-# The same login under a newer version of its key is no other one.
+# The same login under a newer version of its key is no other one. A jump host that others find down is no matter here:
+# this session has passed it.
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned' AND k.key_type = :key_type AND k.blob = :blob
-    WHERE d.host = :host AND d.port = :port
+    WHERE d.host = :host AND d.port = :port AND d.via_id IS NOT DISTINCT FROM CAST(:via AS uuid)
       AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login
       AND (l.sealed = :sealed OR l.changed_at = :changed_at AND {_SEALED_UNDER} > :version)
-      AND ({HINDRANCE}) IS NULL""")
+      AND {own_hindrance("c.trigger")} IS NULL AND c.trigger <> '{Trigger.SCAN}'""")
 _PUBLISH = text(f"""
     UPDATE collection SET state = 'published', {observed.SET}, lease_until = NULL
-    WHERE id = :collection AND state = 'running' AND holder = :holder RETURNING id""")
+    WHERE id = :collection AND state = 'running' AND holder = :holder AND {observes("trigger")} RETURNING id""")
 # What is learnt of a router that was replaced meanwhile is nothing that the one in its place is known by.
 _SUCCEEDED = text("""
     UPDATE device SET failures = 0, lane = 'collect',
@@ -123,7 +126,8 @@ class Collections:
             # Nothing of the router before is compared with, nor learnt from a row that it was claimed for.
             hindrance = row.hindrance or (REPLACED if row.seq <= row.router_since_seq else None)
             if hindrance:
-                tx.execute(OWED, {"device": row.device_id})
+                if Trigger(row.trigger).observes:
+                    tx.execute(OWED, {"device": row.device_id})
                 return _withdraw(tx, collection_id, hindrance)
             try:
                 policy = usable_policy(self._defaults, row)
@@ -153,6 +157,8 @@ class Collections:
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """Looked at right before the login is sent: device, address, pinned key or login may be others by now."""
         with transaction(self._engine) as tx:
+            if assignment.sealed_login is None:
+                return False
             values = {
                 "collection": assignment.collection_id,
                 "holder": assignment.holder,
@@ -162,6 +168,7 @@ class Collections:
                 "changed_at": assignment.login_changed_at,
                 "host": assignment.target.host,
                 "port": assignment.target.port,
+                "via": assignment.via_id,
                 "key_type": key.key_type,
                 "blob": key.blob,
             }
@@ -237,7 +244,7 @@ def _lock_held(tx: Connection, assignment: Assignment) -> None:
     tx.execute(_LOCK, {"collection": assignment.collection_id})
     target = assignment.target
     values = {"collection": assignment.collection_id, "holder": assignment.holder}
-    there = tx.scalar(_HELD, values | {"host": target.host, "port": target.port})
+    there = tx.scalar(_HELD, values | {"host": target.host, "port": target.port, "via": assignment.via_id})
     if there is None:
         raise LeaseLost
     if not there:
@@ -269,9 +276,9 @@ def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: R
         driver=row.driver,
         target=_target(row, policy),
         trust=policy.trust,
-        username=row.username,
+        username=row.username or "",
         login_id=row.login_id,
-        sealed_login=SealedSecret(row.sealed),
+        sealed_login=SealedSecret(row.sealed) if row.sealed else None,
         login_context=row.login_device_id or row.login_id,
         sealed_pepper=SealedSecret(row.pepper),
         remembered_command=row.remembered_command,
@@ -282,4 +289,5 @@ def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: R
         end_mark=EndMark(row.end_mark),
         known=known,
         login_changed_at=row.changed_at,
+        trigger=Trigger(row.trigger),
     )

@@ -1,53 +1,46 @@
-"""The enroller's view of devices: one act, one locked device, one transaction, one audit row."""
+"""The enroller's view of devices: one act, one locked device, one transaction, one audit row.
+
+`insert`, `record` and `apply` do the same within a transaction of many.
+"""
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
-from sqlalchemy.exc import IntegrityError
 
 from backupflow.adapters.db import host_keys
 from backupflow.adapters.db.alarms import clear_alarm
 from backupflow.adapters.db.audit import record_act
-from backupflow.adapters.db.claims import LOGIN, policy_of
+from backupflow.adapters.db.device_records import record
+from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.expected_keys import expect, forget
 from backupflow.adapters.db.keys import oldest_version
-from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
+from backupflow.adapters.db.placing import columns_of, inherited_profile, needs_login, placed
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, Purpose, TenantId
 from backupflow.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Placement, Update
     from backupflow.core.scope import Policy
 
 _TENANT = text("SELECT id FROM tenant WHERE name = :name AND removed_at IS NULL")
 _FIND = "SELECT id FROM device WHERE tenant_id = :tenant AND name = :name AND status <> 'removed'"
 _LOCK = f"{_FIND} FOR NO KEY UPDATE"
-_LOAD = text(f"""
-    SELECT d.*, d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
-        t.settings AS tenant_settings, l.username, l.method, own.id IS NOT NULL AS has_own_login, now() AS now,
-        coalesce(l.suspended_at IS NOT NULL AND l.suspended_reason = :lost, false) AS login_lost,
-        CASE WHEN d.unreadable_to_seq > 0 THEN (SELECT k.created_at FROM transit_key k
-            WHERE k.tenant_id = d.tenant_id AND k.purpose = 'data') END AS keys_given_up_at,
-        (SELECT max(c.collected_at) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored')
-            AS last_collected_at,
-        current.facts, d.believe_seq > accepted.seq AS believes,
-        EXISTS (SELECT 1 FROM collection s WHERE s.device_id = d.id AND s.state = 'suspect' AND s.seq > accepted.seq)
-            AS in_doubt
-    FROM device d {LOGIN} LEFT JOIN collection current ON current.id = d.current_collection_id
-    CROSS JOIN LATERAL (
-        SELECT greatest(d.router_since_seq, max(a.seq)) AS seq FROM collection a
-        WHERE a.device_id = d.id AND a.state IN ('published', 'stored')) accepted
-    WHERE d.id = :device""")
 _INSERT = text("""
-    INSERT INTO device (id, tenant_id, name, host, port, driver, settings, anchor_at, next_due_at)
-    VALUES (:id, :tenant, :name, :host, :port, :driver, CAST(:settings AS jsonb), :due, :due)""")
+    INSERT INTO device (id, tenant_id, name, host, port, driver, settings, source, site_id, device_group_id,
+        credential_profile_id, jump_host_id, jump_direct, anchor_at, next_due_at)
+    VALUES (:id, :tenant_id, :name, :host, :port, :driver, CAST(:settings AS jsonb), :source, :site_id,
+        :device_group_id, :credential_profile_id, :jump_host_id, :jump_direct, :due, :due)""")
+_HERE = text("SELECT * FROM device WHERE id = :device")
+_USED = text(f"""
+    SELECT d.via_id, l.id AS login_id FROM device d {LOGIN} WHERE d.id = :device""")
 # A new id: a session that was started with the old login finds it gone right before it would send it.
 _LOGIN = text("""
     INSERT INTO credential_profile (tenant_id, device_id, username, method, sealed)
@@ -62,6 +55,7 @@ _RENAME_LOGIN = text("""
         suspended_reason = CASE WHEN suspended_reason = :lost THEN suspended_reason END
     WHERE device_id = :device""")
 _DROP_LOGIN = text("DELETE FROM credential_profile WHERE device_id = :device")
+_PLACES = ("site_id", "device_group_id", "credential_profile_id", "jump_host_id")
 _COLUMNS = {
     "name",
     "host",
@@ -79,10 +73,8 @@ _COLUMNS = {
     "end_mark",
     "believe_seq",
     "modern_ssh_at",
-}
-_TAKEN = {
-    "uq_device_name": "a device of this name is there already",
-    "uq_device_address": "a device with this address and port is there already",
+    "source",
+    "paused_reason",
 }
 
 
@@ -104,46 +96,86 @@ class Devices:
     def find(self, tenant_id: TenantId, name: str) -> DeviceRecord:
         """The device of that name that was not removed; NotFound if there is none."""
         with transaction(self._engine) as tx:
-            return self._record(tx, _found(tx, _FIND, tenant_id, name))
+            return record(tx, _found(tx, _FIND, tenant_id, name), self._defaults)
+
+    def profile_for(self, tenant_id: TenantId, placement: Placement) -> str | None:
+        """The profile whose login a device so placed would use; None: it needs one of its own."""
+        with transaction(self._engine) as tx:
+            return inherited_profile(tx, tenant_id, placement)
 
     def add(
-        self, device: NewDevice, login: DeviceLogin, due: Callable[[datetime], datetime], actor: str
+        self, device: NewDevice, login: DeviceLogin | None, due: Callable[[datetime], datetime], actor: str
     ) -> DeviceRecord:
         """Insert it with its login and its first run; Conflict if its name or address is taken."""
-        with _conflicts(), transaction(self._engine) as tx:
-            values = {
-                "id": device.device_id,
-                "tenant": device.tenant_id,
-                "name": device.name,
-                "host": device.host,
-                "port": device.port,
-                "driver": device.driver,
-                "settings": json.dumps(dict(device.settings)),
-            }
-            tx.execute(_INSERT, values | {"due": due(tx.execute(text("SELECT now()")).scalar_one())})
-            _log_in(tx, device.tenant_id, device.device_id, login)
-            told = {"name": device.name, "host": device.host, "port": device.port, "driver": device.driver}
-            owner = {"tenant_id": device.tenant_id, "device_id": device.device_id}
-            record_act(tx, actor, "device_added", **owner, detail=told)
-            return self._record(tx, device.device_id)
+        with transaction(self._engine) as tx:
+            device_id = insert(tx, device, login, due(tx.execute(text("SELECT now()")).scalar_one()), actor)
+            return record(tx, device_id, self._defaults)
 
     def change(
         self, tenant_id: TenantId, name: str, decide: Callable[[DeviceRecord], Update | None], actor: str
     ) -> tuple[DeviceRecord, bool]:
         """Lock it, let `decide` say what changes, apply that with its audit row."""
-        with _conflicts(), transaction(self._engine) as tx:
-            record = self._record(tx, _found(tx, _LOCK, tenant_id, name))
-            update = decide(record)
+        with transaction(self._engine) as tx:
+            there = record(tx, _found(tx, _LOCK, tenant_id, name), self._defaults)
+            update = decide(there)
             if update is None:
-                return record, False
-            _apply(tx, record, update)
-            owner = {"tenant_id": record.tenant_id, "device_id": record.device_id}
-            record_act(tx, actor, update.action, **owner, detail=update.detail)
-            return self._record(tx, record.device_id), True
+                return there, False
+            apply(tx, there, update, actor)
+            return record(tx, there.device_id, self._defaults), True
 
-    def _record(self, tx: Connection, device_id: DeviceId) -> DeviceRecord:
-        row = tx.execute(_LOAD, {"device": device_id, "lost": KEYS_LOST}).one()
-        return _record(row, policy_of(self._defaults, row), host_keys.keys_of(tx, device_id))
+
+def insert(tx: Connection, new: NewDevice, login: DeviceLogin | None, due: datetime, actor: str) -> DeviceId:
+    """Enrol a device within a transaction, with its audit row; its first run is its anchor.
+
+    NotFound names the scope that is missing, Conflict says which device has its name or its address. Without a login of
+    its own it must have a profile, also from a scope: InputInvalid otherwise.
+    """
+    values = {
+        "id": new.device_id,
+        "tenant_id": new.tenant_id,
+        "name": new.name,
+        "host": new.host,
+        "port": new.port,
+        "driver": new.driver,
+        "settings": json.dumps(dict(new.settings)),
+        "source": new.source,
+        **dict.fromkeys(_PLACES),
+        "jump_direct": False,
+        **columns_of(tx, new.tenant_id, new.placement),
+    }
+    with placed(tx, values):
+        tx.execute(_INSERT, values | {"due": due})
+    if login is not None:
+        _log_in(tx, new.tenant_id, new.device_id, login)
+    elif _used(tx, new.device_id).login_id is None:
+        raise needs_login(new.name)
+    expect(tx, new.tenant_id, new.device_id, new.expected, actor)
+    told: dict[str, Any] = {"name": new.name, "host": new.host, "port": new.port, "driver": new.driver}
+    told |= {"source": new.source} if new.source else {}
+    told |= {"placement": new.placement.named} if new.placement.named else {}
+    told |= {"expected": [key.fingerprint for key in new.expected]} if new.expected else {}
+    owner = {"tenant_id": new.tenant_id, "device_id": new.device_id}
+    record_act(tx, actor, "device_added", **owner, detail=told)
+    return new.device_id
+
+
+def apply(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:
+    """Write what was decided over a locked device, with its audit row; fails as `insert` does."""
+    used = _used(tx, there.device_id)
+    _write(tx, there, dict(update.columns) | columns_of(tx, there.tenant_id, update.placement))
+    _write_login(tx, there, update)
+    _write_keys(tx, there, update, actor)
+    now = _used(tx, there.device_id)
+    follows = [update.if_moved] if used.via_id != now.via_id else []
+    follows += [update.if_other_login] if used.login_id != now.login_id else []
+    for following in follows:
+        _write(tx, there, following.columns)
+    for code in {*update.clears, *(code for following in follows for code in following.clears)}:
+        clear_alarm(tx, code, f"device {there.device_id}")
+    if update.columns.get("status") != "removed" and used.login_id is not None and now.login_id is None:
+        raise needs_login(there.name)
+    owner = {"tenant_id": there.tenant_id, "device_id": there.device_id}
+    record_act(tx, actor, update.action, **owner, detail=update.detail)
 
 
 def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId:
@@ -153,24 +185,38 @@ def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> De
     return DeviceId(found)
 
 
-def _apply(tx: Connection, record: DeviceRecord, update: Update) -> None:
-    device_id = record.device_id
-    if update.columns:
-        if stray := set(update.columns) - _COLUMNS:
-            raise ValueError(stray)
-        sets = ", ".join(f"{n} = CAST(:{n} AS jsonb)" if n == "settings" else f"{n} = :{n}" for n in update.columns)
-        values = {name: json.dumps(v) if name == "settings" else v for name, v in update.columns.items()}
-        tx.execute(text(f"UPDATE device SET {sets} WHERE id = :id"), values | {"id": device_id})
+def _used(tx: Connection, device_id: DeviceId) -> Row[Any]:
+    """The way to it and the login that are used, wherever they come from."""
+    return tx.execute(_USED, {"device": device_id}).one()
+
+
+def _write(tx: Connection, there: DeviceRecord, columns: Mapping[str, Any]) -> None:
+    if not columns:
+        return
+    if stray := set(columns) - _COLUMNS - set(_PLACES) - {"jump_direct"}:
+        raise ValueError(stray)
+    sets = ", ".join(f"{n} = CAST(:{n} AS jsonb)" if n == "settings" else f"{n} = :{n}" for n in columns)
+    values = {name: json.dumps(v) if name == "settings" else v for name, v in columns.items()}
+    before = tx.execute(_HERE, {"device": there.device_id}).mappings().one()
+    with placed(tx, {**before, **columns}):
+        tx.execute(text(f"UPDATE device SET {sets} WHERE id = :id"), values | {"id": there.device_id})
+
+
+def _write_login(tx: Connection, there: DeviceRecord, update: Update) -> None:
     if update.login:
-        _log_in(tx, record.tenant_id, device_id, update.login, record.username)
+        _log_in(tx, there.tenant_id, there.device_id, update.login, there.username)
     if update.drops_login:
-        tx.execute(_DROP_LOGIN, {"device": device_id})
+        tx.execute(_DROP_LOGIN, {"device": there.device_id})
+
+
+def _write_keys(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:
     if update.retires:
-        host_keys.retire(tx, device_id, update.retires)
+        host_keys.retire(tx, there.device_id, update.retires)
     if update.pins is not None:
-        host_keys.pin(tx, device_id, update.pins)
-    for code in update.clears:
-        clear_alarm(tx, code, f"device {device_id}")
+        host_keys.pin(tx, there.device_id, update.pins)
+    if update.expects is not None:
+        forget(tx, there.device_id)
+        expect(tx, there.tenant_id, there.device_id, update.expects, actor)
 
 
 def _log_in(
@@ -183,49 +229,3 @@ def _log_in(
         raise Conflict("the keys were rotated at this moment; nothing was changed: do it once more")
     else:
         tx.execute(_LOGIN, values | {"method": login.method, "sealed": login.sealed.text})
-
-
-def _record(row: Row[Any], policy: Policy, keys: tuple[Any, ...]) -> DeviceRecord:
-    return DeviceRecord(
-        tenant_id=TenantId(row.tenant_id),
-        device_id=DeviceId(row.id),
-        name=row.name,
-        host=row.host,
-        port=row.port,
-        driver=row.driver,
-        status=row.status,
-        settings=row.device_settings,
-        username=row.username,
-        method=row.method,
-        has_own_login=row.has_own_login,
-        blocked_code=row.blocked_code,
-        blocked_detail=row.blocked_detail,
-        blocked_at=row.blocked_at,
-        failures=row.failures,
-        anchor_at=row.anchor_at,
-        next_due_at=row.next_due_at,
-        interval=policy.interval,
-        last_collected_at=row.last_collected_at,
-        now=row.now,
-        keys=keys,
-        last_seq=row.last_seq,
-        modern_ssh_at=row.modern_ssh_at,
-        in_doubt=row.in_doubt,
-        believes=row.believes,
-        facts=row.facts or {},
-        login_lost=row.login_lost,
-        unreadable_to_seq=row.unreadable_to_seq,
-        keys_given_up_at=row.keys_given_up_at,
-    )
-
-
-@contextmanager
-def _conflicts() -> Iterator[None]:
-    """What breaks a unique index is what somebody else has already."""
-    try:
-        yield
-    except IntegrityError as exc:
-        name = getattr(getattr(exc.orig, "diag", None), "constraint_name", None)
-        if name not in _TAKEN:
-            raise
-        raise Conflict(_TAKEN[name]) from exc

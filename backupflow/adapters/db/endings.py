@@ -5,6 +5,7 @@ The caller holds the device's lock (lock order: device, then collection).
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,14 @@ from backupflow.core import backoff
 from backupflow.core.model import State
 
 if TYPE_CHECKING:
-    from backupflow.core.ledger import Assignment, Ending, KeptAside
+    from collections.abc import Sequence
+
+    from backupflow.core.ledger import Assignment, Ending, KeptAside, Step
     from backupflow.core.scope import Policy
 
 _END = text("""
-    UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL
+    UPDATE collection SET state = :state, code = :code, detail = :detail, ended_at = now(), lease_until = NULL,
+        report = CAST(:report AS jsonb)
     WHERE id = :collection AND holder = :holder AND state IN ('running', 'published') RETURNING id""")
 # Only what was just read and never passed the fence is kept aside: a published row is the current one, or will be.
 _END_ASIDE = text(f"""
@@ -51,6 +55,7 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
         "state": ending.state,
         "code": ending.code,
         "detail": ending.detail,
+        "report": _report(ending.report),
     }
     if not _ended(tx, assignment, values, ending.aside):
         return False
@@ -63,12 +68,19 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
 def _ended(tx: Connection, assignment: Assignment, values: dict[str, Any], aside: KeptAside | None) -> bool:
     if aside is None:
         return tx.execute(_END, values).scalar() is not None
+    del values["report"]
     if tx.execute(_END_ASIDE, values | observed.columns(aside.published)).scalar() is None:
         return False
     owner = {"tenant": assignment.tenant_id, "device": assignment.device_id}
     tx.execute(_ASIDE, owner | {"collection": assignment.collection_id, "sealed": aside.sealed.text})
     host_keys.verified(tx, assignment, aside.published.host_key)
     return True
+
+
+def _report(steps: Sequence[Step]) -> str | None:
+    """What a test or a scan found, as it is kept."""
+    said = [{"name": step.name, "well": step.well, "says": observed.storable(step.says)} for step in steps]
+    return json.dumps(said) if said else None
 
 
 def _unless_answered(meanwhile: Meanwhile, ending: Ending) -> Ending:
@@ -82,7 +94,7 @@ def _unless_answered(meanwhile: Meanwhile, ending: Ending) -> Ending:
     at_once = (ending.blocks or ending.state is State.SUSPECT) and not meanwhile.elsewhere
     return replace(
         ending,
-        state=State.FAILED if ending.blocks else ending.state,
+        state=State.FAILED if ending.state is State.BLOCKED else ending.state,
         counts=False,
         blocks=False,
         again_in=timedelta(0) if at_once else None,
@@ -94,8 +106,9 @@ def _unless_answered(meanwhile: Meanwhile, ending: Ending) -> Ending:
 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:
     device = {"device": assignment.device_id}
-    what = {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow, "pauses": ending.pauses}
-    tx.execute(_FAILED, device | what | {"spread": backoff.no_later_than_its_turn(ending.again_in)})
+    if assignment.trigger.observes:
+        what = {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow, "pauses": ending.pauses}
+        tx.execute(_FAILED, device | what | {"spread": backoff.no_later_than_its_turn(ending.again_in)})
     if ending.offered is not None:
         host_keys.offer(tx, assignment, ending.offered)
     if ending.alarm:

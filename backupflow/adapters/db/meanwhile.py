@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
-from backupflow.adapters.db.claims import LOGIN, usable_policy
+from backupflow.adapters.db.effective import LOGIN, SETTINGS, usable_policy
 from backupflow.core.model import SecretsPolicy, Trust
 from backupflow.errors import (
     AlgorithmsIncompatible,
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from backupflow.core.scope import Policy
 
 _NOW = text(f"""
-    SELECT d.status = 'removed' AS removed, (d.host, d.port) <> (:host, :port) AS moved,
+    SELECT d.status = 'removed' AS removed, (d.host, d.port) <> (:host, :port)
+            OR d.via_id IS DISTINCT FROM CAST(:via AS uuid) AS moved,
         d.router_since_seq >= :seq AS replaced, d.believe_seq >= :seq AS believed,
         d.modern_ssh_at IS NOT NULL AS modern,
         l.id IS DISTINCT FROM :login AS other_login, k.blob IS DISTINCT FROM CAST(:pinned AS bytea) AS other_pin,
-        d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
-        t.settings AS tenant_settings
+        {SETTINGS}
     FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE d.id = :device""")
 
@@ -41,7 +41,7 @@ class Meanwhile:
     """What is another now than when the session began; `unusable`: the settings make no sense any more."""
 
     removed: bool
-    moved: bool  # to another address or port
+    moved: bool  # to another address or port, or behind another jump host
     replaced: bool  # the router
     believed: bool  # an operator said so of the next export
     other_login: bool
@@ -80,6 +80,7 @@ def acted(tx: Connection, assignment: Assignment, defaults: Policy) -> Meanwhile
         "seq": assignment.seq,
         "host": target.host,
         "port": target.port,
+        "via": assignment.via_id,
         "login": assignment.login_id,
         "pinned": target.pinned.blob if target.pinned else None,
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db.claims import HINDRANCE, LOGIN, policy_of
+from backupflow.adapters.db.effective import HINDRANCE, LOGIN, SETTINGS, observes, policy_of
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, State, TenantId
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 _DEVICES = text(f"""
     SELECT d.id, d.tenant_id, d.name, d.host, d.port, d.status, {HINDRANCE} AS hindrance, d.blocked_code, d.failures,
-        d.next_due_at, d.settings AS device_settings, g.settings AS group_settings, s.settings AS site_settings,
-        t.settings AS tenant_settings, last.seq, last.state, last.code, last.detail,
+        d.next_due_at, {SETTINGS}, last.seq, last.state, last.code, last.detail,
         coalesce(last.ended_at, last.collected_at, last.started_at, last.claimed_at) AS last_at,
         CASE WHEN last.state = 'claimed' THEN last.claimed_at END AS claimed_at, current.collected_at AS current_at,
         current.facts,
         (SELECT count(*) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored' AND c.is_change) AS snapshots
     FROM device d {LOGIN}
-    LEFT JOIN LATERAL (SELECT * FROM collection c WHERE c.device_id = d.id ORDER BY c.seq DESC LIMIT 1) last ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM collection c WHERE c.device_id = d.id AND {observes("c.trigger")}
+        ORDER BY c.seq DESC LIMIT 1) last ON true
     LEFT JOIN collection current ON current.id = d.current_collection_id
     WHERE (CAST(:tenant AS uuid) IS NULL OR d.tenant_id = :tenant) AND (d.status <> 'removed' OR :removed)
     ORDER BY d.name, d.removed_at""")

@@ -1,0 +1,103 @@
+"""What is effective for a device, resolved through its scopes: login, jump host, settings, and what is in its way.
+
+The names in the SQL: d device, g its group, s its site, t its tenant, own its own login, l the login that is used,
+h the jump host that it is reached through, hl the login of that.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from backupflow.core.keys import KEYS_LOST, LOGIN_LOST
+from backupflow.core.model import Trigger
+from backupflow.core.scope import LONGEST_INTERVAL, LONGEST_SESSION, SHORTEST_INTERVAL, Policy, resolve
+from backupflow.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+# A device's own login before the profile of the nearest scope that names one.
+LOGIN = """
+    LEFT JOIN device_group g ON g.id = d.device_group_id
+    LEFT JOIN site s ON s.id = d.site_id
+    JOIN tenant t ON t.id = d.tenant_id
+    LEFT JOIN credential_profile own ON own.device_id = d.id
+    LEFT JOIN credential_profile l ON l.id = coalesce(
+        own.id, d.credential_profile_id, g.credential_profile_id, s.credential_profile_id, t.credential_profile_id)
+    LEFT JOIN jump_host h ON h.id = d.via_id
+    LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id"""
+SETTINGS = """d.settings AS device_settings, l.settings AS profile_settings, g.settings AS group_settings,
+    s.settings AS site_settings, t.settings AS tenant_settings"""
+_OBSERVES = ", ".join(f"'{trigger}'" for trigger in Trigger if trigger.observes)
+# A clock that stood ahead and was set right leaves times that lie too far in the future: they mean nothing.
+LONGEST_RETRY = "interval '2 hours'"
+HOP_DOWN = f"h.retry_at > now() AND h.retry_at <= now() + {LONGEST_RETRY}"
+# What keeps a jump host from being tried, the first that applies.
+HOP_HINDRANCE = f"""
+    CASE WHEN h.id IS NULL THEN NULL
+         WHEN hl.id IS NULL THEN 'jump host without login: ' || h.name
+         WHEN hl.suspended_at IS NOT NULL THEN 'jump host login suspended: ' || h.name
+         WHEN h.blocked_code IS NOT NULL THEN 'jump host blocked: ' || h.name
+         WHEN {HOP_DOWN} THEN 'jump host down: ' || h.name
+    END"""
+
+
+def observes(trigger: str) -> str:
+    """SQL: whether a row of this trigger (an expression) adds to the history."""
+    return f"{trigger} IN ({_OBSERVES})"
+
+
+def own_hindrance(trigger: str) -> str:
+    """SQL: what keeps a device itself from being collected, tested or scanned, the first that applies.
+
+    A test and a scan are an operator's, who may try what is paused; a scan sends no login, and thus nothing to be
+    blocked for.
+    """
+    scans = f"{trigger} = '{Trigger.SCAN}'"
+    return f"""
+    CASE WHEN d.status = 'removed' OR d.status <> 'active' AND {observes(trigger)} THEN d.status
+         WHEN d.blocked_code IS NOT NULL AND NOT {scans} THEN 'blocked: ' || d.blocked_code
+         WHEN t.removed_at IS NOT NULL THEN 'tenant removed'
+         WHEN t.pepper IS NULL THEN 'no keys'
+         WHEN {scans} THEN NULL
+         WHEN l.id IS NULL THEN 'no login'
+         WHEN l.suspended_at IS NOT NULL AND l.suspended_reason = '{KEYS_LOST}' THEN '{LOGIN_LOST}'
+         WHEN l.suspended_at IS NOT NULL THEN 'login suspended'
+    END"""
+
+
+def hindrance(trigger: str) -> str:
+    """SQL: what keeps a device from being claimed and started, its jump host included."""
+    return f"coalesce({own_hindrance(trigger)}, {HOP_HINDRANCE})"
+
+
+# Of what comes by itself.
+HINDRANCE = hindrance(f"'{Trigger.SCHEDULE}'")
+
+
+def usable_policy(defaults: Policy, row: Row[Any]) -> Policy:
+    """The effective settings of a device whose scopes were read with it (SETTINGS); InputInvalid if they make no sense.
+
+    A credential profile speaks of trust only.
+    """
+    wide, near = (row.tenant_settings, row.site_settings, row.group_settings), row.device_settings
+    profile = row.profile_settings
+    try:
+        trust = {name: value for name, value in (profile or {}).items() if name == "trust"}
+        policy = resolve(defaults, *wide, trust, near)
+    except (ValueError, TypeError, AttributeError, OverflowError) as exc:
+        raise InputInvalid("a setting of the device or of its scopes cannot be understood") from exc
+    if not SHORTEST_INTERVAL <= policy.interval <= LONGEST_INTERVAL:
+        raise InputInvalid(f"an interval of {policy.interval}")
+    if not timedelta(0) < policy.timeouts.deadline <= LONGEST_SESSION:
+        raise InputInvalid(f"a session of {policy.timeouts.deadline}")
+    return policy
+
+
+def policy_of(defaults: Policy, row: Row[Any]) -> Policy:
+    """The same, to be shown only: where they make no sense it is the defaults, so that they can be seen and mended."""
+    try:
+        return usable_policy(defaults, row)
+    except InputInvalid:
+        return defaults
