@@ -7,9 +7,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from backupflow.core import cadence
-from backupflow.core.inventory import DeviceLogin, DeviceRecord, Update, checked_host, checked_name, checked_port
-from backupflow.core.model import EndMark
-from backupflow.core.scope import checked
+from backupflow.core.inventory import (
+    DIRECT,
+    NOWHERE,
+    DeviceLogin,
+    DeviceRecord,
+    Following,
+    Placement,
+    Update,
+    checked_fingerprint,
+    checked_host,
+    checked_name,
+    checked_port,
+)
+from backupflow.core.model import EndMark, ExpectedKey, TrustedHow
+from backupflow.core.scope import SETTINGS, checked_for
 from backupflow.errors import (
     AlgorithmsIncompatible,
     AuthenticationFailed,
@@ -23,7 +35,7 @@ from backupflow.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from backupflow.core.model import Login
 
@@ -37,7 +49,10 @@ _OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What of a device is to be another; None stays. `new_router`: another router answers there now."""
+    """What of a device is to be another; None stays. `new_router`: another router answers there now.
+
+    `unset` names settings that are to come from its scopes again; `forget_login`: so is its login, as with a profile.
+    """
 
     name: str | None = None
     host: str | None = None
@@ -46,29 +61,39 @@ class Edit:
     login: Login | None = None
     settings: Mapping[str, Any] | None = None
     new_router: bool = False
+    placement: Placement = NOWHERE
+    unset: tuple[str, ...] = ()
+    fingerprint: str | None = None  # of the only key that may be pinned at first sight
+    forget_login: bool = False
 
 
 def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Update | None:
     """What an edit changes, and which blocks it ends."""
+    _no_two_logins(wanted, login)
     asked: dict[str, Any] = {
         "name": wanted.name and checked_name(wanted.name),
         "host": wanted.host and checked_host(wanted.host),
         "port": wanted.port and checked_port(wanted.port),
-        "settings": _merged(record.settings, wanted.settings),
+        "settings": merged(record.settings, wanted.settings, wanted.unset),
     }
     columns = {n: value for n, value in asked.items() if value is not None and value != getattr(record, n)}
     if login and not login.sealed and not record.has_own_login:
         raise InputInvalid("this device has no login of its own: give a password or a key with the name")
     if _allows_sha1(wanted) and (record.modern_ssh_at is not None or record.blocked_code == SshDowngraded.code):
         columns["modern_ssh_at"] = None
-    ended = _blocks_ended(wanted, columns)
-    if not columns and login is None and not wanted.new_router:
+    expects, placement = _expects(record, wanted), _placed_anew(record, wanted.placement)
+    drops = record.has_own_login and (wanted.forget_login or bool(wanted.placement.profile))
+    ended = _blocks_ended(wanted, columns) | (set(_KEY_BLOCKS) if expects else set())
+    if not any((columns, login, wanted.new_router, expects is not None, placement.named, drops)):
         return None
     columns |= _due_sooner(record, wanted)
+    others = {"login": login or drops, "host_key": expects, **placement.named}
     detail = {
-        "changed": sorted(set(columns) - {"next_due_at"}) + (["login"] if login else []),
+        "changed": sorted(set(columns) - {"next_due_at"}) + sorted(name for name, what in others.items() if what),
         "new_router": wanted.new_router,
     }
+    detail |= {"placement": placement.named} if placement.named else {}
+    detail |= {"expected": wanted.fingerprint} if expects else {}
     retires = _all_keys(record) if wanted.new_router else ()
     if wanted.new_router:
         columns |= _another_router(record)
@@ -78,7 +103,10 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
         columns |= _NO_WORD
     if ended or {"host", "port"} & set(columns):
         columns |= {"failures": 0} | _due_now(record)
-    return Update("device_edited", detail, columns, login, retires=retires, clears=tuple(sorted(ended)))
+    return Update(
+        "device_edited", detail, columns, login, drops, retires, clears=tuple(sorted(ended)), placement=placement,
+        expects=expects, if_moved=_moved(record), if_other_login=_other_login(record),
+    )  # fmt: skip
 
 
 def removed(record: DeviceRecord) -> Update:
@@ -143,7 +171,7 @@ def router_replaced(record: DeviceRecord) -> Update:
     detail = {"retired": pinned.key.fingerprint if pinned else None, "was_blocked": record.blocked_code}
     columns = {**_UNBLOCKED, **_due_now(record), **_another_router(record)}
     clears = (*((record.blocked_code,) if record.blocked_code else ()), *_OF_ITS_EXPORTS)
-    return Update("device_replaced", detail, columns, retires=_all_keys(record), clears=clears)
+    return Update("device_replaced", detail, columns, retires=_all_keys(record), clears=clears, expects=())
 
 
 def key_accepted(record: DeviceRecord, fingerprint: str) -> Update:
@@ -179,8 +207,55 @@ def key_reset(record: DeviceRecord) -> Update | None:
     return Update("host_key_reset", detail, columns, retires=_all_keys(record), clears=_KEY_BLOCKS)
 
 
-def _merged(there: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if wanted is None else {**there, **checked(wanted)}
+def merged(
+    there: Mapping[str, Any], wanted: Mapping[str, Any] | None, unset: Sequence[str] = (), kind: str = "device"
+) -> dict[str, Any] | None:
+    """The settings of a scope after an edit; None: nothing was said of them. InputInvalid names the first wrong one."""
+    if wanted is None and not unset:
+        return None
+    if stray := sorted(set(unset) - set(SETTINGS)):
+        raise InputInvalid(f"no setting is called {stray[0]!r}")
+    return {**{name: value for name, value in there.items() if name not in unset}, **checked_for(kind, wanted or {})}
+
+
+def _no_two_logins(wanted: Edit, login: DeviceLogin | None) -> None:
+    if login and (wanted.placement.profile or wanted.forget_login):
+        raise InputInvalid("a login of its own and that of a profile: only one of them is used; name one")
+
+
+def _placed_anew(record: DeviceRecord, wanted: Placement) -> Placement:
+    """What of it is not so yet."""
+    now = {"profile": record.profile, "group": record.group, "site": record.site}
+    now["jump"] = DIRECT if record.direct else record.jump
+    return Placement(**{name: value for name, value in wanted.named.items() if value != (now[name] or "")})
+
+
+def _expects(record: DeviceRecord, wanted: Edit) -> tuple[ExpectedKey, ...] | None:
+    """The one key that a person named, in place of all that was expected; None: as it was. Conflict with a pin."""
+    if wanted.fingerprint is None:
+        return () if wanted.new_router and record.expected else None
+    fingerprint, pinned = checked_fingerprint(wanted.fingerprint), record.pinned
+    if pinned is not None and not wanted.new_router:
+        if pinned.key.fingerprint != fingerprint:
+            raise Conflict(
+                f"{record.name} has another host key pinned: {pinned.key.fingerprint}; if it is to be this one: "
+                "`hostkey accept` when it is on offer, `device replaced` for another router"
+            )
+        return None
+    expects = (ExpectedKey(fingerprint, TrustedHow.IMPORT),)
+    return None if expects == record.expected else expects
+
+
+def _moved(record: DeviceRecord) -> Following:
+    """Another way leads to another place, as another address does; the pin stays."""
+    return Following({"failures": 0, **_NO_WORD, **_due_now(record)})
+
+
+def _other_login(record: DeviceRecord) -> Following:
+    refused = record.blocked_code == AuthenticationFailed.code
+    return Following(
+        {"failures": 0, **(_UNBLOCKED if refused else {}), **_due_now(record)}, (AuthenticationFailed.code,)
+    )
 
 
 def _allows_sha1(wanted: Edit) -> bool:

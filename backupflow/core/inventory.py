@@ -13,12 +13,37 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
-    from backupflow.core.model import DeviceId, HostKey, SealedSecret, TenantId
+    from backupflow.core.model import DeviceId, ExpectedKey, HostKey, SealedSecret, TenantId
 
 LONGEST_NAME = 100
 LONGEST_HOST = 253  # RFC 1035, section 2.3.4
 LONGEST_USERNAME = 255
+DIRECT = "direct"  # in place of a jump host's name: reached without one, whatever the scopes above say
+OWN_LOGIN = "its own login"  # in place of a profile's name
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a device belongs, by names. None: as it is, nowhere for a new one; `""`: nowhere any more.
+
+    `jump` may be DIRECT.
+    """
+
+    profile: str | None = None
+    group: str | None = None
+    site: str | None = None
+    jump: str | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What it speaks of."""
+        fields = {"profile": self.profile, "group": self.group, "site": self.site, "jump": self.jump}
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+NOWHERE = Placement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +57,9 @@ class NewDevice:
     port: int
     driver: str
     settings: Mapping[str, Any]
+    placement: Placement = NOWHERE
+    expected: tuple[ExpectedKey, ...] = ()  # the only keys that may be pinned at first sight, if there are any
+    source: str | None = None  # the inventory that it comes from
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +85,12 @@ class SeenKey:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """A device as it stands; `now` is PostgreSQL's, `interval` the effective one."""
+    """A device as it stands; `now` is PostgreSQL's, `interval` the effective one.
+
+    `group`, `site`, `profile` and `jump` are the names of its own, `direct` that it says so itself; `via` is the jump
+    host that it is really reached through. `effective` has each setting, and beside them `profile` and `jump_host`: the
+    value, and where it comes from, such as `site north`.
+    """
 
     tenant_id: TenantId
     device_id: DeviceId
@@ -88,6 +121,16 @@ class DeviceRecord:
     login_lost: bool = False  # it is suspended, since the keys that it was sealed with were lost
     unreadable_to_seq: int = 0  # what was read up to this one is sealed with keys that were given up
     keys_given_up_at: datetime | None = None  # when, if anything is
+    group: str | None = None
+    site: str | None = None
+    profile: str | None = None
+    jump: str | None = None
+    direct: bool = False
+    via: str | None = None
+    source: str | None = None  # the inventory that it came from
+    paused_reason: str | None = None
+    expected: tuple[ExpectedKey, ...] = ()
+    effective: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
 
     @property
     def pinned(self) -> SeenKey | None:
@@ -101,8 +144,20 @@ class DeviceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Following:
+    """What follows for a device from what only the database can tell."""
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    clears: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
-    """What an act changes, all in one transaction with its audit row."""
+    """What an act changes, all in one transaction with its audit row.
+
+    Whether another placement is another way to it, or another login, depends on the scopes: `if_moved` and
+    `if_other_login` say what follows then.
+    """
 
     action: str
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -112,6 +167,10 @@ class Update:
     retires: tuple[int, ...] = ()  # numbers of host keys
     pins: int | None = None  # the number of an offered host key
     clears: tuple[str, ...] = ()  # codes of alarms of this device
+    placement: Placement = NOWHERE
+    expects: tuple[ExpectedKey, ...] | None = None  # in place of those of before
+    if_moved: Following = Following()
+    if_other_login: Following = Following()
 
 
 def checked_name(name: str) -> str:
@@ -145,3 +204,11 @@ def checked_username(username: str) -> str:
     if not username or len(username) > LONGEST_USERNAME or not username.isprintable():
         raise InputInvalid(f"a login name has 1 to {LONGEST_USERNAME} characters, none of them a control character")
     return username
+
+
+def checked_fingerprint(text: str) -> str:
+    """A SHA-256 fingerprint as ssh-keygen prints it, with or without padding; InputInvalid otherwise."""
+    found = text.strip().rstrip("=")
+    if not _FINGERPRINT.fullmatch(found):
+        raise InputInvalid("not a fingerprint as `ssh-keygen -lf` prints it: SHA256: and 43 characters")
+    return found

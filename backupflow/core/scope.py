@@ -1,4 +1,7 @@
-"""Settings that resolve device -> group -> site -> tenant -> global: the nearest scope that says something wins."""
+"""Settings that resolve device -> group -> site -> tenant -> global: the nearest scope that says something wins.
+
+A credential profile stands between a device and its group, and speaks of `trust` only.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,30 @@ from backupflow.core.model import SecretsPolicy, Timeouts, Trust
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+GLOBAL = "global"  # where a setting comes from that no scope says anything of: the environment, or the default
 SHORTEST_INTERVAL = timedelta(seconds=1)
 # Beyond these a time cannot be reckoned with, or a lease would never end.
 LONGEST_INTERVAL = timedelta(days=3660)
 LONGEST_SESSION = timedelta(days=1)
+LONGEST_OF = {"connect": timedelta(minutes=5), "banner": timedelta(minutes=5), "login": timedelta(minutes=10)}
+MOST_AT_A_TIME = 10_000
 _SWITCHES = ("legacy_ssh", "end_mark")
-_SHORTEST_COMMAND = timedelta(seconds=1)
-_LONGEST_COMMAND = LONGEST_SESSION - replace(Timeouts(), command=timedelta(0)).deadline
+_SHORTEST_WAIT = timedelta(seconds=1)
+_LONGEST_COMMAND = LONGEST_SESSION - sum(LONGEST_OF.values(), timedelta(0))
+_TIMEOUTS = tuple(f"{name}_timeout_seconds" for name in ("connect", "banner", "login", "command"))
+# Name -> kinds of scopes that may have it; a jump host and a profile are not in the line of a device's scopes.
+_PLACES = ("device", "group", "site", "tenant")
+SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "interval_seconds": _PLACES,
+    **dict.fromkeys(_TIMEOUTS, _PLACES),
+    "legacy_ssh": (*_PLACES, "jump_host"),
+    "trust": (*_PLACES, "profile", "jump_host"),
+    "secrets": _PLACES,
+    "end_mark": _PLACES,
+    "concurrency": ("group", "site", "tenant"),  # sessions at a time with all of its devices together
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +65,9 @@ def _apply(policy: Policy, name: str, value: object) -> Policy:
     match name:
         case "interval_seconds":
             return replace(policy, interval=timedelta(seconds=float(str(value))))
-        case "command_timeout_seconds":
-            return replace(policy, timeouts=replace(policy.timeouts, command=timedelta(seconds=float(str(value)))))
+        case _ if name in _TIMEOUTS:
+            which = name.removesuffix("_timeout_seconds")
+            return replace(policy, timeouts=replace(policy.timeouts, **{which: timedelta(seconds=float(str(value)))}))
         case "legacy_ssh":
             return replace(policy, legacy_ssh=bool(value))
         case "trust":
@@ -66,22 +85,71 @@ def _within(seconds: float, shortest: timedelta, longest: timedelta) -> bool:
     return shortest.total_seconds() <= seconds <= longest.total_seconds()
 
 
-def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of one scope as they may be stored; InputInvalid names the first wrong one."""
+def checked_for(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one scope as they may be stored; InputInvalid names the first that is wrong or out of place.
+
+    `kind`: device, group, site, tenant, profile or jump_host.
+    """
     for name, value in settings.items():
-        match name, value:
-            case _, bool() if name not in _SWITCHES:  # True is 1 to Python, and no number of seconds to anybody
-                raise InputInvalid(f"setting {name}: {value!r}")
-            case "interval_seconds", int() | float() if _within(value, SHORTEST_INTERVAL, LONGEST_INTERVAL):
-                continue
-            case "command_timeout_seconds", int() | float() if _within(value, _SHORTEST_COMMAND, _LONGEST_COMMAND):
-                continue
-            case str(), bool() if name in _SWITCHES:
-                continue
-            case "trust", str() if value in set(Trust):
-                continue
-            case "secrets", str() if value in set(SecretsPolicy):
-                continue
-            case _:
-                raise InputInvalid(f"setting {name}: {value!r}")
+        if kind not in SETTINGS.get(name, (kind,)):
+            raise InputInvalid(f"setting {name}: a {kind.replace('_', ' ')} has no such setting")
+        if not _makes_sense(name, value):
+            raise InputInvalid(f"setting {name}: {value!r}")
     return dict(settings)
+
+
+def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a device as they may be stored; InputInvalid names the first wrong one."""
+    return checked_for("device", settings)
+
+
+def _makes_sense(name: str, value: object) -> bool:
+    match name, value:
+        case _, bool():  # True is 1 to Python, and no number of seconds to anybody
+            return name in _SWITCHES
+        case "interval_seconds", int() | float():
+            return _within(value, SHORTEST_INTERVAL, LONGEST_INTERVAL)
+        case "command_timeout_seconds", int() | float():
+            return _within(value, _SHORTEST_WAIT, _LONGEST_COMMAND)
+        case _, int() | float() if name in _TIMEOUTS:
+            return _within(value, _SHORTEST_WAIT, LONGEST_OF[name.removesuffix("_timeout_seconds")])
+        case "concurrency", int():
+            return 1 <= value <= MOST_AT_A_TIME
+        case "trust", str():
+            return value in set(Trust)
+        case "secrets", str():
+            return value in set(SecretsPolicy)
+        case _:
+            return False
+
+
+def effective(defaults: Policy, scopes: Sequence[tuple[str, Mapping[str, Any] | None]]) -> dict[str, tuple[Any, str]]:
+    """Each setting as `resolve` applies it, and which scope it comes from.
+
+    `scopes` are (where it comes from, in words; its settings), the nearest last, as `resolve` takes them. Limits of how
+    many sessions at a time hold all together: the smallest is shown.
+    """
+    found: dict[str, tuple[Any, str]] = {name: (value, GLOBAL) for name, value in settings_of(defaults).items()}
+    for origin, settings in scopes:
+        for name, value in (settings or {}).items():
+            if name == "concurrency" and name in found and found[name][0] <= value:
+                continue
+            if name in SETTINGS:
+                found[name] = (value, origin)
+    return found
+
+
+def settings_of(policy: Policy) -> dict[str, Any]:
+    """The settings that would make this policy of any other."""
+    times = policy.timeouts
+    return {
+        "interval_seconds": policy.interval.total_seconds(),
+        "connect_timeout_seconds": times.connect.total_seconds(),
+        "banner_timeout_seconds": times.banner.total_seconds(),
+        "login_timeout_seconds": times.login.total_seconds(),
+        "command_timeout_seconds": times.command.total_seconds(),
+        "legacy_ssh": policy.legacy_ssh,
+        "trust": policy.trust.value,
+        "secrets": policy.secrets.value,
+        "end_mark": policy.end_mark,
+    }
