@@ -21,7 +21,10 @@ IMPORT = "import"  # the source of a device that came from a file
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one row, or one entry of an inventory, says of a device; None: nothing. `line` says where, from 1."""
+    """What one row, or one entry of an inventory, says of a device; None: nothing, `""`: that it has none any more.
+
+    `line` says where: a number that no other has.
+    """
 
     name: str
     host: str | None = None
@@ -78,6 +81,11 @@ class Orphans(StrEnum):
     PAUSE = "pause"  # those of this source only; they are resumed when they are back
 
 
+def gone_from(source: str) -> str:
+    """Why a device is paused that an inventory does not have any more."""
+    return f"gone from {source}"
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """How an import is to be done; `tenant` is that of whoever names none, `source` is written on new devices."""
@@ -91,11 +99,12 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """What a scope says of the way to its devices."""
+class ScopeSays:
+    """What a scope, or a device itself, says of the way to it and of its login."""
 
     jump: str | None = None
     direct: bool = False
+    has_login: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ class Known:
     profile: str | None = None
     group: str | None = None
     site: str | None = None
-    way: Way = Way()
+    says: ScopeSays = ScopeSays()
     settings: Mapping[str, Any] = field(default_factory=dict)
     username: str | None = None  # of its own login
     pinned: str | None = None  # fingerprint
@@ -125,12 +134,11 @@ class TenantScopes:
     """What of a tenant may be named."""
 
     tenant_id: TenantId
-    way: Way = Way()
-    groups: Mapping[str, Way] = field(default_factory=dict)
-    sites: Mapping[str, Way] = field(default_factory=dict)
+    says: ScopeSays = ScopeSays()
+    groups: Mapping[str, ScopeSays] = field(default_factory=dict)
+    sites: Mapping[str, ScopeSays] = field(default_factory=dict)
     profiles: frozenset[str] = frozenset()
     jump_hosts: frozenset[str] = frozenset()
-    has_login: bool = False  # the tenant names a profile for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +178,7 @@ class Plan:
     missing: tuple[Known, ...] = ()  # here, and not wanted
     gone: tuple[Known, ...] = ()  # those of them that are removed or paused
     back: tuple[Known, ...] = ()  # paused as gone, and wanted again
-    makes: tuple[tuple[str, str, str], ...] = ()  # (tenant, `group` or `site`, name)
+    makes: tuple[tuple[str, str, str], ...] = ()  # (tenant, `group`, `site` or `profile`, name)
     problems: tuple[Problem, ...] = ()
     remarks: tuple[Problem, ...] = ()  # nothing wrong, but to be known
 
