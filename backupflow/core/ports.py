@@ -77,6 +77,10 @@ class Collector(Protocol):
         """
         ...
 
+    def handshake(self, target: Target, via: Via | None = None) -> HostKey:
+        """The host key that a device shows, as a session would be shown it: nothing about a login is sent there."""
+        ...
+
 
 class Reader(Protocol):
     """Lets a driver read what a session answered, in bounded time and memory, and beside the sessions of others."""

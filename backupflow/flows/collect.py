@@ -39,7 +39,7 @@ from backupflow.errors import (
     TransitKeyMissing,
     Verdict,
 )
-from backupflow.flows import outcome
+from backupflow.flows import outcome, testing
 from backupflow.flows.interview import interview
 from backupflow.flows.outcome import CollectPorts, Outcome, told
 
@@ -69,9 +69,15 @@ def collect(
         return Outcome("not_claimed")
     if isinstance(started, Withdrawn):
         return Outcome("withdrawn", detail=started.reason)
+    return _run(ports, started, unexpected)
+
+
+def _run(ports: CollectPorts, started: Assignment, unexpected: Callable[[Exception], None]) -> Outcome:
     offered: list[HostKey] = []
     fenced = False
     try:
+        if not started.trigger.observes:
+            return testing.run(ports, started)
         found = _read(ports, started, offered)  # 2-4
         if found.doubt is not None:
             return _end(ports, started, found.doubt, offered, found.aside)  # 5
@@ -94,6 +100,8 @@ def collect(
 
 def _end_defect(ports: CollectPorts, assignment: Assignment, exc: Exception) -> Outcome:
     """Of the exception only its name: what it says might quote a configuration."""
+    if not assignment.trigger.observes:
+        return testing.broke(ports, assignment, UNEXPECTED, type(exc).__name__)
     decision = backoff.after_defect(assignment.failures, ports.dice())
     ending = Ending(
         decision.state,

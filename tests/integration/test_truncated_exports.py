@@ -82,6 +82,10 @@ class Canned:
         admit(HostKey("ssh-ed25519", b"key"))
         yield self
 
+    def handshake(self, target: Target, via: Via | None = None) -> HostKey:
+        """Collector: nobody scans here."""
+        raise NotImplementedError
+
     def run(self, command: str, within: timedelta | None = None) -> Reply:
         """Session."""
         return Reply(command, self.stdout, b"", 0)

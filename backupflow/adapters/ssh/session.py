@@ -127,6 +127,32 @@ class SshCollector:
             finally:
                 transport.end(_JOIN_SECONDS)  # 10
 
+    def handshake(self, target: Target, via: Via | None = None) -> HostKey:
+        """The key that a session would be shown (steps 1 to 3, and 10): no authentication is begun, not even `none`.
+
+        Raises what `session` raises up to there.
+        """
+
+        def admit(key: HostKey) -> None:
+            raise _Shown(key)
+
+        def login() -> Login:
+            raise LeaseLost("nothing was admitted")  # never called: what `admit` raises ends the session
+
+        try:
+            with self.session(target, admit, login, via):
+                raise AssertionError("a session was opened without a login")
+        except _Shown as shown:
+            return shown.key
+
+
+class _Shown(Exception):
+    """Ends a session in which nothing but the host key was asked for."""
+
+    def __init__(self, key: HostKey) -> None:
+        super().__init__()
+        self.key = key
+
 
 def _deadline(target: Target, now: float) -> timedelta:
     """The longest that the session may last: never longer than its lease, whatever was waited for before it began."""

@@ -317,6 +317,10 @@ class Worker:
         finally:
             router.sessions[:] = [worker for worker in router.sessions if worker is not self]
 
+    def handshake(self, target: Target, via: Via | None = None) -> HostKey:
+        """Collector: nobody scans here."""
+        raise NotImplementedError
+
     def _connect(self, router: Router) -> None:
         if router.unreachable:
             raise DeviceUnreachable

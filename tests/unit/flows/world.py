@@ -173,6 +173,11 @@ class World:
         yield self
         self._call("close")
 
+    def handshake(self, target: Target, via: Via | None = None) -> HostKey:
+        """Collector."""
+        self._call("handshake")
+        return self.offers
+
     def run(self, command: str, within: timedelta | None = None) -> Reply:
         """Session."""
         self._call(command)

@@ -1,0 +1,124 @@
+"""What a test or a scan of a device found, step by step, in the order in which it can be found out.
+
+A step is well, or it failed, or the test did not come to it. Words and figures of a router are bounded here, and stay
+hostile: whoever shows them makes them visible first.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from backupflow.core.ledger import Step
+from backupflow.errors import (
+    AlgorithmsIncompatible,
+    BackupflowError,
+    CommandRejected,
+    ConnectionRefused,
+    DeviceTimeout,
+    DeviceUnreachable,
+    HostKeyMismatch,
+    HostKeyUnapproved,
+    JumpHostBlocked,
+    JumpHostUnreachable,
+    NameUnresolved,
+    SshDowngraded,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+
+class Stage(StrEnum):
+    """The name of a step."""
+
+    JUMP = "jump"  # the jump host, where there is one
+    RESOLVE = "resolve"
+    REACH = "reach"  # something speaks SSH there
+    KEY = "key"
+    LOGIN = "login"
+    RIGHTS = "rights"  # the user may export
+    COMPLETENESS = "completeness"
+    VERSION = "version"  # and which router it is
+    SECRETS = "secrets"
+    SIZE = "size"
+
+
+TEST = tuple(Stage)
+SCAN = (Stage.JUMP, Stage.RESOLVE, Stage.REACH, Stage.KEY)
+SECRETS_HIDDEN = "secrets_hidden"  # code of a step, and of an alarm
+_LONGEST_WORDS = 500
+_AT: Mapping[type[BackupflowError], Stage] = {
+    JumpHostUnreachable: Stage.JUMP,
+    JumpHostBlocked: Stage.JUMP,
+    NameUnresolved: Stage.RESOLVE,
+    AlgorithmsIncompatible: Stage.KEY,
+    SshDowngraded: Stage.KEY,
+    HostKeyMismatch: Stage.KEY,
+    HostKeyUnapproved: Stage.KEY,
+    CommandRejected: Stage.RIGHTS,
+}
+_OF_THE_DEVICE = (DeviceUnreachable, ConnectionRefused, DeviceTimeout)  # its jump host was passed
+
+
+def stage_of(failure: BackupflowError, passed: Collection[Stage], stages: Sequence[Stage] = TEST) -> Stage:
+    """At which step it failed: some failures say it themselves, the others by how far it came."""
+    if (told := _AT.get(type(failure))) in stages:
+        return told
+    if Stage.LOGIN in passed:
+        return Stage.COMPLETENESS
+    if Stage.REACH not in passed and isinstance(failure, _OF_THE_DEVICE):
+        return Stage.REACH
+    return next((stage for stage in stages if stage not in passed), stages[-1])
+
+
+def steps(
+    stages: Sequence[Stage], passed: Collection[Stage], found: Mapping[Stage, Step], failed: Step | None = None
+) -> tuple[Step, ...]:
+    """All steps: what was found at each that was passed; nothing is known of what comes after the one that failed."""
+    end = stages.index(Stage(failed.name)) if failed else len(stages)
+    report = [
+        found.get(stage, Step(stage, well=True if stage in passed else None))
+        if number < end
+        else Step(stage, well=None)
+        for number, stage in enumerate(stages)
+    ]
+    if failed:
+        report[end] = failed
+    return tuple(report)
+
+
+def first_failure(report: Sequence[Step]) -> Step | None:
+    """The step that is not well, the first of them."""
+    return next((step for step in report if step.well is False), None)
+
+
+def as_rows(report: Sequence[Step], longest: int = _LONGEST_WORDS) -> list[dict[str, Any]]:
+    """A report as JSON, in bounds; see `from_rows`."""
+    return [
+        {
+            "step": step.name,
+            "well": step.well,
+            "says": step.says[:longest],
+            "code": step.code,
+            "facts": dict(step.facts),
+        }
+        for step in report
+    ]
+
+
+def from_rows(rows: object) -> tuple[Step, ...]:
+    """What `as_rows` gave; of anything else nothing."""
+    if not isinstance(rows, list):
+        return ()
+    return tuple(
+        Step(
+            str(row.get("step")),
+            row.get("well"),
+            str(row.get("says", "")),
+            str(row.get("code", "")),
+            row.get("facts") or {},
+        )
+        for row in rows
+        if isinstance(row, dict)
+    )
