@@ -6,7 +6,7 @@ with the audit row (I12). None decided: there is nothing to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backupflow.core import cadence
@@ -27,12 +27,14 @@ from backupflow.core.inventory import (
     DeviceRecord,
     NewDevice,
     Update,
+    checked_fingerprint,
     checked_host,
     checked_name,
     checked_port,
     checked_username,
 )
 from backupflow.core.scope import checked
+from backupflow.errors import InputInvalid
 from backupflow.flows.interview import login_secret
 
 if TYPE_CHECKING:
@@ -64,22 +66,31 @@ class Done:
     changed: bool
 
 
-def add(ports: EnrollPorts, device: NewDevice, login: Login) -> Done:
-    """Enrol a device with its own login, sealed for it; Conflict if its name or address is taken."""
-    ports.driver(device.driver)
-    new = NewDevice(
-        device.tenant_id,
-        device.device_id,
-        checked_name(device.name),
-        checked_host(device.host),
-        checked_port(device.port),
-        device.driver,
-        checked(device.settings),
-    )
-    stored = _sealed(ports, device.tenant_id, device.device_id, login)
+def add(ports: EnrollPorts, device: NewDevice, login: Login | None) -> Done:
+    """Enrol a device with its own login, sealed for it, or with a profile's; Conflict if its name or address is taken.
+
+    InputInvalid if it would have no login, or two.
+    """
+    new = checked_device(ports, device)
+    if login is not None and new.placement.profile:
+        raise InputInvalid("a login of its own and that of a profile: only one of them is used; name one")
+    stored = None if login is None else sealed_login(ports, device.tenant_id, device.device_id, login)
     spread, dice = ports.spread, ports.dice()
     record = ports.store.add(new, stored, lambda now: cadence.first_due(now, spread, dice), ports.actor)
     return Done(record, changed=True)
+
+
+def checked_device(ports: EnrollPorts, device: NewDevice) -> NewDevice:
+    """A device as it may be stored; InputInvalid says what is wrong with it."""
+    ports.driver(device.driver)
+    return replace(
+        device,
+        name=checked_name(device.name),
+        host=checked_host(device.host),
+        port=checked_port(device.port),
+        settings=checked(device.settings),
+        expected=tuple(replace(key, fingerprint=checked_fingerprint(key.fingerprint)) for key in device.expected),
+    )
 
 
 def edit(ports: EnrollPorts, tenant_id: TenantId, name: str, wanted: Edit) -> Done:
@@ -87,7 +98,7 @@ def edit(ports: EnrollPorts, tenant_id: TenantId, name: str, wanted: Edit) -> Do
     login = None
     if wanted.login is not None:
         device_id = ports.store.find(tenant_id, name).device_id
-        login = _sealed(ports, tenant_id, device_id, wanted.login)
+        login = sealed_login(ports, tenant_id, device_id, wanted.login)
     elif wanted.username is not None:
         login = DeviceLogin(username=checked_username(wanted.username))
     return _act(ports, tenant_id, name, lambda record: edited(record, wanted, login))
@@ -138,7 +149,8 @@ def _act(ports: EnrollPorts, tenant_id: TenantId, name: str, decide: Callable[[D
     return Done(record, changed)
 
 
-def _sealed(ports: EnrollPorts, tenant_id: TenantId, device_id: DeviceId, login: Login) -> DeviceLogin:
+def sealed_login(ports: EnrollPorts, tenant_id: TenantId, device_id: DeviceId, login: Login) -> DeviceLogin:
+    """A login as it is stored, sealed for its device."""
     method = "key" if login.private_key is not None else "password"
     sealed = ports.sealer.seal_login(tenant_id, device_id, login_secret(login))
     return DeviceLogin(checked_username(login.username), method, sealed)

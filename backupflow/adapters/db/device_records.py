@@ -1,0 +1,129 @@
+"""A device as it stands, with all that its scopes say for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Row, text
+
+from backupflow.adapters.db import host_keys
+from backupflow.adapters.db.effective import LOGIN, SETTINGS, policy_of
+from backupflow.adapters.db.expected_keys import expected_of
+from backupflow.core.inventory import DIRECT, OWN_LOGIN, DeviceRecord
+from backupflow.core.keys import KEYS_LOST
+from backupflow.core.model import DeviceId, TenantId
+from backupflow.core.scope import GLOBAL, Policy, effective
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_LOAD = text(f"""
+    SELECT d.*, {SETTINGS}, l.username, l.method,
+        own.id IS NOT NULL AS has_own_login, now() AS now, t.name AS tenant_name,
+        g.name AS group_name, s.name AS site_name, dp.name AS own_profile, dj.name AS own_jump, h.name AS via,
+        l.name AS used_profile, g.credential_profile_id AS group_profile_id, g.jump_direct AS group_direct,
+        s.credential_profile_id AS site_profile_id, g.jump_host_id AS group_jump_id, s.jump_host_id AS site_jump_id,
+        coalesce(l.suspended_at IS NOT NULL AND l.suspended_reason = :lost, false) AS login_lost,
+        CASE WHEN d.unreadable_to_seq > 0 THEN (SELECT k.created_at FROM transit_key k
+            WHERE k.tenant_id = d.tenant_id AND k.purpose = 'data') END AS keys_given_up_at,
+        (SELECT max(c.collected_at) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored')
+            AS last_collected_at,
+        current.facts, d.believe_seq > accepted.seq AS believes,
+        EXISTS (SELECT 1 FROM collection s WHERE s.device_id = d.id AND s.state = 'suspect' AND s.seq > accepted.seq)
+            AS in_doubt
+    FROM device d {LOGIN} LEFT JOIN collection current ON current.id = d.current_collection_id
+    LEFT JOIN credential_profile dp ON dp.id = d.credential_profile_id
+    LEFT JOIN jump_host dj ON dj.id = d.jump_host_id
+    CROSS JOIN LATERAL (
+        SELECT greatest(d.router_since_seq, max(a.seq)) AS seq FROM collection a
+        WHERE a.device_id = d.id AND a.state IN ('published', 'stored')) accepted
+    WHERE d.id = :device""")
+
+
+def record(tx: Connection, device_id: DeviceId, defaults: Policy) -> DeviceRecord:
+    """The device of this id; `defaults` are the global settings."""
+    row = tx.execute(_LOAD, {"device": device_id, "lost": KEYS_LOST}).one()
+    return DeviceRecord(
+        tenant_id=TenantId(row.tenant_id),
+        device_id=DeviceId(row.id),
+        name=row.name,
+        host=row.host,
+        port=row.port,
+        driver=row.driver,
+        status=row.status,
+        settings=row.device_settings,
+        username=row.username,
+        method=row.method,
+        has_own_login=row.has_own_login,
+        blocked_code=row.blocked_code,
+        blocked_detail=row.blocked_detail,
+        blocked_at=row.blocked_at,
+        failures=row.failures,
+        anchor_at=row.anchor_at,
+        next_due_at=row.next_due_at,
+        interval=policy_of(defaults, row).interval,
+        last_collected_at=row.last_collected_at,
+        now=row.now,
+        keys=host_keys.keys_of(tx, device_id),
+        last_seq=row.last_seq,
+        modern_ssh_at=row.modern_ssh_at,
+        in_doubt=row.in_doubt,
+        believes=row.believes,
+        facts=row.facts or {},
+        login_lost=row.login_lost,
+        unreadable_to_seq=row.unreadable_to_seq,
+        keys_given_up_at=row.keys_given_up_at,
+        group=row.group_name,
+        site=row.site_name,
+        profile=row.own_profile,
+        jump=row.own_jump,
+        direct=row.jump_direct,
+        via=row.via,
+        source=row.source,
+        paused_reason=row.paused_reason,
+        expected=expected_of(tx, device_id),
+        effective=_effective(defaults, row),
+    )
+
+
+def _effective(defaults: Policy, row: Row[Any]) -> Mapping[str, tuple[Any, str]]:
+    """Each setting, the profile and the jump host, with where they come from."""
+    scopes = (
+        (_tenant(row), row.tenant_settings),
+        (f"site {row.site_name}", row.site_settings),
+        (f"group {row.group_name}", row.group_settings),
+        (f"profile {row.used_profile}", row.profile_settings if row.used_profile else None),
+        ("device", row.device_settings),
+    )
+    found = effective(defaults, scopes)
+    profile, jump = next(_profiles(row), None), next(_ways(row))
+    return found | ({"profile": profile} if profile else {}) | {"jump_host": jump}
+
+
+def _profiles(row: Row[Any]) -> Iterator[tuple[str, str]]:
+    """The logins that could be used, the nearest first."""
+    if row.has_own_login:
+        yield OWN_LOGIN, "device"
+    if row.credential_profile_id:
+        yield row.used_profile, "device"
+    if row.group_profile_id:
+        yield row.used_profile, f"group {row.group_name}"
+    if row.site_profile_id:
+        yield row.used_profile, f"site {row.site_name}"
+    if row.used_profile:
+        yield row.used_profile, _tenant(row)
+
+
+def _ways(row: Row[Any]) -> Iterator[tuple[str, str]]:
+    """The ways that it could be reached by, the nearest first."""
+    if row.jump_direct or row.jump_host_id:
+        yield row.via or DIRECT, "device"
+    if row.group_direct or row.group_jump_id:
+        yield row.via or DIRECT, f"group {row.group_name}"
+    if row.site_jump_id:
+        yield row.via, f"site {row.site_name}"
+    yield (row.via, _tenant(row)) if row.via else (DIRECT, GLOBAL)
+
+
+def _tenant(row: Row[Any]) -> str:
+    return f"tenant {row.tenant_name}"
