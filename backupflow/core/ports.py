@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
     from backupflow.core.history import Aside, Run, SealedSnapshot
-    from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
+    from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Placement, Update
     from backupflow.core.jump import Via
     from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Renewal, Renewed, Stock
     from backupflow.core.ledger import Assignment, Claimed, Ending, Limits, Published, Stored, Withdrawn
@@ -421,10 +421,17 @@ class DeviceStore(Protocol):
         """The device of that name that was not removed; NotFound if there is none."""
         ...
 
+    def profile_for(self, tenant_id: TenantId, placement: Placement) -> str | None:
+        """The profile whose login a device so placed would use; None: it needs one of its own."""
+        ...
+
     def add(
-        self, device: NewDevice, login: DeviceLogin, due: Callable[[datetime], datetime], actor: str
+        self, device: NewDevice, login: DeviceLogin | None, due: Callable[[datetime], datetime], actor: str
     ) -> DeviceRecord:
-        """Insert it with its login; `due` gives its first run, which is its anchor. Conflict if it is there already."""
+        """Insert it with its login; `due` gives its first run, which is its anchor. Conflict if it is there already.
+
+        Without a login of its own it uses that of a profile; NotFound if a scope that it names is missing.
+        """
         ...
 
     def change(
