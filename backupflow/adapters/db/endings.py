@@ -62,6 +62,8 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
     if ending.aside and ending.state is State.SUSPECT and ending.aside.published.modern_ssh:
         learn_modern(tx, assignment, meanwhile)  # its text is in doubt, not its handshake
     _consequences(tx, assignment, ending)
+    if ending.scanned is not None and not meanwhile.elsewhere:
+        host_keys.shown(tx, assignment, ending.scanned)
     return True
 
 
@@ -79,8 +81,23 @@ def _ended(tx: Connection, assignment: Assignment, values: dict[str, Any], aside
 
 def _report(steps: Sequence[Step]) -> str | None:
     """What a test or a scan found, as it is kept."""
-    said = [{"name": step.name, "well": step.well, "says": observed.storable(step.says)} for step in steps]
-    return json.dumps(said) if said else None
+    said = [
+        {"name": step.name, "well": step.well, "says": step.says, "code": step.code, "facts": dict(step.facts)}
+        for step in steps
+    ]
+    return json.dumps(_storable(said)) if said else None
+
+
+def _storable(said: Any) -> Any:  # noqa: ANN401 - as it is in JSON
+    match said:
+        case str():
+            return observed.storable(said)
+        case dict():
+            return {name: _storable(value) for name, value in said.items()}
+        case list():
+            return [_storable(value) for value in said]
+        case _:
+            return said
 
 
 def _unless_answered(meanwhile: Meanwhile, ending: Ending) -> Ending:

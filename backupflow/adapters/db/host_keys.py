@@ -32,6 +32,7 @@ _OFFERED = text("""
     INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
     VALUES (:tenant, :device, 'offered', :key_type, :blob, :fingerprint)
     ON CONFLICT (device_id, key_type, blob) WHERE status = 'offered' DO UPDATE SET last_seen_at = now()""")
+_SEEN = text("UPDATE host_key SET last_seen_at = now() WHERE device_id = :device AND status = 'pinned'")
 _VERIFIED = text("""
     UPDATE host_key SET last_seen_at = now(), last_verified_at = now()
     WHERE device_id = :device AND status = 'pinned' AND key_type = :key_type AND blob = :blob""")
@@ -77,6 +78,14 @@ def pin_first(tx: Connection, assignment: Assignment, key: HostKey, how: Trusted
 def offer(tx: Connection, assignment: Assignment, key: HostKey) -> None:
     """Write down a key that was refused, to be shown and perhaps accepted."""
     tx.execute(_OFFERED, _values(assignment, key))
+
+
+def shown(tx: Connection, assignment: Assignment, key: HostKey) -> None:
+    """A key that was looked at without a login: the pinned one is seen again, another one is on offer."""
+    if pinned_of(tx, assignment) != key:
+        offer(tx, assignment, key)
+    else:
+        tx.execute(_SEEN, {"device": assignment.device_id})
 
 
 def verified(tx: Connection, assignment: Assignment, key: HostKey) -> None:
