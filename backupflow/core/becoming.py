@@ -1,0 +1,103 @@
+"""What a device that is here becomes by what is wanted of it, and how that differs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from backupflow.core.importing import DEFAULT_PORT, Difference, Known, ScopeSays, TenantScopes, Wanted
+from backupflow.core.inventory import DIRECT, OWN_LOGIN
+from backupflow.core.model import DeviceId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NOBODY = DeviceId(UUID(int=0))
+_NO_SCOPE = ScopeSays()
+Place = tuple[str, str | None, str, int]  # tenant, jump host, host, port
+
+
+def new(row: Wanted) -> Known:
+    """A device that is not here yet, as it will be."""
+    return becomes(Known(row.tenant or "", _NOBODY, row.name, "", DEFAULT_PORT), row)
+
+
+def becomes(known: Known, row: Wanted) -> Known:
+    """The device as it will be; what the row does not speak of stays. A pinned key stays in any case."""
+    expected = known.expected if known.pinned or not row.fingerprint else frozenset({row.fingerprint})
+    profile = _named(known.profile, row.profile)
+    return replace(
+        known,
+        host=row.host or known.host,
+        port=row.port or known.port,
+        profile=profile,
+        group=_named(known.group, row.group),
+        site=_named(known.site, row.site),
+        says=known.says if row.jump is None else ScopeSays(_own_jump(row.jump), direct=row.jump == DIRECT),
+        settings={**known.settings, **settings(row)},
+        expected=expected,
+        username=row.username or (None if profile != known.profile and profile else known.username),
+    )
+
+
+def settings(row: Wanted) -> dict[str, Any]:
+    """Those that the row speaks of, as core.scope knows them."""
+    said = {"legacy_ssh": row.legacy_ssh, "interval_seconds": row.interval}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def differences(known: Known, row: Wanted) -> tuple[Difference, ...]:
+    """What would be another; a login that is given counts as one, since a sealed one cannot be compared."""
+    then = becomes(known, row)
+    old, said = _in_words(known), _in_words(then)
+    found = [Difference(what, old[what], said[what]) for what in said if old[what] != said[what]]
+    if row.password is not None:
+        found.append(Difference("login", None, None))
+    elif then.username != known.username:
+        found.append(Difference("login", OWN_LOGIN, "that of the profile"))
+    return tuple(found)
+
+
+def place(device: Known, scopes: TenantScopes) -> Place:
+    """Where a device is reached: what no two may share."""
+    return device.tenant, via(device, scopes), device.host, device.port
+
+
+def via(device: Known, scopes: TenantScopes) -> str | None:
+    """The jump host that a device is reached through, as the database reckons it."""
+    if device.says.direct or device.says.jump:
+        return device.says.jump
+    group = scopes.groups.get(device.group or "", _NO_SCOPE)
+    if group.direct:
+        return None
+    return group.jump or scopes.sites.get(device.site or "", _NO_SCOPE).jump or scopes.says.jump
+
+
+def has_login(device: Known, scopes: TenantScopes) -> bool:
+    """Whether it has one, or a scope has one for it."""
+    above = (scopes.groups.get(device.group or ""), scopes.sites.get(device.site or ""), scopes.says)
+    return bool(device.username or device.profile) or any(scope.has_login for scope in above if scope)
+
+
+def _named(old: str | None, said: str | None) -> str | None:
+    return old if said is None else said or None
+
+
+def _own_jump(said: str) -> str | None:
+    return None if said == DIRECT else said or None
+
+
+def _in_words(device: Known) -> Mapping[str, str | None]:
+    legacy, interval = device.settings.get("legacy_ssh"), device.settings.get("interval_seconds")
+    return {
+        "host": device.host,
+        "port": str(device.port),
+        "profile": device.profile,
+        "group": device.group,
+        "site": device.site,
+        "jump": DIRECT if device.says.direct else device.says.jump,
+        "fingerprint": ", ".join(sorted(device.expected)) or None,
+        "legacy_ssh": None if legacy is None else "yes" if legacy else "no",
+        "interval": None if interval is None else f"{float(interval):g}s",
+    }
