@@ -116,11 +116,12 @@ def removed(record: DeviceRecord) -> Update:
     return Update("device_removed", {"name": record.name}, columns, drops_login=True, clears=clears)
 
 
-def paused(record: DeviceRecord) -> Update | None:
-    """Paused: never due."""
-    if record.status == "paused":
+def paused(record: DeviceRecord, reason: str | None = None) -> Update | None:
+    """Paused: never due. `reason` is kept with it, also where it is paused already."""
+    if record.status == "paused" and reason in {None, record.paused_reason}:
         return None
-    return Update("device_paused", {}, {"status": "paused", "next_due_at": None})
+    columns = {"status": "paused", "next_due_at": None, "paused_reason": reason}
+    return Update("device_paused", {"reason": reason} if reason else {}, columns)
 
 
 def resumed(record: DeviceRecord) -> Update | None:
@@ -129,7 +130,7 @@ def resumed(record: DeviceRecord) -> Update | None:
         return None
     missed = record.last_collected_at is None or record.now - record.last_collected_at >= record.interval
     due = record.now if missed else cadence.next_due(record.anchor_at, record.interval, record.now)
-    return Update("device_resumed", {}, {"status": "active", "next_due_at": due})
+    return Update("device_resumed", {}, {"status": "active", "next_due_at": due, "paused_reason": None})
 
 
 def unblocked(record: DeviceRecord) -> Update | None:
