@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
-    from backupflow.core.model import DeviceId, ExpectedKey, HostKey, SealedSecret, TenantId
+    from backupflow.core.model import DeviceId, ExpectedKey, HostKey, SealedSecret, TenantId, TrustedHow
 
 LONGEST_NAME = 100
 LONGEST_HOST = 253  # RFC 1035, section 2.3.4
@@ -81,6 +81,9 @@ class SeenKey:
     first_seen_at: datetime
     last_seen_at: datetime
     last_verified_at: datetime | None
+    trusted_how: TrustedHow | None = None  # of a pin, also a retired one
+    trusted_by: str | None = None  # None: nobody, it was trusted on first use
+    trusted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class Update:
     drops_login: bool = False
     retires: tuple[int, ...] = ()  # numbers of host keys
     pins: int | None = None  # the number of an offered host key
+    how: TrustedHow | None = None  # it came to be trusted, or, if none is pinned anew, is known by now
     clears: tuple[str, ...] = ()  # codes of alarms of this device
     placement: Placement = NOWHERE
     expects: tuple[ExpectedKey, ...] | None = None  # in place of those of before

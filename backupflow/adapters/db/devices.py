@@ -19,15 +19,16 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.expected_keys import expect, forget
 from backupflow.adapters.db.keys import oldest_version
 from backupflow.adapters.db.placing import columns_of, inherited_profile, needs_login, placed
+from backupflow.core.inventory import Placement
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import DeviceId, Purpose, TenantId
+from backupflow.core.model import DeviceId, Purpose, TenantId, TrustedHow
 from backupflow.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Placement, Update
+    from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
     from backupflow.core.scope import Policy
 
 _TENANT = text("SELECT id FROM tenant WHERE name = :name AND removed_at IS NULL")
@@ -97,6 +98,13 @@ class Devices:
         """The device of that name that was not removed; NotFound if there is none."""
         with transaction(self._engine) as tx:
             return record(tx, _found(tx, _FIND, tenant_id, name), self._defaults)
+
+    def within(self, tenant_id: TenantId, group: str | None, site: str | None) -> set[DeviceId]:
+        """The devices of a group, at a site, or both; NotFound names what is missing."""
+        with transaction(self._engine) as tx:
+            named = columns_of(tx, tenant_id, Placement(group=group, site=site))
+            wanted = " AND ".join(f"{column} = :{column}" for column in named)
+            return set(tx.scalars(text(f"SELECT id FROM device WHERE {wanted}"), named))
 
     def profile_for(self, tenant_id: TenantId, placement: Placement) -> str | None:
         """The profile whose login a device so placed would use; None: it needs one of its own."""
@@ -213,7 +221,9 @@ def _write_keys(tx: Connection, there: DeviceRecord, update: Update, actor: str)
     if update.retires:
         host_keys.retire(tx, there.device_id, update.retires)
     if update.pins is not None:
-        host_keys.pin(tx, there.device_id, update.pins)
+        host_keys.pin(tx, there.device_id, update.pins, update.how or TrustedHow.ACCEPTED, actor)
+    elif update.how is not None:
+        host_keys.vouch(tx, there.device_id, update.how, actor)
     if update.expects is not None:
         forget(tx, there.device_id)
         expect(tx, there.tenant_id, there.device_id, update.expects, actor)

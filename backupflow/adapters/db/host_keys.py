@@ -1,13 +1,17 @@
-"""Host keys on record: read with a device, retired and pinned by an act. A key itself never changes (a trigger)."""
+"""Host keys on record: read with a device, retired and pinned by an act. A key itself never changes (a trigger).
+
+Those of jump hosts lie beside them, and nothing is different about them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 
 from backupflow.core.inventory import SeenKey
-from backupflow.core.model import HostKey
+from backupflow.core.model import HostKey, TrustedHow
 from backupflow.errors import Conflict
 
 if TYPE_CHECKING:
@@ -15,31 +19,70 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.ledger import Assignment
-    from backupflow.core.model import TrustedHow
 
-_KEYS = text("""
-    SELECT id, status, key_type, blob, first_seen_at, last_seen_at, last_verified_at FROM host_key
-    WHERE device_id = :device ORDER BY last_seen_at DESC, id DESC""")
-_RETIRE = text("UPDATE host_key SET status = 'retired' WHERE device_id = :device AND id = ANY(:numbers)")
-_PIN = text("""
-    UPDATE host_key SET status = 'pinned' WHERE device_id = :device AND id = :number AND status = 'offered'
-    RETURNING id""")
-_PINNED = text("SELECT key_type, blob FROM host_key WHERE device_id = :device AND status = 'pinned'")
+_OWNED = "(device_id = :owner OR jump_host_id = :owner)"  # ids of both kinds are random
+_KEYS = text(f"""
+    SELECT id, status, key_type, blob, first_seen_at, last_seen_at, last_verified_at, trusted_how, trusted_by,
+        trusted_at
+    FROM host_key WHERE {_OWNED} ORDER BY last_seen_at DESC, id DESC""")
+_RETIRE = text(f"UPDATE host_key SET status = 'retired' WHERE {_OWNED} AND id = ANY(:numbers)")
+_PIN = text(f"""
+    UPDATE host_key SET status = 'pinned', trusted_how = :how, trusted_by = :actor, trusted_at = now()
+    WHERE {_OWNED} AND id = :number AND status = 'offered' RETURNING id""")
+_VOUCH = text(f"""
+    UPDATE host_key SET trusted_how = :how, trusted_by = :actor, trusted_at = now()
+    WHERE {_OWNED} AND status = 'pinned'""")
+_PINNED = text(f"SELECT key_type, blob FROM host_key WHERE {_OWNED} AND status = 'pinned'")
+# Whoever foretold it is who trusts it. A scan may have left it on offer: it is not any more.
 _FIRST = text("""
-    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint, trusted_how, trusted_at)
-    VALUES (:tenant, :device, 'pinned', :key_type, :blob, :fingerprint, :how, now())""")
-_OFFERED = text("""
-    INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint)
-    VALUES (:tenant, :device, 'offered', :key_type, :blob, :fingerprint)
-    ON CONFLICT (device_id, key_type, blob) WHERE status = 'offered' DO UPDATE SET last_seen_at = now()""")
-_SEEN = text("UPDATE host_key SET last_seen_at = now() WHERE device_id = :device AND status = 'pinned'")
-_VERIFIED = text("""
+    INSERT INTO host_key (tenant_id, device_id, jump_host_id, status, key_type, blob, fingerprint, trusted_how,
+        trusted_at, trusted_by)
+    VALUES (:tenant, :device, :jump_host, 'pinned', :key_type, :blob, :fingerprint, :how, now(),
+        (SELECT e.added_by FROM expected_key e WHERE e.fingerprint = :fingerprint
+            AND (e.device_id = :device OR e.jump_host_id = :jump_host) AND :how <> 'first_use'))""")
+_TAKEN = text(f"""
+    UPDATE host_key SET status = 'retired'
+    WHERE {_OWNED} AND status = 'offered' AND key_type = :key_type AND blob = :blob""")
+_OFFERED = """
+    INSERT INTO host_key (tenant_id, device_id, jump_host_id, status, key_type, blob, fingerprint)
+    VALUES (:tenant, :device, :jump_host, 'offered', :key_type, :blob, :fingerprint)
+    ON CONFLICT ({owner}, key_type, blob) WHERE status = 'offered' DO UPDATE SET last_seen_at = now()"""
+_OFFERED_BY = {owner: text(_OFFERED.format(owner=owner)) for owner in ("device_id", "jump_host_id")}
+_SEEN = text(f"UPDATE host_key SET last_seen_at = now() WHERE {_OWNED} AND status = 'pinned'")
+_VERIFIED = text(f"""
     UPDATE host_key SET last_seen_at = now(), last_verified_at = now()
-    WHERE device_id = :device AND status = 'pinned' AND key_type = :key_type AND blob = :blob""")
+    WHERE {_OWNED} AND status = 'pinned' AND key_type = :key_type AND blob = :blob""")
 
 
-def keys_of(tx: Connection, device_id: UUID) -> tuple[SeenKey, ...]:
-    """All keys that this device ever had or offered, the newest first."""
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose key it is: a device's, or a jump host's."""
+
+    tenant_id: UUID
+    device_id: UUID | None = None
+    jump_host_id: UUID | None = None
+
+    @classmethod
+    def hop(cls, assignment: Assignment) -> Owner:
+        """The jump host on the way."""
+        return cls(assignment.tenant_id, jump_host_id=assignment.via_id)
+
+    @property
+    def id(self) -> UUID:
+        """Of whichever it is."""
+        owner = self.device_id or self.jump_host_id
+        if owner is None:
+            raise ValueError("a host key of nobody")
+        return owner
+
+    def values(self, key: HostKey) -> dict[str, object]:
+        """The columns of a key of this owner."""
+        owner = {"tenant": self.tenant_id, "device": self.device_id, "jump_host": self.jump_host_id, "owner": self.id}
+        return {**owner, "key_type": key.key_type, "blob": key.blob, "fingerprint": key.fingerprint}
+
+
+def keys_of(tx: Connection, owner_id: UUID) -> tuple[SeenKey, ...]:
+    """All keys that this device or jump host ever had or offered, the newest first."""
     return tuple(
         SeenKey(
             row.id,
@@ -48,36 +91,55 @@ def keys_of(tx: Connection, device_id: UUID) -> tuple[SeenKey, ...]:
             row.first_seen_at,
             row.last_seen_at,
             row.last_verified_at,
+            TrustedHow(row.trusted_how) if row.trusted_how else None,
+            row.trusted_by,
+            row.trusted_at,
         )
-        for row in tx.execute(_KEYS, {"device": device_id})
+        for row in tx.execute(_KEYS, {"owner": owner_id})
     )
 
 
-def retire(tx: Connection, device_id: UUID, numbers: Sequence[int]) -> None:
+def retire(tx: Connection, owner_id: UUID, numbers: Sequence[int]) -> None:
     """Trust these keys no more."""
-    tx.execute(_RETIRE, {"device": device_id, "numbers": list(numbers)})
+    tx.execute(_RETIRE, {"owner": owner_id, "numbers": list(numbers)})
 
 
-def pin(tx: Connection, device_id: UUID, number: int) -> None:
+def pin(tx: Connection, owner_id: UUID, number: int, how: TrustedHow, actor: str) -> None:
     """Trust an offered key; what was pinned has to be retired before. Conflict if it is not on offer."""
-    if tx.execute(_PIN, {"device": device_id, "number": number}).scalar() is None:
+    values = {"owner": owner_id, "number": number, "how": how, "actor": actor}
+    if tx.execute(_PIN, values).scalar() is None:
         raise Conflict("this key is not on offer any more")
 
 
+def vouch(tx: Connection, owner_id: UUID, how: TrustedHow, actor: str) -> None:
+    """The pinned key is known better than it was."""
+    tx.execute(_VOUCH, {"owner": owner_id, "how": how, "actor": actor})
+
+
 def pinned_of(tx: Connection, assignment: Assignment) -> HostKey | None:
-    """The key that is trusted at this moment."""
-    row = tx.execute(_PINNED, {"device": assignment.device_id}).one_or_none()
+    """The key of its device that is trusted at this moment."""
+    return pinned_by(tx, assignment.device_id)
+
+
+def pinned_by(tx: Connection, owner_id: UUID) -> HostKey | None:
+    """The key of this device or jump host that is trusted at this moment."""
+    row = tx.execute(_PINNED, {"owner": owner_id}).one_or_none()
     return HostKey(row.key_type, bytes(row.blob)) if row else None
 
 
-def pin_first(tx: Connection, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
-    """Trust a key on first sight, where none is trusted."""
-    tx.execute(_FIRST, _values(assignment, key) | {"how": how})
+def pin_first(
+    tx: Connection, assignment: Assignment, key: HostKey, how: TrustedHow, owner: Owner | None = None
+) -> None:
+    """Trust a key on first sight, where none is trusted; of the device unless another owner is named."""
+    values = (owner or _device(assignment)).values(key)
+    tx.execute(_FIRST, values | {"how": how})
+    tx.execute(_TAKEN, values)
 
 
-def offer(tx: Connection, assignment: Assignment, key: HostKey) -> None:
+def offer(tx: Connection, assignment: Assignment, key: HostKey, owner: Owner | None = None) -> None:
     """Write down a key that was refused, to be shown and perhaps accepted."""
-    tx.execute(_OFFERED, _values(assignment, key))
+    owner = owner or _device(assignment)
+    tx.execute(_OFFERED_BY["device_id" if owner.device_id else "jump_host_id"], owner.values(key))
 
 
 def shown(tx: Connection, assignment: Assignment, key: HostKey) -> None:
@@ -85,19 +147,13 @@ def shown(tx: Connection, assignment: Assignment, key: HostKey) -> None:
     if pinned_of(tx, assignment) != key:
         offer(tx, assignment, key)
     else:
-        tx.execute(_SEEN, {"device": assignment.device_id})
+        tx.execute(_SEEN, {"owner": assignment.device_id})
 
 
-def verified(tx: Connection, assignment: Assignment, key: HostKey) -> None:
-    """The router proved once more that it has the pinned key; nothing happens if another one is pinned by now."""
-    tx.execute(_VERIFIED, {"device": assignment.device_id, "key_type": key.key_type, "blob": key.blob})
+def verified(tx: Connection, assignment: Assignment, key: HostKey, owner: Owner | None = None) -> None:
+    """It was proved once more that the pinned key is there; nothing happens if another one is pinned by now."""
+    tx.execute(_VERIFIED, (owner or _device(assignment)).values(key))
 
 
-def _values(assignment: Assignment, key: HostKey) -> dict[str, Any]:
-    return {
-        "tenant": assignment.tenant_id,
-        "device": assignment.device_id,
-        "key_type": key.key_type,
-        "blob": key.blob,
-        "fingerprint": key.fingerprint,
-    }
+def _device(assignment: Assignment) -> Owner:
+    return Owner(assignment.tenant_id, device_id=assignment.device_id)
