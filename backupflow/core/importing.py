@@ -5,7 +5,6 @@ Nothing here is shown with a value of what was read: a column that slipped may h
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -44,12 +43,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class WantedProfile:
-    """A named login that an inventory brings; it is made where there is none of its name."""
+    """A named login that an inventory brings, with a password or a key; it is made where there is none of its name."""
 
     name: str
     username: str
-    password: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
     tenant: str | None = None
+    private_key: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class ScopeSays:
-    """What a scope, or a device itself, says of the way to it and of its login."""
+    """What a scope, or a device itself, says of the way to it; and a scope of the login, by the profile's name."""
 
     jump: str | None = None
     direct: bool = False
-    has_login: bool = False
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,7 @@ class Plan:
     missing: tuple[Known, ...] = ()  # here, and not wanted
     gone: tuple[Known, ...] = ()  # those of them that are removed or paused
     back: tuple[Known, ...] = ()  # paused as gone, and wanted again
+    comes_to: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (tenant, profile): so many devices more
     makes: tuple[tuple[str, str, str], ...] = ()  # (tenant, `group`, `site` or `profile`, name)
     problems: tuple[Problem, ...] = ()
     remarks: tuple[Problem, ...] = ()  # nothing wrong, but to be known
@@ -189,6 +191,8 @@ class Plan:
         return {name: len(getattr(self, name)) for name in names}
 
     @property
-    def by_profile(self) -> Counter[tuple[str | None, str]]:
-        """How many devices come to each profile that is named, by (tenant, profile)."""
-        return Counter((row.tenant, row.profile) for row in self.added if row.profile)
+    def gist(self) -> tuple[object, ...]:
+        """What a person agreed to: another one at the moment of the act is another plan."""
+        changed = [(change.known.device_id, change.differences) for change in self.changed]
+        ids = [[known.device_id for known in devices] for devices in (self.gone, self.back)]
+        return [row.line for row in self.added], changed, ids, self.makes, self.problems
