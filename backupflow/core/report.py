@@ -1,13 +1,13 @@
 """What a test or a scan of a device found, step by step, in the order in which it can be found out.
 
-A step is well, or it failed, or the test did not come to it. Words and figures of a router are bounded here, and stay
-hostile: whoever shows them makes them visible first.
+A step is well, or it failed, or the test did not come to it. What it says may be a router's words: whoever shows it
+makes it visible first.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backupflow.core.ledger import Step
 from backupflow.errors import (
@@ -47,7 +47,6 @@ class Stage(StrEnum):
 TEST = tuple(Stage)
 SCAN = (Stage.JUMP, Stage.RESOLVE, Stage.REACH, Stage.KEY)
 SECRETS_HIDDEN = "secrets_hidden"  # code of a step, and of an alarm
-_LONGEST_WORDS = 500
 _AT: Mapping[type[BackupflowError], Stage] = {
     JumpHostUnreachable: Stage.JUMP,
     JumpHostBlocked: Stage.JUMP,
@@ -63,7 +62,8 @@ _OF_THE_DEVICE = (DeviceUnreachable, ConnectionRefused, DeviceTimeout)  # its ju
 
 def stage_of(failure: BackupflowError, passed: Collection[Stage], stages: Sequence[Stage] = TEST) -> Stage:
     """At which step it failed: some failures say it themselves, the others by how far it came."""
-    if (told := _AT.get(type(failure))) in stages:
+    told = _AT.get(type(failure))
+    if told is not None and told in stages:
         return told
     if Stage.LOGIN in passed:
         return Stage.COMPLETENESS
@@ -93,27 +93,13 @@ def first_failure(report: Sequence[Step]) -> Step | None:
     return next((step for step in report if step.well is False), None)
 
 
-def as_rows(report: Sequence[Step], longest: int = _LONGEST_WORDS) -> list[dict[str, Any]]:
-    """A report as JSON, in bounds; see `from_rows`."""
-    return [
-        {
-            "step": step.name,
-            "well": step.well,
-            "says": step.says[:longest],
-            "code": step.code,
-            "facts": dict(step.facts),
-        }
-        for step in report
-    ]
-
-
 def from_rows(rows: object) -> tuple[Step, ...]:
-    """What `as_rows` gave; of anything else nothing."""
+    """A report as it is kept, see adapters.db.endings; of anything else nothing."""
     if not isinstance(rows, list):
         return ()
     return tuple(
         Step(
-            str(row.get("step")),
+            str(row.get("name")),
             row.get("well"),
             str(row.get("says", "")),
             str(row.get("code", "")),

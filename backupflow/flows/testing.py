@@ -63,6 +63,12 @@ class _Seen:
         """It is passed, and so is whatever leads there."""
         self.passed.update(self.stages[: self.stages.index(stage) + 1])
 
+    def lead_to(self, stage: Stage) -> None:
+        """What was passed, since it failed only there; of a jump host it is not known whether it could resolve."""
+        if stage in report.SCAN:
+            before = set(self.stages[: self.stages.index(stage)])
+            self.passed |= before - ({Stage.RESOLVE} if Stage.JUMP in self.stages and stage is Stage.REACH else set())
+
     def report(self, failed: Step | None = None) -> tuple[Step, ...]:
         return report.steps(self.stages, self.passed, self.found, failed)
 
@@ -94,6 +100,7 @@ def _failed(assignment: Assignment, exc: BackupflowError, seen: _Seen, dice: flo
     blocks = backoff.after_failure(exc.verdict, 0, 0, dice).blocks and not isinstance(exc, JumpHostBlocked)
     of_its_key = isinstance(exc, HostKeyMismatch | HostKeyUnapproved)
     stage = report.stage_of(exc, seen.passed, seen.stages)
+    seen.lead_to(stage)
     if seen.offered:
         seen.found[Stage.KEY] = _key(assignment, seen.offered[0])
     facts = seen.found[Stage.KEY].facts if stage is Stage.KEY and seen.offered else {}
