@@ -9,10 +9,11 @@ import typer
 
 from backupflow.cli import device_view, output
 from backupflow.cli.credentials import Source, read_login
-from backupflow.cli.device_settings import DeviceSettings
+from backupflow.cli.device_settings import DeviceSettings, Fingerprint, Placing, Unset, unset_names
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, DeviceName, InTenant, Yes, actor, confirm
 from backupflow.cli.session import wiring
+from backupflow.cli.trust_question import settle_trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,8 @@ def add(
     port: Port = None,
     username: Username = None,
     source: Source,
+    placing: Placing,
+    fingerprint: Fingerprint = None,
     driver: Annotated[str, typer.Option(help="The kind of device.")] = "routeros",
     settings: DeviceSettings,
     tenant: InTenant = "default",
@@ -49,23 +52,32 @@ def add(
     """Enrol a device.
 
     From then on it is collected at its interval, the first time within some minutes. The login
-    name is `backup` unless another is given; the password is asked for unless a source is named.
+    name is `backup` unless another is given; the password is asked for unless a source is named, or
+    it has a credential profile, also by its group, site or tenant (`credential add`): a login by key is best.
 
     \b
     Examples:
+      backupflow device add core-4 192.0.2.4 --profile routers --site north
       backupflow device add core-1 192.0.2.1
       backupflow device add core-2 192.0.2.2 --username backup --key-file id_rsa --legacy-ssh
       pass show core-3 | backupflow device add core-3 r3.example.net --password-stdin
     """  # noqa: D301 - \b keeps the lines of the examples
-    from backupflow.core.inventory import NewDevice
-    from backupflow.core.model import DeviceId
+    from backupflow.core.inventory import NewDevice, checked_fingerprint
+    from backupflow.core.model import DeviceId, ExpectedKey, TrustedHow
     from backupflow.flows import enroll
 
-    named = settings.named()
+    named, placement = settings.named(), placing.placement()
+    _one_login(placing, given=source.given or username is not None)
+    expected = (ExpectedKey(checked_fingerprint(fingerprint), TrustedHow.IMPORT),) if fingerprint else ()
     found = wiring().devices("enroller")
     tenant_id = found.tenant(tenant)
-    login = read_login(username or "backup", source)
-    new = NewDevice(tenant_id, DeviceId(uuid4()), name, host, port or 22, driver, named)
+    profile = None if source.given or username else found.profile_for(tenant_id, placement)
+    login = None if profile else read_login(username or "backup", source)
+    new = NewDevice(
+        tenant_id, DeviceId(uuid4()), name, host, port or 22, driver, named, placement=placement, expected=expected
+    )
+    if profile:
+        settle_trust(tenant_id, {profile: 1})
     _told(enroll.add(wiring().enroll_ports(actor()), new, login), "added", as_json=as_json)
 
 
@@ -81,16 +93,24 @@ def edit(
     username: Username = None,
     ask_password: Annotated[bool, typer.Option("--ask-password", help="Ask for a new password.")] = False,
     source: Source,
+    forget_login: Annotated[
+        bool, typer.Option("--forget-login", help="Forget its own login, for the one that its scopes have.")
+    ] = False,
+    placing: Placing,
+    fingerprint: Fingerprint = None,
     settings: DeviceSettings,
+    unset: Unset = None,
     tenant: InTenant = "default",
     as_json: AsJson = False,
 ) -> None:
     """Change what is named.
 
-    New credentials end the block of a refused login.
+    New credentials end the block of a refused login; a profile takes the place of a login of its own. Another jump host
+    is another way to another place: the device is collected at once, and its host key stays pinned.
 
     \b
     Examples:
+      backupflow device edit core-1 --profile routers --group access --unset interval
       backupflow device edit core-1 --ask-password
       backupflow device edit core-1 --host 192.0.2.9 --interval 1h
     """  # noqa: D301 - \b keeps the lines of the examples
@@ -98,12 +118,16 @@ def edit(
     from backupflow.flows import enroll
 
     named = settings.named()
+    _one_login(placing, given=source.given or ask_password or username is not None)
     devices = wiring().devices("enroller")
     tenant_id = devices.tenant(tenant)
     login = None
     if source.given or ask_password:
         login = read_login(username or devices.find(tenant_id, name).username or "backup", source)
-    wanted = Edit(rename, host, port, username, login, named or None, new_router)
+    wanted = Edit(
+        rename, host, port, username, login, named or None, new_router, placing.placement(), unset_names(unset),
+        fingerprint, forget_login,
+    )  # fmt: skip
     _told(enroll.edit(wiring().enroll_ports(actor()), tenant_id, name, wanted), "edited", as_json=as_json)
 
 
@@ -157,6 +181,11 @@ def remove(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_
 
 app.command()(device_view.show)
 app.command("list")(device_view.list_devices)
+
+
+def _one_login(placing: Placing, *, given: bool) -> None:
+    if placing.profile and given:
+        raise typer.BadParameter("--profile brings its own login: leave out --username and the password, or --profile")
 
 
 def _act(flow: str, name: str, tenant: str, done: str, *, as_json: bool) -> None:

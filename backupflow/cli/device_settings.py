@@ -1,14 +1,32 @@
-"""The settings of one device, as options: what is not named stays with its group, site and tenant."""
+"""The settings of a scope, as options: what a device does not name stays with its group, site and tenant."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupflow.cli import output
 from backupflow.cli.options import seconds
 from backupflow.core.model import SecretsPolicy, Trust
+from backupflow.core.scope import SETTINGS
+
+if TYPE_CHECKING:
+    from backupflow.core.inventory import Placement
+
+
+TrustFirst = Annotated[
+    Trust | None,
+    typer.Option(help="tofu: pin the first host key; manual: approve it first (hostkey pending).", show_default=False),
+]
+Unset = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--unset", metavar="SETTING", help="Take it from the scopes above again, e.g. interval.", show_default=False
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +60,16 @@ class DeviceSettings:
     command_timeout: Annotated[
         str | None, typer.Option(metavar="SPAN", help="How long an export may take, e.g. 120s.", show_default=False)
     ] = None
-    trust: Annotated[
-        Trust | None,
-        typer.Option(
-            help="tofu: pin the first host key; manual: approve it first (hostkey pending).", show_default=False
-        ),
+    connect_timeout: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="How long a connection may take to stand.", show_default=False)
     ] = None
+    banner_timeout: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="How long until it says that it speaks SSH.", show_default=False)
+    ] = None
+    login_timeout: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="How long a login may take.", show_default=False)
+    ] = None
+    trust: TrustFirst = None
 
     def named(self) -> dict[str, Any]:
         """Those that were named, as core.scope knows them."""
@@ -57,6 +79,86 @@ class DeviceSettings:
             "end_mark": self.end_mark,
             "interval_seconds": seconds(self.interval),
             "command_timeout_seconds": seconds(self.command_timeout),
+            "connect_timeout_seconds": seconds(self.connect_timeout),
+            "banner_timeout_seconds": seconds(self.banner_timeout),
+            "login_timeout_seconds": seconds(self.login_timeout),
             "trust": self.trust and self.trust.value,
         }
         return {name: value for name, value in settings.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeSettings(DeviceSettings):
+    """Those of a group, a site or a tenant."""
+
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many sessions at a time with all of its devices.", show_default=False),
+    ] = None
+
+    def named(self) -> dict[str, Any]:
+        """Those that were named, as core.scope knows them."""
+        limit = {} if self.concurrency is None else {"concurrency": self.concurrency}
+        return {**DeviceSettings.named(self), **limit}
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """Where a device belongs."""
+
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help='Log in as this credential profile says; "": as its scopes say.', show_default=False
+        ),
+    ] = None
+    group: Annotated[
+        str | None, typer.Option(metavar="NAME", help='The group that it belongs to; "": none.', show_default=False)
+    ] = None
+    site: Annotated[
+        str | None, typer.Option(metavar="NAME", help='The site that it stands at; "": none.', show_default=False)
+    ] = None
+    jump: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help='Reach it through this jump host; direct: through none; "": as its scopes say.',
+            show_default=False,
+        ),
+    ] = None  # fmt: skip
+
+    def placement(self) -> Placement:
+        """As core.inventory knows it."""
+        from backupflow.core.inventory import Placement
+
+        return Placement(self.profile, self.group, self.site, self.jump)
+
+
+Fingerprint = Annotated[
+    str | None,
+    typer.Option(metavar="SHA256:…", help="The only host key that may be pinned at first sight.", show_default=False),
+]
+
+
+def setting_name(option: str) -> str:
+    """The setting that an option stands for: `command-timeout` is `command_timeout_seconds`; BadParameter if none."""
+    known = {shown_name(name): name for name in SETTINGS}
+    if option not in known:
+        raise typer.BadParameter(f"no setting is called {option!r}; there are {', '.join(known)}")
+    return known[option]
+
+
+def shown_name(setting: str) -> str:
+    """A setting as its option is called."""
+    return setting.removesuffix("_seconds").replace("_", "-")
+
+
+def shown_value(setting: str, value: object) -> str:
+    """A setting's value in words."""
+    if setting.endswith("_seconds") and isinstance(value, int | float):
+        return output.span(timedelta(seconds=value)) if value >= 1 else f"{value} s"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def unset_names(options: list[str] | None) -> tuple[str, ...]:
+    """The settings that are to be taken from the scopes above again."""
+    return tuple(setting_name(option) for option in options or ())

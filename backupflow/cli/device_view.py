@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupflow.cli import output
+from backupflow.cli.device_settings import shown_name, shown_value
 from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
+from backupflow.core.inventory import DIRECT
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Secrets, State
+from backupflow.core.scope import GLOBAL
 from backupflow.errors import ExportSuspect
 
 if TYPE_CHECKING:
@@ -32,7 +35,10 @@ _SECRETS: dict[str, str] = {
     Secrets.NONE: "none: asked for, and there are none",
 }
 _NAMES = ("identity", "model", "version", "serial", "system_id")
-_ONLY_IF_SO = {"why", "what next", "believes", "not exported", "unreadable"}
+_ONLY_IF_SO = {
+    "why", "what next", "believes", "not exported", "unreadable", "group", "site", "from", "profile", "expected",
+}  # fmt: skip
+_OF_THE_WAY = {"profile", "jump_host"}  # shown above
 SAME = "="  # it calls itself what we call it
 SSH = 22  # TCP port (RFC 4253, section 4): only another one is worth a word
 
@@ -49,24 +55,51 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
     rows = (*_what_we_know(record, _last(last, overview.now)), *_what_it_says(record.facts), *_how_it_is_known(record))
     shown = [(what, says) for what, says in rows if says is not None or what not in _ONLY_IF_SO]
     output.show_table(("device", record.name), shown)
+    output.say("")
+    settings = sorted(record.effective.items())
+    output.show_table(
+        ("setting", "is", "from"),
+        [(shown_name(n), shown_value(n, value), origin) for n, (value, origin) in settings if n not in _OF_THE_WAY],
+    )
 
 
 def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
     return (
         ("address", f"{record.host} port {record.port}"),
+        ("reached", _way(record)),
+        ("group", record.group),
+        ("site", record.site),
+        ("from", record.source),
         ("driver", record.driver),
+        ("profile", _from(record, "profile")),
         ("login", _login(record)),
-        ("status", f"blocked: {record.blocked_code}" if record.blocked_code else record.status),
+        ("status", f"blocked: {record.blocked_code}" if record.blocked_code else _status(record)),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
         ("what next", next_step(record.blocked_code or _login_lost(record) or _doubt(record), record.name)),
         ("believes", "the next export will be believed" if record.believes else None),
         ("last run", last),
         ("failures", record.failures),
-        ("interval", record.interval),
+        ("interval", f"{output.span(record.interval)} ({record.effective.get('interval_seconds', ('', 'global'))[1]})"),
         ("next due", None if record.blocked_code else record.next_due_at),
         ("last stored", record.last_collected_at),
         ("unreadable", _given_up(record)),
     )
+
+
+def _way(record: DeviceRecord) -> str:
+    name, origin = record.effective.get("jump_host", (DIRECT, GLOBAL))
+    if name == DIRECT:
+        return DIRECT if origin == GLOBAL else f"{DIRECT} ({origin})"
+    return f"through {name} ({origin})"
+
+
+def _from(record: DeviceRecord, name: str) -> str | None:
+    found = record.effective.get(name)
+    return found and f"{found[0]} ({found[1]})"
+
+
+def _status(record: DeviceRecord) -> str:
+    return f"{record.status}: {record.paused_reason}" if record.paused_reason else record.status
 
 
 def _login(record: DeviceRecord) -> str | None:
@@ -102,7 +135,7 @@ def _how_it_is_known(record: DeviceRecord) -> tuple[_Row, ...]:
     return (
         ("host key", f"{pinned.key.key_type} {pinned.key.fingerprint}" if pinned else None),
         ("no SHA-1 since", record.modern_ssh_at),
-        ("settings", ", ".join(f"{key}={value}" for key, value in record.settings.items()) or None),
+        ("expected", ", ".join(key.fingerprint for key in record.expected) or None),
         ("id", str(record.device_id)),
     )
 
@@ -110,17 +143,22 @@ def _how_it_is_known(record: DeviceRecord) -> tuple[_Row, ...]:
 def list_devices(
     tenant: InTenant = "default",
     removed: Annotated[bool, typer.Option("--removed", help="Show removed devices too.")] = False,
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this group.")] = None,
+    site: Annotated[str | None, typer.Option(metavar="NAME", help="Only those at this site.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List all devices and how each stands. Example: `backupflow device list`."""
+    """List all devices and how each stands. Example: `backupflow device list --site north`."""
     from backupflow.cli.status import STYLES, device_document
 
-    tenant_id = wiring().devices("reader").tenant(tenant)
+    devices = wiring().devices("reader")
+    tenant_id = devices.tenant(tenant)
+    within = devices.within(tenant_id, group, site) if group or site else None
     overview = wiring().statuses.overview(tenant_id, removed=removed)
+    shown = [device for device in overview.devices if within is None or device.device_id in within]
     if as_json:
-        output.as_document({"devices": [device_document(device, overview.now) for device in overview.devices]})
+        output.as_document({"devices": [device_document(device, overview.now) for device in shown]})
     else:
-        rows = [_row(device, overview.now) for device in overview.devices]
+        rows = [_row(device, overview.now) for device in shown]
         output.show_table(COLUMNS, rows, STYLES)
 
 
@@ -158,6 +196,15 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "username": record.username,
         "method": record.method,
         "settings": dict(record.settings),
+        "effective": {name: {"value": value, "from": origin} for name, (value, origin) in record.effective.items()},
+        "group": record.group,
+        "site": record.site,
+        "profile": record.profile,
+        "jump_host": DIRECT if record.direct else record.jump,
+        "reached_through": record.via,
+        "source": record.source,
+        "paused_reason": record.paused_reason,
+        "expected_fingerprints": [key.fingerprint for key in record.expected],
         "interval_seconds": record.interval.total_seconds(),
         "blocked": blocked if record.blocked_code else None,
         "failures": record.failures,

@@ -47,6 +47,11 @@ def add_device(_field: Field, life: int) -> list[str]:
     return ["device", "add", f"{ADDED}{time.monotonic_ns()}", host, "--port", "9", "--password-stdin"]
 
 
+def add_without_login(_field: Field, life: int) -> list[str]:
+    """Nor is there a profile that it would inherit, nor anybody to be asked."""
+    return ["device", "add", f"{ADDED}{time.monotonic_ns()}", f"127.1.{life}.251", "--port", "9"]
+
+
 def added(field: Field) -> tuple[int, int]:
     """Devices with a login, and acts."""
     rows = field.stack.rows(

@@ -115,6 +115,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "KeyLedger": (BEAT,),
     "HouseStore": (MAINTAIN,),
     "DeviceStore.find": (EDIT,),
+    "DeviceStore.profile_for": (Commanded(commands.add_without_login, again=2),),
     "DeviceStore.add": (Commanded(commands.add_device, commands.added, mend=commands.remove_added),),
     "DeviceStore.change": (
         Commanded(lambda _field, _life: ["device", "pause", DESK], commands.paused, mend=commands.resume),

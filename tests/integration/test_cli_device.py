@@ -202,7 +202,7 @@ def test_a_name_that_is_taken_is_refused(scene: Scene) -> None:
     add(scene)
     refused = add(scene, host="192.0.2.2")
     assert (refused.code, refused.out) == (Exit.REFUSED, b"")
-    assert "name is there already" in refused.err
+    assert "a device named core-1 is there already" in refused.err
     assert refused.err.count("\n") == 1
 
 
