@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from backupflow.core.ledger import Step
     from backupflow.core.model import DeviceId, TenantId
 
 LATE = timedelta(minutes=15)  # at the least; a tenth of the interval if that is more (I9)
@@ -165,6 +166,17 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """A part of a fleet, by names; all of it if none is given."""
+
+    group: str | None = None
+    site: str | None = None
+
+
+EVERYWHERE = Within()
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A request and what became of it."""
 
@@ -176,6 +188,8 @@ class Asked:
     detail: str | None
     is_change: bool | None
     seq: int | None
+    seconds: float | None = None  # from its beginning in a worker to its end
+    report: tuple[Step, ...] = ()  # of a test or a scan, if it was asked for
 
     @property
     def refused(self) -> bool:
@@ -189,5 +203,5 @@ class Asked:
 
     @property
     def succeeded(self) -> bool:
-        """There is a new observation in the history."""
-        return self.state is State.STORED
+        """There is a new observation in the history, or all is well that was to be tested."""
+        return self.state is State.STORED or (self.state is State.TESTED and not self.code)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Placement, Update
     from backupflow.core.jump import Via
     from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Renewal, Renewed, Stock
-    from backupflow.core.ledger import Assignment, Claimed, Ending, Limits, Published, Stored, Withdrawn
+    from backupflow.core.ledger import Assignment, Claimed, Ending, Kind, Limits, Published, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.model import (
         Claim,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         TenantId,
         Trust,
     )
-    from backupflow.core.overview import Asked
+    from backupflow.core.overview import Asked, Within
     from backupflow.core.quarantine import Released, SetAside
     from backupflow.core.trust import SharedLogin
     from backupflow.core.verification import Due, Flaw, Kept, Keyless, Sight, Standing, Wanted
@@ -532,10 +532,15 @@ class AlarmBell(Protocol):
 class RequestStore(Protocol):
     """The operator's view: collections out of turn. Beat takes them up, within the same limits."""
 
-    def ask(self, tenant_id: TenantId, names: Sequence[str] | None, actor: str) -> Sequence[int]:
-        """A request a device, audited, all or none; None: all that are active and not blocked."""
+    def ask(
+        self, tenant_id: TenantId, names: Sequence[str] | None, actor: str, kind: Kind = ..., within: Within = ...
+    ) -> Sequence[int]:
+        """A request a device, audited, all or none; None: all `within` that are active and not blocked.
+
+        A scan may be of blocked ones too. NotFound says which name is missing.
+        """
         ...
 
-    def asked(self, numbers: Sequence[int]) -> Sequence[Asked]:
-        """What became of these requests."""
+    def asked(self, numbers: Sequence[int], *, reports: bool = False) -> Sequence[Asked]:
+        """What became of these requests, with what a test or a scan found if `reports`."""
         ...

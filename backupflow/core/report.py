@@ -6,6 +6,7 @@ makes it visible first.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,16 @@ _AT: Mapping[type[BackupflowError], Stage] = {
 _OF_THE_DEVICE = (DeviceUnreachable, ConnectionRefused, DeviceTimeout)  # its jump host was passed
 
 
+# How a pin came about, after "trusted by".
+HOW_IN_WORDS = {
+    "first_use": "first use",
+    "approved": "approval",
+    "accepted": "acceptance",
+    "import": "an import",
+    "known_hosts": "a known_hosts file",
+}
+
+
 def stage_of(failure: BackupflowError, passed: Collection[Stage], stages: Sequence[Stage] = TEST) -> Stage:
     """At which step it failed: some failures say it themselves, the others by how far it came."""
     told = _AT.get(type(failure))
@@ -91,6 +102,19 @@ def steps(
 def first_failure(report: Sequence[Step]) -> Step | None:
     """The step that is not well, the first of them."""
     return next((step for step in report if step.well is False), None)
+
+
+def with_key(report: Sequence[Step], how: str | None, other: str | None, others: int) -> tuple[Step, ...]:
+    """Add what is on record of the key that was seen: how it came to be trusted, and who else shows the same."""
+    told = {"trusted_how": how, "shared_with": other, "shared_by": others + 1 if others else None}
+    facts = {name: value for name, value in told.items() if value is not None}
+    words = f", trusted by {HOW_IN_WORDS.get(how, how)}" if how else ""
+    if other:
+        words += f"; the same key as {other}" + (f" and {others - 1} more" if others > 1 else "")
+    return tuple(
+        replace(step, says=step.says + words, facts={**step.facts, **facts}) if step.name == Stage.KEY else step
+        for step in report
+    )
 
 
 def from_rows(rows: object) -> tuple[Step, ...]:

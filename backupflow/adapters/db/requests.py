@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
+from backupflow.core import report
+from backupflow.core.ledger import Kind
 from backupflow.core.model import State
-from backupflow.core.overview import Asked
+from backupflow.core.overview import EVERYWHERE, Asked, Within
 from backupflow.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
+    from uuid import UUID
 
     from backupflow.core.model import TenantId
 
 _NAMED = text("""
     SELECT id, name FROM device WHERE tenant_id = :tenant AND status <> 'removed' AND name = ANY(:names)
     ORDER BY name""")
-_ACTIVE = text("""
-    SELECT id, name FROM device WHERE tenant_id = :tenant AND status = 'active' AND blocked_code IS NULL
+_WITHIN = text("""
+    SELECT id, name FROM device
+    WHERE tenant_id = :tenant AND status = 'active' AND (blocked_code IS NULL OR :blocked)
+      AND (CAST(:group AS uuid) IS NULL OR device_group_id = :group)
+      AND (CAST(:site AS uuid) IS NULL OR site_id = :site)
     ORDER BY name""")
+_GROUP = text("SELECT id FROM device_group WHERE tenant_id = :tenant AND name = :name")
+_SITE = text("SELECT id FROM site WHERE tenant_id = :tenant AND name = :name")
 _ASK = text("""
-    INSERT INTO request (tenant_id, device_id, requested_by) VALUES (:tenant, :device, :actor) RETURNING id""")
+    INSERT INTO request (tenant_id, device_id, kind, requested_by) VALUES (:tenant, :device, :kind, :actor)
+    RETURNING id""")
+_ACTIONS = {
+    Kind.BACKUP: "config_backup_manual_trigger",
+    Kind.TEST: "device_test_requested",
+    Kind.SCAN: "host_key_scan_requested",
+}
 _ASKED = text("""
-    SELECT r.id, d.name, r.answer, c.state, c.code, c.detail, c.is_change, c.seq
+    SELECT r.id, d.name, r.answer, c.state, c.code, c.detail, c.is_change, c.seq,
+        CAST(extract(epoch FROM c.ended_at - c.started_at) AS float) AS seconds,
+        CASE WHEN :reports THEN c.report END AS report
     FROM request r JOIN device d ON d.id = r.device_id LEFT JOIN collection c ON c.id = r.collection_id
     WHERE r.id = ANY(:numbers) ORDER BY r.id""")
+# How the key that was seen is trusted by now, and who else has it: one of them by name, and how many in all.
+_KEYS = text("""
+    WITH seen AS (
+        SELECT r.id, r.tenant_id, r.device_id,
+            jsonb_path_query_first(c.report, '$[*] ? (@.name == "key").facts.fingerprint') #>> '{}' AS fingerprint
+        FROM request r JOIN collection c ON c.id = r.collection_id WHERE r.id = ANY(:numbers))
+    SELECT s.id, max(own.trusted_how) AS how, min(o.name) AS other, count(DISTINCT o.id) AS others
+    FROM seen s
+    LEFT JOIN host_key own
+        ON own.device_id = s.device_id AND own.status = 'pinned' AND own.fingerprint = s.fingerprint
+    LEFT JOIN (host_key k JOIN device o ON o.id = k.device_id AND o.status <> 'removed')
+        ON k.tenant_id = s.tenant_id AND k.fingerprint = s.fingerprint AND k.device_id <> s.device_id
+        AND k.status <> 'retired'
+    WHERE s.fingerprint IS NOT NULL GROUP BY s.id""")
 _BEAT = text("SELECT now() - max(heartbeat_at) FROM process WHERE role = 'scheduler'")
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE id = :number AND cleared_at IS NULL
@@ -42,40 +72,34 @@ class Requests:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def ask(self, tenant_id: TenantId, names: Sequence[str] | None, actor: str) -> list[int]:
-        """A request a device, all or none; None: all that are active and not blocked. NotFound names who is missing."""
+    def ask(
+        self,
+        tenant_id: TenantId,
+        names: Sequence[str] | None,
+        actor: str,
+        kind: Kind = Kind.BACKUP,
+        within: Within = EVERYWHERE,
+    ) -> list[int]:
+        """A request a device, all or none; None: all `within` that are active and, but for a scan, not blocked.
+
+        NotFound names who is missing.
+        """
         with transaction(self._engine) as tx:
-            if names is None:
-                devices = tx.execute(_ACTIVE, {"tenant": tenant_id}).all()
-            else:
-                devices = tx.execute(_NAMED, {"tenant": tenant_id, "names": list(names)}).all()
-                if missing := set(names) - {row.name for row in devices}:
-                    raise NotFound(f"device {min(missing)!r}; see `device list`")
+            devices = _within(tx, tenant_id, within, kind) if names is None else _named(tx, tenant_id, names)
             numbers = []
             for row in devices:
-                values = {"tenant": tenant_id, "device": row.id, "actor": actor}
+                values = {"tenant": tenant_id, "device": row.id, "kind": kind, "actor": actor}
                 numbers.append(tx.execute(_ASK, values).scalar_one())
                 owner = {"tenant_id": tenant_id, "device_id": row.id}
-                record_act(tx, actor, "config_backup_manual_trigger", **owner, detail={"request": numbers[-1]})
+                record_act(tx, actor, _ACTIONS[kind], **owner, detail={"request": numbers[-1]})
             return numbers
 
-    def asked(self, numbers: Sequence[int]) -> list[Asked]:
-        """What became of these requests."""
+    def asked(self, numbers: Sequence[int], *, reports: bool = False) -> list[Asked]:
+        """What became of these requests, with what a test or a scan found if `reports`."""
         with transaction(self._engine) as tx:
-            rows = tx.execute(_ASKED, {"numbers": list(numbers)}).all()
-        return [
-            Asked(
-                row.id,
-                row.name,
-                row.answer,
-                State(row.state) if row.state else None,
-                row.code,
-                row.detail,
-                row.is_change,
-                row.seq,
-            )
-            for row in rows
-        ]
+            rows = tx.execute(_ASKED, {"numbers": list(numbers), "reports": reports}).all()
+            keys = {row.id: row for row in tx.execute(_KEYS, {"numbers": list(numbers)})} if reports else {}
+        return [_asked(row, keys.get(row.id)) for row in rows]
 
     def beat_silent_for(self) -> timedelta | None:
         """How long no scheduler was heard; None if there never was one."""
@@ -91,3 +115,42 @@ class Requests:
             detail = {"code": row.code, "scope": row.scope}
             record_act(tx, actor, "alarm_cleared", tenant_id=row.tenant_id, detail=detail)
             return f"{row.code} of {row.scope}"
+
+
+def _named(tx: Connection, tenant_id: TenantId, names: Sequence[str]) -> Sequence[Row[Any]]:
+    devices = tx.execute(_NAMED, {"tenant": tenant_id, "names": list(names)}).all()
+    if missing := set(names) - {row.name for row in devices}:
+        raise NotFound(f"device {min(missing)!r}; see `device list`")
+    return devices
+
+
+def _within(tx: Connection, tenant_id: TenantId, within: Within, kind: Kind) -> Sequence[Row[Any]]:
+    group = _scope(tx, _GROUP, tenant_id, "group", within.group)
+    site = _scope(tx, _SITE, tenant_id, "site", within.site)
+    values = {"tenant": tenant_id, "blocked": kind is Kind.SCAN, "group": group, "site": site}
+    return tx.execute(_WITHIN, values).all()
+
+
+def _scope(tx: Connection, statement: TextClause, tenant_id: TenantId, what: str, name: str | None) -> UUID | None:
+    if name is None:
+        return None
+    found: UUID | None = tx.scalar(statement, {"tenant": tenant_id, "name": name})
+    if found is None:
+        raise NotFound(f"{what} {name!r}; see `{what} list`")
+    return found
+
+
+def _asked(row: Row[Any], key: Row[Any] | None) -> Asked:
+    found = report.from_rows(row.report)
+    return Asked(
+        row.id,
+        row.name,
+        row.answer,
+        State(row.state) if row.state else None,
+        row.code,
+        row.detail,
+        row.is_change,
+        row.seq,
+        row.seconds,
+        report.with_key(found, key.how, key.other, key.others) if key else found,
+    )
