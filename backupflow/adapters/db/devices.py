@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TENANT = text("SELECT id FROM tenant WHERE name = :name AND removed_at IS NULL")
 _FIND = "SELECT id FROM device WHERE tenant_id = :tenant AND name = :name AND status <> 'removed'"
 _LOCK = f"{_FIND} FOR NO KEY UPDATE"
-_INSERT = text("""
+INSERT = text("""
     INSERT INTO device (id, tenant_id, name, host, port, driver, settings, source, site_id, device_group_id,
         credential_profile_id, jump_host_id, jump_direct, anchor_at, next_due_at)
     VALUES (:id, :tenant_id, :name, :host, :port, :driver, CAST(:settings AS jsonb), :source, :site_id,
@@ -43,7 +43,7 @@ _HERE = text("SELECT * FROM device WHERE id = :device")
 _USED = text(f"""
     SELECT d.via_id, l.id AS login_id FROM device d {LOGIN} WHERE d.id = :device""")
 # A new id: a session that was started with the old login finds it gone right before it would send it.
-_LOGIN = text("""
+LOGIN_OF_ITS_OWN = text("""
     INSERT INTO credential_profile (tenant_id, device_id, username, method, sealed)
     VALUES (:tenant, :device, :username, :method, :sealed)
     ON CONFLICT (device_id) DO UPDATE SET id = gen_random_uuid(), username = excluded.username,
@@ -152,23 +152,35 @@ def insert(tx: Connection, new: NewDevice, login: DeviceLogin | None, due: datet
         **columns_of(tx, new.tenant_id, new.placement),
     }
     with placed(tx, values):
-        tx.execute(_INSERT, values | {"due": due})
+        tx.execute(INSERT, values | {"due": due})
     if login is not None:
         _log_in(tx, new.tenant_id, new.device_id, login)
     elif _used(tx, new.device_id).login_id is None:
         raise needs_login(new.name)
     expect(tx, new.tenant_id, new.device_id, new.expected, actor)
+    owner = {"tenant_id": new.tenant_id, "device_id": new.device_id}
+    record_act(tx, actor, "device_added", **owner, detail=told_of(new))
+    return new.device_id
+
+
+def told_of(new: NewDevice) -> dict[str, Any]:
+    """What the audit is told of a device that is new."""
     told: dict[str, Any] = {"name": new.name, "host": new.host, "port": new.port, "driver": new.driver}
     told |= {"source": new.source} if new.source else {}
     told |= {"placement": new.placement.named} if new.placement.named else {}
     told |= {"expected": [key.fingerprint for key in new.expected]} if new.expected else {}
-    owner = {"tenant_id": new.tenant_id, "device_id": new.device_id}
-    record_act(tx, actor, "device_added", **owner, detail=told)
-    return new.device_id
+    return told
 
 
 def apply(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:
     """Write what was decided over a locked device, with its audit row; fails as `insert` does."""
+    write(tx, there, update, actor)
+    owner = {"tenant_id": there.tenant_id, "device_id": there.device_id}
+    record_act(tx, actor, update.action, **owner, detail=update.detail)
+
+
+def write(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:
+    """The same without its audit row: one lock orders the audit, and who does many acts takes it at the end."""
     used = _used(tx, there.device_id)
     _write(tx, there, dict(update.columns) | columns_of(tx, there.tenant_id, update.placement))
     _write_login(tx, there, update)
@@ -182,8 +194,6 @@ def apply(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> No
         clear_alarm(tx, code, f"device {there.device_id}")
     if update.columns.get("status") != "removed" and used.login_id is not None and now.login_id is None:
         raise needs_login(there.name)
-    owner = {"tenant_id": there.tenant_id, "device_id": there.device_id}
-    record_act(tx, actor, update.action, **owner, detail=update.detail)
 
 
 def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId:
@@ -238,4 +248,4 @@ def _log_in(
     elif login.sealed.key_version < oldest_version(tx, tenant_id, Purpose.CREDENTIALS):
         raise Conflict("the keys were rotated at this moment; nothing was changed: do it once more")
     else:
-        tx.execute(_LOGIN, values | {"method": login.method, "sealed": login.sealed.text})
+        tx.execute(LOGIN_OF_ITS_OWN, values | {"method": login.method, "sealed": login.sealed.text})
