@@ -146,6 +146,11 @@ class Collecting(BaseSettings):
         timedelta(seconds=120), ge=timedelta(seconds=4), validation_alias=_env("CONFIG_DEAF_AFTER"),
         description="seconds that work may wait for a process that lives and begins none, before it counts as deaf",
     )  # fmt: skip
+    jump_host_retry: Seconds = Field(
+        timedelta(seconds=300), ge=timedelta(seconds=1), le=timedelta(hours=1),
+        validation_alias=_env("CONFIG_JUMP_HOST_RETRY"),
+        description="seconds that a jump host which could not be passed is left alone; 5-25 % longer, then one tries",
+    )  # fmt: skip
     stream_max_bytes: int = Field(
         1024**3, ge=16 * 1024**2, validation_alias=_env("CONFIG_STREAM_MAX_BYTES"),
         description="room of the stream between collectors and ingester",

@@ -64,6 +64,20 @@ def after_pause(lost_before: int, dice: float) -> Decision:
     return after_loss(min(lost_before, LOST_IN_A_ROW - 1), dice)
 
 
+def after_jump_trouble(dice: float) -> Decision:
+    """Decide what follows for a device whose jump host could not be passed: nothing, and it is due again at once."""
+    return Decision(State.FAILED, counts=False, blocks=False, again_in=AGAIN_WITHIN * dice)
+
+
+def jump_retry(retry: timedelta, dice: float) -> timedelta:
+    """When a jump host that was down is tried again: always after the same wait, 5-25 % longer.
+
+    Never longer for more failures: a line that was down for a night is looked at again within minutes, by one session.
+    """
+    low, high = JITTER
+    return retry * (1 + low + (high - low) * dice)
+
+
 def no_later_than_its_turn(wait: timedelta | None) -> bool:
     """Whether a wait is only a spread: then the device's next regular run is soon enough, if it comes first."""
     return wait is not None and wait <= AGAIN_WITHIN

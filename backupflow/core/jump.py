@@ -53,6 +53,11 @@ class Via:
     reached: Callable[[], None]
 
 
+def scope_of(jump_host_id: JumpHostId) -> str:
+    """Of the alarms of a jump host."""
+    return f"jump host {jump_host_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class JumpTrouble:
     """What a collection found out about its jump host: nobody behind it is to blame."""

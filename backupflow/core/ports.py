@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from backupflow.core.overview import Asked, Within
     from backupflow.core.quarantine import Released, SetAside
+    from backupflow.core.scopes import Kind, NewScope, Record, ScopeUpdate
     from backupflow.core.trust import SharedLogin
     from backupflow.core.verification import Due, Flaw, Kept, Keyless, Sight, Standing, Wanted
     from backupflow.errors import BackupflowError
@@ -126,6 +127,10 @@ class SecretSealer(Protocol):
 
     def seal_login(self, tenant_id: TenantId, context: UUID, secret: bytes) -> SealedSecret:
         """Seal the secret part of a login for its profile or device."""
+        ...
+
+    def seal_logins(self, tenant_id: TenantId, secrets: Sequence[tuple[UUID, bytes]]) -> Sequence[SealedSecret]:
+        """The same of many, each for the profile or device beside it; all or none. At most 100."""
         ...
 
 
@@ -272,6 +277,18 @@ class CollectionStore(Protocol):
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """Whether device, address and login are still to be used, and `key` still pinned: right before it is sent."""
+        ...
+
+    def pin_jump_host(self, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
+        """Commit the first key of the jump host on the way; raises like `pin`."""
+        ...
+
+    def jump_login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """Whether the jump host's address and login are still to be used, and `key` still pinned there."""
+        ...
+
+    def jump_host_reached(self, assignment: Assignment) -> None:
+        """A session has passed the jump host: whatever trouble it was in is over, but for a block."""
         ...
 
     def publish(self, assignment: Assignment, published: Published) -> bool:
@@ -438,6 +455,58 @@ class DeviceStore(Protocol):
         self, tenant_id: TenantId, name: str, decide: Callable[[DeviceRecord], Update | None], actor: str
     ) -> tuple[DeviceRecord, bool]:
         """Lock it, let `decide` say what changes, apply that; the record afterwards, and whether anything changed."""
+        ...
+
+
+class FleetStore(Protocol):
+    """The enroller's view of many devices at once: all of it in one transaction, each act with its audit row."""
+
+    def standing(self, tenants: Collection[str]) -> Standing:
+        """What is here of these tenants; those that there are not are left out."""
+        ...
+
+    def candidates(self, tenant_id: TenantId) -> Sequence[Candidate]:
+        """All devices of a tenant that were not removed, by what they may be chosen by."""
+        ...
+
+    def carry_out(
+        self,
+        tenants: Collection[str],
+        touched: Collection[DeviceId],
+        decide: Callable[[Standing], Orders],
+        actor: str,
+        moved: Callable[[int], None],
+    ) -> CarriedOut:
+        """Lock what is touched, let `decide` give the orders over what is here then, and do them, all or nothing.
+
+        `moved` hears of devices that are done. Conflict if somebody else has taken a name or an address meanwhile.
+        """
+        ...
+
+
+class ScopeStore(Protocol):
+    """The enroller's view of what stands above devices; each act with its audit row in one transaction."""
+
+    def find(self, kind: Kind, tenant_id: TenantId, name: str) -> Record:
+        """The one of that kind and name; NotFound if there is none. Of a tenant: itself, whatever its name."""
+        ...
+
+    def every(self, kind: Kind, tenant_id: TenantId | None) -> Sequence[Record]:
+        """All of that kind, by name; of all tenants if None."""
+        ...
+
+    def add(self, new: NewScope, actor: str) -> Record:
+        """Make it; Conflict if there is one of its name, NotFound names what is missing that it names."""
+        ...
+
+    def change(
+        self, kind: Kind, tenant_id: TenantId, name: str, decide: Callable[[Record], ScopeUpdate | None], actor: str
+    ) -> tuple[Record, bool]:
+        """Lock its devices, then it, let `decide` say what changes, and apply that, to its devices too.
+
+        The record afterwards, or as it was if it is removed, and whether anything changed. Conflict if two devices would
+        have one address, or some no login.
+        """
         ...
 
 

@@ -41,12 +41,14 @@ from backupflow.errors import (
 )
 from backupflow.flows import outcome, testing
 from backupflow.flows.interview import interview
+from backupflow.flows.jumping import Way
 from backupflow.flows.outcome import CollectPorts, Outcome, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backupflow.core.driver import Reading
+    from backupflow.core.jump import Via
 
 
 # Pauses that say nothing of the vault or the bus.
@@ -74,13 +76,14 @@ def collect(
 
 def _run(ports: CollectPorts, started: Assignment, unexpected: Callable[[Exception], None]) -> Outcome:
     offered: list[HostKey] = []
+    way = Way(ports, started)
     fenced = False
     try:
         if not started.trigger.observes:
             return testing.run(ports, started)
-        found = _read(ports, started, offered)  # 2-4
+        found = _read(ports, started, offered, way.via)  # 2-4
         if found.doubt is not None:
-            return _end(ports, started, found.doubt, offered, found.aside)  # 5
+            return _end(way, found.doubt, offered, found.aside)  # 5
         message, published = found.message, found.aside.published
         if not ports.store.publish(started, published):  # 6
             return told(started, "dropped", "lease_lost")
@@ -89,7 +92,7 @@ def _run(ports: CollectPorts, started: Assignment, unexpected: Callable[[Excepti
     except StoreUnavailable as exc:
         return told(started, "unfinished", exc.code, exc.detail)  # the lease ends it
     except BackupflowError as exc:
-        return _end(ports, started, exc, offered)
+        return _end(way, exc, offered)
     except Exception as exc:  # noqa: BLE001 - the one place for a defect that one device's export meets
         unexpected(exc)
         if fenced:  # the message may have arrived: ingest, or its absence from the stream, ends the row
@@ -115,14 +118,12 @@ def _end_defect(ports: CollectPorts, assignment: Assignment, exc: Exception) -> 
     return outcome.end(ports, assignment, ending)
 
 
-def _end(
-    ports: CollectPorts,
-    assignment: Assignment,
-    exc: BackupflowError,
-    offered: list[HostKey],
-    aside: KeptAside | None = None,
-) -> Outcome:
-    decision = backoff.after_failure(exc.verdict, assignment.failures, assignment.losses, ports.dice())
+def _end(way: Way, exc: BackupflowError, offered: list[HostKey], aside: KeptAside | None = None) -> Outcome:
+    ports, assignment, trouble = way.ports, way.assignment, way.trouble(exc)
+    if trouble is not None:  # nobody behind the jump host is to blame
+        decision = backoff.after_jump_trouble(ports.dice())
+    else:
+        decision = backoff.after_failure(exc.verdict, assignment.failures, assignment.losses, ports.dice())
     if isinstance(exc, ExportSuspect):
         decision = replace(decision, state=State.SUSPECT)
     ending = Ending(
@@ -137,6 +138,7 @@ def _end(
         pauses=exc.verdict is Verdict.PAUSE,
         aside=aside,
         alarm=_alarm(assignment, exc),
+        jump_trouble=trouble,
     )
     return outcome.end(ports, assignment, ending)
 
@@ -157,9 +159,9 @@ class _Found:
     doubt: ExportSuspect | IdentityChanged | None
 
 
-def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey]) -> _Found:
+def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey], via: Via | None) -> _Found:
     pepper = _pepper(ports, assignment)
-    said = interview(ports, assignment, offered)  # 2
+    said = interview(ports, assignment, offered, via=via)  # 2
     observed = _observed(pepper, said.reading, assignment.known.before)  # 3
     doubt = _doubt(assignment, observed, said.cut)
     owner = (assignment.tenant_id, assignment.device_id, assignment.seq)

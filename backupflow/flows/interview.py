@@ -8,29 +8,27 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from backupflow.core import end_mark, trust
+from backupflow.core import end_mark
 from backupflow.core.driver import Asking, Driver, Incomplete, Reading, Reason, Reply
-from backupflow.core.model import EndMark, HostKey, Login, Trust, TrustedHow
+from backupflow.core.model import EndMark, HostKey, Login
 from backupflow.core.report import Stage
 from backupflow.errors import (
     BackupflowError,
     CommandRejected,
-    HostKeyMismatch,
-    HostKeyUnapproved,
-    InputInvalid,
     LoginSuspended,
     NotAConfiguration,
     OutputTruncated,
 )
+from backupflow.flows.admitting import admitted, login_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backupflow.core.jump import Via
     from backupflow.core.ledger import Assignment
     from backupflow.core.ports import CollectionStore, Collector, Reader, SecretOpener, Session
 
@@ -87,10 +85,12 @@ def interview(
     assignment: Assignment,
     offered: list[HostKey],
     passed: Callable[[Stage], None] = lambda _: None,
+    *,
+    via: Via | None,
 ) -> Interview:
     """Ask once; `offered` receives the host key as soon as it is seen. Raises what ends a collection.
 
-    `passed` is told how far it has come.
+    `passed` is told how far it has come, `via` is the way, see flows.jumping.
     """
     driver = ports.driver(assignment.driver)
     nonce = ports.nonce()
@@ -103,13 +103,15 @@ def interview(
     def admit(key: HostKey) -> None:
         offered.append(key)
         passed(Stage.REACH)
-        _admit(ports.store, assignment, key)
+        how = admitted(assignment.target, assignment.trust, key)
+        if how is not None:
+            ports.store.pin(assignment, key, how)
         passed(Stage.KEY)
 
     def login() -> Login:
         return _login(ports, assignment, offered[0])
 
-    with ports.collector.session(assignment.target, admit, login) as session:  # 1
+    with ports.collector.session(assignment.target, admit, login, via) as session:  # 1
         passed(Stage.LOGIN)
         replies: list[Reply] = []
         while (command := driver.next_command(asking, replies)) is not None:  # 2
@@ -154,26 +156,6 @@ def _upgraded(assignment: Assignment, read: Reading) -> bool:
     return before is not None and before.facts.version != read.facts.version
 
 
-def _admit(store: CollectionStore, assignment: Assignment, key: HostKey) -> None:
-    """Refuse a key, or let it pass; when this returns, what was let pass is pinned and committed (I6)."""
-    match trust.judge(assignment.target.pinned, key, assignment.target.expected):
-        case trust.Mismatch(pinned, other):
-            raise HostKeyMismatch(
-                f"pinned {pinned.key_type} {pinned.fingerprint}, offered {other.key_type} {other.fingerprint}"
-            )
-        case trust.Unexpected(expected, other):
-            wanted = ", ".join(one.fingerprint for one in expected)
-            raise HostKeyMismatch(f"expected {wanted}, offered {other.key_type} {other.fingerprint}")
-        case trust.FirstSeen(first) if assignment.trust is Trust.MANUAL:
-            raise HostKeyUnapproved(f"offered {first.key_type} {first.fingerprint}")
-        case trust.FirstSeen(first):
-            store.pin(assignment, first, TrustedHow.FIRST_USE)
-        case trust.Foretold(first, how):
-            store.pin(assignment, first, how)
-        case trust.Trusted():
-            return
-
-
 def _login(ports: InterviewPorts, assignment: Assignment, key: HostKey) -> Login:
     """Open the login at the last moment, after one more look at whether it may still be sent there (I6, I7)."""
     if not ports.store.login_allowed(assignment, key):
@@ -182,17 +164,3 @@ def _login(ports: InterviewPorts, assignment: Assignment, key: HostKey) -> Login
         raise LoginSuspended("the device has no login")
     secret = ports.secrets.open_login(assignment.tenant_id, assignment.login_context, assignment.sealed_login)
     return login_of(assignment.username, secret)
-
-
-def login_secret(login: Login) -> bytes:
-    """The part of a login that is sealed."""
-    fields = {"password": login.password, "private_key": login.private_key, "passphrase": login.passphrase}
-    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
-
-
-def login_of(username: str, secret: bytes) -> Login:
-    """The inverse of `login_secret`; InputInvalid, without a word of it, if it is nothing that was sealed there."""
-    try:
-        return Login(username, **json.loads(secret))
-    except (ValueError, TypeError):
-        raise InputInvalid("the login that was opened cannot be read") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backupflow.errors import StoreUnavailable
@@ -39,6 +40,7 @@ class CollectPorts:
     driver: Callable[[str], Driver]
     dice: Callable[[], float]
     nonce: Callable[[], str]
+    jump_host_retry: timedelta = timedelta(minutes=5)  # how long a jump host that was down is left alone
 
 
 def end(ports: CollectPorts, assignment: Assignment, ending: Ending) -> Outcome:

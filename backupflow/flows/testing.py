@@ -26,6 +26,7 @@ from backupflow.errors import (
 )
 from backupflow.flows import outcome
 from backupflow.flows.interview import interview
+from backupflow.flows.jumping import Way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,8 +53,9 @@ _SECRETS = {
 
 @dataclass(slots=True)
 class _Seen:
-    """How far it came."""
+    """How far it came, and by which way."""
 
+    way: Way
     stages: Sequence[Stage]
     passed: set[Stage] = field(default_factory=set)
     offered: list[HostKey] = field(default_factory=list)
@@ -76,7 +78,7 @@ class _Seen:
 def run(ports: CollectPorts, assignment: Assignment) -> Outcome:
     """Test or scan; whatever fails is recorded with its step, except where the database is away."""
     look, stages = (_scan, report.SCAN) if assignment.trigger is Trigger.SCAN else (_test, report.TEST)
-    seen = _Seen(stages if assignment.jump_host else stages[1:])
+    seen = _Seen(Way(ports, assignment), stages if assignment.jump_host else stages[1:])
     try:
         look(ports, assignment, seen)
     except StoreUnavailable as exc:
@@ -112,18 +114,19 @@ def _failed(assignment: Assignment, exc: BackupflowError, seen: _Seen, dice: flo
         blocks=blocks and assignment.trigger is Trigger.TEST,
         offered=seen.offered[0] if seen.offered and of_its_key and assignment.trigger is Trigger.TEST else None,
         report=seen.report(step),
+        jump_trouble=seen.way.trouble(exc),
     )
 
 
 def _scan(ports: CollectPorts, assignment: Assignment, seen: _Seen) -> None:
-    key = ports.collector.handshake(assignment.target)
+    key = ports.collector.handshake(assignment.target, seen.way.via)
     seen.offered.append(key)
     seen.add(Stage.KEY)
     seen.found[Stage.KEY] = _key(assignment, key)
 
 
 def _test(ports: CollectPorts, assignment: Assignment, seen: _Seen) -> None:
-    said = interview(ports, assignment, seen.offered, seen.add)
+    said = interview(ports, assignment, seen.offered, seen.add, via=seen.way.via)
     seen.add(Stage.SIZE)
     observed = _observed(assignment, said)
     judged = suspicion.judge(replace(assignment.known, aside=None), observed, cut=said.cut)

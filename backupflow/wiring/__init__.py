@@ -192,7 +192,8 @@ class Wiring:
         store = self.port(collections, ports.CollectionStore)
         collector = self.port(SshCollector(), ports.Collector)
         bus, reader = self.bus("collector"), self.port(ProcessReader(), ports.Reader)
-        return CollectPorts(store, collector, vault, vault, bus, reader, driver, self.dice, self.nonce)
+        retry = self.settings.collecting.jump_host_retry
+        return CollectPorts(store, collector, vault, vault, bus, reader, driver, self.dice, self.nonce, retry)
 
     def ingest_ports(self, unexpected: Callable[[Exception], None]) -> IngestPorts:
         """What ingesting needs."""

@@ -24,8 +24,8 @@ from backupflow.core.model import (
     TrustedHow,
 )
 from backupflow.drivers.routeros.driver import RouterOS
+from backupflow.flows.admitting import login_secret
 from backupflow.flows.collect import collect
-from backupflow.flows.interview import login_secret
 from backupflow.flows.outcome import CollectPorts, Outcome
 
 if TYPE_CHECKING:
@@ -82,6 +82,17 @@ class Surroundings:
     def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """CollectionStore."""
         self.pinned.append(key)
+
+    def pin_jump_host(self, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
+        """CollectionStore."""
+        self.pinned.append(key)
+
+    def jump_login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """CollectionStore."""
+        return True
+
+    def jump_host_reached(self, assignment: Assignment) -> None:
+        """CollectionStore."""
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """CollectionStore."""

@@ -27,8 +27,8 @@ from backupflow.core.message import SnapshotMessage, encode
 from backupflow.core.model import Purpose, RawConfig, SealedSecret, Seq, key_version
 from backupflow.errors import Conflict
 from backupflow.flows import history, keys, renewing, rewrapping
+from backupflow.flows.admitting import login_of
 from backupflow.flows.ingest import check_marks
-from backupflow.flows.interview import login_of
 from backupflow.flows.schedule import Seen, Watched, look
 from backupflow.wiring.kill_points import KillPoint
 from tests.integration.scene import export_text

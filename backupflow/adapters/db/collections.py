@@ -1,6 +1,6 @@
 """The collector's view of one collection. Each move names the state it comes from, and its holder: that is the fence.
 
-Lock order: device, then collection.
+Lock order: device, then collection, then jump host.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db import endings, host_keys, observed
+from backupflow.adapters.db import endings, expected_keys, host_keys, jump_hosts, observed
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import OWED
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, own_hindrance, usable_policy
@@ -132,6 +132,8 @@ class Collections:
             try:
                 policy = usable_policy(self._defaults, row)
                 assignment = _assignment(tx, collection_id, holder, row, policy)
+                if row.via_id is not None:
+                    assignment = replace(assignment, jump_host=jump_hosts.assigned(tx, row.via_id, self._defaults))
             except BackupflowError as exc:  # a row that nobody can work with must not be emitted for ever
                 code = "settings_unusable" if isinstance(exc, InputInvalid) else "row_unusable"
                 raise_alarm(tx, code, f"device {row.device_id}", exc.detail, row.tenant_id)
@@ -173,6 +175,22 @@ class Collections:
                 "blob": key.blob,
             }
             return tx.scalar(_ALLOWED, values) is not None
+
+    def pin_jump_host(self, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
+        """Commit a jump host's first key, before any login is sent to it (I6)."""
+        with transaction(self._engine) as tx:
+            _lock_held(tx, assignment)
+            jump_hosts.pin(tx, assignment, key, how)
+
+    def jump_login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """Looked at right before the jump host's login is sent."""
+        with transaction(self._engine) as tx:
+            return jump_hosts.allowed(tx, assignment, key)
+
+    def jump_host_reached(self, assignment: Assignment) -> None:
+        """A session has passed its jump host: it is in no trouble any more, unless it is blocked."""
+        with transaction(self._engine) as tx:
+            jump_hosts.reached(tx, assignment)
 
     def publish(self, assignment: Assignment, published: Published) -> bool:
         """running -> published: the fence. False: the lease is gone.
@@ -251,7 +269,7 @@ def _lock_held(tx: Connection, assignment: Assignment) -> None:
         raise LoginSuspended("the device has another address since the collection began")
 
 
-def _target(row: Row[Any], policy: Policy) -> Target:
+def _target(tx: Connection, row: Row[Any], policy: Policy) -> Target:
     pinned = HostKey(row.key_type, bytes(row.blob)) if row.blob else None
     return Target(
         row.host,
@@ -261,6 +279,7 @@ def _target(row: Row[Any], policy: Policy) -> Target:
         policy.timeouts,
         policy.max_bytes,
         spoke_modern=row.modern_ssh_at is not None,
+        expected=() if pinned else expected_keys.expected_of(tx, row.device_id),
     )
 
 
@@ -274,7 +293,7 @@ def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: R
         device_name=row.name,
         seq=Seq(row.seq),
         driver=row.driver,
-        target=_target(row, policy),
+        target=_target(tx, row, policy),
         trust=policy.trust,
         username=row.username or "",
         login_id=row.login_id,

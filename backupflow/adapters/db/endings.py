@@ -1,6 +1,6 @@
 """How a collection ends short of its observation, and what follows for its device; all in the caller's transaction.
 
-The caller holds the device's lock (lock order: device, then collection).
+The caller holds the device's lock (lock order: device, then collection, then jump host).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
-from backupflow.adapters.db import host_keys, observed
+from backupflow.adapters.db import host_keys, jump_hosts, observed
 from backupflow.adapters.db.alarms import raise_alarm
 from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
 from backupflow.core import backoff
@@ -36,7 +36,8 @@ _END_ASIDE = text(f"""
 _ASIDE = text("""
     INSERT INTO aside (collection_id, tenant_id, device_id, sealed) VALUES (:collection, :tenant, :device, :sealed)""")
 _FAILED = text("""
-    UPDATE device SET failures = failures + :counts, losses = CASE WHEN :pauses THEN losses + 1 ELSE 0 END,
+    UPDATE device SET failures = failures + :counts,
+        losses = CASE WHEN :pauses THEN losses + 1 WHEN :keeps THEN losses ELSE 0 END,
         lane = CASE WHEN :slow THEN 'collect.slow' ELSE lane END,
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
                            WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
@@ -125,7 +126,8 @@ def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> Non
     device = {"device": assignment.device_id}
     if assignment.trigger.observes:
         what = {"counts": int(ending.counts), "wait": ending.again_in, "slow": ending.slow, "pauses": ending.pauses}
-        tx.execute(_FAILED, device | what | {"spread": backoff.no_later_than_its_turn(ending.again_in)})
+        what |= {"spread": backoff.no_later_than_its_turn(ending.again_in), "keeps": ending.jump_trouble is not None}
+        tx.execute(_FAILED, device | what)
     if ending.offered is not None:
         host_keys.offer(tx, assignment, ending.offered)
     if ending.alarm:
@@ -135,3 +137,5 @@ def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> Non
         tx.execute(_BLOCK, device | {"code": ending.code, "detail": ending.detail})
         scope = f"device {assignment.device_id}"
         raise_alarm(tx, ending.code, scope, f"{assignment.device_name}: {ending.detail}", assignment.tenant_id)
+    if ending.jump_trouble is not None:
+        jump_hosts.in_trouble(tx, assignment, ending.jump_trouble)

@@ -285,6 +285,18 @@ class Worker:
         """CollectionStore."""
         return self._call("allowed", StoreUnavailable(), lambda: self._world.ledger.login_allowed(assignment, key))
 
+    def pin_jump_host(self, *given: Any) -> None:  # noqa: ANN401
+        """CollectionStore."""
+        self._call("pin jump host", StoreUnavailable(), lambda: self._world.ledger.pin_jump_host(*given))
+
+    def jump_login_allowed(self, *given: Any) -> Any:  # noqa: ANN401
+        """CollectionStore."""
+        return self._call("jump allowed", StoreUnavailable(), lambda: self._world.ledger.jump_login_allowed(*given))
+
+    def jump_host_reached(self, assignment: Assignment) -> None:
+        """CollectionStore."""
+        self._call("jump reached", StoreUnavailable(), lambda: self._world.ledger.jump_host_reached(assignment))
+
     def publish(self, *given: Any) -> Any:  # noqa: ANN401 - of the store two, of the publisher one
         """CollectionStore and Publisher."""
         if len(given) == 2:

@@ -14,7 +14,7 @@ from backupflow.core.model import DeviceId, Login, SealedSecret, TenantId
 from backupflow.drivers import driver
 from backupflow.errors import InputInvalid, VaultUnavailable
 from backupflow.flows import enroll
-from backupflow.flows.interview import login_of
+from backupflow.flows.admitting import login_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

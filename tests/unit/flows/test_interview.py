@@ -11,7 +11,8 @@ from backupflow.core.driver import Facts
 from backupflow.core.model import ContentHash, EndMark, Login, Secrets, State
 from backupflow.core.suspicion import Known, Observed
 from backupflow.errors import DeviceTimeout, InputInvalid
-from backupflow.flows.interview import PROBE_WITHIN, login_of, login_secret
+from backupflow.flows.admitting import login_of, login_secret
+from backupflow.flows.interview import PROBE_WITHIN
 from tests.unit.flows.world import EXPORT, NONCE, WORK, World
 
 if TYPE_CHECKING:

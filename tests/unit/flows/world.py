@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from backupflow.errors import BackupflowError
 
 KEY, OTHER = HostKey("ssh-ed25519", b"key"), HostKey("ssh-ed25519", b"other")
+HOP_KEY = HostKey("ssh-ed25519", b"jump host")
 PEPPER = Pepper(b"p" * 32)
 NONCE, UNKNOWN = "n0nce", b"no such command"
 EXPORT = b"/ip address\r\nadd address=192.0.2.1\r\n"
@@ -113,6 +114,8 @@ class World:
         self.fails = fails
         self.work: Assignment | Withdrawn | None = WORK
         self.offers = KEY
+        self.hop_offers = HOP_KEY
+        self.jump_allowed = True
         self.answers: dict[str, bytes] = {"long": EXPORT}
         self.allowed = self.fenced = self.holds = True
         self.known = self.modern = True
@@ -145,6 +148,20 @@ class World:
         self._call("allowed")
         return self.allowed
 
+    def pin_jump_host(self, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
+        """CollectionStore."""
+        self._call(f"pin jump host as {how}")
+
+    def jump_login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """CollectionStore."""
+        assert key is self.hop_offers
+        self._call("jump allowed")
+        return self.jump_allowed
+
+    def jump_host_reached(self, assignment: Assignment) -> None:
+        """CollectionStore."""
+        self._call("reached")
+
     def publish(self, *given: Any) -> bool:  # noqa: ANN401 - of the store two, of the publisher one
         """CollectionStore and Publisher."""
         if len(given) == 2:
@@ -165,7 +182,8 @@ class World:
     def session(
         self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login], via: Via | None = None
     ) -> Iterator[World]:
-        """Collector."""
+        """Collector: a jump host is passed first."""
+        self._pass(via)
         self._call("connect")
         admit(self.offers)
         self.logins.append(login())
@@ -173,8 +191,17 @@ class World:
         yield self
         self._call("close")
 
+    def _pass(self, via: Via | None) -> None:
+        if via is not None:
+            self._call("jump")
+            via.admit(self.hop_offers)
+            self.logins.append(via.login())
+            self._call("jump login")
+            via.reached()
+
     def handshake(self, target: Target, via: Via | None = None) -> HostKey:
         """Collector."""
+        self._pass(via)
         self._call("handshake")
         return self.offers
 
