@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from backupflow.core.model import Login
 
-_KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
-_UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
+KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
+UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
 # An operator's word was for the router as it was known then: its address, its key.
-_NO_WORD: Mapping[str, Any] = {"believe_seq": 0}
+NO_WORD: Mapping[str, Any] = {"believe_seq": 0}
 # Alarms that speak of what a router says, not of whether it can be worked with.
 _OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden")
 
@@ -83,7 +83,7 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
         columns["modern_ssh_at"] = None
     expects, placement = _expects(record, wanted), _placed_anew(record, wanted.placement)
     drops = record.has_own_login and (wanted.forget_login or bool(wanted.placement.profile))
-    ended = _blocks_ended(wanted, columns) | (set(_KEY_BLOCKS) if expects else set())
+    ended = _blocks_ended(wanted, columns) | (set(KEY_BLOCKS) if expects else set())
     if not any((columns, login, wanted.new_router, expects is not None, placement.named, drops)):
         return None
     columns |= _due_sooner(record, wanted)
@@ -94,15 +94,15 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
     }
     detail |= {"placement": placement.named} if placement.named else {}
     detail |= {"expected": wanted.fingerprint} if expects else {}
-    retires = _all_keys(record) if wanted.new_router else ()
+    retires = keys_in_use(record) if wanted.new_router else ()
     if wanted.new_router:
         columns |= _another_router(record)
     if record.blocked_code in ended:
-        columns |= _UNBLOCKED
+        columns |= UNBLOCKED
     if {"host", "port"} & set(columns):
-        columns |= _NO_WORD
+        columns |= NO_WORD
     if ended or {"host", "port"} & set(columns):
-        columns |= {"failures": 0} | _due_now(record)
+        columns |= {"failures": 0} | due_now(record)
     return Update(
         "device_edited", detail, columns, login, drops, retires, clears=tuple(sorted(ended)), placement=placement,
         expects=expects, if_moved=_moved(record), if_other_login=_other_login(record),
@@ -140,7 +140,7 @@ def unblocked(record: DeviceRecord) -> Update | None:
     """
     if record.blocked_code is None:
         return None
-    columns = {**_UNBLOCKED, **_due_now(record)}
+    columns = {**UNBLOCKED, **due_now(record)}
     return Update("device_unblocked", {"was": record.blocked_code}, columns, clears=(record.blocked_code,))
 
 
@@ -159,7 +159,7 @@ def export_believed(record: DeviceRecord) -> Update | None:
             f"no export of {record.name} is in doubt: nothing is suspect since the last one that was believed; "
             "another serial number is answered with `device replaced`, and a block with `device unblock`"
         )
-    columns = {"believe_seq": record.last_seq, **_due_now(record)}
+    columns = {"believe_seq": record.last_seq, **due_now(record)}
     return Update("export_believed", {"after_seq": record.last_seq}, columns, clears=(ExportSuspect.code,))
 
 
@@ -170,42 +170,9 @@ def router_replaced(record: DeviceRecord) -> Update:
     """
     pinned = record.pinned
     detail = {"retired": pinned.key.fingerprint if pinned else None, "was_blocked": record.blocked_code}
-    columns = {**_UNBLOCKED, **_due_now(record), **_another_router(record)}
+    columns = {**UNBLOCKED, **due_now(record), **_another_router(record)}
     clears = (*((record.blocked_code,) if record.blocked_code else ()), *_OF_ITS_EXPORTS)
-    return Update("device_replaced", detail, columns, retires=_all_keys(record), clears=clears, expects=())
-
-
-def key_accepted(record: DeviceRecord, fingerprint: str) -> Update:
-    """The offered key becomes the pinned one; Conflict if that key is not the one on offer (any more).
-
-    A new key is no new router: its exports are compared as before, and another serial number blocks it. Nor does it
-    allow SHA-1 anew: whoever could forge the key would ask for just that.
-    """
-    chosen = next((key for key in record.offered if key.key.fingerprint == fingerprint), None)
-    if chosen is None:
-        offered = ", ".join(key.key.fingerprint for key in record.offered) or "none"
-        raise Conflict(f"{record.name} does not offer {fingerprint}; offered: {offered}")
-    pinned = record.pinned
-    detail = {
-        "accepted": fingerprint,
-        "key_type": chosen.key.key_type,
-        "retired": pinned.key.fingerprint if pinned else None,
-    }
-    retires = tuple(number for number in _all_keys(record) if number != chosen.number)
-    columns = {**_key_block_ended(record), **_NO_WORD}
-    return Update("host_key_accepted", detail, columns, retires=retires, pins=chosen.number, clears=_KEY_BLOCKS)
-
-
-def key_reset(record: DeviceRecord) -> Update | None:
-    """No key is pinned any more; all else that is known of the router stays, as with `key_accepted`.
-
-    Without a pin, that the router spoke modern algorithms is all that a stranger in its place has to match.
-    """
-    if not record.pinned and not record.offered:
-        return None
-    detail = {"retired": record.pinned.key.fingerprint if record.pinned else None}
-    columns = {**_key_block_ended(record), **_NO_WORD}
-    return Update("host_key_reset", detail, columns, retires=_all_keys(record), clears=_KEY_BLOCKS)
+    return Update("device_replaced", detail, columns, retires=keys_in_use(record), clears=clears, expects=())
 
 
 def merged(
@@ -249,14 +216,12 @@ def _expects(record: DeviceRecord, wanted: Edit) -> tuple[ExpectedKey, ...] | No
 
 def _moved(record: DeviceRecord) -> Following:
     """Another way leads to another place, as another address does; the pin stays."""
-    return Following({"failures": 0, **_NO_WORD, **_due_now(record)})
+    return Following({"failures": 0, **NO_WORD, **due_now(record)})
 
 
 def _other_login(record: DeviceRecord) -> Following:
     refused = record.blocked_code == AuthenticationFailed.code
-    return Following(
-        {"failures": 0, **(_UNBLOCKED if refused else {}), **_due_now(record)}, (AuthenticationFailed.code,)
-    )
+    return Following({"failures": 0, **(UNBLOCKED if refused else {}), **due_now(record)}, (AuthenticationFailed.code,))
 
 
 def _allows_sha1(wanted: Edit) -> bool:
@@ -271,7 +236,7 @@ def _another_router(record: DeviceRecord) -> dict[str, Any]:
         "remembered_command": None,
         "end_mark": EndMark.UNTRIED,
         "modern_ssh_at": None,
-        **_NO_WORD,
+        **NO_WORD,
     }
 
 
@@ -288,7 +253,7 @@ def _blocks_ended(wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
     if settings.get("trust") == "tofu" and "settings" in columns:
         ended.add(HostKeyUnapproved.code)
     if wanted.new_router:
-        ended.update((*_KEY_BLOCKS, SshDowngraded.code, IdentityChanged.code, *_OF_ITS_EXPORTS))
+        ended.update((*KEY_BLOCKS, SshDowngraded.code, IdentityChanged.code, *_OF_ITS_EXPORTS))
     return ended
 
 
@@ -301,13 +266,11 @@ def _due_sooner(record: DeviceRecord, wanted: Edit) -> dict[str, Any]:
     return {"next_due_at": due} if due < record.next_due_at else {}
 
 
-def _key_block_ended(record: DeviceRecord) -> dict[str, Any]:
-    return {**_UNBLOCKED, **_due_now(record)} if record.blocked_code in _KEY_BLOCKS else _due_now(record)
-
-
-def _due_now(record: DeviceRecord) -> dict[str, Any]:
+def due_now(record: DeviceRecord) -> dict[str, Any]:
+    """At once, unless it is paused."""
     return {"next_due_at": record.now} if record.status == "active" else {}
 
 
-def _all_keys(record: DeviceRecord) -> tuple[int, ...]:
+def keys_in_use(record: DeviceRecord) -> tuple[int, ...]:
+    """The numbers of the pinned key and of what is on offer."""
     return tuple(key.number for key in record.keys if key.status != "retired")

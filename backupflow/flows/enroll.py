@@ -14,8 +14,6 @@ from backupflow.core.enrolment import (
     Edit,
     edited,
     export_believed,
-    key_accepted,
-    key_reset,
     paused,
     removed,
     resumed,
@@ -33,9 +31,10 @@ from backupflow.core.inventory import (
     checked_port,
     checked_username,
 )
+from backupflow.core.key_acts import key_accepted, key_approved, key_reset
 from backupflow.core.scope import checked
 from backupflow.errors import InputInvalid
-from backupflow.flows.interview import login_secret
+from backupflow.flows.admitting import login_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,6 +136,11 @@ def replaced(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
 def accept_key(ports: EnrollPorts, tenant_id: TenantId, name: str, fingerprint: str) -> Done:
     """Pin the offered key of that fingerprint in place of the pinned one."""
     return _act(ports, tenant_id, name, lambda record: key_accepted(record, fingerprint))
+
+
+def approve_key(ports: EnrollPorts, tenant_id: TenantId, name: str, fingerprint: str) -> Done:
+    """Pin the first key of that fingerprint, or expect it of a device that was never contacted."""
+    return _act(ports, tenant_id, name, lambda record: key_approved(record, fingerprint))
 
 
 def reset_key(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:

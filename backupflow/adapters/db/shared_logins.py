@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine, text
 
 from backupflow.adapters.db.audit import record_act
-from backupflow.adapters.db.claims import LOGIN
+from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.model import Trust
 from backupflow.core.trust import SharedLogin

@@ -19,12 +19,11 @@ from backupflow.core.enrolment import (
     Edit,
     edited,
     export_believed,
-    key_accepted,
-    key_reset,
     removed,
     router_replaced,
     unblocked,
 )
+from backupflow.core.key_acts import key_accepted, key_reset
 from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
 from backupflow.core.model import Claim, ContentHash, DeviceId, EndMark, HostKey, Secrets, State
 from backupflow.core.suspicion import NOTHING, Accepted, Known, Observed, OtherRouter, Suspect, completed, judge
@@ -441,6 +440,11 @@ def test_no_other_act_makes_a_device_another_router(fleet: Fleet, act: Callable[
     """A new key is no new router, and no leave for SHA-1: all that was known stays (I6)."""
     device = fleet.passed("A").device_id
     fleet.doubted("B", device)
+    fleet.sql(
+        "INSERT INTO host_key (tenant_id, device_id, status, key_type, blob, fingerprint) "
+        "VALUES (:t, :d, 'pinned', :k, :b, :f)",
+        t=fleet.tenant, d=device, k=KEY.key_type, b=KEY.blob, f=KEY.fingerprint,
+    )  # fmt: skip
     running = fleet.running(device)
     assert fleet.collections.end(running, ANOTHER_KEY)
     fleet.sql("UPDATE device SET end_mark = 'required'")
@@ -575,6 +579,7 @@ def test_an_operator_allows_sha1_anew(fleet: Fleet) -> None:
 def test_after_sha1_was_allowed_another_key_is_a_matter_of_its_own(fleet: Fleet) -> None:
     """A router that came back with a key of another type: now it can be seen, and is on record to be accepted (I7)."""
     running = fleet.running()
+    fleet.collections.pin(running, KEY)
     assert fleet.collections.publish(running, published("A"))
     assert fleet.collections.end(fleet.running(running.device_id), FELL_BACK)
     assert fleet.act(running.device_id, allow_sha1)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupflow.core.enrolment import Edit, edited, key_accepted, key_reset, removed, router_replaced
+from backupflow.core.enrolment import Edit, edited, removed, router_replaced
+from backupflow.core.key_acts import key_accepted, key_reset
 from backupflow.core.ledger import Ending, Stored
 from backupflow.core.model import HostKey, State
 from backupflow.errors import LoginSuspended

@@ -15,8 +15,6 @@ from backupflow.core.enrolment import (
     Edit,
     edited,
     export_believed,
-    key_accepted,
-    key_reset,
     paused,
     removed,
     resumed,
@@ -24,6 +22,7 @@ from backupflow.core.enrolment import (
     unblocked,
 )
 from backupflow.core.inventory import DeviceLogin, DeviceRecord, SeenKey, checked_host, checked_name
+from backupflow.core.key_acts import key_accepted, key_reset
 from backupflow.core.model import DeviceId, EndMark, HostKey, Login, SealedSecret, TenantId
 from backupflow.errors import Conflict, InputInvalid
 
@@ -291,37 +290,12 @@ def test_unblocking_touches_no_key() -> None:
     assert (update.retires, update.pins) == ((), None)
 
 
-def test_accepting_pins_the_chosen_key_and_retires_the_others() -> None:
-    """Exactly one is pinned afterwards, and no older offer is left to be accepted by mistake."""
-    update = key_accepted(BLOCKED, HostKey("ssh-ed25519", b"new").fingerprint)
-    assert (update.pins, update.retires) == (2, (1,))
-    assert update.columns["blocked_code"] is None
-
-
-@pytest.mark.parametrize("blob", [b"old", b"older", b"never"])
-def test_only_an_offered_key_can_be_accepted(blob: bytes) -> None:
-    """Neither the pinned one, nor one that was retired, nor one that was never seen."""
-    with pytest.raises(Conflict):
-        key_accepted(BLOCKED, HostKey("ssh-ed25519", blob).fingerprint)
-
-
-def test_accepting_does_not_end_another_block() -> None:
-    """A refused login stays blocked though its key is accepted."""
-    update = key_accepted(replace(BLOCKED, blocked_code="authentication_failed"), BLOCKED.offered[0].key.fingerprint)
-    assert "blocked_code" not in update.columns
-
-
 def test_a_replaced_router_leaves_no_key_behind() -> None:
     """Pinned and offered ones are retired, the remembered command is forgotten."""
     update = router_replaced(BLOCKED)
     assert set(update.retires) == {1, 2}
     assert update.columns["remembered_command"] is None
     assert update.columns["blocked_code"] is None
-
-
-def test_a_reset_without_keys_is_nothing() -> None:
-    """No audit row for what did not happen."""
-    assert key_reset(RECORD) is None
 
 
 def test_a_removed_device_keeps_no_login() -> None:

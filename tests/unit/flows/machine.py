@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from backupflow.adapters.db.collections import LEASE_GRACE
-from backupflow.core import backoff, enrolment
+from backupflow.core import backoff, enrolment, key_acts
 from backupflow.core.envelope import unpack
 from backupflow.core.inventory import DeviceLogin
 from backupflow.core.ledger import Assignment, Limits, Stored
@@ -506,7 +506,7 @@ class Machine(RuleBasedStateMachine):
         acts: dict[str, Callable[[DeviceRecord], Update | None]] = {
             "unblock": enrolment.unblocked,
             "login": lambda record: enrolment.edited(record, enrolment.Edit(username="backup"), login),
-            "key": lambda record: enrolment.key_accepted(record, self.world.routers[key].key.fingerprint),
+            "key": lambda record: key_acts.key_accepted(record, self.world.routers[key].key.fingerprint),
             "replace": enrolment.router_replaced,
             "pause": enrolment.paused,
             "resume": enrolment.resumed,
