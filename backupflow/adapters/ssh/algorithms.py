@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import paramiko
 
-    from backupflow.core.model import HostKey
+    from backupflow.core.model import ExpectedKey, HostKey
 
 _KEX = (
     "curve25519-sha256",
@@ -53,17 +53,22 @@ _NAME = re.compile(r"[A-Za-z0-9@.+_-]{1,64}")  # RFC 4251, section 6: at most 64
 _MOST_NAMES = 12
 
 
-def host_key_algorithms(pinned: HostKey | None, *, legacy: bool) -> tuple[str, ...]:
+def host_key_algorithms(
+    pinned: HostKey | None, *, legacy: bool, expected: Sequence[ExpectedKey] = ()
+) -> tuple[str, ...]:
     """The signature algorithms of host keys: those of the pinned key's type first, then all others, strongest first.
 
     A server uses the first one that it has a key for (RFC 4253, section 7.1): one that still has the pinned type shows
     that key, whatever it has beside it, and one that lost it shows what it has now, to be refused and recorded.
+    Without a pin the types of expected keys come first, as far as they are known and spoken here.
     Raises AlgorithmsIncompatible for a pin of a type that is not spoken here, such as ssh-dss.
     """
     every = ("ssh-ed25519", *_ECDSA, *_rsa(legacy=legacy))
     if pinned is None:
-        return every
-    first = _of_type(pinned.key_type, legacy=legacy)
+        foretold = [name for key in expected if key.key_type for name in _of_type(key.key_type, legacy=legacy)]
+        first = tuple(name for name in every if name in foretold)
+    else:
+        first = _of_type(pinned.key_type, legacy=legacy)
     if not set(first) <= set(every):
         raise AlgorithmsIncompatible("the pinned host key is of a type that is not supported")
     return (*first, *(name for name in every if name not in first))
@@ -77,19 +82,21 @@ def _of_type(key_type: str, *, legacy: bool) -> tuple[str, ...]:
     return _rsa(legacy=legacy) if key_type in {*RSA, RSA_LEGACY} else (key_type,)
 
 
-def lists(pinned: HostKey | None, *, legacy: bool) -> dict[str, tuple[str, ...]]:
+def lists(pinned: HostKey | None, *, legacy: bool, expected: Sequence[ExpectedKey] = ()) -> dict[str, tuple[str, ...]]:
     """What may be offered, by kind."""
     return {
         "key exchange": _KEX + _KEX_LEGACY * legacy,
-        "host key": host_key_algorithms(pinned, legacy=legacy),
+        "host key": host_key_algorithms(pinned, legacy=legacy, expected=expected),
         "cipher": _CIPHERS + _CIPHERS_LEGACY * legacy,
         "MAC": _MACS + _MACS_LEGACY * legacy,
     }
 
 
-def offer(transport: paramiko.Transport, pinned: HostKey | None, *, legacy: bool) -> None:
+def offer(
+    transport: paramiko.Transport, pinned: HostKey | None, *, legacy: bool, expected: Sequence[ExpectedKey] = ()
+) -> None:
     """Set what a transport offers, before its handshake begins."""
-    options, ours = transport.get_security_options(), lists(pinned, legacy=legacy)
+    options, ours = transport.get_security_options(), lists(pinned, legacy=legacy, expected=expected)
     options.kex = _known(ours["key exchange"], options.kex)
     options.ciphers = _known(ours["cipher"], options.ciphers)
     options.digests = _known(ours["MAC"], options.digests)

@@ -178,7 +178,8 @@ def _true_cause(watch: Watch, transport: Transport) -> Iterator[None]:
 
 
 def _exchange_keys(transport: Transport, target: Target) -> HostKey:
-    offer(transport, target.pinned, legacy=target.legacy_ssh and not target.spoke_modern)
+    legacy = target.legacy_ssh and not target.spoke_modern
+    offer(transport, target.pinned, legacy=legacy, expected=target.expected)
     try:
         transport.start_client()
         key = transport.get_remote_server_key()

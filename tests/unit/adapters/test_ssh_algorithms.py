@@ -22,7 +22,7 @@ from backupflow.adapters.ssh.internals import AuthHandlerInside, TransportInside
 from backupflow.adapters.ssh.transport import Transport
 from backupflow.adapters.ssh.userauth import LoginHandler
 from backupflow.adapters.ssh.wire import Wire
-from backupflow.core.model import HostKey
+from backupflow.core.model import ExpectedKey, HostKey, TrustedHow
 from backupflow.errors import AlgorithmsIncompatible
 
 ED25519 = HostKey("ssh-ed25519", b"x")
@@ -84,6 +84,27 @@ def test_the_pinned_type_is_asked_for_before_all_others(pinned: HostKey, legacy:
     assert ("ssh-rsa" in ours) == legacy
     known = tuple(name for name in ours if name != "ssh-rsa" or paramiko.__version__ < "5")
     assert offered(pinned, legacy=legacy)["all host keys"] == known
+
+
+@pytest.mark.parametrize(
+    ("types", "legacy", "first"),
+    [
+        (("ssh-rsa",), False, ("rsa-sha2-512", "rsa-sha2-256")),
+        (("ssh-rsa",), True, ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")),
+        (("ssh-rsa", "ecdsa-sha2-nistp256"), False, ("ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256")),
+        ((None, "ssh-dss", "ssh-ed25519\n"), True, ("ssh-ed25519",)),
+    ],
+    ids=str,
+)
+def test_expected_types_are_asked_for_before_all_others(
+    types: tuple[str | None, ...], legacy: bool, first: tuple[str, ...]
+) -> None:
+    """A router with several keys shows the one that it is known by; a type that is not spoken here changes nothing."""
+    expected = tuple(ExpectedKey("SHA256:x", TrustedHow.KNOWN_HOSTS, key_type) for key_type in types)
+    ours = host_key_algorithms(None, legacy=legacy, expected=expected)
+    assert ours[: len(first)] == first
+    assert sorted(ours) == sorted(host_key_algorithms(None, legacy=legacy))
+    assert host_key_algorithms(ED25519, legacy=legacy, expected=expected)[0] == "ssh-ed25519"
 
 
 def test_a_pin_of_a_type_that_is_not_spoken_is_incompatible() -> None:
