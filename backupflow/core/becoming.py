@@ -18,13 +18,9 @@ _NO_SCOPE = ScopeSays()
 Place = tuple[str, str | None, str, int]  # tenant, jump host, host, port
 
 
-def new(row: Wanted) -> Known:
-    """A device that is not here yet, as it will be."""
-    return becomes(Known(row.tenant or "", _NOBODY, row.name, "", DEFAULT_PORT), row)
-
-
-def becomes(known: Known, row: Wanted) -> Known:
+def then(known: Known | None, row: Wanted) -> Known:
     """The device as it will be; what the row does not speak of stays. A pinned key stays in any case."""
+    known = known or Known(row.tenant or "", _NOBODY, row.name, "", DEFAULT_PORT)
     expected = known.expected if known.pinned or not row.fingerprint else frozenset({row.fingerprint})
     profile = _named(known.profile, row.profile)
     return replace(
@@ -49,12 +45,12 @@ def settings(row: Wanted) -> dict[str, Any]:
 
 def differences(known: Known, row: Wanted) -> tuple[Difference, ...]:
     """What would be another; a login that is given counts as one, since a sealed one cannot be compared."""
-    then = becomes(known, row)
-    old, said = _in_words(known), _in_words(then)
+    after = then(known, row)
+    old, said = _in_words(known), _in_words(after)
     found = [Difference(what, old[what], said[what]) for what in said if old[what] != said[what]]
     if row.password is not None:
         found.append(Difference("login", None, None))
-    elif then.username != known.username:
+    elif after.username != known.username:
         found.append(Difference("login", OWN_LOGIN, "that of the profile"))
     return tuple(found)
 
@@ -74,10 +70,12 @@ def via(device: Known, scopes: TenantScopes) -> str | None:
     return group.jump or scopes.sites.get(device.site or "", _NO_SCOPE).jump or scopes.says.jump
 
 
-def has_login(device: Known, scopes: TenantScopes) -> bool:
-    """Whether it has one, or a scope has one for it."""
+def login(device: Known, scopes: TenantScopes) -> str | None:
+    """The profile whose login it uses; OWN_LOGIN: one of its own; None: it has no login."""
+    if device.username:
+        return OWN_LOGIN
     above = (scopes.groups.get(device.group or ""), scopes.sites.get(device.site or ""), scopes.says)
-    return bool(device.username or device.profile) or any(scope.has_login for scope in above if scope)
+    return device.profile or next((scope.profile for scope in above if scope and scope.profile), None)
 
 
 def _named(old: str | None, said: str | None) -> str | None:

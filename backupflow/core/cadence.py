@@ -13,8 +13,13 @@ def first_due(added_at: datetime, spread: tuple[timedelta, timedelta], dice: flo
 
     `dice` lies in [0, 1). The answer is also the device's anchor: its phase from then on.
     """
+    return added_at + first_after(spread, dice)
+
+
+def first_after(spread: tuple[timedelta, timedelta], dice: float) -> timedelta:
+    """How long after it was added a device runs first."""
     shortest, longest = spread
-    return added_at + shortest + max(longest - shortest, shortest * 0) * dice
+    return shortest + max(longest - shortest, shortest * 0) * dice
 
 
 def next_due(anchor: datetime, interval: timedelta, now: datetime) -> datetime:

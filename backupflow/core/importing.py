@@ -97,6 +97,7 @@ class Asked:
     orphans: Orphans = Orphans.STAY
     makes_scopes: bool = False  # groups and sites that are named and not there
     partial: bool = False  # what is wrong is left out
+    held: frozenset[str] = frozenset()  # names that are not missing though they are not wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class TenantScopes:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Fleet:
     """The fleet as it stands, of all tenants that are spoken of."""
 
     tenants: Mapping[str, TenantScopes]

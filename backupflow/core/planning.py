@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -9,17 +10,17 @@ from backupflow.core import becoming
 from backupflow.core.importing import (
     Asked,
     Changed,
+    Fleet,
     Known,
     Orphans,
     Plan,
     Problem,
-    Standing,
     TenantScopes,
     Wanted,
     WantedProfile,
     gone_from,
 )
-from backupflow.core.inventory import DIRECT
+from backupflow.core.inventory import DIRECT, OWN_LOGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,7 +34,7 @@ _UNKNOWN = {
 }
 
 
-def plan(standing: Standing, wanted: Iterable[Wanted], asked: Asked, profiles: Sequence[WantedProfile] = ()) -> Plan:
+def plan(standing: Fleet, wanted: Iterable[Wanted], asked: Asked, profiles: Sequence[WantedProfile] = ()) -> Plan:
     """What an import does. `profiles` come with it; a row without a tenant is of the one that was asked for."""
     rows = [row if row.tenant else replace(row, tenant=asked.tenant) for row in wanted]
     return _Planning(standing, asked, profiles).of(rows)
@@ -41,7 +42,7 @@ def plan(standing: Standing, wanted: Iterable[Wanted], asked: Asked, profiles: S
 
 @dataclass(frozen=True, slots=True)
 class _Planning:
-    standing: Standing
+    standing: Fleet
     asked: Asked
     profiles: Sequence[WantedProfile]
     here: dict[Key, Known] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class _Planning:
             missing=missing,
             gone=self._gone(missing, whole=not problems),
             back=tuple(known for _, known, _ in both if self._was_gone(known)),
+            comes_to=self._come_to(good),
             makes=(*self._made_scopes(good), *self._made_profiles()),
             problems=problems,
             remarks=tuple(remark for row in good for remark in self._remarks(row)),
@@ -113,8 +115,8 @@ class _Planning:
     def _keeps_login(self, row: Wanted) -> bool:
         """Whether it has one then, unless it has none now either."""
         known, scopes = self._known(row), self._scopes(row)
-        then = becoming.becomes(known, row) if known else becoming.new(row)
-        return becoming.has_login(then, scopes) or (known is not None and not becoming.has_login(known, scopes))
+        has_none = known is not None and becoming.login(known, scopes) is None
+        return becoming.login(becoming.then(known, row), scopes) is not None or has_none
 
     def _unknown(self, row: Wanted) -> list[str]:
         scopes, makes = self._scopes(row), self.asked.makes_scopes
@@ -142,7 +144,7 @@ class _Planning:
             known = self._known(row)
             if known is not None and not self.asked.update:
                 continue
-            then = becoming.becomes(known, row) if known else becoming.new(row)
+            then = becoming.then(known, row)
             first = lines.setdefault(becoming.place(then, self._scopes(row)), row.line)
             if first != row.line:
                 other = f"as in line {first}" if first else "as a device that is here"
@@ -154,7 +156,8 @@ class _Planning:
     def _missing(self, rows: Sequence[Wanted]) -> tuple[Known, ...]:
         named = {_key(row) for row in rows}
         tenants = {tenant for tenant, _ in named}
-        ours = [known for key, known in self.here.items() if key[0] in tenants and key not in named]
+        there = [known for key, known in self.here.items() if key[0] in tenants and key not in named]
+        ours = [known for known in there if known.name not in self.asked.held]
         if self.asked.orphans is Orphans.PAUSE:
             ours = [known for known in ours if known.source == self.asked.source]
         return tuple(ours)
@@ -170,6 +173,18 @@ class _Planning:
 
     def _was_gone(self, known: Known) -> bool:
         return known.status == "paused" and known.paused_reason == gone_from(self.asked.source)
+
+    def _come_to(self, good: Sequence[Wanted]) -> Counter[Key]:
+        """How many more devices use each profile then."""
+        more: Counter[Key] = Counter()
+        for row in good:
+            known, scopes = self._known(row), self._scopes(row)
+            if known is not None and not self.asked.update:
+                continue
+            then = becoming.login(becoming.then(known, row), scopes)
+            if then and then != OWN_LOGIN and not (known and becoming.login(known, scopes) == then):
+                more[row.tenant or "", then] += 1
+        return more
 
     def _made_scopes(self, good: Sequence[Wanted]) -> list[tuple[str, str, str]]:
         taken = [row for row in good if self.asked.update or self._known(row) is None]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
 _RECORD = text("""
@@ -26,5 +27,25 @@ def record_act(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Write down who did what; `detail` never holds a secret."""
-    values = {"tenant": tenant_id, "actor": actor, "action": action, "device": device_id}
-    tx.execute(_RECORD, values | {"detail": json.dumps(dict(detail or {}), default=str)})
+    tx.execute(_RECORD, _values(actor, Done(action, tenant_id, device_id, detail or {})))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One of many acts."""
+
+    action: str
+    tenant_id: UUID | None
+    device_id: UUID | None
+    detail: Mapping[str, Any]
+
+
+def record_acts(tx: Connection, actor: str, acts: Sequence[Done]) -> None:
+    """The same of many, as the last thing of their transaction: until its end nobody else can write to the audit."""
+    if acts:
+        tx.execute(_RECORD, [_values(actor, act) for act in acts])
+
+
+def _values(actor: str, act: Done) -> dict[str, Any]:
+    detail = json.dumps(dict(act.detail), default=str)
+    return {"tenant": act.tenant_id, "actor": actor, "action": act.action, "device": act.device_id, "detail": detail}

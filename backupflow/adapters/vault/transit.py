@@ -12,12 +12,14 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import TYPE_CHECKING
 
-from backupflow.adapters.vault.client import expect
+from backupflow.adapters.vault.client import Answer, expect
 from backupflow.adapters.vault.keyring import CANARY, Keyring, b64
-from backupflow.adapters.vault.trouble import Trouble
+from backupflow.adapters.vault.trouble import Trouble, failure, trouble_in
 from backupflow.core.model import Pepper, Purpose, Sealed, SealedConfig, SealedSecret
+from backupflow.errors import VaultUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from backupflow.core.model import DeviceId, TenantId
@@ -38,6 +40,17 @@ class Vault(Keyring):
         """Seal the secret part of a login for its profile or device."""
         return SealedSecret(self._encrypt(tenant_id, Purpose.CREDENTIALS, context, secret))
 
+    def seal_logins(self, tenant_id: TenantId, secrets: Sequence[tuple[UUID, bytes]]) -> list[SealedSecret]:
+        """The same of many in one request, all or none; at most 100 (keyring, 3)."""
+        items = [{"plaintext": b64(secret), "context": b64(context.bytes)} for context, secret in secrets]
+        answer = self._sealed(tenant_id, Purpose.CREDENTIALS, {"batch_input": items})
+        results = answer["batch_results"]
+        if len(results) != len(items):
+            raise VaultUnavailable("it answered to another number of texts than it was given")
+        if wrong := [str(result["error"]) for result in results if result.get("error")]:
+            raise failure(trouble_in(wrong[0]))
+        return [SealedSecret(str(result["ciphertext"])) for result in results]
+
     def open_login(self, tenant_id: TenantId, context: UUID, sealed: SealedSecret) -> bytes:
         """Give back the secret part of a login; MessageMalformed if it was sealed for another profile or device."""
         return self._decrypt(tenant_id, Purpose.CREDENTIALS, context, sealed)
@@ -48,11 +61,14 @@ class Vault(Keyring):
 
     def _encrypt(self, tenant_id: TenantId, purpose: Purpose, context: UUID, plaintext: bytes) -> str:
         body = {"plaintext": b64(plaintext), "context": b64(context.bytes)}
-        path = f"transit/encrypt/{purpose}-{tenant_id}"
-        answer = self.ask("POST", path, body)
+        return str(self._sealed(tenant_id, purpose, body)["ciphertext"])
+
+    def _sealed(self, tenant_id: TenantId, purpose: Purpose, body: Answer) -> Answer:
+        answer = self.ask("POST", f"transit/encrypt/{purpose}-{tenant_id}", body)
         if answer is Trouble.REFUSED:  # 1
             answer = self._why_refused(tenant_id, purpose)
-        return str(expect(answer)["data"]["ciphertext"])
+        data: Answer = expect(answer)["data"]
+        return data
 
     def _why_refused(self, tenant_id: TenantId, purpose: Purpose) -> Trouble:
         marked = self.ask("POST", f"transit/hmac/{purpose}-{tenant_id}", {"input": b64(CANARY), "key_version": "1"})

@@ -1,0 +1,222 @@
+"""The enroller's view of many devices at once: one transaction, devices locked in the order of their ids.
+
+Scopes are locked before devices, as whoever changes a scope does it; the audit, whose lock orders it, comes last.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from backupflow.adapters.db.audit import Done, record_acts
+from backupflow.adapters.db.device_records import record
+from backupflow.adapters.db.devices import INSERT, LOGIN_OF_ITS_OWN, told_of, write
+from backupflow.adapters.db.effective import LOGIN
+from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.fleet_state import Names, candidates, names_of, standing
+from backupflow.adapters.db.keys import oldest_version
+from backupflow.core.fleet import CarriedOut
+from backupflow.core.inventory import DIRECT
+from backupflow.core.model import Purpose
+from backupflow.errors import Conflict, InputInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from backupflow.core.fleet import Act, Candidate, Enrolment, NewProfile, NewScope, Orders
+    from backupflow.core.importing import Fleet
+    from backupflow.core.model import DeviceId, TenantId
+    from backupflow.core.scope import Policy
+
+_AT_ONCE = 100  # devices between two words about the progress
+_SCOPES = tuple(
+    text(f"SELECT 1 FROM {table} WHERE {tenant} = ANY(:tenants) ORDER BY id FOR SHARE")
+    for table, tenant in (("tenant", "id"), ("device_group", "tenant_id"), ("site", "tenant_id"))
+)
+_TENANTS = text("SELECT id FROM tenant WHERE name = ANY(:names) AND removed_at IS NULL")
+_LOCK = text("SELECT 1 FROM device WHERE id = ANY(:devices) ORDER BY id FOR NO KEY UPDATE")
+# A host that no device can have: what leaves an address makes room before it has found its new place.
+_LEAVE = text("UPDATE device SET host = '/' || id WHERE id = ANY(:devices)")
+_HOSTS = text("SELECT id, host FROM device WHERE id = ANY(:devices)")
+_NEW_SCOPE = {
+    "group": text("INSERT INTO device_group (tenant_id, name) VALUES (:tenant, :name) RETURNING id"),
+    "site": text("INSERT INTO site (tenant_id, name) VALUES (:tenant, :name) RETURNING id"),
+}
+_NEW_PROFILE = text("""
+    INSERT INTO credential_profile (id, tenant_id, name, username, method, sealed, settings)
+    VALUES (:id, :tenant, :name, :username, :method, :sealed, CAST(:settings AS jsonb))""")
+_EXPECT = text("""
+    INSERT INTO expected_key (tenant_id, device_id, fingerprint, key_type, how, added_by)
+    VALUES (:tenant, :device, :fingerprint, :key_type, :how, :actor)""")
+_WITHOUT_LOGIN = text(f"SELECT count(*) FROM device d {LOGIN} WHERE d.id = ANY(:devices) AND l.id IS NULL")
+_TAKEN = {"uq_device_name", "uq_device_address", "uq_device_group_tenant_id_name", "uq_site_tenant_id_name",
+          "uq_credential_profile_tenant_id_name"}  # fmt: skip
+
+
+class FleetDesk:
+    """core.ports.FleetStore. `defaults` are the global settings."""
+
+    def __init__(self, engine: Engine, defaults: Policy) -> None:
+        self._engine = engine
+        self._defaults = defaults
+
+    def standing(self, tenants: Collection[str]) -> Fleet:
+        """What is here of these tenants; those that there are not are left out."""
+        with transaction(self._engine) as tx:
+            return standing(tx, tenants)
+
+    def candidates(self, tenant_id: TenantId) -> Sequence[Candidate]:
+        """All devices of a tenant that were not removed, by what they may be chosen by."""
+        with transaction(self._engine) as tx:
+            return candidates(tx, tenant_id)
+
+    def carry_out(
+        self,
+        tenants: Collection[str],
+        touched: Collection[DeviceId],
+        decide: Callable[[Fleet], Orders],
+        actor: str,
+        moved: Callable[[int], None],
+    ) -> CarriedOut:
+        """Lock what is touched, let `decide` give the orders, do them, with their audit rows at the end."""
+        with _conflicts(), transaction(self._engine) as tx:
+            ids = tx.scalars(_TENANTS, {"names": list(tenants)}).all()
+            for statement in _SCOPES:
+                tx.execute(statement, {"tenants": ids})
+            tx.execute(_LOCK, {"devices": list(touched)})
+            orders = decide(standing(tx, tenants))
+            return _Work(tx, actor, self._defaults, moved).done(orders)
+
+
+class _Work:
+    def __init__(self, tx: Connection, actor: str, defaults: Policy, moved: Callable[[int], None]) -> None:
+        self._tx = tx
+        self._actor = actor
+        self._defaults = defaults
+        self._moved = moved
+        self._audit: list[Done] = []
+
+    def done(self, orders: Orders) -> CarriedOut:
+        for profile in orders.profiles:
+            self._make_profile(profile)
+        for scope in orders.scopes:
+            self._make_scope(scope)
+        changed = self._act(orders.acts, orders.displaced)
+        for start in range(0, len(orders.added), _AT_ONCE):
+            self._enrol(orders.added[start : start + _AT_ONCE])
+        self._audit += [Done(orders.action, tenant, None, about) for tenant, about in orders.about.items()]
+        record_acts(self._tx, self._actor, self._audit)
+        return CarriedOut(len(orders.added), changed)
+
+    def _make_profile(self, new: NewProfile) -> None:
+        login = new.login
+        self._check_version(new.tenant_id, login.sealed.key_version if login.sealed else 0)
+        settings = {"trust": new.trust} if new.trust else {}
+        values = {"id": new.profile_id, "tenant": new.tenant_id, "name": new.name, "username": login.username}
+        values |= {"method": login.method, "sealed": login.sealed and login.sealed.text}
+        self._tx.execute(_NEW_PROFILE, values | {"settings": json.dumps(settings)})
+        told = {"profile": new.name, "method": login.method, "username": login.username, "settings": settings}
+        self._audit.append(Done("credential_added", new.tenant_id, None, told))
+
+    def _make_scope(self, new: NewScope) -> None:
+        self._tx.execute(_NEW_SCOPE[new.kind], {"tenant": new.tenant_id, "name": new.name})
+        self._audit.append(Done(f"{new.kind}_added", new.tenant_id, None, {new.kind: new.name}))
+
+    # --- devices that are here -----------------------------------------------------------------------------------
+
+    def _act(self, acts: Sequence[Act], displaced: Collection[DeviceId]) -> frozenset[DeviceId]:
+        hosts: dict[UUID, str] = dict(self._tx.execute(_HOSTS, {"devices": list(displaced)}).tuples().all())
+        self._tx.execute(_LEAVE, {"devices": list(displaced)})
+        changed: set[DeviceId] = set()
+        for number, act in enumerate(acts, 1):
+            there = record(self._tx, act.device_id, self._defaults)
+            host = hosts.pop(act.device_id, None)
+            there = replace(there, host=host) if host else there
+            update = act.decide(there)
+            if update is not None:
+                # Of a device that has left its address that is written too, if it only goes there by another way.
+                left = {"host": host} if host else {}
+                write(self._tx, there, replace(update, columns={**left, **update.columns}), self._actor)
+                self._audit.append(Done(update.action, there.tenant_id, there.device_id, update.detail))
+                changed.add(act.device_id)
+            if number % _AT_ONCE == 0 or number == len(acts):
+                self._moved(number % _AT_ONCE or _AT_ONCE)
+        if hosts:
+            raise Conflict("a device that was to move stays where it is; nothing was done")
+        return frozenset(changed)
+
+    # --- devices that are new ------------------------------------------------------------------------------------
+
+    def _enrol(self, part: Sequence[Enrolment]) -> None:
+        now: datetime = self._tx.execute(text("SELECT now()")).scalar_one()
+        names = {it.device.tenant_id: names_of(self._tx, it.device.tenant_id) for it in part}
+        self._tx.execute(INSERT, [_columns(it, names[it.device.tenant_id], now) for it in part])
+        self._log_in([it for it in part if it.login is not None])
+        expected = [(it.device, key) for it in part for key in it.device.expected]
+        if expected:
+            self._tx.execute(_EXPECT, [
+                {"tenant": device.tenant_id, "device": device.device_id, "fingerprint": key.fingerprint,
+                 "key_type": key.key_type, "how": key.how, "actor": self._actor} for device, key in expected
+            ])  # fmt: skip
+        if self._tx.scalar(_WITHOUT_LOGIN, {"devices": [it.device.device_id for it in part]}):
+            raise InputInvalid("a device would have no login; nothing was taken")
+        self._audit += [
+            Done("device_added", it.device.tenant_id, it.device.device_id, told_of(it.device)) for it in part
+        ]
+        self._moved(len(part))
+
+    def _log_in(self, part: Sequence[Enrolment]) -> None:
+        values = []
+        for it in part:
+            login = it.login
+            assert login is not None and login.sealed is not None  # noqa: PT018, S101 - for mypy
+            self._check_version(it.device.tenant_id, login.sealed.key_version)
+            owner = {"tenant": it.device.tenant_id, "device": it.device.device_id}
+            values.append(owner | {"username": login.username, "method": login.method, "sealed": login.sealed.text})
+        if values:
+            self._tx.execute(LOGIN_OF_ITS_OWN, values)
+
+    def _check_version(self, tenant_id: TenantId, version: int) -> None:
+        if version < oldest_version(self._tx, tenant_id, Purpose.CREDENTIALS):
+            raise Conflict("the keys were rotated at this moment; nothing was taken: do it once more")
+
+
+def _columns(new: Enrolment, names: Names, now: datetime) -> dict[str, Any]:
+    device, place = new.device, new.device.placement
+    direct = place.jump == DIRECT
+    return {
+        "id": device.device_id,
+        "tenant_id": device.tenant_id,
+        "name": device.name,
+        "host": device.host,
+        "port": device.port,
+        "driver": device.driver,
+        "settings": json.dumps(dict(device.settings)),
+        "source": device.source,
+        "site_id": names.sites.get(place.site or ""),
+        "device_group_id": names.groups.get(place.group or ""),
+        "credential_profile_id": names.profiles.get(place.profile or ""),
+        "jump_host_id": None if direct else names.jump_hosts.get(place.jump or ""),
+        "jump_direct": direct,
+        "due": now + new.first_after,
+    }
+
+
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    """What breaks a unique index was done by somebody else since the orders were given."""
+    try:
+        yield
+    except IntegrityError as exc:
+        name = getattr(getattr(exc.orig, "diag", None), "constraint_name", None)
+        if name not in _TAKEN:
+            raise
+        says = "somebody else took a name or an address at this moment; nothing was done: do it once more"
+        raise Conflict(says) from exc
