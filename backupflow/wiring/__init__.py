@@ -24,7 +24,7 @@ from backupflow.settings import Settings
 from backupflow.wiring import kill_points
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import Engine
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.canaries import Canaries
     from backupflow.adapters.db.claims import Claims
     from backupflow.adapters.db.devices import Devices
+    from backupflow.adapters.db.fleet import FleetDesk
     from backupflow.adapters.db.house import House
     from backupflow.adapters.db.keys import Keys
     from backupflow.adapters.db.processes import Processes
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import SealedSecret, TenantId
     from backupflow.flows.enroll import EnrollPorts
     from backupflow.flows.history import HistoryPorts
+    from backupflow.flows.importing import ImportPorts
     from backupflow.flows.ingest import IngestPorts
     from backupflow.flows.keys import KeyPorts
     from backupflow.flows.outcome import CollectPorts
@@ -280,6 +282,18 @@ class Wiring:
 
         return self.port(SharedLogins(self.engine(role)), ports.TrustStore)
 
+    def fleet(self, role: str) -> FleetDesk:
+        """Many devices at once; `enroller` may write, `reader` only look."""
+        from backupflow.adapters.db.fleet import FleetDesk
+
+        return self.port(FleetDesk(self.engine(role), self.policy), ports.FleetStore)
+
+    def import_ports(self, actor: str) -> ImportPorts:
+        """What taking a fleet in needs."""
+        from backupflow.flows.importing import ImportPorts
+
+        return ImportPorts(self.fleet("enroller"), _LateSealer(self), self.spread, self.dice, uuid4, actor)
+
     def history_ports(self, actor: str) -> HistoryPorts:
         """What reading configurations needs."""
         from backupflow.drivers import driver
@@ -390,6 +404,10 @@ class _LateSealer:
     def seal_login(self, tenant_id: TenantId, context: UUID, secret: bytes) -> SealedSecret:
         """core.ports.SecretSealer."""
         return self._wiring.vault("enroller").seal_login(tenant_id, context, secret)
+
+    def seal_logins(self, tenant_id: TenantId, secrets: Sequence[tuple[UUID, bytes]]) -> Sequence[SealedSecret]:
+        """The same of many."""
+        return self._wiring.vault("enroller").seal_logins(tenant_id, secrets)
 
 
 def shipped(name: str) -> Path:
