@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import sys
-import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupflow.cli import output
+from backupflow.cli import asking, output
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson, InTenant, actor, seconds
 from backupflow.cli.session import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
 
     from backupflow.core.overview import Asked
 
-POLL_SECONDS = 0.5
 _STYLES = {"stored": "green", "failed": "red", "blocked": "red", "lost": "yellow", "refused": "red", "running": "cyan"}
 
 
@@ -57,7 +54,7 @@ def backup(
         output.as_document({"requests": [document(one) for one in asked]})
     elif not wait:
         output.say(f"asked for {len(numbers)}: " + ", ".join(one.device for one in asked[:10]))
-        _mind_beat(wiring().requests.beat_silent_for())
+        asking.mind_beat(wiring().requests.beat_silent_for())
     if wait and not all(one.succeeded for one in asked):
         raise typer.Exit(Exit.WRONG)
 
@@ -82,40 +79,13 @@ def _watch(numbers: Sequence[int], patience: float | None, *, quiet: bool) -> Se
     """Look until all have ended; a live table on a terminal, else a line for each that moved."""
     if quiet or not sys.stdout.isatty():
         said: dict[int, str] = {}
-        return _poll(numbers, patience, (lambda _: None) if quiet else (lambda asked: _say_moved(asked, said)))
+        return asking.wait(numbers, patience, (lambda _: None) if quiet else (lambda asked: _say_moved(asked, said)))
     from rich.live import Live
 
     with Live(console=output.console(), auto_refresh=False, transient=True) as live:
-        asked = _poll(numbers, patience, lambda now: live.update(_table(now), refresh=True))
+        asked = asking.wait(numbers, patience, lambda now: live.update(_table(now), refresh=True))
     output.console().print(_table(asked))
     return asked
-
-
-def _poll(numbers: Sequence[int], patience: float | None, show: Callable[[Sequence[Asked]], None]) -> Sequence[Asked]:
-    until = time.monotonic() + patience if patience is not None else None
-    minded = False
-    while True:
-        asked = wiring().requests.asked(numbers)
-        show(asked)
-        if all(one.ended for one in asked):
-            return asked
-        if until is not None and time.monotonic() >= until:
-            output.note("backupflow: not all have ended; what was asked for stays asked for")
-            return asked
-        if any(one.answer is None for one in asked) and not minded:
-            minded = _mind_beat(wiring().requests.beat_silent_for())
-        time.sleep(POLL_SECONDS)
-
-
-def _mind_beat(silent_for: timedelta | None) -> bool:
-    """Say so if nobody would take a request up; True if it was said."""
-    from backupflow.core.overview import BEAT_SILENT
-
-    if silent_for is not None and silent_for <= BEAT_SILENT:
-        return False
-    since = "ever" if silent_for is None else f"for {output.span(silent_for)}"
-    output.note(f"backupflow: no beat has ticked {since}; requests wait until one runs (`backupflow up`, `doctor`)")
-    return True
 
 
 def _say_moved(asked: Sequence[Asked], said: dict[int, str]) -> None:

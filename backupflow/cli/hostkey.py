@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupflow.cli import output
+from backupflow.cli import output, scan
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson, DeviceName, InTenant, Yes, actor, confirm
 from backupflow.cli.session import wiring
@@ -94,6 +94,9 @@ def reset(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_j
     done = enroll.reset_key(wiring().enroll_ports(actor()), tenant_id, name)
     text = "its host key is forgotten" if done.changed else "there was no host key"
     _told(done.device.name, text, done.device.keys, as_json=as_json)
+
+
+app.command()(scan.scan)
 
 
 def _told(name: str, text: str, keys: tuple[SeenKey, ...], *, as_json: bool) -> None:
