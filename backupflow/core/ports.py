@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from backupflow.core.model import TrustedHow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
 
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
+    from backupflow.core.fleet import Candidate, CarriedOut, Orders
     from backupflow.core.history import Aside, Run, SealedSnapshot
+    from backupflow.core.importing import Fleet
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Placement, Update
     from backupflow.core.jump import Via
     from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Renewal, Renewed, Stock
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     )
     from backupflow.core.overview import Asked, Within
     from backupflow.core.quarantine import Released, SetAside
-    from backupflow.core.scopes import Kind, NewScope, Record, ScopeUpdate
+    from backupflow.core.scopes import NewScope, Record, ScopeKind, ScopeUpdate
     from backupflow.core.trust import SharedLogin
     from backupflow.core.verification import Due, Flaw, Kept, Keyless, Sight, Standing, Wanted
     from backupflow.errors import BackupflowError
@@ -461,7 +463,7 @@ class DeviceStore(Protocol):
 class FleetStore(Protocol):
     """The enroller's view of many devices at once: all of it in one transaction, each act with its audit row."""
 
-    def standing(self, tenants: Collection[str]) -> Standing:
+    def standing(self, tenants: Collection[str]) -> Fleet:
         """What is here of these tenants; those that there are not are left out."""
         ...
 
@@ -473,7 +475,7 @@ class FleetStore(Protocol):
         self,
         tenants: Collection[str],
         touched: Collection[DeviceId],
-        decide: Callable[[Standing], Orders],
+        decide: Callable[[Fleet], Orders],
         actor: str,
         moved: Callable[[int], None],
     ) -> CarriedOut:
@@ -487,11 +489,11 @@ class FleetStore(Protocol):
 class ScopeStore(Protocol):
     """The enroller's view of what stands above devices; each act with its audit row in one transaction."""
 
-    def find(self, kind: Kind, tenant_id: TenantId, name: str) -> Record:
+    def find(self, kind: ScopeKind, tenant_id: TenantId, name: str) -> Record:
         """The one of that kind and name; NotFound if there is none. Of a tenant: itself, whatever its name."""
         ...
 
-    def every(self, kind: Kind, tenant_id: TenantId | None) -> Sequence[Record]:
+    def every(self, kind: ScopeKind, tenant_id: TenantId | None) -> Sequence[Record]:
         """All of that kind, by name; of all tenants if None."""
         ...
 
@@ -500,12 +502,17 @@ class ScopeStore(Protocol):
         ...
 
     def change(
-        self, kind: Kind, tenant_id: TenantId, name: str, decide: Callable[[Record], ScopeUpdate | None], actor: str
+        self,
+        kind: ScopeKind,
+        tenant_id: TenantId,
+        name: str,
+        decide: Callable[[Record], ScopeUpdate | None],
+        actor: str,
     ) -> tuple[Record, bool]:
         """Lock its devices, then it, let `decide` say what changes, and apply that, to its devices too.
 
-        The record afterwards, or as it was if it is removed, and whether anything changed. Conflict if two devices would
-        have one address, or some no login.
+        The record afterwards, or as it was if it is removed, and whether anything changed. Conflict if two devices
+        would have one address, or some no login.
         """
         ...
 

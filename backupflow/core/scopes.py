@@ -1,0 +1,197 @@
+"""What stands above devices: shared logins, groups, sites, tenants, jump hosts; as they stand, and what is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from backupflow.core.inventory import DIRECT
+from backupflow.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from backupflow.core.inventory import DeviceLogin, SeenKey
+    from backupflow.core.model import ExpectedKey, JumpHostId, TenantId, TrustedHow
+
+LONGEST_NAME = 100
+LONGEST_REASON = 200
+
+
+class ScopeKind(StrEnum):
+    """Of what stands above devices. `word` is what a person calls it, `setting_place` what core.scope does."""
+
+    PROFILE = "credential_profile"
+    GROUP = "group"
+    SITE = "site"
+    TENANT = "tenant"
+    JUMP_HOST = "jump_host"
+
+    @property
+    def word(self) -> str:
+        """In words."""
+        return self.value.replace("_", " ")
+
+    @property
+    def setting_place(self) -> str:
+        """As `core.scope.checked_for` knows it."""
+        return "profile" if self is ScopeKind.PROFILE else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class NewScope:
+    """What is to be made; of what its kind has not, nothing is said. Its id is made first: a login is sealed for it."""
+
+    kind: ScopeKind
+    tenant_id: TenantId
+    scope_id: UUID
+    name: str
+    settings: Mapping[str, Any]
+    profile: str | None = None
+    jump: str | None = None  # a name, or DIRECT for a group
+    host: str = ""
+    port: int = 22
+    login: DeviceLogin | None = None
+    expected: tuple[ExpectedKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeRecord:
+    """A group, a site or a tenant. `profile`, `jump` are names, `devices` how many belong to it."""
+
+    kind: ScopeKind
+    scope_id: UUID
+    tenant_id: TenantId
+    name: str
+    settings: Mapping[str, Any]
+    profile: str | None
+    jump: str | None
+    direct: bool
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRecord:
+    """A shared login, never its secret. `uses`: through what (device, group, site, tenant) -> how many devices use it.
+
+    `named_by` are those that name it, in words, whether it is used through them or not.
+    """
+
+    profile_id: UUID
+    tenant_id: TenantId
+    name: str
+    username: str
+    method: str  # password or key
+    settings: Mapping[str, Any]
+    suspended_at: datetime | None
+    suspended_reason: str | None
+    changed_at: datetime
+    uses: Mapping[str, int]
+    named_by: tuple[str, ...]
+    refused: int  # devices that are blocked since it was refused
+
+    @property
+    def devices(self) -> int:
+        """How many devices use it."""
+        return sum(self.uses.values())
+
+
+@dataclass(frozen=True, slots=True)
+class HopRecord:
+    """A jump host as it stands; `now` is PostgreSQL's.
+
+    `named_by` as above; `behind`: devices that are reached through it, `waiting`: those of them that are due.
+    """
+
+    jump_host_id: JumpHostId
+    tenant_id: TenantId
+    name: str
+    host: str
+    port: int
+    profile: str | None
+    settings: Mapping[str, Any]
+    failures: int
+    down_since: datetime | None
+    retry_at: datetime | None
+    blocked_code: str | None
+    blocked_detail: str | None
+    blocked_at: datetime | None
+    reached_at: datetime | None
+    keys: tuple[SeenKey, ...]
+    expected: tuple[ExpectedKey, ...]
+    behind: int
+    waiting: int
+    named_by: tuple[str, ...]
+    now: datetime
+
+    @property
+    def pinned(self) -> SeenKey | None:
+        """The key that is trusted."""
+        return next((key for key in self.keys if key.status == "pinned"), None)
+
+    @property
+    def offered(self) -> tuple[SeenKey, ...]:
+        """The keys that were offered instead, the newest first."""
+        return tuple(key for key in self.keys if key.status == "offered")
+
+    @property
+    def in_trouble(self) -> bool:
+        """Its devices wait for it."""
+        return self.blocked_code is not None or self.down_since is not None or self.failures > 0
+
+
+Record = ScopeRecord | ProfileRecord | HopRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeUpdate:
+    """What an act changes, all in one transaction with its audit row; None stays, `""` is none any more.
+
+    `ends_refusals`: the login is another one, so whoever was blocked since it was refused is tried again, devices and
+    jump hosts. `ends_trouble`: a jump host is tried anew, at once. `sooner`: an interval is another.
+    """
+
+    action: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    profile: str | None = None
+    jump: str | None = None  # a name, or DIRECT for a group
+    login: DeviceLogin | None = None
+    retires: tuple[int, ...] = ()  # numbers of host keys
+    pins: int | None = None
+    how: TrustedHow | None = None  # the key of `pins` comes to be trusted
+    expects: tuple[ExpectedKey, ...] | None = None
+    ends_trouble: bool = False
+    ends_refusals: bool = False
+    sooner: bool = False
+    removes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What of a group, a site, a tenant or a jump host is to be another; None stays, `""` is none any more."""
+
+    name: str | None = None
+    settings: Mapping[str, Any] | None = None
+    unset: tuple[str, ...] = ()
+    profile: str | None = None
+    jump: str | None = None
+    host: str | None = None
+    port: int | None = None
+    new_host: bool = False  # another machine answers there now
+    fingerprint: str | None = None
+
+
+def checked_scope_name(kind: ScopeKind, name: str) -> str:
+    """A name that any terminal, file and table can bear; InputInvalid otherwise."""
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip() or name.startswith("-"):
+        raise InputInvalid(
+            f"the name of a {kind.word} has 1 to {LONGEST_NAME} characters, no control character, no blank at its "
+            "ends, no - before it"
+        )
+    if kind is ScopeKind.JUMP_HOST and name == DIRECT:
+        raise InputInvalid(f"{DIRECT} is no name of a jump host: it says that there is none")
+    return name
