@@ -222,6 +222,13 @@ class SchemaOutdated(BackupflowError):
     verdict = Verdict.HALT
 
 
+class InventoryUnavailable(BackupflowError):
+    """The other system's inventory could not be read whole; nothing was changed. Check its address, its token and its certificate."""
+
+    code = "inventory_unavailable"
+    verdict = Verdict.REFUSE
+
+
 class ServerUnusable(BackupflowError):
     """A server of the one-machine install did not start."""
 

@@ -50,6 +50,7 @@ _OF_FAILURES: dict[type[errors.BackupflowError], Exit] = {
     errors.BusUnavailable: Exit.UNAVAILABLE,
     errors.StoreUnavailable: Exit.UNAVAILABLE,
     errors.ServerUnusable: Exit.UNAVAILABLE,
+    errors.InventoryUnavailable: Exit.UNAVAILABLE,
     errors.Conflict: Exit.REFUSED,
     errors.FolderInUse: Exit.REFUSED,
     errors.SettingsInvalid: Exit.SETTINGS,
