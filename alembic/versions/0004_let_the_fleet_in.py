@@ -81,6 +81,7 @@ GRANTS = (
     "GRANT UPDATE (trusted_how, trusted_by, trusted_at) ON host_key TO backupflow_enroller",
     "GRANT SELECT, INSERT, DELETE ON expected_key TO backupflow_enroller",
     "GRANT SELECT, INSERT ON request TO backupflow_enroller",
+    "GRANT SELECT (name), UPDATE (due_at) ON job TO backupflow_enroller",
     "GRANT SELECT ON expected_key TO backupflow_collector, backupflow_reader, backupflow_operator",
     f"GRANT UPDATE ({HOP_STATE}) ON jump_host TO backupflow_collector",
     "GRANT UPDATE (report) ON collection TO backupflow_collector",
@@ -222,6 +223,7 @@ def downgrade() -> None:
     for table in SCOPES:
         op.execute(TRUST.format(table=table, old="manual", new="approved"))
     op.execute("REVOKE SELECT, INSERT ON request FROM backupflow_enroller")
+    op.execute("REVOKE SELECT (name), UPDATE (due_at) ON job FROM backupflow_enroller")
     op.drop_column("collection", "report")
     op.drop_constraint(op.f("ck_request_kind"), "request", type_="check")
     op.drop_column("request", "kind")

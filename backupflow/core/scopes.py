@@ -94,6 +94,11 @@ class ProfileRecord:
     refused: int  # devices that are blocked since it was refused
 
     @property
+    def scope_id(self) -> UUID:
+        """Its id, as any scope has one."""
+        return self.profile_id
+
+    @property
     def devices(self) -> int:
         """How many devices use it."""
         return sum(self.uses.values())
@@ -126,6 +131,11 @@ class HopRecord:
     waiting: int
     named_by: tuple[str, ...]
     now: datetime
+
+    @property
+    def scope_id(self) -> UUID:
+        """Its id, as any scope has one."""
+        return self.jump_host_id
 
     @property
     def pinned(self) -> SeenKey | None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.processes import Processes
     from backupflow.adapters.db.quarantined import QuarantineDesk
     from backupflow.adapters.db.requests import Requests
+    from backupflow.adapters.db.scopes import Scopes
     from backupflow.adapters.db.shared_logins import SharedLogins
     from backupflow.adapters.db.snapshots import Snapshots
     from backupflow.adapters.db.status import Statuses
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from backupflow.flows.keys import KeyPorts
     from backupflow.flows.outcome import CollectPorts
     from backupflow.flows.renewing import RenewPorts
+    from backupflow.flows.scopes import ScopePorts
     from backupflow.flows.verify import VerifyPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
@@ -293,6 +295,18 @@ class Wiring:
         from backupflow.flows.importing import ImportPorts
 
         return ImportPorts(self.fleet("enroller"), _LateSealer(self), self.spread, self.dice, uuid4, actor)
+
+    def scopes(self, role: str) -> Scopes:
+        """What stands above devices; `enroller` may write, `reader` only look."""
+        from backupflow.adapters.db.scopes import Scopes
+
+        return self.port(Scopes(self.engine(role)), ports.ScopeStore)
+
+    def scope_ports(self, actor: str) -> ScopePorts:
+        """What acts on logins, groups, sites, tenants and jump hosts need."""
+        from backupflow.flows.scopes import ScopePorts
+
+        return ScopePorts(self.scopes("enroller"), _LateSealer(self), actor)
 
     def history_ports(self, actor: str) -> HistoryPorts:
         """What reading configurations needs."""

@@ -41,10 +41,10 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "enroller": {
         "SELECT": f"{SCOPES} alarm device collection credential_profile host_key expected_key request transit_key "
-        "alembic_version audit:id,digest",
+        "alembic_version audit:id,digest job:name",
         "INSERT": f"{SCOPES} device credential_profile host_key expected_key request transit_key audit",
         "UPDATE": f"{SCOPES} device credential_profile host_key:status,trusted_how,trusted_by,trusted_at "
-        "alarm:cleared_at",
+        "alarm:cleared_at job:due_at",
         "DELETE": "credential_profile expected_key site device_group jump_host",
     },
     "collector": {

@@ -1,0 +1,122 @@
+"""What follows for devices and jump hosts when something above them changes: another way, another login.
+
+As core.enrolment decides for one device, written for all of them at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Row, text
+
+from backupflow.adapters.db.effective import LOGIN
+from backupflow.adapters.db.scope_records import MEMBERS, TABLES
+from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN, scope_of
+from backupflow.core.model import JumpHostId
+from backupflow.core.scopes import ScopeKind, ScopeUpdate
+from backupflow.errors import AuthenticationFailed, Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+_CONCERNED = {
+    ScopeKind.PROFILE: f"SELECT d.id FROM device d {LOGIN} WHERE l.id = :scope AND d.status <> 'removed'",
+    ScopeKind.JUMP_HOST: "SELECT d.id FROM device d WHERE d.jump_host_id = :scope AND d.status = 'removed'",
+} | {
+    kind: f"SELECT d.id FROM device d JOIN {TABLES[kind]} x ON {members} WHERE x.id = :scope"
+    for kind, members in MEMBERS.items()
+}
+_STANDING = text(f"""
+    SELECT d.id, d.name, d.status, d.blocked_code, d.via_id, l.id AS login_id FROM device d {LOGIN}
+    WHERE d.id = ANY(:devices)""")
+_MOVED = text("""
+    UPDATE device SET failures = 0, believe_seq = 0, next_due_at = CASE WHEN status = 'active' THEN now() END
+    WHERE id = ANY(:devices)""")
+_NOT_REFUSED = text("""
+    UPDATE device SET blocked_code = NULL, blocked_detail = NULL, blocked_at = NULL, failures = 0,
+        next_due_at = CASE WHEN status = 'active' THEN now() END
+    WHERE id = ANY(:devices) AND blocked_code = :refused RETURNING id""")
+_CLEAR = text("""
+    UPDATE alarm SET cleared_at = now() WHERE code = ANY(:codes) AND scope = ANY(:scopes) AND cleared_at IS NULL""")
+_AGAIN = text("""
+    UPDATE jump_host SET failures = 0, down_since = NULL, retry_at = NULL, blocked_code = NULL, blocked_detail = NULL,
+        blocked_at = NULL WHERE id = ANY(:hops)""")
+_REFUSED_HOPS = text("""
+    SELECT id FROM jump_host WHERE credential_profile_id = :profile AND blocked_code = :refused
+    ORDER BY id FOR NO KEY UPDATE""")
+# Each device of the tenant with the way that it would be reached by: as the trigger of the table reckons it.
+_WOULD_BE = """
+    SELECT d.id, d.name, d.host, d.port, CASE WHEN d.jump_direct THEN NULL
+        WHEN d.jump_host_id IS NOT NULL THEN d.jump_host_id WHEN {group_direct} THEN NULL
+        ELSE coalesce({group}, {site}, {tenant}) END AS via
+    FROM device d JOIN tenant t ON t.id = d.tenant_id LEFT JOIN device_group g ON g.id = d.device_group_id
+    LEFT JOIN site s ON s.id = d.site_id
+    WHERE d.status <> 'removed' AND d.tenant_id = (SELECT {of} FROM {table} WHERE id = :scope)"""
+_CLASH = """
+    WITH placed AS ({would_be})
+    SELECT a.name AS one, b.name AS other, a.host, a.port, h.name AS via
+    FROM placed a JOIN placed b ON b.host = a.host AND b.port = a.port AND b.via IS NOT DISTINCT FROM a.via
+        AND b.id > a.id LEFT JOIN jump_host h ON h.id = a.via
+    ORDER BY a.name LIMIT 1"""
+
+
+def lock_devices(tx: Connection, kind: ScopeKind, scope_id: UUID) -> list[UUID]:
+    """Those that an act on it concerns, by id."""
+    statement = f"{_CONCERNED[kind]} ORDER BY d.id FOR NO KEY UPDATE OF d"
+    return list(tx.scalars(text(statement), {"scope": scope_id}))
+
+
+def standing(tx: Connection, devices: Sequence[UUID]) -> dict[UUID, Row[Any]]:
+    """The way and the login of each that are used now."""
+    return {row.id: row for row in tx.execute(_STANDING, {"devices": list(devices)})} if devices else {}
+
+
+def follow(
+    tx: Connection, before: Mapping[UUID, Row[Any]], after: Mapping[UUID, Row[Any]], update: ScopeUpdate
+) -> None:
+    """Let what is reached another way be as if it were moved, and let nobody stay blocked for a login of before."""
+    left = [row for key, row in after.items() if row.login_id is None and before[key].login_id is not None]
+    if left := [row for row in left if row.status != "removed"]:
+        raise Conflict(f"{len(left)} devices would have no login, such as {left[0].name}: give them a profile first")
+    moved = [key for key, row in after.items() if row.via_id != before[key].via_id]
+    if moved:
+        tx.execute(_MOVED, {"devices": moved})
+    others = [key for key, row in after.items() if update.ends_refusals or row.login_id != before[key].login_id]
+    refused = {"refused": AuthenticationFailed.code}
+    if others:
+        freed = list(tx.scalars(_NOT_REFUSED, {"devices": others} | refused))
+        scopes = [f"device {device}" for device in freed]
+        tx.execute(_CLEAR, {"codes": [AuthenticationFailed.code], "scopes": scopes})
+
+
+def refused_hops(tx: Connection, profile_id: UUID) -> list[UUID]:
+    """The jump hosts that refused this login, locked."""
+    return list(tx.scalars(_REFUSED_HOPS, {"profile": profile_id, "refused": AuthenticationFailed.code}))
+
+
+def try_hops_again(tx: Connection, hops: Sequence[UUID]) -> None:
+    """Whatever was met there: the next device that is due behind one tries it."""
+    if hops:
+        scopes = [scope_of(JumpHostId(hop)) for hop in hops]
+        tx.execute(_AGAIN, {"hops": list(hops)})
+        tx.execute(_CLEAR, {"codes": [JUMP_HOST_BLOCKED, JUMP_HOST_DOWN], "scopes": scopes})
+
+
+def clash(tx: Connection, kind: ScopeKind, scope_id: UUID, columns: Mapping[str, Any]) -> str:
+    """Which two devices would have one address, if this scope had these columns."""
+    says = {"group": "g.jump_host_id", "group_direct": "g.jump_direct", "site": "s.jump_host_id"}
+    says["tenant"] = "t.jump_host_id"
+    level = {ScopeKind.GROUP: "group", ScopeKind.SITE: "site"}.get(kind, "tenant")
+    row = f"{level[0]}.id = :scope"
+    says[level] = f"CASE WHEN {row} THEN CAST(:jump AS uuid) ELSE {says[level]} END"
+    if kind is ScopeKind.GROUP:
+        says["group_direct"] = f"CASE WHEN {row} THEN :direct ELSE g.jump_direct END"
+    of = "id" if kind is ScopeKind.TENANT else "tenant_id"
+    statement = _CLASH.format(would_be=_WOULD_BE.format(**says, of=of, table=TABLES[kind]))
+    values = {"scope": scope_id, "jump": columns.get("jump_host_id"), "direct": columns.get("jump_direct", False)}
+    found = tx.execute(text(statement), values).first()
+    if found is None:  # moved or removed at this moment
+        return "two devices would have one address"
+    where = f"{found.host} port {found.port}{f' behind {found.via}' if found.via else ', reached directly'}"
+    return f"devices {found.one} and {found.other} would both have {where}: move one of them first"
