@@ -22,6 +22,7 @@ from backupflow.errors import (
     HostKeyUnapproved,
     IdentityChanged,
     JumpHostBlocked,
+    JumpHostUnreachable,
     StoreUnavailable,
 )
 from backupflow.flows import outcome
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupflow.core.driver import Facts
+    from backupflow.core.jump import JumpHost, JumpTrouble
     from backupflow.core.suspicion import Observed
     from backupflow.flows.interview import Interview
     from backupflow.flows.outcome import CollectPorts, Outcome
@@ -78,7 +80,10 @@ class _Seen:
 def run(ports: CollectPorts, assignment: Assignment) -> Outcome:
     """Test or scan; whatever fails is recorded with its step, except where the database is away."""
     look, stages = (_scan, report.SCAN) if assignment.trigger is Trigger.SCAN else (_test, report.TEST)
-    seen = _Seen(Way(ports, assignment), stages if assignment.jump_host else stages[1:])
+    hop = assignment.jump_host
+    seen = _Seen(Way(ports, assignment), stages if hop else stages[1:])
+    if hop is not None:
+        seen.found[Stage.JUMP] = Step(Stage.JUMP, well=True, says=f"{hop.name} passed", facts={"jump_host": hop.name})
     try:
         look(ports, assignment, seen)
     except StoreUnavailable as exc:
@@ -105,17 +110,25 @@ def _failed(assignment: Assignment, exc: BackupflowError, seen: _Seen, dice: flo
     seen.lead_to(stage)
     if seen.offered:
         seen.found[Stage.KEY] = _key(assignment, seen.offered[0])
-    facts = seen.found[Stage.KEY].facts if stage is Stage.KEY and seen.offered else {}
-    step = Step(stage, well=False, says=exc.detail, code=exc.code, facts=facts)
+    trouble = seen.way.trouble(exc)
+    facts = seen.found[stage].facts if stage in seen.found else {}
+    says = _of_jump_host(assignment.jump_host, trouble) if assignment.jump_host and trouble else exc.detail
+    step = Step(stage, well=False, says=says, code=exc.code, facts=facts)
     return Ending(
         State.TESTED,
         exc.code,
-        exc.detail,
+        says,
         blocks=blocks and assignment.trigger is Trigger.TEST,
         offered=seen.offered[0] if seen.offered and of_its_key and assignment.trigger is Trigger.TEST else None,
         report=seen.report(step),
-        jump_trouble=seen.way.trouble(exc),
+        jump_trouble=trouble,
     )
+
+
+def _of_jump_host(hop: JumpHost, trouble: JumpTrouble) -> str:
+    """Which one, and what was met there."""
+    code = "" if trouble.code in {JumpHostUnreachable.code, JumpHostBlocked.code} else trouble.code
+    return ": ".join(word for word in (hop.name, code, trouble.detail.removeprefix(f"{hop.name}: ")) if word)
 
 
 def _scan(ports: CollectPorts, assignment: Assignment, seen: _Seen) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
 from backupflow.core.driver import Facts
-from backupflow.core.ledger import Ending, Step
-from backupflow.core.model import ContentHash, ExpectedKey, Secrets, State, Trigger, Trust, TrustedHow
+from backupflow.core.jump import JumpHost
+from backupflow.core.ledger import Assignment, Ending, Step
+from backupflow.core.model import ContentHash, ExpectedKey, JumpHostId, Secrets, State, Trigger, Trust, TrustedHow
 from backupflow.core.report import SCAN, TEST, Stage
 from backupflow.core.suspicion import Known, Observed
 from backupflow.errors import (
@@ -18,6 +20,8 @@ from backupflow.errors import (
     ConnectionRefused,
     DeviceTimeout,
     DeviceUnreachable,
+    JumpHostBlocked,
+    JumpHostUnreachable,
     LeaseLost,
     NameUnresolved,
     OutputTruncated,
@@ -25,11 +29,16 @@ from backupflow.errors import (
     VaultUnavailable,
 )
 from backupflow.flows.outcome import Outcome
-from tests.unit.flows.world import EXPORT, KEY, OTHER, WORK, World
+from tests.unit.flows.world import EXPORT, HOP_KEY, KEY, OTHER, WORK, World
 
 TESTED = replace(WORK, trigger=Trigger.TEST)
 SCANNED = replace(WORK, trigger=Trigger.SCAN)
 NEW = replace(TESTED, target=replace(WORK.target, pinned=None))
+HOP = JumpHost(
+    JumpHostId(UUID(int=9)), "north", replace(WORK.target, host="192.0.2.9", pinned=HOP_KEY), Trust.TOFU, "jump",
+    UUID(int=8), WORK.sealed_pepper, None, 0,
+)  # fmt: skip
+BEHIND = replace(TESTED, jump_host=HOP)
 BEFORE = Observed(ContentHash(b"h"), 1, b"s", b"m", 1, 35, 2, Secrets.SHOWN, Facts("toy", version="7.1"))
 
 
@@ -229,6 +238,41 @@ def test_a_scan_that_fails_blocks_nothing(exc: BackupflowError) -> None:
     world.collect(SCANNED)
     (ending,) = world.endings
     assert (ending.state, ending.code, ending.blocks, ending.scanned) == (State.TESTED, exc.code, False, None)
+
+
+@pytest.mark.parametrize("work", [BEHIND, replace(BEHIND, trigger=Trigger.SCAN)], ids=["test", "scan"])
+def test_behind_a_jump_host_it_is_named_and_logged_in_to(work: Assignment) -> None:
+    """Its login is the only one that a scan uses."""
+    world = World()
+    assert world.collect(work).code == ""
+    jump = ["start", "jump", "jump allowed", "open", "jump login", "reached"]
+    assert world.calls[: len(jump)] == jump
+    assert steps(world)["jump"].facts == {"jump_host": "north"}
+    assert len(world.logins) == (2 if work.trigger is Trigger.TEST else 1)
+
+
+@pytest.mark.parametrize("work", [BEHIND, replace(BEHIND, trigger=Trigger.SCAN)], ids=["test", "scan"])
+def test_the_trouble_of_a_jump_host_is_told_as_its_own(work: Assignment) -> None:
+    """Which one, and what was met there; the device is neither blocked nor said to be reached or not."""
+    for cause, blocks in ((AuthenticationFailed("all refused"), True), (DeviceUnreachable("no answer"), False)):
+        refused = (JumpHostBlocked if blocks else JumpHostUnreachable)(cause.detail)
+        refused.__cause__ = cause
+        world = World(jump=refused)
+        world.collect(work)
+        (ending,) = world.endings
+        assert ending.detail == f"north: {cause.code}: {cause.detail}"
+        assert (ending.code, ending.blocks) == (refused.code, False)
+        assert ending.jump_trouble
+        assert ending.jump_trouble.blocks is blocks
+        assert [name for name, well in wells(world).items() if well is not None] == ["jump"]
+
+
+def test_a_device_that_its_jump_host_does_not_reach_is_its_own_trouble() -> None:
+    """The jump host is well; whether it could resolve a name is not known."""
+    world = World(connect=DeviceUnreachable("connect failed"))
+    world.collect(BEHIND)
+    assert {name: well for name, well in wells(world).items() if well is not None} == {"jump": True, "reach": False}
+    assert world.endings[0].jump_trouble is None
 
 
 def test_a_defect_ends_the_row_of_a_test_without_counting() -> None:
