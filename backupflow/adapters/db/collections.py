@@ -32,10 +32,8 @@ from backupflow.core.model import (
     Trigger,
     TrustedHow,
 )
-from backupflow.core.trust import Mismatch, judge
 from backupflow.errors import (
     BackupflowError,
-    HostKeyMismatch,
     InputInvalid,
     LeaseLost,
     LoginSuspended,
@@ -150,11 +148,7 @@ class Collections:
         """Commit a first-seen key, before any login is sent (I6)."""
         with transaction(self._engine) as tx:
             _lock_held(tx, assignment)
-            pinned = host_keys.pinned_of(tx, assignment)
-            if isinstance(judge(pinned, key), Mismatch):
-                raise HostKeyMismatch("another key was pinned meanwhile")
-            if pinned is None:
-                host_keys.pin_first(tx, assignment, key, how)
+            host_keys.pin_first(tx, assignment, key, how)
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """Looked at right before the login is sent: device, address, pinned key or login may be others by now."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 
+from backupflow.adapters.db.expected_keys import expected_of, expected_of_jump_host
 from backupflow.core.inventory import SeenKey
 from backupflow.core.model import HostKey, TrustedHow
-from backupflow.errors import Conflict
+from backupflow.core.trust import Foretold, Mismatch, Trusted, Unexpected, judge
+from backupflow.errors import Conflict, HostKeyMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,8 +132,21 @@ def pinned_by(tx: Connection, owner_id: UUID) -> HostKey | None:
 def pin_first(
     tx: Connection, assignment: Assignment, key: HostKey, how: TrustedHow, owner: Owner | None = None
 ) -> None:
-    """Trust a key on first sight, where none is trusted; of the device unless another owner is named."""
-    values = (owner or _device(assignment)).values(key)
+    """Trust a key on first sight; of the device unless another owner is named, whose row is locked.
+
+    HostKeyMismatch if another one was pinned meanwhile, or is expected by now. Nothing happens if it is pinned already.
+    """
+    owner = owner or _device(assignment)
+    pinned = pinned_by(tx, owner.id)
+    expected = () if pinned else (*expected_of(tx, owner.id), *expected_of_jump_host(tx, owner.id))
+    match judge(pinned, key, expected):
+        case Trusted():
+            return
+        case Mismatch() | Unexpected():
+            raise HostKeyMismatch("another key was pinned or is expected since the session began")
+        case Foretold(_, foretold):
+            how = foretold
+    values = owner.values(key)
     tx.execute(_FIRST, values | {"how": how})
     tx.execute(_TAKEN, values)
 

@@ -18,8 +18,7 @@ from backupflow.adapters.db.host_keys import Owner
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN, JumpHost, JumpTrouble, scope_of
 from backupflow.core.model import HostKey, JumpHostId, SealedSecret, Target
 from backupflow.core.scope import resolve
-from backupflow.core.trust import Mismatch, judge
-from backupflow.errors import HostKeyMismatch, InputInvalid, LoginSuspended
+from backupflow.errors import InputInvalid, LoginSuspended
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -102,11 +101,7 @@ def pin(tx: Connection, assignment: Assignment, key: HostKey, how: TrustedHow) -
     hop = _hop(assignment)
     if not (row := _locked(tx, assignment, hop)) or not row.there:
         raise LoginSuspended("the jump host has another address since the collection began")
-    pinned = host_keys.pinned_by(tx, hop.jump_host_id)
-    if isinstance(judge(pinned, key), Mismatch):
-        raise HostKeyMismatch("another key was pinned meanwhile")
-    if pinned is None:
-        host_keys.pin_first(tx, assignment, key, how, Owner.hop(assignment))
+    host_keys.pin_first(tx, assignment, key, how, Owner.hop(assignment))
 
 
 def reached(tx: Connection, assignment: Assignment) -> None:
