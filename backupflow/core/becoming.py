@@ -34,6 +34,7 @@ def then(known: Known | None, row: Wanted) -> Known:
         settings={**known.settings, **settings(row)},
         expected=expected,
         username=row.username or (None if profile != known.profile and profile else known.username),
+        source=row.source or known.source,
     )
 
 
@@ -98,4 +99,5 @@ def _in_words(device: Known) -> Mapping[str, str | None]:
         "fingerprint": ", ".join(sorted(device.expected)) or None,
         "legacy_ssh": None if legacy is None else "yes" if legacy else "no",
         "interval": None if interval is None else f"{float(interval):g}s",
+        "source": device.source,
     }

@@ -39,6 +39,7 @@ class Wanted:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     line: int = 0
+    source: str | None = None  # the inventory that a device which is here belongs to from now on
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,8 @@ class _Planning:
     def _missing(self, rows: Sequence[Wanted]) -> tuple[Known, ...]:
         named = {_key(row) for row in rows}
         tenants = {tenant for tenant, _ in named}
+        if self.asked.orphans is Orphans.PAUSE:  # an inventory that has nothing any more is heard as well
+            tenants.add(self.asked.tenant)
         there = [known for key, known in self.here.items() if key[0] in tenants and key not in named]
         ours = [known for known in there if known.name not in self.asked.held]
         if self.asked.orphans is Orphans.PAUSE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from backupflow.core import becoming, cadence
 from backupflow.core.enrolment import Edit, edited, paused, removed, resumed
 from backupflow.core.fleet import Act, Enrolment, NewProfile, NewScope, Orders
 from backupflow.core.importing import DEFAULT_PORT, Changed, Orphans, Wanted, gone_from
-from backupflow.core.inventory import DeviceLogin, NewDevice, Placement
+from backupflow.core.inventory import DeviceLogin, NewDevice, Placement, Update
 from backupflow.core.model import DeviceId, ExpectedKey, Login, TrustedHow
 from backupflow.core.planning import plan
 from backupflow.errors import Conflict, InputInvalid
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.fleet import CarriedOut
     from backupflow.core.importing import Asked, Fleet, Plan, WantedProfile
-    from backupflow.core.inventory import DeviceRecord, Update
+    from backupflow.core.inventory import DeviceRecord
     from backupflow.core.model import TenantId, Trust
     from backupflow.core.ports import FleetStore, SecretSealer
 
@@ -59,6 +59,7 @@ class Import:
     def tenants(self) -> frozenset[str]:
         """That it speaks of, by name."""
         named = {row.tenant for row in self.wanted} | {profile.tenant for profile in self.profiles}
+        named |= {None} if self.asked.orphans is Orphans.PAUSE else set()
         return frozenset(name or self.asked.tenant for name in named)
 
 
@@ -231,7 +232,15 @@ def _edited_as(change: Changed, login: DeviceLogin | None) -> Callable[[DeviceRe
         placement=placement,
         fingerprint=row.fingerprint if "fingerprint" in what else None,
     )
+    if "source" in what:
+        return lambda record: _adopted(edited(record, wanted, login), row.source)
     return lambda record: edited(record, wanted, login)
+
+
+def _adopted(update: Update | None, source: str | None) -> Update:
+    update = update or Update("device_edited")
+    detail = {**update.detail, "changed": [*update.detail.get("changed", ()), "source"], "source": source}
+    return replace(update, columns={**update.columns, "source": source}, detail=detail)
 
 
 def _paused_as(reason: str) -> Callable[[DeviceRecord], Update | None]:
