@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import typer
 
-from backupflow.cli import device_view, output, testing
+from backupflow.cli import device_view, importing, output, testing
 from backupflow.cli.credentials import Source, read_login
 from backupflow.cli.device_settings import DeviceSettings, Fingerprint, Placing, Unset, unset_names
 from backupflow.cli.option_groups import with_groups
@@ -180,6 +180,7 @@ def remove(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_
 
 
 app.command()(device_view.show)
+app.command("import")(importing.import_devices)
 app.command("test")(testing.try_out)
 app.command("list")(device_view.list_devices)
 
