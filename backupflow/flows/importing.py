@@ -53,7 +53,7 @@ class Import:
     wanted: Sequence[Wanted]
     asked: Asked
     profiles: Sequence[WantedProfile] = ()
-    about: Mapping[str, Any] = {}
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tenants(self) -> frozenset[str]:
