@@ -132,7 +132,7 @@ class _Work:
     # --- devices that are here -----------------------------------------------------------------------------------
 
     def _act(self, acts: Sequence[Act], displaced: Collection[DeviceId]) -> frozenset[DeviceId]:
-        hosts: dict[UUID, str] = dict(self._tx.execute(_HOSTS, {"devices": list(displaced)}).tuples().all())
+        hosts: dict[UUID, str] = {row.id: row.host for row in self._tx.execute(_HOSTS, {"devices": list(displaced)})}
         self._tx.execute(_LEAVE, {"devices": list(displaced)})
         changed: set[DeviceId] = set()
         for number, act in enumerate(acts, 1):
