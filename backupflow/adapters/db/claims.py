@@ -5,7 +5,6 @@ Lock order everywhere: device, then collection. Here devices are locked with SKI
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
@@ -14,16 +13,20 @@ from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.effective import HINDRANCE, LOGIN, SETTINGS, hindrance, usable_policy
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.jobs import claim_jobs, tell_of_jobs
+from backupflow.adapters.db.room import room_of, slots_of
 from backupflow.core import backoff, cadence
+from backupflow.core.claiming import LANES
 from backupflow.core.ledger import Claimed, Kind, Limits
-from backupflow.core.model import Claim, CollectionId, Lane, State, Trigger
+from backupflow.core.model import Claim, CollectionId, Lane, Trigger
 from backupflow.core.scope import LONGEST_SESSION
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, timedelta
+    from uuid import UUID
 
+    from backupflow.core.claiming import Room
     from backupflow.core.scope import Policy
 
 LANE_WITHOUT_WORKERS = "lane_without_workers"  # code of an alarm
@@ -32,13 +35,13 @@ _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
 
 _OPEN = "EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running'))"
-_FIELDS = f"d.id, d.tenant_id, d.lane, d.last_seq, d.anchor_at, {SETTINGS}"
+_FIELDS = f"""d.id, d.tenant_id, d.lane, d.last_seq, d.anchor_at, d.via_id, d.device_group_id, d.site_id,
+    {SETTINGS}"""
+# Of a jump host or a scope that is full nothing more is looked at: it must not hide what else is due.
+_FITS = "NOT ARRAY[d.via_id, d.device_group_id, d.site_id, d.tenant_id] && CAST({full} AS uuid[])"
+_PAGES = 20  # of requests that are looked at in one tick
+_ROUNDS = 50  # of questions for due devices, each with what has become full left out
 
-# A clock that stood ahead and was set right leaves times that lie too far in the future: they mean nothing.
-_ALIVE_SLOTS = text("""
-    SELECT slots FROM process WHERE heartbeat_at BETWEEN now() - :alive AND now() + :alive""")
-_TAKEN = text("""
-    SELECT lane, state, count(*) AS n FROM collection WHERE state IN ('claimed', 'running') GROUP BY lane, state""")
 # A row that a collector is starting at this moment is left to it, who may have been stopped over it (SIGSTOP).
 _AGAIN = text("""
     UPDATE collection SET emitted_at = now(), emits = emits + 1 WHERE id IN (
@@ -59,17 +62,22 @@ _LOST_DUE = text("""
                            WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
     WHERE id = :device""")
 _OF_ROW = hindrance("c.trigger")
+_WAITING_ROWS = text("SELECT device_id FROM collection WHERE state = 'claimed'")
 _HINDERED = text(f"""
     SELECT d.id, c.trigger, {_OF_ROW} AS hindrance
     FROM device d {LOGIN} JOIN collection c ON c.device_id = d.id AND c.state = 'claimed'
-    WHERE {_OF_ROW} IS NOT NULL ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
+    WHERE d.id = ANY(:devices) AND {_OF_ROW} IS NOT NULL ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
     WHERE device_id = :device AND state = 'claimed'""")
 # The run that was withdrawn is still owed: it is due as soon as nothing is in the way any more.
 OWED = text("UPDATE device SET next_due_at = now() WHERE id = :device AND status = 'active'")
-_REQUESTS = text("""
-    SELECT id, device_id, kind FROM request WHERE answered_at IS NULL ORDER BY id LIMIT :batch""")
+# What is full leaves a request waiting, but for one that may be attached to what is open.
+_FULL = f"CASE WHEN d.lane = '{Lane.SLOW}' THEN CAST(:slow AS uuid[]) ELSE CAST(:normal AS uuid[]) END"
+_REQUESTS = text(f"""
+    SELECT r.id, r.device_id, r.kind FROM request r JOIN device d ON d.id = r.device_id
+    WHERE r.answered_at IS NULL AND r.id > :after AND ({_FITS.format(full=_FULL)} OR {_OPEN})
+    ORDER BY r.id LIMIT :batch""")
 _HINDRANCES = ", ".join(hindrance(f"'{kind.trigger}'") + f" AS {kind}_hindrance" for kind in Kind)
 _REQUESTED = text(f"""
     SELECT {_FIELDS}, {_HINDRANCES}, c.id AS open, c.trigger AS open_trigger
@@ -80,7 +88,7 @@ _ANSWER = text("""
 _DUE = text(f"""
     SELECT {_FIELDS} FROM device d {LOGIN}
     WHERE d.status = 'active' AND d.blocked_code IS NULL AND d.next_due_at <= now() AND d.lane = :lane
-      AND {HINDRANCE} IS NULL AND NOT {_OPEN}
+      AND {_FITS.format(full=":full")} AND {HINDRANCE} IS NULL AND NOT {_OPEN}
     ORDER BY d.next_due_at LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _CLAIM = text("""
     INSERT INTO collection (tenant_id, device_id, seq, trigger, lane)
@@ -113,27 +121,6 @@ _SOONER = text("""
     WHERE d.id = late.id""")
 
 
-@dataclass
-class _Room:
-    """How many rows may still be claimed; normal and immediate work share their workers' window."""
-
-    window: dict[Lane, int]
-    total: int | None
-
-    def left(self, lane: Lane) -> int:
-        room = self.window[_shared(lane)]
-        return max(room if self.total is None else min(room, self.total), 0)
-
-    def take(self, lane: Lane, count: int) -> None:
-        self.window[_shared(lane)] -= count
-        if self.total is not None:
-            self.total -= count
-
-
-def _shared(lane: Lane) -> Lane:
-    return Lane.NORMAL if lane is Lane.NOW else lane
-
-
 class Claims:
     """core.ports.ClaimStore. `defaults` are the global settings, `dice` gives numbers in [0, 1)."""
 
@@ -157,8 +144,8 @@ class Claims:
                 self._draw_nearer(tx)
             new: list[Claim] = []
             if limits.may_claim:
-                slots = _slots(tx, limits)
-                room = _room(tx, limits, slots)
+                slots, processes = slots_of(tx, limits)
+                room = room_of(tx, limits, slots, processes)
                 _tell_of_lanes(tx, slots, limits)
                 new += self._answer_requests(tx, room, limits)
                 for lane in (Lane.NORMAL, Lane.SLOW):
@@ -180,7 +167,8 @@ class Claims:
         return len(rows)
 
     def _withdraw_hindered(self, tx: Connection) -> int:
-        rows = tx.execute(_HINDERED).all()
+        claimed = list(tx.scalars(_WAITING_ROWS))  # asked first: of how few they are the planner has no idea
+        rows = tx.execute(_HINDERED, {"devices": claimed}).all() if claimed else []
         for row in rows:
             tx.execute(_WITHDRAW, {"device": row.id, "reason": row.hindrance})
             if Trigger(row.trigger).observes:
@@ -202,10 +190,21 @@ class Claims:
             devices, was, due = (list(column) for column in zip(*late, strict=True))
             tx.execute(_SOONER, {"devices": devices, "was": was, "due": due})
 
-    def _answer_requests(self, tx: Connection, room: _Room, limits: Limits) -> list[Claim]:
-        waiting = tx.execute(_REQUESTS, {"batch": limits.batch}).all()
-        if not waiting:
-            return []
+    def _answer_requests(self, tx: Connection, room: Room, limits: Limits) -> list[Claim]:
+        """In the order in which they came; what finds no room waits, and is passed by what does."""
+        new: list[Claim] = []
+        after = 0
+        for _ in range(_PAGES):
+            full = {"slow": room.full(Lane.SLOW), "normal": room.full(Lane.NORMAL)}
+            waiting = tx.execute(_REQUESTS, full | {"batch": limits.batch, "after": after}).all()
+            if waiting:
+                new += self._answer(tx, waiting, room)
+                after = waiting[-1].id
+            if len(waiting) < limits.batch or not any(room.left(lane) for lane in LANES):
+                break
+        return new
+
+    def _answer(self, tx: Connection, waiting: Sequence[Row[Any]], room: Room) -> list[Claim]:
         devices = {row.id: row for row in tx.execute(_REQUESTED, {"devices": [r.device_id for r in waiting]})}
         open_rows = {key: (row.open, Trigger(row.open_trigger)) for key, row in devices.items() if row.open}
         new: list[Claim] = []
@@ -221,8 +220,8 @@ class Claims:
                 if not kind.is_met_by(trigger):  # it waits until this row has ended
                     continue
                 answer = "attached"
-            elif room.left(lane := _lane_of_request(device)):
-                claim = self._insert(tx, [device], kind.trigger, lane, room)[0]
+            elif room.take(lane := _lane_of_request(device), _places(device)):
+                claim = self._insert(tx, [device], kind.trigger, lane)[0]
                 answer, collection = "claimed", claim.collection_id
                 open_rows[device.id] = claim.collection_id, kind.trigger
                 new.append(claim)
@@ -231,16 +230,20 @@ class Claims:
             tx.execute(_ANSWER, {"request": request.id, "answer": answer, "collection": collection})
         return new
 
-    def _claim_due(self, tx: Connection, lane: Lane, room: _Room, limits: Limits) -> list[Claim]:
-        left = min(room.left(lane), limits.batch)
-        if not left:
-            return []
-        rows = tx.execute(_DUE, {"lane": lane, "room": left}).all()
-        return self._insert(tx, rows, Trigger.SCHEDULE, lane, room)
+    def _claim_due(self, tx: Connection, lane: Lane, room: Room, limits: Limits) -> list[Claim]:
+        """Who has waited longest first; what waits for a full jump host or scope is passed by what does not."""
+        new: list[Claim] = []
+        for _ in range(_ROUNDS):
+            left = min(room.left(lane), limits.batch - len(new))
+            if left <= 0:
+                break
+            rows = tx.execute(_DUE, {"lane": lane, "room": left, "full": room.full(lane)}).all()
+            new += self._insert(tx, [row for row in rows if room.take(lane, _places(row))], Trigger.SCHEDULE, lane)
+            if len(rows) < left:
+                break
+        return new
 
-    def _insert(
-        self, tx: Connection, devices: Sequence[Row[Any]], trigger: Trigger, lane: Lane, room: _Room
-    ) -> list[Claim]:
+    def _insert(self, tx: Connection, devices: Sequence[Row[Any]], trigger: Trigger, lane: Lane) -> list[Claim]:
         if not devices:
             return []
         now: datetime = tx.scalar(text("SELECT now()"))
@@ -251,7 +254,6 @@ class Claims:
             tx.execute(_CLAIMED_DUE, {"devices": keys, "due": [self._next_due(tx, row, now) for row in devices]})
         else:
             tx.execute(_CLAIMED, {"devices": keys})
-        room.take(lane, len(keys))
         return [claimed[key] for key in keys]
 
     def _next_due(self, tx: Connection, row: Row[Any], now: datetime) -> datetime:
@@ -275,18 +277,14 @@ def _claims(rows: Iterable[Row[Any]]) -> tuple[Claim, ...]:
     return tuple(Claim(CollectionId(row.id), Lane(row.lane)) for row in rows)
 
 
+def _places(device: Row[Any]) -> tuple[UUID | None, ...]:
+    """What may be full of it."""
+    return device.via_id, device.device_group_id, device.site_id, device.tenant_id
+
+
 def _lane_of_request(device: Row[Any]) -> Lane:
     """Whoever asks for a slow device must not hold up those who ask for others."""
     return Lane.SLOW if device.lane == Lane.SLOW else Lane.NOW
-
-
-def _slots(tx: Connection, limits: Limits) -> dict[Lane, int]:
-    """How many collections the workers that live take at a time."""
-    slots = dict.fromkeys((Lane.NORMAL, Lane.SLOW), 0)
-    for of_process in tx.scalars(_ALIVE_SLOTS, {"alive": limits.process_alive}):
-        for lane, count in of_process.items():
-            slots[_shared(Lane(lane))] += int(count)
-    return slots
 
 
 def _tell_of_lanes(tx: Connection, slots: dict[Lane, int], limits: Limits) -> None:
@@ -297,13 +295,3 @@ def _tell_of_lanes(tx: Connection, slots: dict[Lane, int], limits: Limits) -> No
             clear_alarm(tx, LANE_WITHOUT_WORKERS, scope)
         elif tx.scalar(_DUE_IN_VAIN, {"lane": lane, "alive": limits.process_alive}):
             raise_alarm(tx, LANE_WITHOUT_WORKERS, scope, "devices are due in it, and no worker takes from its queue")
-
-
-def _room(tx: Connection, limits: Limits, slots: dict[Lane, int]) -> _Room:
-    window = {lane: limits.window_factor * count for lane, count in slots.items()}
-    taken = 0
-    for row in tx.execute(_TAKEN):
-        taken += row.n
-        if row.state == State.CLAIMED:
-            window[_shared(Lane(row.lane))] -= row.n
-    return _Room(window, limits.max_total - taken if limits.max_total else None)
