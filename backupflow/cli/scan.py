@@ -65,7 +65,7 @@ def document(one: Asked) -> dict[str, Any]:
         "device": one.device,
         "ended": one.ended,
         "well": one.succeeded,
-        "code": asking.why(one) or None,
+        "code": None if one.succeeded else asking.why(one),
         "detail": (one.answer if one.refused else one.detail) or None,
         "seconds": one.seconds,
         "key": dict(_key(one)) or None,

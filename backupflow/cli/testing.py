@@ -72,7 +72,7 @@ def document(one: Asked) -> dict[str, Any]:
         "ended": one.ended,
         "well": one.succeeded,
         "state": one.state,
-        "code": asking.why(one) or None,
+        "code": None if one.succeeded else asking.why(one),
         "detail": (one.answer if one.refused else one.detail) or None,
         "seconds": one.seconds,
         "steps": [
