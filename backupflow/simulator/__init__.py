@@ -10,6 +10,20 @@ from backupflow.simulator.behaviour import Behaviour, Mute
 from backupflow.simulator.fleet import Fleet
 from backupflow.simulator.handle import SimulatedRouter
 from backupflow.simulator.history import Event
+from backupflow.simulator.jump_handle import SimulatedJumpHost
+from backupflow.simulator.jump_spec import JumpBehaviour, JumpSpec
 from backupflow.simulator.spec import HostKeyType, Login, RouterSpec
 
-__all__ = ["Behaviour", "Event", "Fleet", "HostKeyType", "Login", "Mute", "RouterSpec", "SimulatedRouter"]
+__all__ = [
+    "Behaviour",
+    "Event",
+    "Fleet",
+    "HostKeyType",
+    "JumpBehaviour",
+    "JumpSpec",
+    "Login",
+    "Mute",
+    "RouterSpec",
+    "SimulatedJumpHost",
+    "SimulatedRouter",
+]

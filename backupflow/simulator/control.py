@@ -23,6 +23,7 @@ def obey(fleet: Fleet, text: str) -> str:
     `{"router": R, "do": D}` with D one of `edit` (`kind`), `change_key`, `add_key` and `drop_key`
     (`key_type`), `text` (`revision`, `sensitive`),
     `history`, `stats`; `{"router": R, "behave": {…}}`. `stats` and `behave` go without a router too: for all of them.
+    `{"jump": J, "do": D}` with D one of `stop`, `resume`, `kill`, `change_key`, `stats`; `{"jump": J, "behave": {…}}`.
     """
     try:
         wanted = json.loads(text)
@@ -35,6 +36,8 @@ def obey(fleet: Fleet, text: str) -> str:
 
 
 def _done(fleet: Fleet, wanted: dict[str, Any]) -> dict[str, Any]:
+    if "jump" in wanted:
+        return _done_by_jump_host(fleet, wanted)
     name = wanted.get("router")
     verb = "behave" if "behave" in wanted else wanted.get("do")
     if verb == "stats":
@@ -47,6 +50,27 @@ def _done(fleet: Fleet, wanted: dict[str, Any]) -> dict[str, Any]:
         msg = "which router?"
         raise InputInvalid(msg)
     return _done_by(fleet[name], str(verb), wanted)
+
+
+def _done_by_jump_host(fleet: Fleet, wanted: dict[str, Any]) -> dict[str, Any]:
+    jump_host = fleet.jump_hosts[wanted["jump"]]
+    if "behave" in wanted:
+        jump_host.behave(**wanted["behave"])
+        return {}
+    match wanted.get("do"):
+        case "stop":
+            jump_host.stop()
+        case "resume":
+            jump_host.resume()
+        case "kill":
+            jump_host.kill()
+        case "change_key":
+            return {"fingerprint": jump_host.change_key()}
+        case "stats":
+            return dataclasses.asdict(jump_host.stats)
+        case verb:
+            raise InputInvalid(f"a jump host cannot {verb!r}")
+    return {}
 
 
 def _done_by(router: SimulatedRouter, verb: str, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -15,16 +15,19 @@ from backupflow.simulator import finite_field
 from backupflow.simulator.connection import Waiting
 from backupflow.simulator.handle import SimulatedRouter
 from backupflow.simulator.history import Event, History
+from backupflow.simulator.jump import JumpHost
+from backupflow.simulator.jump_handle import SimulatedJumpHost
 from backupflow.simulator.router import Counts, Router
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from backupflow.simulator.jump_spec import JumpSpec
     from backupflow.simulator.spec import RouterSpec
 
 Result = TypeVar("Result")
-_DESCRIPTORS_PER_ROUTER = 2  # its port, and one session
+_DESCRIPTORS_PER_ROUTER = 3  # its port, one session, and one of a jump host on the way to it
 _UNASKED = 200  # descriptors that any system has room for
 _PATIENCE = 60.0  # seconds that a call into the loop may take
 
@@ -32,13 +35,20 @@ _PATIENCE = 60.0  # seconds that a call into the loop may take
 class Fleet(Mapping[str, SimulatedRouter]):
     """Starts the routers on entering and stops them on leaving; `fleet["r001"]` is one of them."""
 
-    def __init__(self, routers: Iterable[RouterSpec], log_path: Path | None = None) -> None:
+    def __init__(
+        self, routers: Iterable[RouterSpec], log_path: Path | None = None, jump_hosts: Iterable[JumpSpec] = ()
+    ) -> None:
         finite_field.install()
         self.log = History(log_path)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
         self._routers = {spec.name: Router(spec, self.log, Waiting) for spec in routers}
         self._handles = {name: SimulatedRouter(router, self._call, self.log) for name, router in self._routers.items()}
+        self._passed = History()  # what happened to jump hosts: no part of the routers' truth
+        self._hops = {spec.name: JumpHost(spec, self._passed, self._where) for spec in jump_hosts}
+        self.jump_hosts: Mapping[str, SimulatedJumpHost] = {
+            name: SimulatedJumpHost(hop, self._call, self._passed) for name, hop in self._hops.items()
+        }
 
     def __enter__(self) -> Self:
         """Open all ports; raises OSError if a given port is taken."""
@@ -122,12 +132,18 @@ class Fleet(Mapping[str, SimulatedRouter]):
 
     def _open(self) -> None:
         _allow_descriptors(_DESCRIPTORS_PER_ROUTER * len(self._routers))
-        for router in self._routers.values():
-            router.open()
+        for host in self._hosts():
+            host.open()
+
+    def _hosts(self) -> list[Router | JumpHost]:
+        return [*self._hops.values(), *self._routers.values()]
+
+    def _where(self, name: str) -> tuple[str, int]:
+        return self[name].host, self[name].port
 
     async def _close(self) -> None:
-        for router in self._routers.values():
-            router.close()
+        for host in self._hosts():
+            host.close()
         await asyncio.sleep(0)
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:

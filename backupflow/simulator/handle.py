@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupflow.simulator.router import HOST, Counts, Router
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backupflow.simulator.behaviour import Behaviour
     from backupflow.simulator.configuration import Edit
     from backupflow.simulator.history import Event, History
+    from backupflow.simulator.router import Counts, Router
     from backupflow.simulator.spec import HostKeyType, RouterSpec
 
 
@@ -36,7 +35,7 @@ class SimulatedRouter:
     @property
     def host(self) -> str:
         """The address it listens on."""
-        return HOST
+        return self._router.spec.host
 
     @property
     def port(self) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEY_TYPES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa", "ecdsa-sha2-nistp256": "ecdsa"}
-_PLAIN = ("name", "seed", "version", "model", "serial", "identity", "legacy", "size", "marker", "port")
+_PLAIN = ("name", "seed", "version", "model", "serial", "identity", "legacy", "size", "marker", "host", "port")
 
 
 def read_roster(path: Path) -> list[RouterSpec]:

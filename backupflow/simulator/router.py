@@ -6,8 +6,6 @@ Everything here runs in the event loop of the fleet.
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,14 +13,12 @@ from typing import TYPE_CHECKING
 from backupflow.simulator.configuration import Edit, EditKind, Rendered, at_revision, edit_kind, rendered
 from backupflow.simulator.extent import Extent
 from backupflow.simulator.keyring import KeyRing
+from backupflow.simulator.port import Port
 
 if TYPE_CHECKING:
     from backupflow.simulator.history import History
     from backupflow.simulator.keys import SimulatedHostKey
     from backupflow.simulator.spec import HostKeyType, RouterSpec
-
-HOST = "127.0.0.1"
-_ACCEPTED_AT_ONCE = 32
 
 
 @dataclass(slots=True)
@@ -48,13 +44,11 @@ class Router:
         self.counts = Counts()
         self.keys = KeyRing(spec)
         self.kinds: tuple[EditKind, ...] = ()
-        self.port = spec.port
+        self._port = Port(spec.host, spec.port, self._serve)
         self._history = history
         self._protocol = protocol
         self._texts: dict[Extent, Rendered] = {}
-        self._socket: socket.socket | None = None
         self._transports: set[asyncio.BaseTransport] = set()
-        self._accepting: set[asyncio.Task[object]] = set()
 
     @property
     def as_it_is(self) -> RouterSpec:
@@ -73,50 +67,25 @@ class Router:
 
     # -- the port
 
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._port.number
+
     def open(self) -> None:
         """Bind the port and listen, unless the behaviour says that connections are refused."""
-        self._socket = bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        bound.settimeout(0)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((HOST, self.port))
-        self.port = bound.getsockname()[1]
-        if self.behaviour.listening:
-            bound.listen(_ACCEPTED_AT_ONCE)
-            asyncio.get_running_loop().add_reader(bound, self._accept, bound)
+        self._port.open(listening=self.behaviour.listening)
 
-    def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                connection, peer = listening.accept()
-            except BlockingIOError:
-                return
-            except OSError as exc:
-                if exc.errno in {errno.ECONNABORTED, errno.EINTR}:
-                    continue
-                raise
-            connection.settimeout(0)
-            session = self._opened(peer)
-            task = loop.create_task(self._serve(connection, session))
-            self._accepting.add(task)
-            task.add_done_callback(self._accepting.discard)
-
-    async def _serve(self, connection: socket.socket, session: int) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: self._protocol(self, session), connection)
+    def _serve(self, peer: tuple[str, int]) -> Callable[[], asyncio.Protocol]:
+        session = self._opened(peer)
+        return lambda: self._protocol(self, session)
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
-        self._unlisten()
+        self._port.close()
         for transport in list(self._transports):
             if isinstance(transport, asyncio.WriteTransport):
                 transport.abort()
-
-    def _unlisten(self) -> None:
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
 
     # -- sessions
 
@@ -145,8 +114,6 @@ class Router:
         self._texts.clear()
         self.log("behaviour_changed", fields=sorted(changes))
         if was.listening != self.behaviour.listening:
-            # Bound but not listening: connections are refused, and nobody else gets the port meanwhile.
-            self._unlisten()
             self.open()
 
     def edit(self, kind: str | None = None) -> Edit:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from backupflow.errors import InputInvalid
 from backupflow.simulator.behaviour import HEALTHY, Behaviour
+from backupflow.simulator.port import LOOPBACK
 
 HostKeyType = Literal["ed25519", "rsa", "ecdsa"]
 
@@ -39,7 +40,8 @@ class RouterSpec:
     size: int = 6_000  # bytes of the configuration's text, roughly
     marker: str | None = field(default=None, repr=False)  # planted as the password of a PPP secret
     behaviour: Behaviour = HEALTHY
-    port: int = 0  # on 127.0.0.1; 0: a free one
+    host: str = LOOPBACK  # or another address of 127.0.0.0/8: many ports on few addresses
+    port: int = 0  # 0: a free one
 
     @property
     def old(self) -> bool:

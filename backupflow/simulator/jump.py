@@ -1,0 +1,259 @@
+"""A simulated jump host: an SSH server that connects its clients to routers of the fleet, and may stop doing so.
+
+Everything here runs in the event loop of the fleet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import asyncssh
+from asyncssh.constants import (
+    OPEN_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_CONNECT_FAILED,
+    OPEN_RESOURCE_SHORTAGE,
+)
+from asyncssh.forward import SSHForwarder
+
+from backupflow.simulator.keyring import KeyRing
+from backupflow.simulator.port import Port
+from backupflow.simulator.spec import RouterSpec
+from backupflow.simulator.wire import ServerConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from backupflow.simulator.history import History
+    from backupflow.simulator.jump_spec import JumpSpec
+
+_REFUSALS = {
+    "prohibited": (OPEN_ADMINISTRATIVELY_PROHIBITED, "administratively prohibited"),
+    "shortage": (OPEN_RESOURCE_SHORTAGE, "too many channels"),
+    "nonsense": (4711, "\x1b[2Jbecause"),
+}
+_LOOPBACK = "127."
+
+
+@dataclass(slots=True)
+class JumpCounts:
+    """Of its connections and of the channels through them; `logins` are those that were accepted."""
+
+    connections: int = 0
+    open: int = 0
+    logins: int = 0
+    channels: int = 0
+    channels_open: int = 0
+    most_channels: int = 0  # at once
+
+
+class JumpHost:
+    """The state of one jump host. `where` gives the address of a router by its name."""
+
+    def __init__(self, spec: JumpSpec, history: History, where: Callable[[str], tuple[str, int]]) -> None:
+        self.spec = spec
+        self.behaviour = spec.behaviour
+        self.counts = JumpCounts()
+        self.keys = KeyRing(RouterSpec(spec.name, seed=spec.seed, host_key_type=spec.host_key_type))
+        self.port = Port(spec.host, spec.port, self._serve)
+        self._history = history
+        self._where = where
+        self._transports: dict[asyncio.BaseTransport, int] = {}
+        self._passages: set[Passage] = set()
+
+    def log(self, kind: str, session: int | None = None, **facts: object) -> None:
+        """Append to the true history."""
+        self._history.add(self.spec.name, kind, session, **facts)
+
+    def open(self) -> None:
+        """Bind the port."""
+        self.port.open(listening=self.behaviour.listening)
+
+    def close(self) -> None:
+        """Stop listening and drop every connection."""
+        self.port.close()
+        self.kill()
+
+    def kill(self) -> None:
+        """Drop every connection, of clients and to devices."""
+        for transport in [*self._transports, *(passage.transport for passage in self._passages)]:
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()
+
+    def behave(self, changes: Mapping[str, object]) -> None:
+        """Change the behaviour; raises InputInvalid."""
+        was, self.behaviour = self.behaviour, self.behaviour.changed(changes)
+        self.log("behaviour_changed", fields=sorted(changes))
+        if was.listening != self.behaviour.listening:
+            self.open()
+        if was.frozen != self.behaviour.frozen:
+            for transport in [*self._transports, *(passage.transport for passage in self._passages)]:
+                _freeze(transport, frozen=self.behaviour.frozen)
+
+    def change_key(self) -> str:
+        """Another host key; returns its fingerprint."""
+        key = self.keys.change(None)
+        self.log("key_changed", fingerprint=key.fingerprint)
+        return key.fingerprint
+
+    def stats(self) -> JumpCounts:
+        """The counts now."""
+        return replace(self.counts)
+
+    # -- connections
+
+    def _serve(self, peer: tuple[str, int]) -> Callable[[], asyncio.Protocol]:
+        self.counts.connections += 1
+        self.counts.open += 1
+        session = self.counts.connections
+        self.log("session_opened", session, peer=f"{peer[0]}:{peer[1]}")
+        if self.behaviour.mute:
+            return lambda: _Mute(self, session)
+        options = self.keys.options(legacy=False)
+        if self.spec.rekey_bytes is not None:
+            options.rekey_bytes = self.spec.rekey_bytes
+        options.protocol_factory = lambda: JumpServer(self, session)
+        return lambda: cast("asyncio.Protocol", ServerConnection(options, lambda: ""))
+
+    def connected(self, transport: asyncio.BaseTransport, session: int) -> None:
+        """A connection has its transport."""
+        self._transports[transport] = session
+        _freeze(transport, frozen=self.behaviour.frozen)
+
+    def disconnected(self, transport: asyncio.BaseTransport, session: int) -> None:
+        """A connection is gone."""
+        self._transports.pop(transport, None)
+        self.counts.open -= 1
+        self.log("session_closed", session)
+
+    # -- channels
+
+    async def passage(self, session: int, host: str, port: int) -> SSHForwarder:
+        """Connect to the device that a client names; raises ChannelOpenError."""
+        self.log("channel_wanted", session, host=host, port=port)
+        refusing = self.behaviour.refusing
+        if refusing == "silence":
+            await asyncio.get_running_loop().create_future()
+        if refusing:
+            raise asyncssh.ChannelOpenError(*_REFUSALS[refusing])
+        loop = asyncio.get_running_loop()
+        try:
+            _, passage = await loop.create_connection(lambda: Passage(self, session), *self._meant(host, port))
+        except ConnectionRefusedError:
+            raise self._failed("Connection refused") from None
+        except OSError:
+            raise self._failed("No route to host") from None
+        return SSHForwarder(passage)
+
+    def _meant(self, host: str, port: int) -> tuple[str, int]:
+        if (name := self.spec.behind.get((host, port))) is not None:
+            return self._where(name)
+        if not host.startswith(_LOOPBACK):
+            raise self._failed("Name or service not known")
+        return host, port
+
+    def _failed(self, truth: str) -> asyncssh.ChannelOpenError:
+        return asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, self.behaviour.words or truth)
+
+    def passed(self, passage: Passage, session: int) -> None:
+        """A connection to a device stands."""
+        self._passages.add(passage)
+        self.counts.channels += 1
+        self.counts.channels_open += 1
+        self.counts.most_channels = max(self.counts.most_channels, self.counts.channels_open)
+        self.log("channel_opened", session)
+
+    def left(self, passage: Passage, session: int) -> None:
+        """It is gone."""
+        self._passages.discard(passage)
+        self.counts.channels_open -= 1
+        self.log("channel_closed", session)
+
+
+def _freeze(transport: asyncio.BaseTransport | None, *, frozen: bool) -> None:
+    if isinstance(transport, asyncio.ReadTransport) and not transport.is_closing():
+        if frozen:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+
+class _Mute(asyncio.Protocol):
+    """A connection that is told nothing."""
+
+    def __init__(self, jump_host: JumpHost, session: int) -> None:
+        self._jump_host = jump_host
+        self._session = session
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._jump_host.connected(transport, self._session)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._jump_host.disconnected(self._transport, self._session)
+
+
+class Passage(SSHForwarder):
+    """The device's side of a channel."""
+
+    def __init__(self, jump_host: JumpHost, session: int) -> None:
+        super().__init__()
+        self._jump_host = jump_host
+        self._session = session
+        self.transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The device has answered."""
+        super().connection_made(transport)
+        self.transport = transport
+        self._jump_host.passed(self, self._session)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The device is gone, or the client."""
+        super().connection_lost(exc)
+        self._jump_host.left(self, self._session)
+
+
+class JumpServer(asyncssh.SSHServer):
+    """The login and the channels of one connection."""
+
+    def __init__(self, jump_host: JumpHost, session: int) -> None:
+        self._jump_host = jump_host
+        self._session = session
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Count it."""
+        self._transport = cast("asyncio.BaseTransport", conn._transport)  # noqa: SLF001 - asyncssh gives it nowhere else
+        self._jump_host.connected(self._transport, self._session)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, whoever ended it."""
+        self._jump_host.disconnected(self._transport, self._session)
+
+    def begin_auth(self, username: str) -> bool:
+        """Every login needs proof."""
+        return True
+
+    def auth_completed(self) -> None:
+        """Count the login."""
+        self._jump_host.counts.logins += 1
+        self._jump_host.log("logged_in", self._session)
+
+    def password_auth_supported(self) -> bool:
+        """It takes passwords."""
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        """Compare and log the offered password."""
+        known = any((login.username, login.password) == (username, password) for login in self._jump_host.spec.logins)
+        accepted = known and not self._jump_host.behaviour.refuse_login
+        self._jump_host.log("login_offered", self._session, username=username, offered=password, accepted=accepted)
+        return accepted
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> Awaitable[asyncssh.SSHTCPSession[bytes]]:
+        """Let a client through to a device."""
+        passage = self._jump_host.passage(self._session, dest_host, dest_port)
+        return cast("Awaitable[asyncssh.SSHTCPSession[bytes]]", passage)  # as asyncssh takes it from itself
