@@ -5,7 +5,7 @@ Read in paramiko 4.0 and 5.1; one test fails if a later one has them no longer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 from paramiko.auth_handler import AuthHandler
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         _kex_info: dict[str, object]
         _channel_handler_table: dict[int, Callable[[paramiko.Channel, Message], None]]
         _preferred_kex: tuple[str, ...]
+        _channels: Any  # by number; one that nobody holds is forgotten
         _preferred_pubkeys: tuple[str, ...]
         _cipher_info: dict[str, dict[str, object]]
         host_key_type: str
@@ -36,6 +37,23 @@ if TYPE_CHECKING:
         def _verify_key(self, host_key: bytes, sig: bytes) -> None: ...
         def _parse_disconnect(self, m: Message) -> None: ...
 
+        def _parse_channel_open_success(self, m: Message) -> None: ...
+        def _parse_channel_open_failure(self, m: Message) -> None: ...
+        def _parse_newkeys(self, m: Message) -> None: ...
+        def _next_channel(self) -> int: ...
+        def _send_message(self, data: Message) -> None: ...
+        def _send_user_message(self, data: Message) -> None: ...
+
+    class ChannelInside(paramiko.Channel):
+        """As paramiko has it."""
+
+        def _set_transport(self, transport: paramiko.Transport) -> None: ...
+        def _set_window(self, window_size: int, max_packet_size: int) -> None: ...
+        def _feed(self, m: Message | bytes) -> None: ...
+        def _feed_extended(self, m: Message) -> None: ...
+        def _handle_eof(self, m: Message) -> None: ...
+        def _handle_close(self, m: Message) -> None: ...
+
     class AuthHandlerInside(AuthHandler):
         """As paramiko has it."""
 
@@ -47,4 +65,5 @@ if TYPE_CHECKING:
 
 else:
     TransportInside = paramiko.Transport
+    ChannelInside = paramiko.Channel
     AuthHandlerInside = AuthHandler

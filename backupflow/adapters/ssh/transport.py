@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_FAILURE, MSG_CHANNEL_REQUEST
@@ -17,7 +17,9 @@ from backupflow.adapters.ssh.internals import TransportInside
 from backupflow.adapters.ssh.wire import BEFORE_LOGIN
 
 if TYPE_CHECKING:
-    from backupflow.adapters.ssh.wire import Wire
+    import socket
+
+    from backupflow.adapters.ssh.wire import Line
 
 SIGNING = tuple(reversed(RSA))  # RFC 8332, section 3: rsa-sha2-256 is recommended to all, -512 is optional
 # All that a connection raises when it fails: see Transport.get_exception.
@@ -83,8 +85,13 @@ class Transport(TransportInside):
     _preferred_kex = ("curve25519-sha256", *TransportInside._preferred_kex)  # noqa: SLF001
     _channel_handler_table = _noting_table(TransportInside._channel_handler_table)  # noqa: SLF001
 
-    def __init__(self, wire: Wire, on_banner: Callable[[], None]) -> None:
-        super().__init__(wire, default_window_size=WINDOW, default_max_packet_size=PACKET, packetizer_class=_Packets)
+    def __init__(self, wire: Line, on_banner: Callable[[], None]) -> None:
+        super().__init__(
+            cast("socket.socket", wire),
+            default_window_size=WINDOW,
+            default_max_packet_size=PACKET,
+            packetizer_class=_Packets,
+        )
         self.local_version = CLIENT_NAME
         self.banner_timeout = self.clear_to_send_timeout = self.channel_timeout = _BANNER_SECONDS
         self.auth_timeout = _BANNER_SECONDS

@@ -18,13 +18,13 @@ from backupflow.errors import DeviceTimeout
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from backupflow.adapters.ssh.wire import Wire
+    from backupflow.adapters.ssh.wire import Line
 
 
 class Watch:
     """One session under watch: its present step has a time-out, and the whole has an absolute deadline."""
 
-    def __init__(self, watchdog: Watchdog, wire: Wire, deadline: timedelta, started: float) -> None:
+    def __init__(self, watchdog: Watchdog, wire: Line, deadline: timedelta, started: float) -> None:
         self._watchdog = watchdog
         self._deadline = deadline
         self._ends = started + deadline.total_seconds()
@@ -71,7 +71,7 @@ class Watchdog:
         self._watches: set[Watch] = set()
         self._thread: threading.Thread | None = None
 
-    def watch(self, wire: Wire, deadline: timedelta, started: float) -> Watch:
+    def watch(self, wire: Line, deadline: timedelta, started: float) -> Watch:
         """Watch a session that began at `started` (monotonic clock, seconds)."""
         watch = Watch(self, wire, deadline, started)
         with self._changed:

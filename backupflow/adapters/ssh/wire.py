@@ -1,4 +1,4 @@
-"""The TCP connection to a device: opened within a time-out, and bounded in what a stranger may make it read."""
+"""What a connection with a server runs over, bounded in what a stranger may make it read; and TCP, the plain case."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import errno
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from backupflow.errors import ConnectionRefused, DeviceUnreachable, NameUnresolved
+from backupflow.errors import BackupflowError, ConnectionRefused, DeviceUnreachable, NameUnresolved
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -25,38 +25,74 @@ _NETWORK_GONE = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREAC
 _AT_LEAST = 0.001  # seconds: none at all would mean "do not wait", and fail differently
 
 
-class Wire(socket.socket):
-    """A connected socket that refuses oversized packets, and floods from a server that has not yet accepted a login.
+class Line(Protocol):
+    """What paramiko's transport, the watchdog and a session ask of a connection."""
+
+    allowance: int | None
+
+    @property
+    def network_gone(self) -> bool:
+        """Whether the network ended the connection, and not the server."""
+
+    def shut(self) -> None:
+        """Wake all who wait; never waits itself."""
+
+    def blame(self, failure: BackupflowError) -> BackupflowError:
+        """Whose failure it is: the same, or another one if something on the way to the device is the cause."""
+
+
+class Rationed:
+    """Refuses oversized packets, and floods from a server that has not yet accepted a login.
 
     paramiko asks for a whole packet at once, with the length that the server claims (up to 4 GiB), and collects
     banner lines without bound.
     """
 
     allowance: int | None = BEFORE_BANNER  # bytes still to be read; None: no bound here
-    network_gone = False  # noted here: paramiko takes ETIMEDOUT for a short wait, and then sees an end like any other
 
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Read as a socket does; OSError (EMSGSIZE) beyond the bounds."""
-        if bufsize > LARGEST_PACKET:
+    def check_packet(self, size: int) -> None:
+        """OSError (EMSGSIZE) if it is asked to read more at once than any packet has."""
+        if size > LARGEST_PACKET:
             raise OSError(errno.EMSGSIZE, "a packet is larger than was agreed")
-        try:
-            data = super().recv(bufsize, flags)
-        except OSError as exc:
-            self.network_gone = self.network_gone or exc.errno in _NETWORK_GONE
-            raise
+
+    def spent(self, data: bytes) -> bytes:
+        """The same; OSError (EMSGSIZE) if it is more than was allowed."""
         if self.allowance is not None:
             self.allowance -= len(data)
             if self.allowance < 0:
                 raise OSError(errno.EMSGSIZE, "too much was sent before the login")
         return data
 
+
+class Wire(Rationed, socket.socket):
+    """A connected socket."""
+
+    network_gone = False  # noted here: paramiko takes ETIMEDOUT for a short wait, and then sees an end like any other
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Read as a socket does; OSError (EMSGSIZE) beyond the bounds."""
+        self.check_packet(bufsize)
+        try:
+            data = super().recv(bufsize, flags)
+        except OSError as exc:
+            self.network_gone = self.network_gone or exc.errno in _NETWORK_GONE
+            raise
+        return self.spent(data)
+
     def shut(self) -> None:
         """Wake all who wait on this socket; it stays open until its owner closes it."""
         with contextlib.suppress(OSError):
             self.shutdown(socket.SHUT_RDWR)
 
+    def blame(self, failure: BackupflowError) -> BackupflowError:
+        """Nothing stands between."""
+        return failure
 
-def connect(host: str, port: int, timeout: timedelta) -> Wire:
+
+W = TypeVar("W", bound=Wire)
+
+
+def connect(host: str, port: int, timeout: timedelta, kind: type[W]) -> W:
     """Open a TCP connection to the first address of `host` that answers, all within `timeout`.
 
     A name is looked up by the system's resolver, whose own time-outs hold (resolv.conf); an address costs no look-up.
@@ -68,9 +104,9 @@ def connect(host: str, port: int, timeout: timedelta) -> Wire:
     except (OSError, UnicodeError) as exc:
         raise NameUnresolved from exc
     failure: OSError = TimeoutError()
-    for family, kind, protocol, _, address in addresses:
+    for family, type_, protocol, _, address in addresses:
         try:
-            return _open(Wire(family, kind, protocol), address, max(ends - time.monotonic(), _AT_LEAST))
+            return _open(kind(family, type_, protocol), address, max(ends - time.monotonic(), _AT_LEAST))
         except OSError as exc:
             failure = exc
     if isinstance(failure, ConnectionRefusedError):
@@ -80,7 +116,7 @@ def connect(host: str, port: int, timeout: timedelta) -> Wire:
     raise DeviceUnreachable(f"connect: {failure.strerror or 'failed'}") from failure
 
 
-def _open(wire: Wire, address: tuple[object, ...], seconds: float) -> Wire:
+def _open(wire: W, address: tuple[object, ...], seconds: float) -> W:
     try:
         wire.settimeout(seconds)
         wire.connect(address)
