@@ -10,14 +10,15 @@ from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, InTenant
 from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
-from backupflow.core.model import State
+from backupflow.core.jump import scope_of
+from backupflow.core.model import JumpHostId, State
 from backupflow.errors import ExportSuspect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from backupflow.core.overview import Alarm, DeviceState, LastCollection, LivingProcess, Overview
+    from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LastCollection, LivingProcess, Overview
 
 SHOWN = 30  # devices, those that need somebody first
 STYLES = {
@@ -28,6 +29,7 @@ STYLES = {
     "no login": "red",
     "suspended": "red",
     "waiting": "cyan",
+    "waiting for jump host": "yellow",
     "paused": "dim",
     "removed": "dim",
     "alive": "green",
@@ -56,8 +58,12 @@ def _show(overview: Overview, quarantined: int) -> None:
     now = overview.now
     counts = Counter(device.standing(now) for device in overview.devices)
     output.say(f"{len(overview.devices)} devices: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
+    told = {scope_of(JumpHostId(hop.jump_host_id)) for hop in overview.jump_hosts if hop.in_trouble}
     for alarm in overview.alarms:
-        output.say_long(alarm_line(alarm, overview))
+        if alarm.scope not in told:  # it has a line below
+            output.say_long(alarm_line(alarm, overview))
+    for line in jump_host_lines(overview):
+        output.say_long(line)
     for line in suspect_lines(overview):
         output.say_long(line)
     for line in given_up_lines(overview):
@@ -87,6 +93,26 @@ def alarm_line(alarm: Alarm, overview: Overview) -> str:
     names = [device.name for device in overview.devices if alarm.scope == _scope(device)]
     step = next_step(alarm.code, names[0]) if names else None
     return f"{line} – {step}" if step else line
+
+
+def jump_host_lines(overview: Overview) -> list[str]:
+    """A line for each jump host that cannot be passed, and for how many devices that is so."""
+    return [
+        f"JUMP HOST  {_trouble(hop, overview.now)}: {hop.waiting} device{'s'[: hop.waiting != 1]} wait"
+        for hop in overview.jump_hosts
+        if hop.in_trouble
+    ]
+
+
+def _trouble(hop: JumpHostState, now: datetime) -> str:
+    if hop.hindrance is not None:
+        return f"{hop.name}: {hop.hindrance}"
+    since = output.in_words(hop.down_since) if hop.down_since else "now"
+    if hop.blocked_code is not None:
+        says = output.told(hop.blocked_detail or hop.blocked_code, LONGEST_DETAIL)
+        return f"{hop.name} blocked since {since}, {hop.blocked_code}: {says}"
+    again = f"in {output.span(hop.retry_at - now)}" if hop.retry_at and hop.retry_at > now else "by the next of them"
+    return f"{hop.name} down since {since}, tried again {again}"
 
 
 def suspect_lines(overview: Overview) -> list[str]:
@@ -167,10 +193,27 @@ def document(overview: Overview) -> dict[str, Any]:
             }
             for job in overview.jobs
         ],
+        "jump_hosts": [jump_host_document(hop) for hop in overview.jump_hosts],
         "beat_silent_seconds": overview.beat_silent_for,
         "keys_given_up": [
             {"at": one.at, "devices": one.devices, "suspended_logins": one.logins} for one in overview.given_up
         ],
+    }
+
+
+def jump_host_document(hop: JumpHostState) -> dict[str, Any]:
+    """A jump host as JSON."""
+    return {
+        "id": hop.jump_host_id,
+        "name": hop.name,
+        "in_trouble": hop.in_trouble,
+        "hindrance": hop.hindrance,
+        "down_since": hop.down_since,
+        "retry_at": hop.retry_at,
+        "blocked_code": hop.blocked_code,
+        "blocked_detail": hop.blocked_detail,
+        "reached_at": hop.reached_at,
+        "waiting": hop.waiting if hop.in_trouble else 0,
     }
 
 

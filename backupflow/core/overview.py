@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN
 from backupflow.core.model import State
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ ALIVE = timedelta(seconds=30)  # a heartbeat comes every 5 s
 JOB_LATE = "job_late"  # code of an alarm
 BEAT_SILENT = timedelta(seconds=10)
 OPEN = frozenset({State.CLAIMED, State.RUNNING, State.PUBLISHED})
+AT_JUMP_HOST = frozenset({JUMP_HOST_DOWN, JUMP_HOST_BLOCKED})  # codes of collections that came no farther
 GOOD = frozenset({State.STORED, State.PUBLISHED, State.TESTED})
 
 
@@ -33,6 +35,7 @@ class Standing(StrEnum):
     BLOCKED = "blocked"
     NO_LOGIN = "no login"
     SUSPENDED = "suspended"
+    AT_JUMP_HOST = "waiting for jump host"  # which has a line of its own
     OVERDUE = "overdue"
     FAILING = "failing"
     WAITING = "waiting"  # for its first snapshot
@@ -41,7 +44,8 @@ class Standing(StrEnum):
     @property
     def needs_somebody(self) -> bool:
         """Whether an operator should look."""
-        return self not in {Standing.OK, Standing.WAITING, Standing.PAUSED, Standing.REMOVED}
+        at_rest = {Standing.OK, Standing.WAITING, Standing.AT_JUMP_HOST, Standing.PAUSED, Standing.REMOVED}
+        return self not in at_rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +79,12 @@ class DeviceState:
     current_at: datetime | None
     snapshots: int
     facts: Mapping[str, Any] = field(default_factory=dict)  # what its current export says of it
+    waits_for: UUID | None = None  # the jump host on its way, if that is in trouble
 
     def overdue(self, now: datetime) -> bool:
-        """Due, or claimed and not begun, for longer than may be."""
+        """Due, or claimed and not begun, for longer than may be; what waits for its jump host is not late itself."""
+        if self.waits_for is not None:
+            return False
         since = self.claimed_at or self.next_due_at
         return since is not None and now - since > max(LATE, self.interval / 10)
 
@@ -87,13 +94,35 @@ class DeviceState:
             return Standing(self.status)
         if self.blocked_code:
             return Standing.BLOCKED
-        if self.hindrance:
+        if self.hindrance and self.waits_for is None:
             return Standing.NO_LOGIN if self.hindrance == "no login" else Standing.SUSPENDED
+        if self.waits_for is not None:
+            return Standing.AT_JUMP_HOST
         if self.overdue(now):
             return Standing.OVERDUE
-        if self.last and self.last.state not in GOOD | OPEN | {State.WITHDRAWN}:
+        if self.last and self.last.state not in GOOD | OPEN | {State.WITHDRAWN} and self.last.code not in AT_JUMP_HOST:
             return Standing.FAILING
         return Standing.OK if self.current_at else Standing.WAITING
+
+
+@dataclass(frozen=True, slots=True)
+class JumpHostState:
+    """How a jump host stands; `waiting`: the devices behind it that are to be collected."""
+
+    jump_host_id: UUID
+    name: str
+    hindrance: str | None  # of its login: none, or suspended
+    down_since: datetime | None
+    retry_at: datetime | None
+    blocked_code: str | None
+    blocked_detail: str | None
+    reached_at: datetime | None
+    waiting: int
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether its devices wait for it."""
+        return self.hindrance is not None or self.blocked_code is not None or self.down_since is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +186,7 @@ class Overview:
     processes: tuple[LivingProcess, ...]
     given_up: tuple[GivenUp, ...] = ()
     jobs: tuple[Job, ...] = ()
+    jump_hosts: tuple[JumpHostState, ...] = ()
 
     @property
     def beat_silent_for(self) -> timedelta | None:

@@ -33,11 +33,16 @@ _OBSERVES = ", ".join(f"'{trigger}'" for trigger in Trigger if trigger.observes)
 # A clock that stood ahead and was set right leaves times that lie too far in the future: they mean nothing.
 LONGEST_RETRY = "interval '2 hours'"
 HOP_DOWN = f"h.retry_at > now() AND h.retry_at <= now() + {LONGEST_RETRY}"
+HOP_LOGIN_HINDRANCE = """
+    CASE WHEN h.id IS NULL THEN NULL WHEN hl.id IS NULL THEN 'jump host without login'
+         WHEN hl.suspended_at IS NOT NULL THEN 'jump host login suspended' END"""
+# Whether its devices wait for it; one whose time has come is tried by one of them.
+HOP_IN_TROUBLE = f"""
+    (h.failures > 0 OR h.down_since IS NOT NULL OR h.blocked_code IS NOT NULL OR {HOP_LOGIN_HINDRANCE} IS NOT NULL)"""
 # What keeps a jump host from being tried, the first that applies.
 HOP_HINDRANCE = f"""
     CASE WHEN h.id IS NULL THEN NULL
-         WHEN hl.id IS NULL THEN 'jump host without login: ' || h.name
-         WHEN hl.suspended_at IS NOT NULL THEN 'jump host login suspended: ' || h.name
+         WHEN {HOP_LOGIN_HINDRANCE} IS NOT NULL THEN {HOP_LOGIN_HINDRANCE} || ': ' || h.name
          WHEN h.blocked_code IS NOT NULL THEN 'jump host blocked: ' || h.name
          WHEN {HOP_DOWN} THEN 'jump host down: ' || h.name
     END"""

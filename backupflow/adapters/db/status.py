@@ -6,19 +6,39 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db.effective import HINDRANCE, LOGIN, SETTINGS, observes, policy_of
+from backupflow.adapters.db.effective import (
+    HINDRANCE,
+    HOP_IN_TROUBLE,
+    HOP_LOGIN_HINDRANCE,
+    LOGIN,
+    SETTINGS,
+    observes,
+    own_hindrance,
+    policy_of,
+)
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import DeviceId, State, TenantId
-from backupflow.core.overview import Alarm, DeviceState, GivenUp, Job, LastCollection, LivingProcess, Overview
+from backupflow.core.model import DeviceId, State, TenantId, Trigger
+from backupflow.core.overview import (
+    Alarm,
+    DeviceState,
+    GivenUp,
+    Job,
+    JumpHostState,
+    LastCollection,
+    LivingProcess,
+    Overview,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from backupflow.core.scope import Policy
 
+_OWN = own_hindrance(f"'{Trigger.SCHEDULE}'")
 _DEVICES = text(f"""
-    SELECT d.id, d.tenant_id, d.name, d.host, d.port, d.status, {HINDRANCE} AS hindrance, d.blocked_code, d.failures,
+    SELECT d.id, d.tenant_id, d.name, d.host, d.port, d.status, {HINDRANCE} AS hindrance,
+        CASE WHEN {_OWN} IS NULL AND {HOP_IN_TROUBLE} THEN h.id END AS waits_for, d.blocked_code, d.failures,
         d.next_due_at, {SETTINGS}, last.seq, last.state, last.code, last.detail,
         coalesce(last.ended_at, last.collected_at, last.started_at, last.claimed_at) AS last_at,
         CASE WHEN last.state = 'claimed' THEN last.claimed_at END AS claimed_at, current.collected_at AS current_at,
@@ -31,6 +51,12 @@ _DEVICES = text(f"""
     LEFT JOIN collection current ON current.id = d.current_collection_id
     WHERE (CAST(:tenant AS uuid) IS NULL OR d.tenant_id = :tenant) AND (d.status <> 'removed' OR :removed)
     ORDER BY d.name, d.removed_at""")
+_JUMP_HOSTS = text(f"""
+    SELECT h.id, h.name, {HOP_LOGIN_HINDRANCE} AS hindrance, h.down_since, h.retry_at, h.blocked_code,
+        h.blocked_detail, h.reached_at, (SELECT count(*) FROM device d WHERE d.via_id = h.id AND d.status = 'active'
+            AND d.blocked_code IS NULL) AS waiting
+    FROM jump_host h LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id
+    WHERE CAST(:tenant AS uuid) IS NULL OR h.tenant_id = :tenant ORDER BY h.name""")
 _ALARMS = text("""
     SELECT id, code, scope, detail, since, cleared_at FROM alarm WHERE cleared_at IS NULL OR :cleared
     ORDER BY since DESC LIMIT :limit""")
@@ -68,7 +94,8 @@ class Statuses:
             devices = tuple(_device(row, self._defaults) for row in rows)
             now = tx.execute(_NOW).scalar_one()
             jobs = tuple(Job(*row) for row in tx.execute(_JOBS))
-            return Overview(now, devices, _alarms(tx), _processes(tx), _given_up(tx, tenant_id), jobs)
+            hops = tuple(JumpHostState(*row) for row in tx.execute(_JUMP_HOSTS, {"tenant": tenant_id}))
+            return Overview(now, devices, _alarms(tx), _processes(tx), _given_up(tx, tenant_id), jobs, hops)
 
     def alarms(self, *, cleared: bool = False) -> tuple[Alarm, ...]:
         """The standing alarms, and the cleared ones too if asked for; the newest first."""
@@ -100,6 +127,7 @@ def _device(row: Row[Any], defaults: Policy) -> DeviceState:
         row.current_at,
         row.snapshots,
         row.facts or {},
+        row.waits_for,
     )
 
 
