@@ -1,0 +1,50 @@
+"""What many changed keys at one site mean."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backupflow.core.pending import Outbreak, PendingKey, Waiting, outbreaks
+
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+def key(minutes: int, site: str | None = "north", waiting: Waiting = Waiting.CHANGED, hop: bool = False) -> PendingKey:
+    """One that is offered since so many minutes after noon."""
+    at = NOON + timedelta(minutes=minutes)
+    return PendingKey(
+        "r", hop, site, None, "192.0.2.1", 22, waiting, "ssh-ed25519", "SHA256:new", ("SHA256:old",), None, at, at,
+        blocked=True,
+    )  # fmt: skip
+
+
+def test_half_of_a_site_within_an_hour_is_told() -> None:
+    """Since the first of them; what changed days ago is no part of it."""
+    keys = [key(-3000), key(0), key(59), key(60), key(200)]
+    assert list(outbreaks(keys, {"north": 6})) == [Outbreak("north", 3, 6, NOON)]
+    assert list(outbreaks(keys, {"north": 7})) == []
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [key(0)],
+        [key(0), key(61)],
+        [key(0, waiting=Waiting.FIRST), key(1, waiting=Waiting.FIRST)],
+        [key(0), key(1, site="south")],
+        [key(0), key(1, hop=True)],
+        [],
+    ],
+    ids=["one", "not within an hour", "first keys", "two sites", "a jump host", "none"],
+)
+def test_what_is_no_pattern_is_not_told(keys: list[PendingKey]) -> None:
+    """A site of two where one changed is no site in maintenance."""
+    assert list(outbreaks(keys, {"north": 2, "south": 2})) == []
+
+
+def test_devices_without_a_site_are_a_site_of_their_own() -> None:
+    """Whoever has named none is told too; a key in place of an expected one counts."""
+    keys = [key(0, site=None), key(5, site=None, waiting=Waiting.UNEXPECTED)]
+    assert list(outbreaks(keys, {None: 3})) == [Outbreak(None, 2, 3, NOON)]
