@@ -132,6 +132,8 @@ def enter(via: Via, not_after: float | None, idle: Callable[[Hop], bool]) -> Hop
         raise JumpHostUnreachable(says(name, exc)) from exc
     except _BLOCKED as exc:
         raise JumpHostBlocked(says(name, exc)) from exc
+    except JumpHostBlocked as exc:  # by what admits its key, or opens its login
+        raise JumpHostBlocked(says(name, exc)) from exc.__cause__
 
 
 def _entered(via: Via, not_after: float | None, idle: Callable[[Hop], bool]) -> Hop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backupflow.errors import (
+    AuthenticationFailed,
     BackupflowError,
     CollectorBusy,
     CommandRejected,
@@ -66,4 +67,6 @@ def _because(failure: type[BackupflowError], name: str, met: BackupflowError) ->
 
 def says(name: str, met: BackupflowError) -> str:
     """A detail that tells what was met at a jump host, and begins with its name."""
-    return f"{name}: {met.code.replace('_', ' ')}" + (f": {met.detail}" if met.detail else "")
+    if isinstance(met, AuthenticationFailed):
+        return f"{name}: it refused the login" + (f" ({met.detail})" if met.detail else "")
+    return f"{name}: {met.detail or met.code.replace('_', ' ')}"

@@ -108,6 +108,32 @@ class SshCollector:
             watch.step("session", timeouts.deadline)
             yield SshSession(transport, line, watch, target)
 
+    def handshake(self, target: Target, via: Via | None = None) -> HostKey:
+        """The key that a session would be shown (steps 1 to 3, and 10): no authentication is begun, not even `none`.
+
+        Raises what `session` raises up to there.
+        """
+
+        def admit(key: HostKey) -> None:
+            raise _Shown(key)
+
+        def login() -> Login:
+            raise LeaseLost("nothing was admitted")  # never called: what `admit` raises ends the session
+
+        try:
+            with self.session(target, admit, login, via):
+                raise AssertionError("a session was opened without a login")
+        except _Shown as shown:
+            return shown.key
+
+
+class _Shown(Exception):
+    """Ends a session in which nothing but the host key was asked for."""
+
+    def __init__(self, key: HostKey) -> None:
+        super().__init__()
+        self.key = key
+
 
 @contextlib.contextmanager
 def _blamed(line: Wire | Tunnel) -> Iterator[None]:
