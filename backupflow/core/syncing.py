@@ -33,6 +33,7 @@ class Inventory:
     stems: Mapping[str, str] = field(default_factory=dict)  # profile -> what its name begins with, if it is numbered
     with_secrets: tuple[str, ...] = ()  # files that still hold passwords or keys
     exposed: tuple[str, ...] = ()  # those of them that others may read
+    jumps: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # name -> host and port, as far as it tells
     places: Mapping[int, str] = field(default_factory=dict)  # Wanted.line -> where that is, in words
 
     def place(self, line: int) -> str:

@@ -24,14 +24,14 @@ _USED = frozenset({"hostname", "os", "ip", "group", "ssh_port"})
 _HIGHEST_PORT = 65535
 
 
-def read(server: Server, profile: str | None = None) -> Inventory:
-    """All devices that it has for Oxidized; `profile` is the login of those that come new. InventoryUnavailable."""
+def read(server: Server) -> Inventory:
+    """All devices that it has for Oxidized. InventoryUnavailable."""
     url = server.url if server.url.endswith(_PATH) else server.url + _PATH
     with BoundedSession(server) as session:
         response = session.get(url, headers={"X-Auth-Token": server.token, "Accept": "application/json"})
         if not response.ok:
             raise refused(response.status_code)
-        reading = _Reading(profile)
+        reading = _Reading()
         wanted = tuple(reading.wanted(_entries(response.content)))
     source = f"librenms {server.url.removesuffix(_PATH)}"
     places = {row.line: f"entry {row.line}" for row in wanted}
@@ -50,7 +50,6 @@ def _entries(content: bytes) -> list[Any]:
 
 @dataclass(slots=True)
 class _Reading:
-    profile: str | None
     tally: Tally = field(default_factory=Tally)
     held: set[str] = field(default_factory=set)
 
@@ -77,7 +76,7 @@ class _Reading:
             self.held.add(name)
             return None
         group = plain(_word(entry, "group"))
-        return Wanted(name, _word(entry, "ip") or name, number_of_port, self.profile, group or None, line=number)
+        return Wanted(name, _word(entry, "ip") or name, number_of_port, None, group or None, line=number)
 
 
 def _word(entry: Mapping[str, Any], name: str) -> str:

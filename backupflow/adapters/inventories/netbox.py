@@ -43,7 +43,6 @@ class Choice:
     group_from: str | None = None
     port_field: str | None = None  # a custom field with the SSH port
     whatever_platform: bool = False  # the filters say all: also take what no platform says to be RouterOS
-    profile: str | None = None  # the login of devices that come new
     sites: bool = True
 
 
@@ -128,7 +127,7 @@ class _Reading:
             self.held.add(name)
             return None
         site = plain(_called(device.get("site"))) if self.choice.sites else ""
-        return Wanted(name, host, port, self.choice.profile, self._group(device, place), site or None, line=number)
+        return Wanted(name, host, port, None, self._group(device, place), site or None, line=number)
 
     def _port(self, device: Mapping[str, Any]) -> int | None:
         """None: it says nothing, 0: it is none."""

@@ -75,6 +75,7 @@ class _Reading:
             self.tally.all(),
             complete=complete,
             held=frozenset(wishes.held),
+            jumps=wishes.jumps,
             stems=wishes.logins.stems,
             places={row.line: f"{self.table} line {row.line}" for row in wanted},
             with_secrets=tuple(self.texts.with_secrets),

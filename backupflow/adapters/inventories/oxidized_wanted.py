@@ -39,6 +39,7 @@ class Wishes:
     texts: Texts
     tally: Tally
     logins: Logins
+    jumps: dict[str, tuple[str, int]] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)  # RouterOS though not wanted as it is: not gone
     _keys: dict[str, str | None] = field(default_factory=dict)
 
@@ -72,6 +73,8 @@ class Wishes:
             self.tally.count(self.table, "whose ssh_proxy is not understood: left out", where)
             self.held.add(node.name)
             return None
+        if way:
+            self.jumps.setdefault(way, (way, _port(words.get("ssh_proxy_port")) or 22))
         found = self._login(node, scopes, words)
         return Wanted(
             node.name,

@@ -76,6 +76,7 @@ class _Reading:
             self.logins.profiles(),
             self.tally.all(),
             held=frozenset(self.held),
+            jumps={row.jump: (row.jump, 22) for row in wanted if row.jump},
             stems=self.logins.stems,
             with_secrets=tuple(self.texts.with_secrets),
             exposed=tuple(self.texts.exposed),
