@@ -54,6 +54,14 @@ def ask(kind: Kind, names: list[str] | None, chosen: Chosen, tenant: str) -> lis
     return list(numbers)
 
 
+def blocked(chosen: Chosen, tenant: str) -> int:
+    """How many of those are blocked, and were not asked about if it was no scan."""
+    from backupflow.core.overview import Within
+
+    tenant_id = wiring().devices("reader").tenant(tenant)
+    return wiring().requests.blocked(tenant_id, Within(chosen.group, chosen.site))
+
+
 def wait(numbers: Sequence[int], patience: float | None, show: Callable[[Sequence[Asked]], None]) -> list[Asked]:
     """Look until all have ended, or for `patience` seconds; only who has not ended is asked about again."""
     until = time.monotonic() + patience if patience is not None else None

@@ -80,7 +80,7 @@ def _show(asked: Sequence[Asked], *, everyone: bool) -> None:
     counted: dict[str, int] = {}
     for one in asked:
         counted[_standing(one)] = counted.get(_standing(one), 0) + 1
-    output.say(", ".join(f"{n:,} {standing}" for standing, n in counted.items()))
+    output.say_long(", ".join(f"{n:,} {standing}" for standing, n in counted.items()))
     if counted.keys() & {"first", "changed"}:
         output.say("kept on record: `hostkey pending`")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backupflow.core.ledger import Step
     from backupflow.core.overview import Asked
 
+LONGEST = output.LONGEST_DETAIL
 SHOWN = 30  # devices in which all is well: of more only how many there are
 STYLES = {"well": "green", "ok": "green", "not reached": "dim", "WRONG": "red"}
 _RESULTS = {True: "ok", False: "WRONG", None: "not reached"}
@@ -60,7 +61,7 @@ def try_out(
         for one in asked:
             _show_steps(one)
     else:
-        _show_table(asked)
+        _show_table(asked, 0 if devices else asking.blocked(chosen, tenant))
     if not all(one.succeeded for one in asked):
         raise typer.Exit(Exit.WRONG)
 
@@ -103,20 +104,32 @@ def remedy(one: Asked) -> str:
         return "it has not ended yet" if one.state else "waiting for its turn"
     if one.state == "lost":
         return "its worker vanished: test it again"
-    return failure(one.code, one.detail) if one.report or one.code != "withdrawn" else f"not tried: {one.detail}"
+    if one.state == "withdrawn":
+        return f"not tried: {one.detail}"
+    return failure(one.code, one.detail) if _is_known(one.code) else f"{one.code}: {output.told(one.detail, LONGEST)}"
+
+
+def _is_known(code: str | None) -> bool:
+    """Whether it is a failure that has a text of its own."""
+    from backupflow.errors import BackupflowError
+
+    return any(kind.code == code for kind in BackupflowError.__subclasses__())
 
 
 def _facts(step: Step) -> dict[str, Any]:
     return {"facts": dict(step.facts)} if step.facts else {}
 
 
-def _show_table(asked: Sequence[Asked]) -> None:
-    """Those that are not well; the others too if they are few."""
-    shown = asked if len(asked) <= SHOWN else [one for one in asked if not one.succeeded]
+def _show_table(asked: Sequence[Asked], left_out: int) -> None:
+    """Those that are not well first; the others too if they are few."""
+    shown = [one for one in asked if not one.succeeded]
+    shown += [one for one in asked if one.succeeded] if len(asked) <= SHOWN else []
     if shown:
         output.show_table(("device", "step", ""), [_row(one) for one in shown], STYLES)
         output.say("")
-    output.say(in_words(asked))
+    output.say_long(in_words(asked))
+    if left_out:
+        output.say(f"left out, since they are blocked: {left_out:,}; see `status`")
     if any(one.report and not one.succeeded for one in asked):
         output.say("all steps of one: `device test NAME`; of these: --verbose")
 
@@ -151,12 +164,12 @@ def _show_steps(one: Asked) -> None:
 
 def _remedy_of_step(one: Asked) -> str:
     step = next_step(one.code, one.device)
-    known = failure(one.code, None)
-    return f"{known} Next: {step}" if step else known
+    words = [failure(one.code, None)] if _is_known(one.code) else []
+    return " ".join([*words, *([f"Next: {step.removeprefix('then ')}"] if step else [])])
 
 
 def _step(step: Step) -> tuple[str, str, str]:
-    words = output.told(step.says, output.LONGEST_DETAIL) or ""
+    words = output.told(step.says, LONGEST) or ""
     return step.name, _RESULTS[step.well], f"{step.code}: {words}".rstrip(": ") if step.code else words
 
 
@@ -167,4 +180,5 @@ def _first_failure(one: Asked) -> Step | None:
 
 
 def _seconds(one: Asked) -> str:
-    return f"{one.seconds or 0:.1f} s"
+    seconds = one.seconds or 0.0
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"

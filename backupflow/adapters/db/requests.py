@@ -25,7 +25,7 @@ _NAMED = text("""
     SELECT id, name FROM device WHERE tenant_id = :tenant AND status <> 'removed' AND name = ANY(:names)
     ORDER BY name""")
 _WITHIN = text("""
-    SELECT id, name FROM device
+    SELECT id, name, blocked_code FROM device
     WHERE tenant_id = :tenant AND status = 'active' AND (blocked_code IS NULL OR :blocked)
       AND (CAST(:group AS uuid) IS NULL OR device_group_id = :group)
       AND (CAST(:site AS uuid) IS NULL OR site_id = :site)
@@ -100,6 +100,11 @@ class Requests:
             rows = tx.execute(_ASKED, {"numbers": list(numbers), "reports": reports}).all()
             keys = {row.id: row for row in tx.execute(_KEYS, {"numbers": list(numbers)})} if reports else {}
         return [_asked(row, keys.get(row.id)) for row in rows]
+
+    def blocked(self, tenant_id: TenantId, within: Within = EVERYWHERE) -> int:
+        """How many devices `within` are active and blocked."""
+        with transaction(self._engine) as tx:
+            return sum(row.blocked_code is not None for row in _within(tx, tenant_id, within, Kind.SCAN))
 
     def beat_silent_for(self) -> timedelta | None:
         """How long no scheduler was heard; None if there never was one."""
