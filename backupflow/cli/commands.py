@@ -10,17 +10,23 @@ import typer
 from backupflow.cli import (
     alarm,
     backup,
+    credential,
     demo,
     device,
     doctor,
     export,
+    group,
     history,
     hostkey,
+    inventory,
     judge,
+    jump,
     keys,
     quarantine,
     session,
+    site,
     status,
+    tenant,
     up,
     verify,
 )
@@ -51,7 +57,13 @@ def begin(
 app.command()(up.up)
 app.command()(demo.demo)
 app.add_typer(device.app)
+app.add_typer(credential.app)
+app.add_typer(group.app)
+app.add_typer(site.app)
+app.add_typer(tenant.app)
+app.add_typer(jump.app)
 app.add_typer(hostkey.app)
+app.add_typer(inventory.app)
 app.command()(backup.backup)
 app.command()(history.snapshots)
 app.command()(export.export)

@@ -1,0 +1,409 @@
+"""Logins, groups, sites, tenants and jump hosts by command: what they print, what they write, what follows."""
+
+# ruff: noqa: ANN401 - what a command shows has values of any type
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from backupflow.cli.exits import Exit
+from backupflow.core.model import HostKey, SealedSecret
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tests.integration.scene import Ran, Scene
+
+PASSWORD = b"pr0file-s3cret"
+KEY = HostKey("ssh-ed25519", b"the key of the hop")
+
+
+def ok(scene: Scene, *arguments: str, stdin: bytes = b"") -> Ran:
+    """A command that must work."""
+    ran = scene.run(*arguments, stdin=stdin)
+    assert ran.code == Exit.OK, ran.err
+    return ran
+
+
+def shown(scene: Scene, *arguments: str) -> Any:
+    """What a command shows as JSON."""
+    return json.loads(ok(scene, *arguments, "--json").out)
+
+
+def profile(scene: Scene, name: str = "routers", *more: str) -> None:
+    """A shared password."""
+    ok(scene, "credential", "add", name, "--username", "backup", "--password-stdin", *more, stdin=PASSWORD)
+
+
+def hop(scene: Scene, name: str = "hop-1", host: str = "203.0.113.7") -> UUID:
+    """A jump host with that login."""
+    ok(scene, "jump", "add", name, host, "--profile", "routers")
+    found: UUID = scene.rows("SELECT id FROM jump_host WHERE name = :name", name=name)[0].id
+    return found
+
+
+def placed(scene: Scene, name: str, host: str, *placement: str) -> dict[str, Any]:
+    """A device without a login of its own."""
+    ok(scene, "device", "add", name, host, *placement)
+    found: dict[str, Any] = shown(scene, "device", "show", name)
+    return found
+
+
+def audited(scene: Scene, *, since: int = 0) -> list[str]:
+    """The acts on record."""
+    return [row.action for row in scene.rows("SELECT action FROM audit WHERE id > :id ORDER BY id", id=since)]
+
+
+def test_a_profile_is_sealed_for_itself_and_never_shown(scene: Scene) -> None:
+    """The collector opens it in its own place; no output has a word of it."""
+    profile(scene, "routers", "--trust", "manual")
+    with scene.install.wiring.engine("collector").begin() as tx:
+        row = tx.execute(text("SELECT id, tenant_id, sealed, settings FROM credential_profile")).one()
+    opened = scene.install.wiring.vault("collector").open_login(row.tenant_id, row.id, SealedSecret(row.sealed))
+    assert PASSWORD in opened
+    assert row.settings == {"trust": "manual"}
+    for arguments in (("show", "routers"), ("list",), ("show", "routers", "--json"), ("list", "--json")):
+        out = ok(scene, "credential", *arguments).out
+        assert PASSWORD not in out
+        assert b"vault:" not in out
+        assert b"backup" in out
+    assert audited(scene) == ["credential_profile_added"]
+
+
+def test_a_device_of_a_profile_asks_for_no_password(scene: Scene) -> None:
+    """Neither one that names it nor one that inherits it; one that would have none is asked for it."""
+    profile(scene)
+    ok(scene, "site", "add", "north", "--profile", "routers")
+    assert placed(scene, "r-1", "192.0.2.1", "--profile", "routers")["effective"]["profile"] == {
+        "value": "routers",
+        "from": "device",
+    }
+    inherits = placed(scene, "r-2", "192.0.2.2", "--site", "north")
+    assert inherits["effective"]["profile"] == {"value": "routers", "from": "site north"}
+    assert inherits["username"] == "backup"
+    refused = scene.run("device", "add", "r-3", "192.0.2.3")
+    assert (refused.code, "--password-stdin" in refused.err) == (Exit.USAGE, True)
+    assert shown(scene, "credential", "show", "routers")["devices_by"] == {"device": 1, "site": 1}
+
+
+@pytest.mark.parametrize("what", ["profile", "group", "site", "jump"])
+def test_a_placement_that_is_missing_is_named(scene: Scene, what: str) -> None:
+    """Nothing is written, and the line says what is not there and where to look."""
+    refused = scene.run("device", "add", "r-1", "192.0.2.1", "--password-stdin", f"--{what}", "nowhere", stdin=b"x")
+    if what == "profile":  # brings a login of its own
+        assert refused.code == Exit.USAGE
+        refused = scene.run("device", "add", "r-1", "192.0.2.1", f"--{what}", "nowhere")
+    assert refused.code == Exit.NOT_FOUND
+    assert "'nowhere'; see `" in refused.err
+    assert scene.rows("SELECT 1 FROM device") == []
+
+
+def test_settings_say_where_they_come_from(scene: Scene) -> None:
+    """The nearest scope that says something wins, and what is unset comes from above again."""
+    profile(scene)
+    ok(scene, "tenant", "edit", "default", "--interval", "2h", "--secrets", "omit", "--profile", "routers")
+    ok(scene, "site", "add", "north", "--interval", "1h", "--concurrency", "4")
+    ok(scene, "group", "add", "core", "--command-timeout", "2m", "--concurrency", "2")
+    device = placed(scene, "r-1", "192.0.2.1", "--site", "north", "--group", "core")
+    effective = {name: (found["value"], found["from"]) for name, found in device["effective"].items()}
+    assert effective["interval_seconds"] == (3600, "site north")
+    assert effective["command_timeout_seconds"] == (120, "group core")
+    assert effective["secrets"] == ("omit", "tenant default")
+    assert effective["legacy_ssh"] == (False, "global")
+    assert effective["concurrency"] == (2, "group core")
+    assert device["interval_seconds"] == 3600
+    ok(scene, "device", "edit", "r-1", "--interval", "30m")
+    assert shown(scene, "device", "show", "r-1")["effective"]["interval_seconds"] == {"value": 1800, "from": "device"}
+    ok(scene, "device", "edit", "r-1", "--unset", "interval")
+    assert shown(scene, "device", "show", "r-1")["effective"]["interval_seconds"]["from"] == "site north"
+    assert b"(site north)" in ok(scene, "device", "show", "r-1").out
+
+
+def test_a_wrong_place_for_a_setting_is_refused(scene: Scene) -> None:
+    """A profile speaks of trust only, a device of no limit for many."""
+    profile(scene)
+    assert scene.run("device", "edit", "r-1", "--unset", "colour").code == Exit.USAGE
+    assert scene.run("credential", "edit", "routers", "--unset", "trust").code == Exit.OK
+    assert scene.run("site", "add", "north", "--jump", "direct").code == Exit.DATA
+    assert scene.run("jump", "add", "direct", "203.0.113.7", "--profile", "routers").code == Exit.DATA
+    assert audited(scene) == ["credential_profile_added"]
+
+
+def test_new_credentials_end_what_was_refused_to_all_that_use_it(scene: Scene) -> None:
+    """Devices and jump hosts alike, at once; nothing else that is blocked."""
+    profile(scene)
+    device_ids = {}
+    for number, code in enumerate(["authentication_failed", "authentication_failed", "host_key_mismatch"]):
+        device_ids[number] = placed(scene, f"r-{number}", f"192.0.2.{number}", "--profile", "routers")["id"]
+        scene.block(device_ids[number], code)
+    hop_id = hop(scene)
+    block_hop(scene, hop_id, "authentication_failed")
+    since = scene.rows("SELECT max(id) AS id FROM audit")[0].id
+    assert b"2 refused" in ok(scene, "credential", "list").out
+    ok(scene, "credential", "edit", "routers", "--password-stdin", stdin=b"another")
+    rows = scene.rows("SELECT name, blocked_code, failures, next_due_at <= now() AS due FROM device ORDER BY name")
+    assert [tuple(row) for row in rows] == [
+        ("r-0", None, 0, True),
+        ("r-1", None, 0, True),
+        ("r-2", "host_key_mismatch", 3, False),
+    ]
+    assert shown(scene, "jump", "show", "hop-1")["blocked_code"] is None
+    alarms = scene.rows("SELECT code, scope FROM alarm WHERE cleared_at IS NULL")
+    assert [tuple(row) for row in alarms] == [("host_key_mismatch", f"device {device_ids[2]}")]
+    assert audited(scene, since=since) == ["credential_profile_edited"]
+
+
+def block_hop(scene: Scene, hop_id: UUID, code: str) -> None:
+    """A jump host as the collector leaves it that may not pass it."""
+    scene.write(
+        "collector",
+        "UPDATE jump_host SET blocked_code = :code, blocked_at = now(), blocked_detail = 'it said no', failures = 1, "
+        "down_since = now() WHERE id = :id",
+        code=code,
+        id=hop_id,
+    )
+    scene.install.wiring.alarms("scheduler").alarm("jump_host_blocked", f"jump host {hop_id}", "blocked")
+
+
+def offer(scene: Scene, hop_id: UUID, key: HostKey = KEY, status: str = "offered") -> None:
+    """A key of a jump host as the collector records it."""
+    scene.write(
+        "collector",
+        "INSERT INTO host_key (tenant_id, jump_host_id, status, key_type, blob, fingerprint) "
+        "SELECT tenant_id, id, :status, :type, :blob, :fingerprint FROM jump_host WHERE id = :id",
+        status=status,
+        type=key.key_type,
+        blob=key.blob,
+        fingerprint=key.fingerprint,
+        id=hop_id,
+    )
+
+
+def test_a_suspended_profile_is_resumed_by_a_person_or_a_new_secret(scene: Scene) -> None:
+    """Why it is suspended is shown; another user's name alone does not bring it back."""
+    profile(scene)
+    ok(scene, "credential", "suspend", "routers", "--reason", "RADIUS is rebuilt")
+    assert b"suspended: RADIUS is rebuilt" in ok(scene, "credential", "list").out
+    ok(scene, "credential", "edit", "routers", "--username", "other")
+    assert shown(scene, "credential", "show", "routers")["suspended_reason"] == "RADIUS is rebuilt"
+    ok(scene, "credential", "resume", "routers")
+    assert not shown(scene, "credential", "show", "routers")["suspended_at"]
+    ok(scene, "credential", "suspend", "routers", "--reason", "again")
+    ok(scene, "credential", "edit", "routers", "--password-stdin", stdin=b"x")
+    assert not shown(scene, "credential", "show", "routers")["suspended_at"]
+    scene.write("operator", "UPDATE credential_profile SET suspended_at = now(), suspended_reason = 'keys_lost'")
+    assert scene.run("credential", "resume", "routers").code == Exit.REFUSED
+    assert audited(scene) == [
+        f"credential_profile_{act}" for act in ("added", "suspended", "edited", "resumed", "suspended", "edited")
+    ]
+
+
+def test_what_is_used_is_not_removed(scene: Scene) -> None:
+    """The refusal says by what; when nothing uses it any more it goes, a removed device's memory of it too."""
+    profile(scene)
+    hop(scene)
+    ok(scene, "site", "add", "north", "--profile", "routers", "--jump", "hop-1")
+    placed(scene, "r-1", "192.0.2.1", "--site", "north", "--profile", "routers", "--jump", "hop-1")
+    for noun, name, by in (
+        ("credential", "routers", "site north, 1 device, jump host hop-1"),
+        ("jump", "hop-1", "site north, 1 device"),
+        ("site", "north", "1 devices"),
+    ):
+        refused = scene.run(noun, "remove", name, "--yes")
+        assert (refused.code, by in refused.err) == (Exit.REFUSED, True), refused.err
+    ok(scene, "device", "remove", "r-1", "--yes")
+    ok(scene, "site", "remove", "north", "--yes")
+    ok(scene, "jump", "remove", "hop-1", "--yes")
+    ok(scene, "credential", "remove", "routers", "--yes")
+    left = scene.rows("SELECT site_id, jump_host_id, via_id, credential_profile_id FROM device")
+    assert [tuple(row) for row in left] == [(None, None, None, None)]
+    assert audited(scene)[-4:] == [
+        "device_removed",
+        "site_removed",
+        "jump_host_removed",
+        "credential_profile_removed",
+    ]
+
+
+def test_a_name_is_given_once(scene: Scene) -> None:
+    """Of each kind, also by renaming."""
+    profile(scene)
+    again = scene.run("credential", "add", "routers", "--username", "x", "--password-stdin", stdin=b"x")
+    assert (again.code, "routers is there already" in again.err) == (Exit.REFUSED, True)
+    ok(scene, "site", "add", "north")
+    ok(scene, "site", "add", "south")
+    assert scene.run("site", "add", "north").code == Exit.REFUSED
+    assert scene.run("site", "edit", "south", "--name", "north").code == Exit.REFUSED
+    assert scene.run("tenant", "add", "default").code == Exit.REFUSED
+
+
+def test_another_way_to_its_devices_is_like_another_address(scene: Scene) -> None:
+    """All that inherit it are tried anew at once, with their pins; who has a way of its own is left alone."""
+    profile(scene)
+    hop(scene)
+    ok(scene, "site", "add", "north", "--profile", "routers")
+    for name, way in (("r-1", ()), ("r-2", ("--jump", "direct"))):
+        device_id = placed(scene, name, f"192.0.2.{name[-1]}", "--site", "north", *way)["id"]
+        scene.offer(device_id, b"known", "pinned")
+        scene.write("collector", "UPDATE device SET failures = 2 WHERE id = :id", id=device_id)
+        scene.write("enroller", "UPDATE device SET believe_seq = 7 WHERE id = :id", id=device_id)
+    ok(scene, "site", "edit", "north", "--jump", "hop-1")
+    rows = scene.rows(
+        "SELECT name, failures, believe_seq, next_due_at <= now() AS due, via_id IS NULL AS direct FROM device "
+        "ORDER BY name"
+    )
+    assert [tuple(row) for row in rows] == [("r-1", 0, 0, True, False), ("r-2", 2, 7, False, True)]
+    assert scene.rows("SELECT count(*) AS n FROM host_key WHERE status = 'pinned'")[0].n == 2
+    assert b"through hop-1 (site north)" in ok(scene, "device", "show", "r-1").out
+    assert b"direct (device)" in ok(scene, "device", "show", "r-2").out
+    behind = shown(scene, "jump", "show", "hop-1")
+    assert (behind["devices_behind"], behind["devices_waiting"]) == (1, 1)
+
+
+def test_one_address_behind_two_hops_is_normal_and_behind_one_is_refused(scene: Scene) -> None:
+    """The refusal names both devices, for one device and for a whole scope; nothing is changed."""
+    profile(scene)
+    hop(scene)
+    hop(scene, "hop-2", "203.0.113.8")
+    ok(scene, "site", "add", "north", "--profile", "routers", "--jump", "hop-1")
+    ok(scene, "site", "add", "south", "--profile", "routers", "--jump", "hop-2")
+    placed(scene, "r-1", "10.0.0.1", "--site", "north")
+    placed(scene, "r-2", "10.0.0.1", "--site", "south")
+    refused = scene.run("device", "add", "r-3", "10.0.0.1", "--site", "south")
+    assert (refused.code, "device r-2 has 10.0.0.1 port 22 behind hop-2 already" in refused.err) == (Exit.REFUSED, True)
+    refused = scene.run("device", "edit", "r-2", "--jump", "hop-1")
+    assert (refused.code, "device r-1 has 10.0.0.1" in refused.err) == (Exit.REFUSED, True)
+    refused = scene.run("site", "edit", "south", "--jump", "hop-1")
+    assert refused.code == Exit.REFUSED
+    assert "devices r-1 and r-2 would both have 10.0.0.1 port 22 behind hop-1" in refused.err
+    assert shown(scene, "site", "show", "south")["jump_host"] == "hop-2"
+    assert audited(scene)[-1] == "device_added"
+
+
+def test_who_would_have_no_login_is_named(scene: Scene) -> None:
+    """A profile is not taken away from under devices that have no other."""
+    profile(scene)
+    ok(scene, "group", "add", "core", "--profile", "routers")
+    placed(scene, "r-1", "192.0.2.1", "--group", "core")
+    for arguments in (("group", "edit", "core", "--profile", ""), ("device", "edit", "r-1", "--group", "")):
+        refused = scene.run(*arguments)
+        assert (refused.code in {Exit.REFUSED, Exit.DATA}, "r-1" in refused.err) == (True, True), refused.err
+    assert shown(scene, "device", "show", "r-1")["effective"]["profile"]["value"] == "routers"
+
+
+def test_a_profile_takes_the_place_of_a_login_of_its_own(scene: Scene) -> None:
+    """The old secret goes, and with it the block over it."""
+    profile(scene)
+    device_id = scene.add("r-1")
+    scene.block(device_id, "authentication_failed")
+    ok(scene, "device", "edit", "r-1", "--profile", "routers")
+    device = shown(scene, "device", "show", "r-1")
+    assert (device["effective"]["profile"]["value"], device["blocked"]) == ("routers", None)
+    assert scene.rows("SELECT count(*) AS n FROM credential_profile")[0].n == 1
+    both = scene.run("device", "edit", "r-1", "--profile", "routers", "--password-stdin", stdin=b"x")
+    assert both.code == Exit.USAGE
+
+
+def test_a_fingerprint_is_expected_before_the_first_contact(scene: Scene) -> None:
+    """It stands where no key is pinned; where another one is, it contradicts it."""
+    profile(scene)
+    fingerprint = KEY.fingerprint
+    device = placed(scene, "r-1", "192.0.2.1", "--profile", "routers", "--fingerprint", fingerprint)
+    assert device["expected_fingerprints"] == [fingerprint]
+    assert scene.run("device", "edit", "r-1", "--fingerprint", "SHA256:short").code == Exit.DATA
+    scene.offer(device["id"], b"another", "pinned")
+    refused = scene.run("device", "edit", "r-1", "--fingerprint", fingerprint)
+    assert (refused.code, "another host key pinned" in refused.err) == (Exit.REFUSED, True)
+
+
+def test_a_jump_host_in_trouble_says_so_and_is_tried_again(scene: Scene) -> None:
+    """State, reason, keys and what waits are shown; an act of a person clears it with its alarm."""
+    profile(scene)
+    hop_id = hop(scene)
+    assert b"untried" in ok(scene, "jump", "list").out
+    block_hop(scene, hop_id, "host_key_mismatch")
+    offer(scene, hop_id, HostKey("ssh-ed25519", b"old"), "pinned")
+    offer(scene, hop_id)
+    out = ok(scene, "jump", "show", "hop-1").out.decode()
+    assert "blocked: host_key_mismatch" in out
+    assert f"offered         ssh-ed25519 {KEY.fingerprint}" in out
+    assert scene.run("jump", "accept-key", "hop-1", "--yes").code == Exit.USAGE
+    ok(scene, "jump", "accept-key", "hop-1", "--yes", "--fingerprint", KEY.fingerprint)
+    found = shown(scene, "jump", "show", "hop-1")
+    assert (found["blocked_code"], found["fingerprint"]) == (None, KEY.fingerprint)
+    assert scene.rows("SELECT 1 FROM alarm WHERE cleared_at IS NULL") == []
+    row = scene.rows("SELECT trusted_how, trusted_by FROM host_key WHERE status = 'pinned'")[0]
+    assert (row.trusted_how, row.trusted_by.startswith("cli:")) == ("accepted", True)
+    block_hop(scene, hop_id, "authentication_failed")
+    ok(scene, "jump", "unblock", "hop-1")
+    assert b"nothing to do" in ok(scene, "jump", "unblock", "hop-1").out
+    block_hop(scene, hop_id, "authentication_failed")
+    ok(scene, "jump", "reset-key", "hop-1", "--yes")
+    assert shown(scene, "jump", "show", "hop-1")["blocked_code"] == "authentication_failed"
+    ok(scene, "jump", "edit", "hop-1", "--host", "203.0.113.9")
+    assert shown(scene, "jump", "show", "hop-1")["state"] == "up"
+
+
+def test_another_address_of_a_jump_host_keeps_its_pin_unless_it_is_another(scene: Scene) -> None:
+    """Only `--new-host` forgets its key."""
+    profile(scene)
+    hop_id = hop(scene)
+    offer(scene, hop_id, KEY, "pinned")
+    ok(scene, "jump", "edit", "hop-1", "--host", "203.0.113.9", "--port", "2222")
+    assert shown(scene, "jump", "show", "hop-1")["fingerprint"] == KEY.fingerprint
+    ok(scene, "jump", "edit", "hop-1", "--new-host")
+    assert shown(scene, "jump", "show", "hop-1")["fingerprint"] is None
+
+
+def test_a_changed_interval_makes_the_job_due(scene: Scene) -> None:
+    """The job that draws due times nearer runs at once, in the transaction of the act."""
+    scene.write("operator", "UPDATE job SET due_at = now() + interval '4 minutes' WHERE name = 'reconcile'")
+    ok(scene, "site", "add", "north")
+    ok(scene, "site", "edit", "north", "--secrets", "omit")
+    due = "SELECT due_at <= now() AS due FROM job WHERE name = 'reconcile'"
+    assert not scene.rows(due)[0].due
+    ok(scene, "site", "edit", "north", "--interval", "10m")
+    assert scene.rows(due)[0].due
+
+
+def test_a_tenant_comes_with_keys_of_its_own(scene: Scene) -> None:
+    """Its devices are nobody else's, also where names and addresses are the same."""
+    ok(scene, "tenant", "add", "other", "--interval", "12h")
+    assert scene.run("tenant", "add", "other").code == Exit.REFUSED
+    profile(scene, "routers", "--tenant", "other")
+    assert scene.run("credential", "show", "routers").code == Exit.NOT_FOUND
+    scene.add("r-1")
+    ok(scene, "tenant", "edit", "other", "--profile", "routers")
+    ok(scene, "device", "add", "r-1", "192.0.2.1", "--tenant", "other")
+    names = [tenant["name"] for tenant in shown(scene, "tenant", "list")["tenants"]]
+    assert names == ["default", "other"]
+    assert shown(scene, "tenant", "show", "other")["devices"] == 1
+
+
+def test_a_tenant_whose_keys_were_not_made_gets_them(scene: Scene) -> None:
+    """What was cut off after the first half is done by saying it once more."""
+    scene.write("enroller", "INSERT INTO tenant (name) VALUES ('cut') RETURNING 1")
+    ok(scene, "tenant", "add", "cut")
+    profile(scene, "routers", "--tenant", "cut")
+
+
+def test_devices_are_listed_by_group_and_site(scene: Scene) -> None:
+    """Both together narrow it down; one that does not exist is named."""
+    profile(scene)
+    for kind, name in (("group", "core"), ("site", "north")):
+        ok(scene, kind, "add", name, "--profile", "routers")
+    placed(scene, "r-1", "192.0.2.1", "--group", "core", "--site", "north")
+    placed(scene, "r-2", "192.0.2.2", "--group", "core")
+    placed(scene, "r-3", "192.0.2.3", "--site", "north")
+
+    def listed(*where: str) -> list[str]:
+        return [device["name"] for device in shown(scene, "device", "list", *where)["devices"]]
+
+    assert listed("--group", "core") == ["r-1", "r-2"]
+    assert listed("--site", "north") == ["r-1", "r-3"]
+    assert listed("--group", "core", "--site", "north") == ["r-1"]
+    assert scene.run("device", "list", "--site", "nowhere").code == Exit.NOT_FOUND
