@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ADDED = "added-"
 TENANT = "from backupflow.wiring import wiring; wiring().make_tenant('{}')"
 SHARED = "shared-"
+SCRATCH = "scratch-"
 SETTLE = """
 from backupflow.cli.trust_question import settle_trust
 from backupflow.wiring import wiring
@@ -68,6 +69,37 @@ def remove_added(field: Field) -> None:
     found = field.stack.rows("SELECT name FROM device WHERE name LIKE :a AND status <> 'removed'", a=f"{ADDED}%")
     for row in found:
         assert field.command("device", "remove", row.name, "--yes").returncode == 0
+
+
+def add_site(field: Field, life: int) -> list[str]:
+    """Another name each time; no device is placed there."""
+    return ["site", "add", f"{SCRATCH}{field.case}-{life}"]
+
+
+def sites(field: Field) -> tuple[int, int]:
+    """Sites, and acts."""
+    rows = field.stack.admin("SELECT count(*) AS n FROM site WHERE name LIKE :name", name=f"{SCRATCH}{field.case}-%")
+    return rows[0].n, audited(field, "site_added")
+
+
+def limit_site(field: Field, life: int) -> list[str]:
+    """Another site each time, that is made here."""
+    name = f"{SCRATCH}{field.case}-{life}"
+    field.stack.admin("INSERT INTO site (tenant_id, name) SELECT id, :n FROM tenant WHERE name = 'default'", n=name)
+    return ["site", "edit", name, "--concurrency", "3"]
+
+
+def limited(field: Field) -> tuple[int, int]:
+    """Sites that say something, and acts."""
+    rows = field.stack.admin(
+        "SELECT count(*) AS n FROM site WHERE name LIKE :name AND settings <> '{}'", name=f"{SCRATCH}{field.case}-%"
+    )
+    return rows[0].n, audited(field, "site_edited")
+
+
+def drop_sites(field: Field) -> None:
+    """Nobody needs them any more."""
+    field.stack.admin("DELETE FROM site WHERE name LIKE :name", name=f"{SCRATCH}%")
 
 
 def edit_login(_field: Field, _life: int) -> list[str]:

@@ -120,6 +120,10 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "DeviceStore.change": (
         Commanded(lambda _field, _life: ["device", "pause", DESK], commands.paused, mend=commands.resume),
     ),
+    "ScopeStore.find": (Commanded(lambda _field, _life: ["tenant", "show", "default"]),),
+    "ScopeStore.every": (Commanded(lambda _field, _life: ["tenant", "list"]),),
+    "ScopeStore.add": (Commanded(commands.add_site, commands.sites, mend=commands.drop_sites),),
+    "ScopeStore.change": (Commanded(commands.limit_site, commands.limited, mend=commands.drop_sites),),
     "SnapshotStore.runs": (LIST,),
     "SnapshotStore.asides": (LIST,),
     "SnapshotStore.read": (EXPORT,),
