@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import typer
 
-from backupflow.cli import device_view, importing, output, testing
+from backupflow.cli import bulk, device_acts, device_view, importing, testing
+from backupflow.cli.bulk import ChosenToEdit, MaybeName
 from backupflow.cli.credentials import Source, read_login
 from backupflow.cli.device_settings import DeviceSettings, Fingerprint, Placing, Unset, unset_names
 from backupflow.cli.option_groups import with_groups
@@ -16,10 +17,7 @@ from backupflow.cli.session import wiring
 from backupflow.cli.trust_question import settle_trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from backupflow.core.model import TenantId
-    from backupflow.flows.enroll import Done, EnrollPorts
+    pass
 
 app = typer.Typer(
     name="device",
@@ -78,14 +76,15 @@ def add(
     )
     if profile:
         settle_trust(tenant_id, {profile: 1})
-    _told(enroll.add(wiring().enroll_ports(actor()), new, login), "added", as_json=as_json)
+    device_acts.told(enroll.add(wiring().enroll_ports(actor()), new, login), "added", as_json=as_json)
 
 
 @app.command()
 @with_groups
 def edit(
-    name: DeviceName,
+    name: MaybeName = None,
     *,
+    chosen: ChosenToEdit,
     rename: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Another name.")] = None,
     host: Annotated[str | None, typer.Option(help="Another address; its host key stays pinned.")] = None,
     port: Port = None,
@@ -100,10 +99,11 @@ def edit(
     fingerprint: Fingerprint = None,
     settings: DeviceSettings,
     unset: Unset = None,
+    yes: Yes = False,
     tenant: InTenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Change what is named.
+    """Change what is named, of one device or of all that are chosen.
 
     New credentials end the block of a refused login; a profile takes the place of a login of its own. Another jump host
     is another way to another place: the device is collected at once, and its host key stays pinned.
@@ -113,12 +113,24 @@ def edit(
       backupflow device edit core-1 --profile routers --group access --unset interval
       backupflow device edit core-1 --ask-password
       backupflow device edit core-1 --host 192.0.2.9 --interval 1h
+      backupflow device edit --in-site north --where "version~6." --legacy-ssh
     """  # noqa: D301 - \b keeps the lines of the examples
     from backupflow.core.enrolment import Edit
     from backupflow.flows import enroll
 
     named = settings.named()
     _one_login(placing, given=source.given or ask_password or username is not None)
+    part = bulk.part_of(name, chosen, tenant)
+    if part is not None:
+        if source.given or ask_password or username is not None:
+            raise typer.BadParameter("a login is each device's own: for many, `credential add` and --profile")
+        wanted = Edit(
+            rename, host, port, None, None, named or None, new_router, placing.placement(), unset_names(unset),
+            fingerprint, forget_login,
+        )  # fmt: skip
+        device_acts.edit_many(part, wanted, yes=yes, as_json=as_json)
+        return
+    name = name or ""
     devices = wiring().devices("enroller")
     tenant_id = devices.tenant(tenant)
     login = None
@@ -128,25 +140,7 @@ def edit(
         rename, host, port, username, login, named or None, new_router, placing.placement(), unset_names(unset),
         fingerprint, forget_login,
     )  # fmt: skip
-    _told(enroll.edit(wiring().enroll_ports(actor()), tenant_id, name, wanted), "edited", as_json=as_json)
-
-
-@app.command()
-def pause(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False) -> None:
-    """Stop collecting it until it is resumed; its history stays. Example: `backupflow device pause core-1`."""
-    _act("pause", name, tenant, "paused", as_json=as_json)
-
-
-@app.command()
-def resume(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False) -> None:
-    """Collect it again. Example: `backupflow device resume core-1`."""
-    _act("resume", name, tenant, "resumed", as_json=as_json)
-
-
-@app.command()
-def unblock(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False) -> None:
-    """Try again at once whatever blocked it; its pin stays. Example: `backupflow device unblock core-1`."""
-    _act("unblock", name, tenant, "unblocked", as_json=as_json)
+    device_acts.told(enroll.edit(wiring().enroll_ports(actor()), tenant_id, name, wanted), "edited", as_json=as_json)
 
 
 @app.command()
@@ -162,23 +156,26 @@ def believe(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = Fa
       backupflow export core-1 --aside -o aside.rsc
       backupflow device believe core-1
     """  # noqa: D301 - \b keeps the lines of the examples
-    _act("believe", name, tenant, "will be believed with its next export", as_json=as_json)
+    device_acts.act("believe", name, tenant, "will be believed with its next export", as_json=as_json)
 
 
 @app.command()
 def replaced(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_json: AsJson = False) -> None:
     """Another router stands at this name: forget the old one. Example: `backupflow device replaced core-1`."""
     confirm(f"Forget the host key of {name}, and trust the next one that its policy allows?", yes=yes)
-    _act("replaced", name, tenant, "set up for its new router", as_json=as_json)
+    device_acts.act("replaced", name, tenant, "set up for its new router", as_json=as_json)
 
 
 @app.command()
 def remove(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_json: AsJson = False) -> None:
     """Stop collecting it for good; its history stays. Example: `backupflow device remove core-1 --yes`."""
     confirm(f"Remove {name}?", yes=yes)
-    _act("remove", name, tenant, "removed", as_json=as_json)
+    device_acts.act("remove", name, tenant, "removed", as_json=as_json)
 
 
+app.command()(device_acts.pause)
+app.command()(device_acts.resume)
+app.command()(device_acts.unblock)
 app.command()(device_view.show)
 app.command("import")(importing.import_devices)
 app.command("test")(testing.try_out)
@@ -188,22 +185,3 @@ app.command("list")(device_view.list_devices)
 def _one_login(placing: Placing, *, given: bool) -> None:
     if placing.profile and given:
         raise typer.BadParameter("--profile brings its own login: leave out --username and the password, or --profile")
-
-
-def _act(flow: str, name: str, tenant: str, done: str, *, as_json: bool) -> None:
-    from backupflow.flows import enroll
-
-    act: Callable[[EnrollPorts, TenantId, str], Done] = getattr(enroll, flow)
-    tenant_id = wiring().devices("enroller").tenant(tenant)
-    _told(act(wiring().enroll_ports(actor()), tenant_id, name), done, as_json=as_json)
-
-
-def _told(outcome: Done, done: str, *, as_json: bool) -> None:
-    record = outcome.device
-    if as_json:
-        output.as_document({"changed": outcome.changed, "device": device_view.document(record)})
-    elif not outcome.changed:
-        output.say(f"{record.name}: nothing to do")
-    else:
-        due = f"; due in {output.span(record.next_due_at - record.now)}" if record.next_due_at else ""
-        output.say(f"{record.name} {done}{due if record.status == 'active' else ''}")

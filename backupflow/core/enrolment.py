@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.model import Login
 
+LONGEST_REASON = 200
 KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
 UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
 # An operator's word was for the router as it was known then: its address, its key.
@@ -122,6 +123,14 @@ def paused(record: DeviceRecord, reason: str | None = None) -> Update | None:
         return None
     columns = {"status": "paused", "next_due_at": None, "paused_reason": reason}
     return Update("device_paused", {"reason": reason} if reason else {}, columns)
+
+
+def checked_reason(reason: str) -> str:
+    """Why something is done, in words that any terminal can bear; InputInvalid otherwise."""
+    said = reason.strip()
+    if not 1 <= len(said) <= LONGEST_REASON or not said.isprintable():
+        raise InputInvalid(f"a reason has 1 to {LONGEST_REASON} characters, none of them a control character")
+    return said
 
 
 def resumed(record: DeviceRecord) -> Update | None:

@@ -193,6 +193,11 @@ class Plan:
         return {name: len(getattr(self, name)) for name in names}
 
     @property
+    def changes_anything(self) -> bool:
+        """Whether there is something to do."""
+        return any((self.added, self.changed, self.gone, self.back, self.makes))
+
+    @property
     def gist(self) -> tuple[object, ...]:
         """What a person agreed to: another one at the moment of the act is another plan."""
         changed = [(change.known.device_id, change.differences) for change in self.changed]

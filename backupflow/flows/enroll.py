@@ -108,9 +108,9 @@ def remove(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
     return _act(ports, tenant_id, name, removed)
 
 
-def pause(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
-    """Stop collecting until it is resumed."""
-    return _act(ports, tenant_id, name, paused)
+def pause(ports: EnrollPorts, tenant_id: TenantId, name: str, reason: str | None = None) -> Done:
+    """Stop collecting until it is resumed; `reason` is kept with it."""
+    return _act(ports, tenant_id, name, lambda record: paused(record, reason))
 
 
 def resume(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
