@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backupflow.core.enrolment import KEY_BLOCKS, NO_WORD, UNBLOCKED, due_now, keys_in_use
 from backupflow.core.inventory import DeviceRecord, SeenKey, Update, checked_fingerprint
 from backupflow.core.model import ExpectedKey, TrustedHow
+from backupflow.core.scopes import HopRecord, ScopeUpdate
 from backupflow.errors import Conflict
 
 if TYPE_CHECKING:
@@ -61,24 +62,29 @@ def key_known(record: DeviceRecord, keys: Sequence[HostKey]) -> Update | None:
 
     Conflict if another one is pinned or expected. A pinned key of a type that is not among them stays as it is.
     """
-    pinned = record.pinned
-    if pinned is None:
-        there = {key.fingerprint for key in record.expected}
-        if there and not there & {key.fingerprint for key in keys}:
-            raise Conflict(f"expected is {', '.join(sorted(there))}, listed {_listed(keys)}")
-        new = [key for key in keys if key.fingerprint not in there]
-        expected = tuple(ExpectedKey(key.fingerprint, TrustedHow.KNOWN_HOSTS, key.key_type) for key in new)
-        return _expected(record, (*record.expected, *expected)) if new else None
-    if pinned.key in keys:
-        return vouched(pinned, TrustedHow.KNOWN_HOSTS)
-    if comparable(record, keys):
-        raise Conflict(f"pinned is {pinned.key.key_type} {pinned.key.fingerprint}, listed {_listed(keys)}")
-    return None
+    if record.pinned is not None:
+        return vouched(record.pinned, TrustedHow.KNOWN_HOSTS) if _agrees(record.pinned, keys) else None
+    new = _foretold(record.expected, keys)
+    return _expected(record, (*record.expected, *new)) if new else None
 
 
-def comparable(record: DeviceRecord, keys: Sequence[HostKey]) -> bool:
+def hop_key_known(record: HopRecord, keys: Sequence[HostKey]) -> ScopeUpdate | None:
+    """The same of a jump host."""
+    if record.pinned is not None:
+        vouch = vouched(record.pinned, TrustedHow.KNOWN_HOSTS) if _agrees(record.pinned, keys) else None
+        detail = {"jump_host": record.name, **vouch.detail} if vouch else {}
+        return ScopeUpdate("jump_host_key_vouched", detail, how=vouch.how) if vouch else None
+    new = _foretold(record.expected, keys)
+    if not new:
+        return None
+    detail = {"jump_host": record.name, "expected": [key.fingerprint for key in new], "how": TrustedHow.KNOWN_HOSTS}
+    blocked = record.blocked_code in KEY_BLOCKS
+    return ScopeUpdate("jump_host_key_expected", detail, expects=(*record.expected, *new), ends_trouble=blocked)
+
+
+def comparable(pinned: SeenKey | None, keys: Sequence[HostKey]) -> bool:
     """Whether a file says anything of the pinned key: a router may have one of each type."""
-    return record.pinned is None or record.pinned.key.key_type in {key.key_type for key in keys}
+    return pinned is None or pinned.key.key_type in {key.key_type for key in keys}
 
 
 def key_reset(record: DeviceRecord) -> Update | None:
@@ -140,6 +146,21 @@ def _expected(record: DeviceRecord, keys: tuple[ExpectedKey, ...]) -> Update:
 
 def _block_ended(record: DeviceRecord) -> dict[str, Any]:
     return {**UNBLOCKED, **due_now(record)} if record.blocked_code in KEY_BLOCKS else due_now(record)
+
+
+def _agrees(pinned: SeenKey, keys: Sequence[HostKey]) -> bool:
+    if pinned.key not in keys and comparable(pinned, keys):
+        raise Conflict(f"pinned is {pinned.key.key_type} {pinned.key.fingerprint}, listed {_listed(keys)}")
+    return pinned.key in keys
+
+
+def _foretold(expected: Sequence[ExpectedKey], keys: Sequence[HostKey]) -> tuple[ExpectedKey, ...]:
+    """Those that are not expected yet."""
+    there = {key.fingerprint for key in expected}
+    if there and not there & {key.fingerprint for key in keys}:
+        raise Conflict(f"expected is {', '.join(sorted(there))}, listed {_listed(keys)}")
+    new = (key for key in keys if key.fingerprint not in there)
+    return tuple(ExpectedKey(key.fingerprint, TrustedHow.KNOWN_HOSTS, key.key_type) for key in new)
 
 
 def _listed(keys: Sequence[HostKey]) -> str:

@@ -161,17 +161,19 @@ def hop_key_accepted(record: HopRecord, fingerprint: str) -> ScopeUpdate:
     return ScopeUpdate(
         "jump_host_key_accepted", detail,
         retires=tuple(number for number in _standing(record) if number != chosen.number), pins=chosen.number,
-        how=TrustedHow.ACCEPTED if pinned else TrustedHow.APPROVED, ends_trouble=_of_its_key(record),
+        how=TrustedHow.ACCEPTED if pinned or record.expected else TrustedHow.APPROVED,
+        expects=() if record.expected else None, ends_trouble=_of_its_key(record),
     )  # fmt: skip
 
 
 def hop_key_reset(record: HopRecord) -> ScopeUpdate | None:
-    """No key is pinned or on offer any more: the next one is a first sight again."""
-    if not record.pinned and not record.offered:
+    """No key is pinned, on offer or expected any more: the next one is a first sight again."""
+    if not record.pinned and not record.offered and not record.expected:
         return None
     detail = {"jump_host": record.name, "retired": record.pinned.key.fingerprint if record.pinned else None}
     return ScopeUpdate(
-        "jump_host_key_reset", detail, retires=_standing(record), ends_trouble=_of_its_key(record)
+        "jump_host_key_reset", detail, retires=_standing(record), expects=() if record.expected else None,
+        ends_trouble=_of_its_key(record),
     )  # fmt: skip
 
 

@@ -172,7 +172,7 @@ class ScopeUpdate:
     login: DeviceLogin | None = None
     retires: tuple[int, ...] = ()  # numbers of host keys
     pins: int | None = None
-    how: TrustedHow | None = None  # the key of `pins` comes to be trusted
+    how: TrustedHow | None = None  # the key of `pins` comes to be trusted, or, if there is none, the pinned is known
     expects: tuple[ExpectedKey, ...] | None = None
     ends_trouble: bool = False
     ends_refusals: bool = False

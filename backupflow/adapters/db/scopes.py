@@ -195,6 +195,8 @@ def _write_hop(tx: Connection, tenant_id: UUID, scope_id: UUID, update: ScopeUpd
         host_keys.retire(tx, scope_id, update.retires)
     if update.pins is not None and update.how is not None:
         host_keys.pin(tx, scope_id, update.pins, update.how, actor)
+    elif update.how is not None:
+        host_keys.vouch(tx, scope_id, update.how, actor)
     if update.expects is not None:
         forget_of_jump_host(tx, scope_id)
         expect_of_jump_host(tx, tenant_id, scope_id, update.expects, actor)
