@@ -53,6 +53,16 @@ def add_without_login(_field: Field, life: int) -> list[str]:
     return ["device", "add", f"{ADDED}{time.monotonic_ns()}", f"127.1.{life}.251", "--port", "9"]
 
 
+def import_fleet(field: Field, life: int) -> list[str]:
+    """Three devices with logins of their own, others each time; nobody answers there."""
+    file = field.root / "fleet.csv"
+    file.touch(0o600)
+    number = time.monotonic_ns()
+    rows = [f"{ADDED}{number}-{n},127.2.{life}.{number % 80 * 3 + n},9,backup,backup" for n in range(3)]
+    file.write_text("\n".join(["name,host,port,username,password", *rows]))
+    return ["device", "import", str(file), "--passwords-in-file"]
+
+
 def added(field: Field) -> tuple[int, int]:
     """Devices with a login, and acts."""
     rows = field.stack.rows(

@@ -63,6 +63,7 @@ INGEST: Final = Served("ingest", ready=Field.await_published, provoke=nothing)  
 MAINTAIN: Final = Served("maintain", ready=circumstances.make_jobs_due, provoke=circumstances.make_jobs_due)
 EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
 EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)
+IMPORT: Final = Commanded(commands.import_fleet, commands.added, mend=commands.remove_added)
 LIST: Final = Commanded(lambda _field, _life: ["snapshots", DESK])
 
 REWRAP: Final = Commanded(commands.rewrap, mend=commands.keys_answer, slow=True)
@@ -80,6 +81,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "SecretOpener.open_login": (COLLECT,),
     "SecretOpener.open_pepper": (COLLECT, EXPORT),
     "SecretSealer": (EDIT,),
+    "SecretSealer.seal_logins": (IMPORT,),
     "Canary": (BEAT, INGEST),
     "KeyMaker": (RENEW,),
     # Cut off before it is written down whose the key is: a person says that it is to be used.
@@ -119,6 +121,14 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "DeviceStore.add": (Commanded(commands.add_device, commands.added, mend=commands.remove_added),),
     "DeviceStore.change": (
         Commanded(lambda _field, _life: ["device", "pause", DESK], commands.paused, mend=commands.resume),
+    ),
+    "FleetStore": (IMPORT,),
+    "FleetStore.candidates": (
+        Commanded(
+            lambda _field, _life: ["device", "pause", "--where", f"name={DESK}", "--yes"],
+            commands.paused,
+            mend=commands.resume,
+        ),
     ),
     "ScopeStore.find": (Commanded(lambda _field, _life: ["tenant", "show", "default"]),),
     "ScopeStore.every": (Commanded(lambda _field, _life: ["tenant", "list"]),),
