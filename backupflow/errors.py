@@ -59,14 +59,14 @@ class ConnectionRefused(BackupflowError):
 
 
 class JumpHostUnreachable(BackupflowError):
-    """The jump host in front of the device did not answer; its devices wait, and it is tried again. See `alarm list`."""
+    """The jump host in front of the device did not answer; its devices wait, and it is tried again. See `jump list`."""
 
     code = "jump_host_unreachable"
     verdict = Verdict.RETRY
 
 
 class JumpHostBlocked(BackupflowError):
-    """The jump host refused the login, showed another host key, or forwards nothing; its devices wait. See `alarm list`."""
+    """The jump host refused the login, showed another host key, or forwards nothing; its devices wait. See `jump list`."""
 
     code = "jump_host_blocked"
     verdict = Verdict.BLOCK
