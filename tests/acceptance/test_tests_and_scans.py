@@ -13,6 +13,8 @@ from backupflow.core.ledger import Kind
 from backupflow.core.model import Login
 from backupflow.simulator import Fleet, RouterSpec
 from tests.acceptance.install import PATIENT, Install, wait_for
+from tests.checker.case import Terms
+from tests.checker.check import Subject, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +57,7 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Iterator[Install]:
-    """An install in which nothing is due for hours."""
+    """An install in which nothing is due for hours; at the end every promise is looked at."""
     settings = {"CONFIG_BACKUP_INTERVAL": 36_000, "CONFIG_BACKUP_SPREAD_FROM": 7200, "CONFIG_BACKUP_SPREAD_TO": 9000}
     it = Install(tmp_path_factory.mktemp("test"), **settings)
     it.start()
@@ -64,6 +66,8 @@ def install(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Iterator[
             password = "another" if name == "wrong" else "backup"
             it.add(name, router.port, Login("backup", password), SETTINGS.get(name))
         yield it
+        reader, terms = it.wiring.engine("reader"), Terms(policy=it.wiring.policy)
+        assert check(Subject(reader, it.wiring.vault("reader"), fleet.history, terms)) == []
     finally:
         it.stop()
 

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 ALWAYS = timedelta(days=36500)
 RETIRES = {"host_key_accepted", "host_key_reset", "device_replaced"}
+BLOCKED_BY_TESTS = {
+    "authentication_failed",
+    "host_key_mismatch",
+    "host_key_unapproved",
+    "algorithms_incompatible",
+    "ssh_downgraded",
+}
 UNBLOCKS = RETIRES | {"device_unblocked", "device_edited"}
 
 
@@ -69,17 +76,30 @@ def blocked_until_an_act(evidence: Evidence, terms: Terms) -> Iterator[str]:
     """I7: one attempt, then none, until an operator acted."""
     for case in evidence.cases:
         ends = sorted(act.at for act in case.acts if act.action in UNBLOCKS)
-        blocks = [row for row in case.rows if row.state == "blocked" and row.ended_at]
+        blocks = [row for row in case.rows if row.ended_at and _blocks(row)]
         for row in blocks:
             yield from _contacts_after(case, row, ends, terms)
         last = max((row.ended_at for row in blocks if row.ended_at), default=None)
         stands = last is not None and not any(at >= last for at in ends)
         if stands and case.device.blocked_code is None and case.device.status != "removed":
             yield case.says("I7", f"it was blocked at {last}, is not by now, and nobody ended that")
+        yield from _logins_of_scans(case)
         for session in case.router.sessions:
             passwords = [offer for offer in session.offers if offer.method != "publickey"]
             if len(passwords) > 1:
                 yield case.says("I7", f"{len(passwords)} passwords were offered in session {session.number}")
+
+
+def _blocks(row: Row) -> bool:
+    """A test blocks for what would block a collection; a serial number it only tells."""
+    return row.state == "blocked" or (row.trigger == "test" and row.state == "tested" and row.code in BLOCKED_BY_TESTS)
+
+
+def _logins_of_scans(case: Case) -> Iterator[str]:
+    for session in case.router.sessions:
+        row = case.row_of(session)
+        if row is not None and row.trigger == "scan" and session.offers:
+            yield case.says("I7", f"a login was offered in session {session.number}, of a scan (seq {row.seq})")
 
 
 def _contacts_after(case: Case, row: Row, ends: list[datetime], terms: Terms) -> Iterator[str]:
@@ -87,6 +107,9 @@ def _contacts_after(case: Case, row: Row, ends: list[datetime], terms: Terms) ->
         return
     until = min((at for at in ends if at >= row.ended_at), default=row.ended_at + ALWAYS)
     for session in case.router.sessions:
+        of = case.row_of(session)
+        if of is not None and of.trigger == "scan":  # a look, which sends nothing that anybody could be blocked for
+            continue
         if row.ended_at + terms.slack < session.opened_at < until:
             blocked = f"it was blocked at {row.ended_at} ({row.code})"
             yield case.says("I7", f"{blocked}, and session {session.number} was opened at {session.opened_at}")

@@ -74,6 +74,7 @@ class Row:
     content_id: int | None
     is_change: bool | None
     ended_at: datetime | None
+    trigger: str = "schedule"
 
     @property
     def over_at(self) -> datetime | None:

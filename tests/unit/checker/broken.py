@@ -207,6 +207,11 @@ BROKEN: dict[str, tuple[str, Break]] = {
     ),
     "verified before seen": ("I6 core: SHA256:core was verified", host_key(1, last_verified_at=at(1))),
     "a session after the block": ("I7 edge: it was blocked at", acts(1, 2, 5)),
+    "a session after a test that was refused": (
+        "I7 edge: it was blocked at",
+        lambda e: row(7, state="tested", trigger="test")(acts(1, 2, 5)(e)),
+    ),
+    "a login in a scan": ("I7 core: a login was offered in session 3, of a scan", row(3, trigger="scan")),
     "a block that went by itself": ("I7 edge: it was blocked at", row(7, ended_at=at(31))),
     "two passwords": (
         "I7 core: 2 passwords",

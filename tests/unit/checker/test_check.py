@@ -11,7 +11,7 @@ import pytest
 from tests.checker.case import Terms
 from tests.checker.check import CHECKS, judge, verdict
 from tests.unit.checker import scene
-from tests.unit.checker.broken import BROKEN, device, opened, waiting
+from tests.unit.checker.broken import BROKEN, acts, device, opened, waiting
 from tests.unit.checker.scene import CORE, EDGE, TERMS, at
 
 if TYPE_CHECKING:
@@ -49,6 +49,18 @@ def test_a_process_that_stood_still_may_overlap_but_is_not_stored() -> None:
     assert judge(late, replace(TERMS, stopped=[(at(32), at(44))])) == []
     _, stored = BROKEN["another text as the same"]
     assert judge(stored(scene.evidence()), replace(TERMS, stopped=[(at(0), at(60))])) != []
+
+
+def test_a_blocked_device_may_be_scanned() -> None:
+    """A look that sends no login; the device is as blocked as before."""
+    events = [event for event in scene.story() if event.router != "edge" or event.at < at(25)]
+    shown = [event for event in scene.session("edge", 3, 40, None) if event.kind != "login_offered"]
+    evidence = acts(1, 2, 5)(scene.evidence([*events, *shown]))
+    rows = (*evidence.rows[:-1], scene.row(EDGE, 8, 3, 40, state="tested", code=None, trigger="scan"))
+    keys = tuple(replace(one, status="pinned") for one in evidence.host_keys[:2])
+    scanned = replace(evidence, rows=rows, host_keys=keys)
+    edge = device(EDGE, blocked_code="authentication_failed", current_seq=1, current_collection_id=6)
+    assert judge(edge(scanned), Terms()) == []
 
 
 def test_while_servers_are_away_nothing_has_to_move() -> None:
