@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,11 +13,11 @@ from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
-from backupflow.core.inventory import DIRECT
+from backupflow.core.inventory import DIRECT, OWN_LOGIN
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Secrets, State
 from backupflow.core.scope import GLOBAL
-from backupflow.errors import ExportSuspect
+from backupflow.errors import AuthenticationFailed, ExportSuspect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,7 @@ def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
         ("login", _login(record)),
         ("status", f"blocked: {record.blocked_code}" if record.blocked_code else _status(record)),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
-        ("what next", next_step(record.blocked_code or _login_lost(record) or _doubt(record), record.name)),
+        ("what next", _next(record)),
         ("believes", "the next export will be believed" if record.believes else None),
         ("last run", last),
         ("failures", record.failures),
@@ -105,7 +106,19 @@ def _status(record: DeviceRecord) -> str:
 def _login(record: DeviceRecord) -> str | None:
     if not record.username:
         return None
-    return f"{record.username} ({record.method}{'; suspended: its keys were lost' if record.login_lost else ''})"
+    suspended = "its keys were lost" if record.login_lost else record.login_suspended
+    return f"{record.username} ({record.method}{f'; suspended: {suspended}' if suspended else ''})"
+
+
+def _next(record: DeviceRecord) -> str | None:
+    """Of a login that is shared, what mends it for all that use it."""
+    code, profile = record.blocked_code or _login_lost(record) or _doubt(record), record.effective.get("profile")
+    if code not in {AuthenticationFailed.code, KEYS_LOST} or profile is None or profile[0] == OWN_LOGIN:
+        return next_step(code, record.name)
+    shared = f"`credential edit {shlex.quote(profile[0])} --ask-password` for all that use it"
+    return (
+        shared if code == KEYS_LOST else f"{shared}, or mend it there and `device unblock {shlex.quote(record.name)}`"
+    )
 
 
 def _login_lost(record: DeviceRecord) -> str | None:
@@ -204,6 +217,7 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "reached_through": record.via,
         "source": record.source,
         "paused_reason": record.paused_reason,
+        "login_suspended": record.login_suspended,
         "expected_fingerprints": [key.fingerprint for key in record.expected],
         "interval_seconds": record.interval.total_seconds(),
         "blocked": blocked if record.blocked_code else None,

@@ -132,6 +132,7 @@ class DeviceRecord:
     via: str | None = None
     source: str | None = None  # the inventory that it came from
     paused_reason: str | None = None
+    login_suspended: str | None = None  # why, if it is
     expected: tuple[ExpectedKey, ...] = ()
     effective: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
 

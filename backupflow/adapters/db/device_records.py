@@ -23,6 +23,7 @@ _LOAD = text(f"""
         g.name AS group_name, s.name AS site_name, dp.name AS own_profile, dj.name AS own_jump, h.name AS via,
         l.name AS used_profile, g.credential_profile_id AS group_profile_id, g.jump_direct AS group_direct,
         s.credential_profile_id AS site_profile_id, g.jump_host_id AS group_jump_id, s.jump_host_id AS site_jump_id,
+        CASE WHEN l.suspended_at IS NOT NULL THEN coalesce(l.suspended_reason, 'suspended') END AS login_suspended,
         coalesce(l.suspended_at IS NOT NULL AND l.suspended_reason = :lost, false) AS login_lost,
         CASE WHEN d.unreadable_to_seq > 0 THEN (SELECT k.created_at FROM transit_key k
             WHERE k.tenant_id = d.tenant_id AND k.purpose = 'data') END AS keys_given_up_at,
@@ -81,6 +82,7 @@ def record(tx: Connection, device_id: DeviceId, defaults: Policy) -> DeviceRecor
         via=row.via,
         source=row.source,
         paused_reason=row.paused_reason,
+        login_suspended=row.login_suspended,
         expected=expected_of(tx, device_id),
         effective=_effective(defaults, row),
     )
