@@ -36,6 +36,7 @@ from backupflow.core.model import (
     ContentHash,
     DeviceId,
     HostKey,
+    JumpHostId,
     SealedConfig,
     Secrets,
     Seq,
@@ -57,6 +58,7 @@ LIMITS = Limits()
 SECRET = "vault:v1:bG9naW4="
 POOL = 12
 KEY = HostKey("ssh-ed25519", b"first")
+HOP_KEY = HostKey("ssh-ed25519", b"jump host")
 
 
 def sealed(content: str) -> SealedConfig:
@@ -250,20 +252,43 @@ class Fleet:
         )
         return process_id
 
-    def request(self, device_id: UUID) -> int:
-        """Somebody asks for a collection."""
-        tenant = self.row("device", device_id).tenant_id
-        insert = "INSERT INTO request (tenant_id, device_id, requested_by) VALUES (:t, :d, 'me') RETURNING id"
-        return int(self.value(insert, t=tenant, d=device_id))
+    def jump_host(self, *, login: bool = True, **columns: Any) -> JumpHostId:
+        """A jump host with a login of its own kind, and a pinned key unless `key=None`."""
+        name = columns.get("name", f"hop-{uuid4()}")
+        profile = self.login(name=f"login of {name}") if login else None
+        key = columns.pop("key", HOP_KEY)
+        values = {"tenant_id": self.tenant, "name": name, "host": name, "credential_profile_id": profile} | columns
+        values = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items()}
+        marks = ", ".join(f":{name}" for name in values)
+        insert = f"INSERT INTO jump_host ({', '.join(values)}) VALUES ({marks}) RETURNING id"
+        made: UUID = self.value(insert, **values)
+        if key is not None:
+            self.sql(
+                "INSERT INTO host_key (tenant_id, jump_host_id, status, key_type, blob, fingerprint) "
+                "VALUES (:t, :h, 'pinned', :key_type, :blob, :f)",
+                t=self.tenant,
+                h=made,
+                key_type=key.key_type,
+                blob=key.blob,
+                f=key.fingerprint,
+            )
+        return JumpHostId(made)
 
-    def running(self, content_of: DeviceId | None = None, **columns: Any) -> Assignment:
+    def request(self, device_id: UUID, kind: str = "backup") -> int:
+        """Somebody asks for a collection, a test or a scan."""
+        tenant = self.row("device", device_id).tenant_id
+        insert = "INSERT INTO request (tenant_id, device_id, kind, requested_by) VALUES (:t, :d, :k, 'me') RETURNING id"
+        return int(self.value(insert, t=tenant, d=device_id, k=kind))
+
+    def running(self, content_of: DeviceId | None = None, *, trigger: str = "schedule", **columns: Any) -> Assignment:
         """A collection that a collector has just started, on a new device."""
         device_id = content_of or self.device(**columns)
         seq = self.value("UPDATE device SET last_seq = last_seq + 1 WHERE id = :d RETURNING last_seq", d=device_id)
         collection = self.value(
             "INSERT INTO collection (tenant_id, device_id, seq, trigger, lane) "
-            "SELECT tenant_id, id, :seq, 'schedule', 'collect' FROM device WHERE id = :d RETURNING id",
+            "SELECT tenant_id, id, :seq, :trigger, 'collect' FROM device WHERE id = :d RETURNING id",
             d=device_id,
+            trigger=trigger,
             seq=seq,
         )
         started = self.collections.start(CollectionId(collection), f"holder-{uuid4()}")
