@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupflow.core.backoff import after_failure, after_loss, step
+from backupflow.core.backoff import AGAIN_WITHIN, after_failure, after_jump_trouble, after_loss, jump_retry, step
 from backupflow.core.model import State
 from backupflow.errors import Verdict
 
@@ -56,3 +56,14 @@ def test_a_device_over_which_workers_vanish_waits_from_the_third_time_on() -> No
     waits = [after_loss(lost, 0.5).again_in for lost in range(4)]
     assert all(wait is not None for wait in waits)
     assert [wait < timedelta(minutes=1) for wait in waits if wait is not None] == [True, True, False, False]
+
+
+@given(DICE)
+def test_a_jump_host_in_trouble_costs_its_devices_nothing(dice: float) -> None:
+    """They are due again within a minute; it is left alone for a while, always as long, 5 to 25 percent longer."""
+    decision = after_jump_trouble(dice)
+    assert (decision.state, decision.counts, decision.blocks) == (State.FAILED, False, False)
+    assert decision.again_in is not None
+    assert timedelta(0) <= decision.again_in <= AGAIN_WITHIN
+    retry = timedelta(minutes=5)
+    assert retry * 1.05 <= jump_retry(retry, dice) <= retry * 1.25

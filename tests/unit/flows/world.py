@@ -121,6 +121,7 @@ class World:
         self.known = self.modern = True
         self.within: list[timedelta | None] = []
         self.logins: list[Login] = []
+        self.opened: list[tuple[UUID, SealedSecret]] = []
         self.passed: list[Published] = []
         self.sent: list[SnapshotMessage] = []
         self.endings: list[Ending] = []
@@ -224,6 +225,7 @@ class World:
     def open_login(self, tenant_id: TenantId, context: UUID, sealed: SealedSecret) -> bytes:
         """SecretOpener."""
         self._call("open")
+        self.opened.append((context, sealed))
         return self.secret
 
     def seal_config(self, tenant_id: TenantId, device_id: DeviceId, envelope: bytes) -> SealedConfig:
