@@ -122,12 +122,14 @@ def in_trouble(tx: Connection, assignment: Assignment, trouble: JumpTrouble) -> 
     """Write down what a session met there, if nobody knows it by now, and nobody has reached or changed it since."""
     hop = _hop(assignment)
     row = _locked(tx, assignment, hop)
-    if row is None or not row.same or row.blocked_code:
+    if row is None or not row.same:
         return
     if trouble.offered is not None:
         if host_keys.pinned_by(tx, hop.jump_host_id) == trouble.offered:  # it was accepted meanwhile
             return
         host_keys.offer(tx, assignment, trouble.offered, Owner.hop(assignment))
+    if row.blocked_code:  # those who only shared the attempt may have said so first, without its key
+        return
     values = {"jump_host": hop.jump_host_id, "code": trouble.code, "detail": observed.storable(trouble.detail)}
     scope, says = scope_of(hop.jump_host_id), f"{hop.name}: {values['detail'] or trouble.code}"
     if trouble.blocks:

@@ -207,6 +207,17 @@ def test_what_a_person_has_to_mend_blocks_the_jump_host_alone(fleet: Fleet, trou
     assert fleet.row("jump_host", hop).blocked_code == trouble.code
 
 
+def test_the_key_of_a_jump_host_is_kept_by_who_saw_it(fleet: Fleet) -> None:
+    """Sessions that only shared the attempt know no key, and may end first."""
+    hop = fleet.jump_host()
+    shared, saw = fleet.running(jump_host_id=hop), fleet.running(jump_host_id=hop)
+    ended(fleet, shared, replace(CHANGED, offered=None))
+    ended(fleet, saw, CHANGED)
+    offered = fleet.sql("SELECT blob FROM host_key WHERE jump_host_id = :h AND status = 'offered'", h=hop)
+    assert [bytes(row.blob) for row in offered] == [OTHER.blob]
+    assert fleet.row("jump_host", hop).failures == 1
+
+
 def test_whoever_passes_ends_the_trouble(fleet: Fleet) -> None:
     """All of it, with its alarm; a jump host in no trouble is written to once a minute at most."""
     hop = fleet.jump_host()
