@@ -11,6 +11,7 @@ import pytest
 from backupflow.cli.exits import Exit
 from backupflow.core.ledger import Kind
 from backupflow.core.model import Login
+from backupflow.flows import enroll
 from backupflow.simulator import Fleet, RouterSpec
 from tests.acceptance.install import PATIENT, Install, wait_for
 from tests.checker.case import Terms
@@ -109,7 +110,7 @@ def test_a_test_says_of_each_what_a_collection_would_meet_and_moves_nothing(inst
     names = ("good", "wrong", "mute", "hides", "legacy", "allowed", "paused")
     fleet["mute"].behave(mute="handshake")
     fleet["hides"].behave(sensitive=False)
-    install.command("device", "pause", "paused")
+    enroll.pause(install.wiring.enroll_ports("test"), install.tenant_id, "paused")
     before = install.rows(STANDING)
     tests = told(install, Exit.WRONG, "device", "test", *names)
     assert {name: tests[name]["code"] for name in names} == {
@@ -156,9 +157,9 @@ def test_a_test_says_of_each_what_a_collection_would_meet_and_moves_nothing(inst
 
 def test_a_scan_shakes_hands_and_never_logs_in(install: Install, fleet: Fleet) -> None:
     """The router's own log has no authentication; what was seen is on record, and trusted by nobody."""
-    scan = told(install, Exit.OK, "hostkey", "scan", "seen")["seen"]
-    assert scan["key"]["fingerprint"] == fleet["seen"].fingerprint
-    assert scan["key"]["standing"] == "first"
+    scan = ask(install, Kind.SCAN, "seen")
+    assert scan.succeeded
+    assert (key(scan)["standing"], key(scan)["fingerprint"]) == ("first", fleet["seen"].fingerprint)
     assert [event.kind for event in fleet["seen"].history if event.kind in {"session_opened", "login_offered"}] == [
         "session_opened"
     ]

@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from backupflow.core.ledger import Kind
 from backupflow.core.message import SUBJECT_PREFIX
 from backupflow.core.model import Login, Pepper, SealedSecret
 from backupflow.flows import enroll
@@ -162,7 +163,7 @@ class Field:
         """Half of the steady ones: what died with the other half waits for its lease to end."""
         return STEADY[self.life % 2 :: 2]
 
-    def ask(self, *names: str) -> None:
+    def ask(self, *names: str, kind: Kind = Kind.BACKUP) -> None:
         """Ask for collections of those that are not under way: a dead worker's row would take the request with it."""
         idle = self.stack.rows(
             "SELECT name FROM device d WHERE name = ANY(:names) AND status = 'active' AND NOT EXISTS "
@@ -171,11 +172,15 @@ class Field:
             names=list(names),
         )
         if idle:
-            self.stack.wiring.requests.ask(self.stack.tenant_id, [row.name for row in idle], "test")
+            self.stack.wiring.requests.ask(self.stack.tenant_id, [row.name for row in idle], "test", kind)
 
     def ask_some(self) -> None:
         """Ask for those of this life."""
         self.ask(*self.of_this_life)
+
+    def scan_some(self) -> None:
+        """Ask for a look at their keys."""
+        self.ask(*self.of_this_life, kind=Kind.SCAN)
 
     def forget_key(self) -> None:
         """What `hostkey reset` does: the next contact is a first sight, and due at once."""

@@ -74,6 +74,7 @@ UNCALLED: Final = {"Rewrapper.rewrap"}
 # Of a port, or of one method, which comes first.
 SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "Collector": (COLLECT,),
+    "Collector.handshake": (replace(COLLECT, ready=Field.scan_some, provoke=Field.scan_some),),
     "Session": (COLLECT,),
     "Reader": (COLLECT,),
     "Sealer": (COLLECT,),
