@@ -34,12 +34,15 @@ _DEVICES = text("""
         d.losses, d.last_seq, d.kept_from_seq, d.current_seq, d.unreadable_to_seq, d.unhashed_to_seq,
         d.current_collection_id,
         d.created_at, d.removed_at, t.settings AS of_tenant, s.settings AS of_site, g.settings AS of_group,
-        l.id IS NOT NULL AND t.pepper IS NOT NULL AND t.removed_at IS NULL AS has_login, l.suspended_at
+        l.id IS NOT NULL AND t.pepper IS NOT NULL AND t.removed_at IS NULL AS has_login, l.suspended_at,
+        h.id IS NULL OR (h.blocked_code IS NULL AND h.down_since IS NULL AND hl.id IS NOT NULL
+            AND hl.suspended_at IS NULL) AS has_way
     FROM device d JOIN tenant t ON t.id = d.tenant_id
     LEFT JOIN device_group g ON g.id = d.device_group_id LEFT JOIN site s ON s.id = d.site_id
     LEFT JOIN credential_profile own ON own.device_id = d.id
     LEFT JOIN credential_profile l ON l.id = coalesce(
-        own.id, d.credential_profile_id, g.credential_profile_id, s.credential_profile_id)""")
+        own.id, d.credential_profile_id, g.credential_profile_id, s.credential_profile_id, t.credential_profile_id)
+    LEFT JOIN jump_host h ON h.id = d.via_id LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id""")
 # What the digest of a row was made of, put together as the trigger did.
 _ACTS = text("""
     SELECT id, at, tenant_id, action, device_id, detail, previous, digest, jsonb_build_array(

@@ -36,6 +36,7 @@ class Device:
     removed_at: datetime | None
     has_login: bool
     suspended_at: datetime | None
+    has_way: bool = True  # to it: no jump host, or one that is in no trouble
 
     @property
     def of_lost_keys(self) -> int:
@@ -45,7 +46,7 @@ class Device:
     @property
     def is_due_at_times(self) -> bool:
         """Whether beat shall claim it: nothing that `status` would show stands in the way."""
-        free = self.has_login and self.suspended_at is None
+        free = self.has_login and self.suspended_at is None and self.has_way
         return self.status == "active" and self.blocked_code is None and free
 
 
