@@ -57,6 +57,11 @@ class Outcome(StrEnum):
     OTHER_TYPE = "the file has no key of the pinned type"
     CONTRADICTS = "the file has another key"
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody has to be told which ones."""
+        return self is Outcome.NOTHING
+
 
 @dataclass(frozen=True, slots=True)
 class Learnt:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.devices import Devices
     from backupflow.adapters.db.fleet import FleetDesk
     from backupflow.adapters.db.house import House
+    from backupflow.adapters.db.key_desk import KeyDesk
     from backupflow.adapters.db.keys import Keys
     from backupflow.adapters.db.processes import Processes
     from backupflow.adapters.db.quarantined import QuarantineDesk
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import SealedSecret, TenantId
     from backupflow.flows.enroll import EnrollPorts
     from backupflow.flows.history import HistoryPorts
+    from backupflow.flows.hostkeys import KnownPorts
     from backupflow.flows.importing import ImportPorts
     from backupflow.flows.ingest import IngestPorts
     from backupflow.flows.keys import KeyPorts
@@ -307,6 +309,18 @@ class Wiring:
         from backupflow.flows.scopes import ScopePorts
 
         return ScopePorts(self.scopes("enroller"), _LateSealer(self), actor)
+
+    def key_desk(self, role: str) -> KeyDesk:
+        """Host keys of a whole fleet at one look."""
+        from backupflow.adapters.db.key_desk import KeyDesk
+
+        return KeyDesk(self.engine(role))
+
+    def known_ports(self, actor: str) -> KnownPorts:
+        """What learning from files of host keys needs."""
+        from backupflow.flows.hostkeys import KnownPorts
+
+        return KnownPorts(self.devices("enroller"), self.scopes("enroller"), actor)
 
     def history_ports(self, actor: str) -> HistoryPorts:
         """What reading configurations needs."""
