@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from backupflow.cli import output
@@ -116,7 +117,11 @@ def _row(record: Record) -> tuple[output.Cell, ...]:
 
 
 def _of_scope(record: ScopeRecord) -> list[tuple[str, output.Cell]]:
-    members = "device list" if record.kind is ScopeKind.TENANT else f"device list --{record.kind.value} {record.name}"
+    members = (
+        "device list"
+        if record.kind is ScopeKind.TENANT
+        else f"device list --{record.kind.value} {shlex.quote(record.name)}"
+    )
     return [
         ("devices", f"{record.devices} (`{members}`)" if record.devices else 0),
         ("profile", record.profile),
@@ -166,7 +171,7 @@ def _of_hop(record: HopRecord) -> list[tuple[str, output.Cell]]:
 
 def _next(record: HopRecord) -> str | None:
     """What a person can do about it, as commands."""
-    name, profile = record.name, record.profile
+    name, profile = shlex.quote(record.name), shlex.quote(record.profile or "")
     match record.blocked_code:
         case None:
             return f"`jump unblock {name}` tries it at once" if record.down_since else None

@@ -57,8 +57,8 @@ def scope_removed(record: ScopeRecord) -> ScopeUpdate:
     """A group or a site goes; Conflict while any device belongs to it."""
     if record.devices:
         raise Conflict(
-            f"{record.devices} devices belong to {record.kind.word} {record.name}: place them elsewhere first, "
-            f"`device list --{record.kind} {record.name}` shows them"
+            f"{record.devices} device{'s belong' if record.devices > 1 else ' belongs'} to {record.kind.word} "
+            f"{record.name}: place it elsewhere first, see `device list --{record.kind}`"
         )
     return ScopeUpdate(f"{record.kind}_removed", {record.kind.value: record.name}, removes=True)
 

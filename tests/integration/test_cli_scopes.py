@@ -211,7 +211,7 @@ def test_what_is_used_is_not_removed(scene: Scene) -> None:
     for noun, name, by in (
         ("credential", "routers", "site north, 1 device, jump host hop-1"),
         ("jump", "hop-1", "site north, 1 device"),
-        ("site", "north", "1 devices"),
+        ("site", "north", "1 device belongs to site north"),
     ):
         refused = scene.run(noun, "remove", name, "--yes")
         assert (refused.code, by in refused.err) == (Exit.REFUSED, True), refused.err

@@ -76,9 +76,10 @@ def follow(
     tx: Connection, before: Mapping[UUID, Row[Any]], after: Mapping[UUID, Row[Any]], update: ScopeUpdate
 ) -> None:
     """Let what is reached another way be as if it were moved, and let nobody stay blocked for a login of before."""
-    left = [row for key, row in after.items() if row.login_id is None and before[key].login_id is not None]
-    if left := [row for row in left if row.status != "removed"]:
-        raise Conflict(f"{len(left)} devices would have no login, such as {left[0].name}: give them a profile first")
+    without = [row for key, row in after.items() if row.login_id is None and before[key].login_id is not None]
+    if left := [row for row in without if row.status != "removed"]:
+        others = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise Conflict(f"{left[0].name}{others} would have no login: give what uses this one a profile first")
     moved = [key for key, row in after.items() if row.via_id != before[key].via_id]
     if moved:
         tx.execute(_MOVED, {"devices": moved})

@@ -7,9 +7,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backupflow.core.model import SecretsPolicy, Trust
-from backupflow.core.scope import LONGEST_INTERVAL, LONGEST_SESSION, SHORTEST_INTERVAL, Policy, checked, resolve
+from backupflow.core.scope import (
+    GLOBAL,
+    LONGEST_INTERVAL,
+    LONGEST_OF,
+    LONGEST_SESSION,
+    SHORTEST_INTERVAL,
+    Policy,
+    checked,
+    checked_for,
+    effective,
+    resolve,
+    settings_of,
+)
 from backupflow.errors import InputInvalid
 
 
@@ -87,3 +101,65 @@ def test_what_is_taken_can_be_worked_with(settings: dict[str, Any]) -> None:
     policy = resolve(Policy(), checked(settings))
     assert SHORTEST_INTERVAL <= policy.interval <= LONGEST_INTERVAL
     assert timedelta(0) < policy.timeouts.deadline <= LONGEST_SESSION
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("device", {"concurrency": 2}),
+        ("profile", {"interval_seconds": 60}),
+        ("jump_host", {"secrets": "omit"}),
+        ("group", {"connect_timeout_seconds": 301}),
+        ("group", {"login_timeout_seconds": 601}),
+        ("group", {"banner_timeout_seconds": 0.5}),
+        ("group", {"concurrency": 10_001}),
+        ("group", {"concurrency": "2"}),
+    ],
+)
+def test_a_setting_has_its_place_and_its_bounds(kind: str, settings: dict[str, Any]) -> None:
+    """What nobody would look at is not stored, and no sum of time-outs outlasts a session."""
+    with pytest.raises(InputInvalid, match=next(iter(settings))):
+        checked_for(kind, settings)
+
+
+def test_the_longest_session_is_held_by_the_bounds_of_each_time_out() -> None:
+    """Whichever scopes they come from."""
+    longest = {f"{name}_timeout_seconds": bound.total_seconds() for name, bound in LONGEST_OF.items()}
+    policy = resolve(Policy(), checked(longest), checked({"command_timeout_seconds": 86400 - 1200}))
+    assert policy.timeouts.deadline == LONGEST_SESSION
+
+
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "interval_seconds": st.integers(1, 10**6),
+        "connect_timeout_seconds": st.integers(1, 300),
+        "banner_timeout_seconds": st.integers(1, 300),
+        "login_timeout_seconds": st.integers(1, 600),
+        "command_timeout_seconds": st.integers(1, 85200),
+        "legacy_ssh": st.booleans(),
+        "trust": st.sampled_from(["tofu", "manual"]),
+        "secrets": st.sampled_from(["collect", "omit"]),
+        "end_mark": st.booleans(),
+        "concurrency": st.integers(1, 100),
+    },
+)
+ORIGINS = ("tenant", "site", "group", "device")
+
+
+@given(st.lists(st.none() | SAID, min_size=4, max_size=4), SAID)
+def test_what_is_shown_is_what_is_done(said: list[dict[str, Any] | None], globally: dict[str, Any]) -> None:
+    """`effective` and `resolve` agree, the nearest scope that speaks wins, and it is named; limits hold together."""
+    defaults = resolve(Policy(), globally)
+    shown = effective(defaults, list(zip(ORIGINS, said, strict=True)))
+    assert resolve(Policy(), {name: value for name, (value, _) in shown.items()}) == resolve(defaults, *said)
+    for name, (value, origin) in shown.items():
+        speakers = [(where, scope[name]) for where, scope in zip(ORIGINS, said, strict=True) if scope and name in scope]
+        if name == "concurrency":
+            assert value == min(limit for _, limit in speakers)
+            assert (origin, value) in speakers
+        elif speakers:
+            assert (origin, value) == speakers[-1]
+        else:
+            assert (origin, value) == (GLOBAL, settings_of(defaults)[name])
+    assert set(settings_of(defaults)) | {"concurrency"} >= set(shown) >= set(settings_of(defaults))
