@@ -103,7 +103,7 @@ def _word(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case float():
-            return f"{value:g}s"
+            return f"{value:.15g}s"
         case _:
             return str(value)
 

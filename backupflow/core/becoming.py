@@ -98,6 +98,6 @@ def _in_words(device: Known) -> Mapping[str, str | None]:
         "jump": DIRECT if device.says.direct else device.says.jump,
         "fingerprint": ", ".join(sorted(device.expected)) or None,
         "legacy_ssh": None if legacy is None else "yes" if legacy else "no",
-        "interval": None if interval is None else f"{float(interval):g}s",
+        "interval": None if interval is None else f"{float(interval):.15g}s",
         "source": device.source,
     }

@@ -134,8 +134,8 @@ class _Planning:
         removed = self._gone(self._missing(rows), whole=len(rows) == len(good))
         freed = {(known.tenant, known.name) for known in removed} if self.asked.orphans is Orphans.REMOVE else set()
         tenants = self.standing.tenants
-        lines = {
-            becoming.place(known, tenants[known.tenant]): 0
+        lines: dict[becoming.Place, int | None] = {
+            becoming.place(known, tenants[known.tenant]): None
             for key, known in self.here.items()
             if key not in changing | freed
         }
@@ -147,7 +147,7 @@ class _Planning:
             then = becoming.then(known, row)
             first = lines.setdefault(becoming.place(then, self._scopes(row)), row.line)
             if first != row.line:
-                other = f"as in line {first}" if first else "as a device that is here"
+                other = "as a device that is here" if first is None else f"as in line {first}"
                 wrong.append(Problem(row.line, "host", f"the same address and port {other}, and the same way there"))
         return wrong
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupflow.core.inventory import checked_fingerprint, checked_host, checked_name, checked_username
 from backupflow.core.scope import checked
+from backupflow.core.scopes import ScopeKind, checked_scope_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,18 +54,22 @@ def _password(text: str) -> str:
     return text
 
 
-_NAME = Cell(checked_name, "not a name: 1 to 100 characters, no control character, no slash, no - before it")
+def _scope_name(text: str) -> str:
+    return checked_scope_name(ScopeKind.GROUP, text)
+
+
+_SCOPE = Cell(_scope_name, "not a name: 1 to 100 characters, no control character, no - before it")
 CELLS = {
-    "name": _NAME,
+    "name": Cell(checked_name, "not a name: 1 to 100 characters, no control character, no slash, no - before it"),
     "host": Cell(checked_host, "not a host name or address"),
     "port": Cell(_port, "not a port"),
-    "profile": _NAME,
-    "group": _NAME,
-    "site": _NAME,
-    "jump": _NAME,
+    "profile": _SCOPE,
+    "group": _SCOPE,
+    "site": _SCOPE,
+    "jump": _SCOPE,
     "fingerprint": Cell(checked_fingerprint, "not a fingerprint such as SHA256:… of 43 letters"),
     "legacy_ssh": Cell(lambda text: _SWITCH[text.lower()], "neither yes nor no"),
-    "tenant": _NAME,
+    "tenant": _SCOPE,
     "interval": Cell(_interval, "not a span such as 15m, 6h or 1d, from 1s to 3660d"),
     "username": Cell(checked_username, "not a login name"),
     "password": Cell(_password, "not a password"),
