@@ -61,6 +61,7 @@ class JumpHost:
         self._where = where
         self._transports: dict[asyncio.BaseTransport, int] = {}
         self._passages: set[Passage] = set()
+        self._spoken = asyncio.Event()  # its behaviour was changed
 
     def log(self, kind: str, session: int | None = None, **facts: object) -> None:
         """Append to the true history."""
@@ -85,6 +86,7 @@ class JumpHost:
         """Change the behaviour; raises InputInvalid."""
         was, self.behaviour = self.behaviour, self.behaviour.changed(changes)
         self.log("behaviour_changed", fields=sorted(changes))
+        self._spoken.set()
         if was.listening != self.behaviour.listening:
             self.open()
         if was.frozen != self.behaviour.frozen:
@@ -132,11 +134,11 @@ class JumpHost:
     async def passage(self, session: int, host: str, port: int) -> SSHForwarder:
         """Connect to the device that a client names; raises ChannelOpenError."""
         self.log("channel_wanted", session, host=host, port=port)
-        refusing = self.behaviour.refusing
-        if refusing == "silence":
-            await asyncio.get_running_loop().create_future()
-        if refusing:
-            raise asyncssh.ChannelOpenError(*_REFUSALS[refusing])
+        while self.behaviour.refusing == "silence":
+            self._spoken.clear()
+            await self._spoken.wait()
+        if self.behaviour.refusing:
+            raise asyncssh.ChannelOpenError(*_REFUSALS[self.behaviour.refusing])
         loop = asyncio.get_running_loop()
         try:
             _, passage = await loop.create_connection(lambda: Passage(self, session), *self._meant(host, port))

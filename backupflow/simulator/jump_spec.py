@@ -26,7 +26,8 @@ class JumpBehaviour:
     mute: bool = False  # new connections get no SSH banner
     frozen: bool = False  # nothing is read any more, of clients and devices: connections stand half-open
     refuse_login: bool = False
-    refusing: Refusing = ""  # how it answers to a channel in place of connecting to the device
+    # How it answers to a channel in place of connecting to the device; after `silence`, it does what it does then.
+    refusing: Refusing = ""
     words: str = ""  # what it says when a device cannot be reached, in place of the truth
 
     def changed(self, changes: Mapping[str, object]) -> JumpBehaviour:

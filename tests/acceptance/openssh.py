@@ -98,12 +98,15 @@ class OpenSshServer:
         with (self.folder / "answer").open("wb") as file:
             file.write(answer)
 
-    def start(self, *, methods: tuple[str, ...] = WAYS) -> None:
-        """Start, on a new port, or start again with other login methods; returns when it listens."""
+    def start(self, *, methods: tuple[str, ...] = WAYS, more: str = "") -> None:
+        """Start, on a new port, or start again with other login methods; returns when it listens.
+
+        `more` are lines of its configuration.
+        """
         self.stop()
         for _ in range(5):
             self.port = _free_port()
-            if self._listens(methods):
+            if self._listens(methods, more):
                 return
         pytest.fail(f"sshd does not start: {self.log}")
 
@@ -118,7 +121,12 @@ class OpenSshServer:
         process.terminate()
         process.wait(_PATIENCE)
 
-    def _listens(self, methods: tuple[str, ...]) -> bool:
+    def sessions(self) -> list[psutil.Process]:
+        """Its processes for the connections that stand now."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid).children(recursive=True)
+
+    def _listens(self, methods: tuple[str, ...], more: str) -> bool:
         settings = {
             "pam": IS_ROOT,
             "password": "password" in methods,
@@ -126,7 +134,7 @@ class OpenSshServer:
         }
         words = {name: "yes" if value else "no" for name, value in settings.items()}
         config = self.folder / "config"
-        config.write_text(_CONFIG.format(port=self.port, folder=self.folder, user=self.user, **words))
+        config.write_text(_CONFIG.format(port=self.port, folder=self.folder, user=self.user, **words) + more)
         with (self.folder / "log").open("wb") as log:
             # An absolute path: sshd starts itself anew for each connection.
             self._process = subprocess.Popen(

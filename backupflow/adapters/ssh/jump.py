@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SAME_MOMENT_SECONDS: Final = 10.0  # sessions that had begun when an attempt failed have come to this point by then
 _OF_THE_HOP = (JumpHostUnreachable, JumpHostBlocked)
-_OF_ONE_SESSION = (LeaseLost, LoginSuspended)  # another one may be allowed what this one was not
+_OF_ONE_SESSION = (LeaseLost, LoginSuspended, CollectorBusy)  # another one may be allowed it, or have more time
 _PAST_THE_HOP = (ConnectionRefused, DeviceUnreachable, NameUnresolved)
 
 Mark = tuple[object, ...]
