@@ -92,9 +92,10 @@ def _once(api: Any, choice: Choice, progress: Callable[[int, int], None]) -> Seq
         count = int(page.request.count)
         if count > _MOST_DEVICES:
             raise InventoryUnavailable(f"it has more than {_MOST_DEVICES} devices; name some with --filter")
+        known = len(found)
         found.update({int(device["id"]): device for device in devices})
-        if (total is not None and count != total) or (not devices and len(found) < count):
-            return None
+        if (total is not None and count != total) or (len(found) == known and known < count):
+            return None  # it changed, or a page brings nothing new: what goes on so never ends
         total = count
         progress(len(found), total)
     return tuple(found.values()) if len(found) == total else None
