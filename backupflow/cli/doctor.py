@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from backupflow.cli import output
+from backupflow.cli import doctor_fleet, output
+from backupflow.cli.check import Check
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson
 from backupflow.cli.session import wiring
-from backupflow.cli.status import SHOWN, alarm_line, given_up_lines, jobs_line, suspect_lines
+from backupflow.cli.status import SHOWN, alarm_line, given_up_lines, jobs_line
 from backupflow.core.liveness import PROCESS_DEAF
 from backupflow.core.overview import JOB_LATE
 from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
@@ -28,20 +28,11 @@ CLOCKS_APART = timedelta(seconds=5)
 NEEDED = {"scheduler": "beat", "collector": "a collect worker", "ingester": "an ingest worker", "operator": "maintain"}
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at; `remedy` is empty if it is well."""
-
-    name: str
-    says: str
-    remedy: str = ""
-    each: tuple[str, ...] = ()  # what was found, one by one
-
-
 def doctor(as_json: AsJson = False) -> None:
     """Look at everything it depends on.
 
-    Servers, keys, stream, clock, logins, processes and alarms, and what to do about each; exit code 1 if any is wrong.
+    Servers, keys, stream, clock, logins, jump hosts, processes and alarms, and what to do about
+    each; exit code 1 if any is wrong.
 
     \b
     Example: backupflow doctor
@@ -50,7 +41,7 @@ def doctor(as_json: AsJson = False) -> None:
     checks = [_look(name, look, found) for name, look in CHECKS.items()]
     wrong = [check for check in checks if check.remedy]
     if as_json:
-        output.as_document({"well": not wrong, "checks": [_document(check) for check in checks]})
+        output.as_document({"well": not wrong, "checks": [check.document() for check in checks]})
     else:
         rows = [("wrong" if check.remedy else "well", check.name, check.says) for check in checks]
         output.show_table(("", "part", "finding"), rows, {"well": "green", "wrong": "bold red"})
@@ -177,14 +168,6 @@ def _jobs(found: Wiring) -> Check:
     return Check("jobs", jobs_line(overview), "docs/runbook/job_late.md" if late else "", last)
 
 
-def _exports(found: Wiring) -> Check:
-    suspect = suspect_lines(found.statuses.overview())
-    if not suspect:
-        return Check("exports", "the last of each device is believed")
-    says = f"{len(suspect)} not believed yet: the last good ones stay current"
-    return Check("exports", says, each=tuple(suspect[:SHOWN]))  # an alarm, if it does not go away by itself
-
-
 def _quarantine(found: Wiring) -> Check:
     count = found.quarantine_desk("reader").count()
     if not count:
@@ -202,19 +185,12 @@ CHECKS: dict[str, Callable[[Wiring], Check]] = {
     "NATS": _bus,
     "broker": _broker,
     "logins": _logins,
+    "logins of devices": doctor_fleet.logins_of_devices,
+    "identities": doctor_fleet.identities,
+    "jump hosts": doctor_fleet.jump_hosts,
     "processes": _processes,
     "jobs": _jobs,
-    "exports": _exports,
+    "exports": doctor_fleet.exports,
     "quarantine": _quarantine,
     "alarms": _alarms,
 }
-
-
-def _document(check: Check) -> dict[str, Any]:
-    return {
-        "part": check.name,
-        "well": not check.remedy,
-        "finding": check.says,
-        "remedy": check.remedy or None,
-        "each": list(check.each),
-    }

@@ -116,7 +116,10 @@ def _summary(keys: Sequence[PendingKey]) -> str:
     commands = {f"`hostkey {key.waiting.command}`" for key in keys if not key.jump_host}
     commands |= {"`jump accept-key`"} if any(key.jump_host for key in keys) else set()
     how = "; compare each with the router's own, then " + ", ".join(sorted(commands, reverse=True))
-    return ", ".join(f"{count} {waiting}" for waiting, count in counts.items()) + how
+    return (
+        ", ".join(f"{counts[kind]} {kind}" for kind in ("first", "changed", "not the expected one") if counts[kind])
+        + how
+    )
 
 
 def _document(key: PendingKey) -> dict[str, Any]:

@@ -12,7 +12,7 @@ _STEPS = {
     "`device edit {name} --host ADDRESS`, then `device unblock {name}`",
     "secrets_hidden": "then `backup {name} --wait`; to leave them on the router: `device edit {name} --secrets omit`",
     "host_key_mismatch": "`hostkey show {name}`; compare with the router's own key before `hostkey accept {name}`",
-    "host_key_unapproved": "compare it, then `hostkey accept {name}`",
+    "host_key_unapproved": "`hostkey show {name}`; compare it with the router's own, then `hostkey approve {name}`",
     "authentication_failed": "`device edit {name} --ask-password`, or mend it there and `device unblock {name}`",
     "keys_lost": "its login was sealed with keys that were lost: `device edit {name} --ask-password`",
     "algorithms_incompatible": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`",
