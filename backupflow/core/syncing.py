@@ -152,7 +152,7 @@ def _wrong(row: Wanted) -> str | None:
     except InputInvalid:
         return f"{row.name} has no host name or address, or no port, that can be one"
     try:
-        for name in (row.profile, row.group, row.site, row.jump):
+        for name in (row.group, row.site, row.jump):
             checked_name(name or "none")
     except InputInvalid:
         return f"{row.name} names a group, a site or a jump host whose name cannot be one here"

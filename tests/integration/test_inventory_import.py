@@ -316,6 +316,27 @@ def test_a_folder_of_rancid_comes_in_with_its_logins(scene: Scene, tmp_path: Pat
     assert document(sync(scene, tmp_path, tool="rancid"))["paused"] == ["c1"]
 
 
+def test_a_password_of_many_devices_asks_what_first_keys_are_worth(scene: Scene, folder: Path) -> None:
+    """Without a terminal the answer is manual: it stands on the profile that is made, and what to do next is told."""
+    many = {f"n{number}": f"edge-{number}:192.0.2.{number}:routeros" for number in range(1, 23)}
+    write(folder, "core-1", **many)
+    ran = sync(scene, folder)
+    assert len(document(ran)["added"]) == 23
+    assert "22 devices share the password of the profile oxidized" in ran.err
+    rows = scene.rows("SELECT name, settings FROM credential_profile ORDER BY name")
+    assert {row.name: row.settings for row in rows} == {"oxidized": {"trust": "manual"}, "oxidized-north": {}}
+
+
+def test_a_name_that_would_write_on_a_terminal_is_left_out(scene: Scene, folder: Path) -> None:
+    """Names of other systems are hostile: no control character of theirs reaches anybody."""
+    write(folder, "core-2", bad="evil\x1b]0;x\x07:192.0.2.66:routeros", model="m:192.0.2.67:\x1b[2Jios")
+    ran = scene.run("inventory", "import", "oxidized", str(folder), "--verbose")
+    assert ran.code == Exit.OK, ran.err
+    assert "its name cannot be one here" in ran.err
+    assert "\x1b" not in ran.err + ran.out.decode()
+    assert set(devices(scene)) == {"core-2"}
+
+
 def test_each_act_is_in_the_audit(scene: Scene, folder: Path) -> None:
     """One row a device, a group and a login that was made, and one for the sync itself with its source."""
     document(sync(scene, folder))
