@@ -46,20 +46,24 @@ _ASKED = text("""
         CASE WHEN :reports THEN c.report END AS report
     FROM request r JOIN device d ON d.id = r.device_id LEFT JOIN collection c ON c.id = r.collection_id
     WHERE r.id = ANY(:numbers) ORDER BY r.id""")
-# How the key that was seen is trusted by now, and who else has it: one of them by name, and how many in all.
+# How the key that was seen is trusted by now, and who else has it: one of them by name, and how many there are. Who has
+# a key is found out once for each key: a whole fleet may share one.
 _KEYS = text("""
-    WITH seen AS (
+    WITH seen AS MATERIALIZED (
         SELECT r.id, r.tenant_id, r.device_id,
             jsonb_path_query_first(c.report, '$[*] ? (@.name == "key").facts.fingerprint') #>> '{}' AS fingerprint
-        FROM request r JOIN collection c ON c.id = r.collection_id WHERE r.id = ANY(:numbers))
-    SELECT s.id, max(own.trusted_how) AS how, min(o.name) AS other, count(DISTINCT o.id) AS others
-    FROM seen s
+        FROM request r JOIN collection c ON c.id = r.collection_id WHERE r.id = ANY(:numbers)),
+    owned AS MATERIALIZED (
+        SELECT k.tenant_id, k.fingerprint, array_agg(DISTINCT o.id) AS owners, min(o.name) AS first, max(o.name) AS last
+        FROM host_key k JOIN device o ON o.id = k.device_id AND o.status <> 'removed'
+        WHERE k.status <> 'retired' AND k.fingerprint IN (SELECT fingerprint FROM seen) GROUP BY 1, 2)
+    SELECT s.id, own.trusted_how AS how, CASE WHEN owned.first <> d.name THEN owned.first ELSE owned.last END AS other,
+        coalesce(cardinality(array_remove(owned.owners, s.device_id)), 0) AS others
+    FROM seen s JOIN device d ON d.id = s.device_id
+    LEFT JOIN owned ON owned.tenant_id = s.tenant_id AND owned.fingerprint = s.fingerprint
     LEFT JOIN host_key own
         ON own.device_id = s.device_id AND own.status = 'pinned' AND own.fingerprint = s.fingerprint
-    LEFT JOIN (host_key k JOIN device o ON o.id = k.device_id AND o.status <> 'removed')
-        ON k.tenant_id = s.tenant_id AND k.fingerprint = s.fingerprint AND k.device_id <> s.device_id
-        AND k.status <> 'retired'
-    WHERE s.fingerprint IS NOT NULL GROUP BY s.id""")
+    WHERE s.fingerprint IS NOT NULL""")
 _BEAT = text("SELECT now() - max(heartbeat_at) FROM process WHERE role = 'scheduler'")
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE id = :number AND cleared_at IS NULL
@@ -157,5 +161,5 @@ def _asked(row: Row[Any], key: Row[Any] | None) -> Asked:
         row.is_change,
         row.seq,
         row.seconds,
-        report.with_key(found, key.how, key.other, key.others) if key else found,
+        report.with_key(found, key.how, key.other if key.others else None, key.others) if key else found,
     )
