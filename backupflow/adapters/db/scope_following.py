@@ -57,7 +57,7 @@ _CLASH = """
     WITH placed AS ({would_be})
     SELECT a.name AS one, b.name AS other, a.host, a.port, h.name AS via
     FROM placed a JOIN placed b ON b.host = a.host AND b.port = a.port AND b.via IS NOT DISTINCT FROM a.via
-        AND b.id > a.id LEFT JOIN jump_host h ON h.id = a.via
+        AND b.name > a.name LEFT JOIN jump_host h ON h.id = a.via
     ORDER BY a.name LIMIT 1"""
 
 
@@ -78,8 +78,8 @@ def follow(
     """Let what is reached another way be as if it were moved, and let nobody stay blocked for a login of before."""
     without = [row for key, row in after.items() if row.login_id is None and before[key].login_id is not None]
     if left := [row for row in without if row.status != "removed"]:
-        others = f" and {len(left) - 1} more" if len(left) > 1 else ""
-        raise Conflict(f"{left[0].name}{others} would have no login: give what uses this one a profile first")
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise Conflict(f"{left[0].name}{more} would have no login: give what uses this one a profile first")
     moved = [key for key, row in after.items() if row.via_id != before[key].via_id]
     if moved:
         tx.execute(_MOVED, {"devices": moved})
