@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from bench import bad_input, first_round, healthy_beside_bad
+from bench import bad_input, first_round, fleet_in, healthy_beside_bad
 
-for benchmark in (first_round, bad_input, healthy_beside_bad):
+for benchmark in (first_round, fleet_in, bad_input, healthy_beside_bad):
     sys.argv[1:] = []
     benchmark.main()

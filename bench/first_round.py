@@ -26,6 +26,8 @@ from tests.acceptance.install import Install, wait_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    Usage = Mapping[str, tuple[float, float]]
+
 LONGEST_SECONDS = 600.0
 PARTS = {
     "postgres": "PostgreSQL",
@@ -62,16 +64,16 @@ def _run(root: Path, routers: int, size: int, concurrency: int) -> None:
     try:
         for router in fleet:
             install.add(router["name"], router["port"], Login(router["username"], router["password"]))
-        before = _usage(install, simulator)
+        before = usage(install, simulator)
         began = time.monotonic()
         with transaction(install.wiring.engine("operator")) as tx:
             tx.execute(text("UPDATE device SET next_due_at = now()"))
         wait_for(lambda: _stored(install) == routers, f"{routers} stored exports", LONGEST_SECONDS)
         seconds = time.monotonic() - began
-        after = _usage(install, simulator)
+        after = usage(install, simulator)
         print(f"{routers} routers, {_bytes(install) / routers / 1000:.0f} kB each, concurrency {concurrency}, fsync on")
         print(f"first round: {seconds:.1f} s, {routers / seconds:.1f} exports/s")
-        _table(before, after, seconds)
+        table_of(before, after, seconds)
     finally:
         install.stop()
         simulator.terminate()
@@ -94,7 +96,7 @@ def _bytes(install: Install) -> int:
     return int(install.rows("SELECT sum(raw_bytes) AS n FROM content")[0].n)
 
 
-def _usage(install: Install, simulator: subprocess.Popen[bytes]) -> Mapping[str, tuple[float, float]]:
+def usage(install: Install, simulator: subprocess.Popen[bytes]) -> Usage:
     """Part -> CPU seconds and proportional memory (MB) so far."""
     usage: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
     for process in [*install.processes(), psutil.Process(simulator.pid)]:
@@ -111,7 +113,8 @@ def _usage(install: Install, simulator: subprocess.Popen[bytes]) -> Mapping[str,
     return usage
 
 
-def _table(before: Mapping[str, tuple[float, float]], after: Mapping[str, tuple[float, float]], seconds: float) -> None:
+def table_of(before: Usage, after: Usage, seconds: float) -> None:
+    """Print what each part used between two looks that lie so many seconds apart."""
     print(f"{'part':22} {'CPU s':>7} {'% core':>7} {'PSS MB':>7}")
     for part, (cpu, resident) in sorted(after.items(), key=lambda item: -item[1][0]):
         used = cpu - before.get(part, (0.0, 0.0))[0]
