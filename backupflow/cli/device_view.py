@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupflow.cli import output
+from backupflow.cli import key_view, output
 from backupflow.cli.device_settings import shown_name, shown_value
 from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, DeviceName, InTenant
@@ -37,7 +37,8 @@ _SECRETS: dict[str, str] = {
 }
 _NAMES = ("identity", "model", "version", "serial", "system_id")
 _ONLY_IF_SO = {
-    "why", "what next", "believes", "not exported", "unreadable", "group", "site", "from", "profile", "expected",
+    "why", "what next", "trusted", "like others", "believes", "not exported", "unreadable", "group", "site", "from",
+    "profile", "expected",
 }  # fmt: skip
 _OF_THE_WAY = {"profile", "jump_host"}  # shown above
 SAME = "="  # it calls itself what we call it
@@ -54,6 +55,8 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
     overview = wiring().statuses.overview(record.tenant_id)
     last = next((device.last for device in overview.devices if device.device_id == record.device_id), None)
     rows = (*_what_we_know(record, _last(last, overview.now)), *_what_it_says(record.facts), *_how_it_is_known(record))
+    alike = " and ".join(key_view.alike(*wiring().key_desk("reader").likenesses(record.device_id)))
+    rows = (*rows, ("like others", alike or None))
     shown = [(what, says) for what, says in rows if says is not None or what not in _ONLY_IF_SO]
     output.show_table(("device", record.name), shown)
     output.say("")
@@ -148,6 +151,7 @@ def _how_it_is_known(record: DeviceRecord) -> tuple[_Row, ...]:
     return (
         ("host key", f"{pinned.key.key_type} {pinned.key.fingerprint}" if pinned else None),
         ("no SHA-1 since", record.modern_ssh_at),
+        ("trusted", (pinned and key_view.how_trusted(pinned)) or None),
         ("expected", ", ".join(key.fingerprint for key in record.expected) or None),
         ("id", str(record.device_id)),
     )
@@ -227,6 +231,9 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "next_due_at": record.next_due_at,
         "last_stored_at": record.last_collected_at,
         "fingerprint": record.pinned.key.fingerprint if record.pinned else None,
+        "trusted_how": record.pinned.trusted_how if record.pinned else None,
+        "trusted_by": record.pinned.trusted_by if record.pinned else None,
+        "trusted_at": record.pinned.trusted_at if record.pinned else None,
         "modern_ssh_at": record.modern_ssh_at,
         "login_lost": record.login_lost,
         "unreadable_to_snapshot": record.unreadable_to_seq or None,

@@ -136,11 +136,11 @@ def _only(record: DeviceRecord, verb: str) -> str:
 
 def _ask(record: DeviceRecord, chosen: str, verb: str) -> None:
     pinned, offered = record.pinned, next((key for key in record.offered if key.key.fingerprint == chosen), None)
-    output.note(f"pinned:   {f'{pinned.key.key_type}  {pinned.key.fingerprint}' if pinned else 'none'}")
+    output.note(f"pinned:  {f'{pinned.key.key_type}  {pinned.key.fingerprint}' if pinned else 'none'}")
     for key in () if pinned else record.expected:
-        output.note(f"expected: {key.fingerprint}")
+        output.note(f"instead of: {key.fingerprint}")
     if offered:
-        output.note(f"offered:  {offered.key.key_type}  {offered.key.fingerprint}")
+        output.note(f"offered: {offered.key.key_type}  {offered.key.fingerprint}")
     if pinned and offered and pinned.key.key_type != offered.key.key_type:
         output.note("The type differs too: an upgrade or a reset of the router may be why; so may a stranger.")
     if offered:
