@@ -89,7 +89,7 @@ _DUE = text(f"""
     SELECT {_FIELDS} FROM device d {LOGIN}
     WHERE d.status = 'active' AND d.blocked_code IS NULL AND d.next_due_at <= now() AND d.lane = :lane
       AND {_FITS.format(full=":full")} AND {HINDRANCE} IS NULL AND NOT {_OPEN}
-    ORDER BY d.next_due_at LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED""")
+    ORDER BY d.next_due_at, d.id LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _CLAIM = text("""
     INSERT INTO collection (tenant_id, device_id, seq, trigger, lane)
     SELECT tenant_id, id, last_seq + 1, :trigger, :lane FROM device WHERE id = ANY(:devices)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import text
 
 from backupflow.adapters.db.keys import Keys
-from backupflow.core.ledger import Assignment, Claimed
+from backupflow.core.ledger import Assignment, Claimed, Kind
 from backupflow.core.model import CollectionId, TrustedHow
 from backupflow.errors import BackupflowError
 from tests.integration.db.fleet import Fleet, migrated
-from tests.unit.flows.ledger import MARKS, PEPPER, POLICY, TENANT, Ledger
-from tests.unit.flows.picture import DevicePicture, Picture, RowPicture
+from tests.unit.flows.ledger import HOP, MARKS, PEPPER, POLICY, TENANT, Ledger
+from tests.unit.flows.picture import DevicePicture, HopPicture, Picture, RowPicture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,6 +56,8 @@ _CLOCK = (
 )
 _DEVICES = text("SELECT * FROM device ORDER BY id")
 _KEYS = text("SELECT device_id, status, blob FROM host_key WHERE status <> 'retired' ORDER BY device_id")
+_HOPS = text("""
+    SELECT h.*, k.blob FROM jump_host h LEFT JOIN host_key k ON k.jump_host_id = h.id AND k.status = 'pinned'""")
 _ROWS = text("SELECT * FROM collection ORDER BY device_id, seq")
 _CONTENTS = text("SELECT device_id, content_hash, sealed, first_seq FROM content ORDER BY device_id")
 _REQUESTS = text("""
@@ -101,6 +103,7 @@ class Twin:
             insert = "INSERT INTO transit_key (tenant_id, purpose, mark) VALUES (:t, :p, :m)"
             fleet.sql(insert, t=tenant, p=purpose, m=mark)
         fleet.workers(collect=10, collect_slow=10)
+        fleet.jump_host(id=HOP, name="hop", host="hop", key=None)
 
     def _number(self, device_id: DeviceId, seq: int) -> CollectionId:
         found = "SELECT id FROM collection WHERE device_id = :d AND seq = :s"
@@ -147,6 +150,30 @@ class Twin:
             lambda: self._memory.login_allowed(began, key),
         )
 
+    def pin_jump_host(self, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
+        """CollectionStore."""
+        began = self._began[assignment.collection_id]
+        self._both(
+            lambda: self._fleet.collections.pin_jump_host(assignment, key, how),
+            lambda: self._memory.pin_jump_host(began, key, how),
+        )
+
+    def jump_login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """CollectionStore."""
+        began = self._began[assignment.collection_id]
+        return self._same(
+            lambda: self._fleet.collections.jump_login_allowed(assignment, key),
+            lambda: self._memory.jump_login_allowed(began, key),
+        )
+
+    def jump_host_reached(self, assignment: Assignment) -> None:
+        """CollectionStore."""
+        began = self._began[assignment.collection_id]
+        self._both(
+            lambda: self._fleet.collections.jump_host_reached(assignment),
+            lambda: self._memory.jump_host_reached(began),
+        )
+
     def publish(self, assignment: Assignment, published: Published) -> bool:
         """CollectionStore."""
         began = self._began[assignment.collection_id]
@@ -191,12 +218,19 @@ class Twin:
         self._memory.advance(by)
         self._set_clock()
 
-    def add(self, device_id: DeviceId, name: str) -> None:
+    def add(self, device_id: DeviceId, name: str, *, behind: bool = False) -> None:
         """Enrol a device; it is due at once."""
         none = self._memory.clock() - self._memory.clock()
-        self._fleet.device(login=False, id=device_id, name=name, host=name, driver="toy", due=none)
+        hop = {"jump_host_id": HOP} if behind else {}
+        self._fleet.device(login=False, id=device_id, name=name, host=name, driver="toy", due=none, **hop)
         self._fleet.login(device_id)
-        self._memory.add(device_id, name)
+        self._memory.add(device_id, name, behind=behind)
+
+    def mend_jump_host(self) -> None:
+        """An operator forgets its key and its block."""
+        self._fleet.sql("UPDATE host_key SET status = 'retired' WHERE jump_host_id IS NOT NULL")
+        self._fleet.sql("UPDATE jump_host SET blocked_code = NULL, retry_at = NULL")
+        self._memory.mend_jump_host()
 
     def act(self, device_id: DeviceId, decide: Callable[[DeviceRecord], Update | None]) -> bool:
         """DeviceStore.change."""
@@ -205,10 +239,10 @@ class Twin:
             lambda: self._memory.act(device_id, decide),
         )
 
-    def ask(self, device_id: DeviceId) -> None:
+    def ask(self, device_id: DeviceId, kind: Kind = Kind.BACKUP) -> None:
         """RequestStore."""
-        self._fleet.request(device_id)
-        self._memory.ask(device_id)
+        self._fleet.request(device_id, kind)
+        self._memory.ask(device_id, kind)
 
     def retain(self, device_id: DeviceId, cut: int) -> None:
         """Take away what is final below a cut."""
@@ -259,12 +293,14 @@ def _told(claimed: Claimed) -> tuple[set[Claim], set[Claim], int, int]:
 
 
 def _said(assignment: Assignment) -> Assignment:
-    """But for the login's number, and the deadline by the clock of the process."""
-    return replace(assignment, login_id=TENANT, target=replace(assignment.target, not_after=None))
+    """But for the logins' numbers, and the deadline by the clock of the process."""
+    hop = assignment.jump_host and replace(assignment.jump_host, login_id=TENANT)
+    return replace(assignment, login_id=TENANT, target=replace(assignment.target, not_after=None), jump_host=hop)
 
 
 def _picture(tx: Connection) -> Picture:
     keys, rows, contents, requests = (_by_device(tx.execute(one)) for one in (_KEYS, _ROWS, _CONTENTS, _REQUESTS))
+    hops = {one.id: _hop(one) for one in tx.execute(_HOPS)}
     return {
         d.id: DevicePicture(
             d.status, d.blocked_code, d.failures, d.losses, d.lane, d.last_seq, d.kept_from_seq, d.current_seq,
@@ -273,9 +309,15 @@ def _picture(tx: Connection) -> Picture:
             tuple(_row(one) for one in rows.get(d.id, ())),
             frozenset((bytes(one.content_hash), one.sealed, one.first_seq) for one in contents.get(d.id, ())),
             tuple((one.answer, one.seq) for one in requests.get(d.id, ())),
+            hops.get(d.via_id),
         )
         for d in tx.execute(_DEVICES)
     }  # fmt: skip
+
+
+def _hop(row: Row[Any]) -> HopPicture:
+    pinned = None if row.blob is None else bytes(row.blob)
+    return HopPicture(row.failures, row.down_since, row.retry_at, row.blocked_code, row.reached_at, pinned)
 
 
 def _row(row: Row[Any]) -> RowPicture:

@@ -6,6 +6,7 @@ It says what the SQL means. tests/integration/db/twin.py lets both answer the sa
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,13 +16,15 @@ from backupflow.adapters.db.endings import _unless_answered
 from backupflow.adapters.db.meanwhile import Meanwhile
 from backupflow.core import backoff, cadence, trust
 from backupflow.core.inventory import DeviceLogin, DeviceRecord, SeenKey
-from backupflow.core.ledger import Assignment, Claimed, Stored, Withdrawn
+from backupflow.core.jump import JumpHost
+from backupflow.core.ledger import Assignment, Claimed, Kind, Stored, Withdrawn
 from backupflow.core.model import (
     Claim,
     CollectionId,
     DeviceId,
     EndMark,
     HostKey,
+    JumpHostId,
     Lane,
     Purpose,
     SealedConfig,
@@ -38,13 +41,14 @@ from backupflow.core.sequence import Observation, place
 from backupflow.core.storing import ContentKey, Fenced, Holder, Standing, content_key, judge, observation_of
 from backupflow.core.suspicion import Known
 from backupflow.errors import HostKeyMismatch, LeaseLost, LoginSuspended
-from tests.unit.flows.picture import DevicePicture, Picture, RowPicture
+from tests.unit.flows.picture import DevicePicture, HopPicture, Picture, RowPicture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from backupflow.core.inventory import Update
+    from backupflow.core.jump import JumpTrouble
     from backupflow.core.ledger import Ending, Limits, Published
     from backupflow.core.message import SnapshotMessage
 
@@ -54,6 +58,8 @@ LOGIN = SealedSecret("vault:v1:bG9naW4=")
 POLICY = Policy(end_mark=False)
 MARKS = {(TENANT, purpose): f"mark of {purpose}" for purpose in Purpose}
 OPEN = {State.CLAIMED, State.RUNNING}
+HOP = JumpHostId(UUID(int=99))
+MINUTE = timedelta(minutes=1)
 
 
 class Clock:
@@ -65,6 +71,48 @@ class Clock:
     def __call__(self) -> datetime:
         """What it shows."""
         return self.now
+
+
+@dataclass
+class Hop:
+    """A jump host's row, and its host key; its login is never another one."""
+
+    changed_at: datetime
+    pinned: HostKey | None = None
+    failures: int = 0
+    down_since: datetime | None = None
+    retry_at: datetime | None = None
+    blocked_code: str | None = None
+    reached_at: datetime | None = None
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether one session at a time may try it."""
+        return self.failures > 0 or self.down_since is not None
+
+    def hindrance(self, now: datetime) -> str | None:
+        """What keeps it from being tried."""
+        if self.blocked_code:
+            return "jump host blocked: hop"
+        return "jump host down: hop" if self.is_left_alone(now) else None
+
+    def is_left_alone(self, now: datetime) -> bool:
+        """For a while."""
+        return self.retry_at is not None and now < self.retry_at <= now + 120 * MINUTE
+
+    @property
+    def picture(self) -> HopPicture:
+        """What its row says."""
+        pinned = self.pinned.blob if self.pinned else None
+        times = (self.down_since, self.retry_at)
+        return HopPicture(self.failures, *times, self.blocked_code, self.reached_at, pinned)
+
+    @property
+    def assigned(self) -> JumpHost:
+        """As a collection is told of it."""
+        target = Target("hop", 22, self.pinned, POLICY.legacy_ssh, POLICY.timeouts)
+        login = (UUID(int=0), LOGIN, self.changed_at)
+        return JumpHost(HOP, "hop", target, POLICY.trust, "backup", *login, self.failures)
 
 
 @dataclass
@@ -97,18 +145,22 @@ class Device:
     login: SealedSecret = LOGIN
     login_changed_at: datetime | None = None
     keys: list[SeenKey] = field(default_factory=list)
+    hop: Hop | None = None
 
     @property
     def pinned(self) -> HostKey | None:
         """The key that is trusted."""
         return next((one.key for one in self.keys if one.status == "pinned"), None)
 
-    @property
-    def hindrance(self) -> str | None:
-        """What keeps it from being claimed."""
-        if self.status != "active":
+    def own_hindrance(self, trigger: Trigger) -> str | None:
+        """What keeps it from being collected, tested or scanned."""
+        if self.status == "removed" or (self.status != "active" and trigger.observes):
             return self.status
-        return f"blocked: {self.blocked_code}" if self.blocked_code else None
+        return f"blocked: {self.blocked_code}" if self.blocked_code and trigger is not Trigger.SCAN else None
+
+    def hindrance(self, trigger: Trigger, now: datetime) -> str | None:
+        """The same, and what keeps its jump host from being tried."""
+        return self.own_hindrance(trigger) or (self.hop.hindrance(now) if self.hop else None)
 
     def owe(self, now: datetime) -> None:
         """A run that was withdrawn is due as soon as nothing is in the way."""
@@ -138,6 +190,7 @@ class Row:
     state: State = State.CLAIMED
     code: str | None = None
     emits: int = 1
+    started_at: datetime | None = None
     holder: str | None = None
     lease_until: datetime | None = None
     collected_at: datetime | None = None
@@ -174,6 +227,7 @@ class Request:
     """Somebody asked for a collection."""
 
     device: DeviceId
+    kind: Kind = Kind.BACKUP
     answer: str | None = None
     collection: CollectionId | None = None
 
@@ -192,6 +246,7 @@ class Ledger:
         self.rows: dict[CollectionId, Row] = {}
         self.contents: dict[ContentKey, tuple[SealedConfig, int]] = {}
         self.requests: list[Request] = []
+        self.hop = Hop(clock())
 
     # --- ClaimStore ----------------------------------------------------------------------------------------------
 
@@ -218,15 +273,19 @@ class Ledger:
         ]
         for row in lapsed:
             row.end(State.LOST, "lease_over", now)
+            if not row.trigger.observes:
+                continue
             row.device.wait(now, backoff.after_loss(row.device.losses, 0.0).again_in)
             row.device.losses += 1
         return len(lapsed)
 
     def _withdraw_hindered(self, now: datetime) -> int:
-        hindered = [row for row in self.rows.values() if row.state is State.CLAIMED and row.device.hindrance]
+        claimed = [row for row in self.rows.values() if row.state is State.CLAIMED]
+        hindered = [row for row in claimed if row.device.hindrance(row.trigger, now)]
         for row in hindered:
             row.end(State.WITHDRAWN, "withdrawn", now)
-            row.device.owe(now)
+            if row.trigger.observes:
+                row.device.owe(now)
         return len(hindered)
 
     def _emit_again(self, row: Row, now: datetime) -> Claim:
@@ -234,33 +293,50 @@ class Ledger:
         return Claim(row.id, row.lane)
 
     def _answer_requests(self, now: datetime) -> list[Claim]:
+        """What is full when it begins leaves a request waiting, unless its device is open."""
         new = []
-        for request in self.requests:
-            if request.answer:
-                continue
+        waiting = [one for one in self.requests if not one.answer]
+        full = [one for one in waiting if not self._has_room(self.devices[one.device])]
+        for request in waiting:
             device = self.devices[request.device]
-            if device.hindrance:
-                request.answer = f"refused: {device.hindrance}"
-            elif (row := self._open(device)) is not None:
-                request.answer, request.collection = "attached", row.id
-            else:
+            row = self._open(device)
+            if request in full and row is None:
+                continue
+            if hindrance := device.hindrance(request.kind.trigger, now):
+                request.answer = f"refused: {hindrance}"
+            elif row is not None:
+                if request.kind.is_met_by(row.trigger):
+                    request.answer, request.collection = "attached", row.id
+            elif self._has_room(device):
                 lane = Lane.SLOW if device.lane is Lane.SLOW else Lane.NOW
-                claim = self._claim(device, Trigger.MANUAL, lane, now)
+                claim = self._claim(device, request.kind.trigger, lane, now)
                 request.answer, request.collection = "claimed", claim.collection_id
                 new.append(claim)
         return new
 
+    def _has_room(self, device: Device) -> bool:
+        """Through a jump host in trouble goes one at a time; else there is always room for so few."""
+        behind = [one for one in self.devices.values() if one.hop is not None]
+        return device.hop is None or not device.hop.in_trouble or not any(map(self._open, behind))
+
     def _claim_due(self, now: datetime) -> list[Claim]:
-        due = [
-            device
+        due = sorted(
+            (device.lane, device.next_due_at, device.id)
             for device in self.devices.values()
-            if device.next_due_at and device.next_due_at <= now and not device.hindrance and not self._open(device)
-        ]
-        return [self._claim(device, Trigger.SCHEDULE, device.lane, now) for device in due]
+            if device.next_due_at and device.next_due_at <= now and device.status == "active"
+        )
+        new = []
+        for lane, _, key in due:
+            device = self.devices[key]
+            free = not device.hindrance(Trigger.SCHEDULE, now) and not self._open(device)
+            if free and self._has_room(device):
+                new.append(self._claim(device, Trigger.SCHEDULE, lane, now))
+        return new
 
     def _claim(self, device: Device, trigger: Trigger, lane: Lane, now: datetime) -> Claim:
         device.last_seq += 1
-        device.next_due_at = cadence.next_due(device.anchor_at, POLICY.interval, now)
+        if trigger.observes:
+            device.next_due_at = cadence.next_due(device.anchor_at, POLICY.interval, now)
         number = self.number(device.id, device.last_seq)
         self.rows[number] = Row(number, device, Seq(device.last_seq), trigger, lane, now)
         return Claim(number, lane)
@@ -273,6 +349,12 @@ class Ledger:
         rows = [row for row in self.rows.values() if row.device is device and (not states or row.state in states)]
         return sorted(rows, key=lambda row: row.seq)
 
+    def _row(self, assignment: Assignment) -> Row:
+        """Its row; one that is not there any more, since its collector was stopped for so long, is held by nobody."""
+        gone = Row(assignment.collection_id, self.devices[assignment.device_id], assignment.seq, assignment.trigger,
+                   Lane.NORMAL, self.clock(), State.LOST)  # fmt: skip
+        return self.rows.get(assignment.collection_id, gone)
+
     # --- CollectionStore -----------------------------------------------------------------------------------------
 
     def start(self, collection_id: CollectionId, holder: str) -> Assignment | Withdrawn | None:
@@ -280,12 +362,14 @@ class Ledger:
         now, row = self.clock(), self.rows.get(collection_id)
         if row is None or row.state is not State.CLAIMED:
             return None
-        hindrance = row.device.hindrance or (REPLACED if row.seq <= row.device.router_since_seq else None)
+        hindrance = row.device.hindrance(row.trigger, now)
+        hindrance = hindrance or (REPLACED if row.seq <= row.device.router_since_seq else None)
         if hindrance:
-            row.device.owe(now)
+            if row.trigger.observes:
+                row.device.owe(now)
             row.end(State.WITHDRAWN, "withdrawn", now)
             return Withdrawn(hindrance)
-        row.state, row.holder = State.RUNNING, holder
+        row.state, row.holder, row.started_at = State.RUNNING, holder, now
         row.lease_until = now + POLICY.timeouts.deadline + LEASE_GRACE
         return self._assignment(row, holder)
 
@@ -299,7 +383,7 @@ class Ledger:
             policy.trust, "backup", UUID(int=device.login_number), device.login, device.id, PEPPER,
             device.remembered_command, device.failures, device.losses,
             policy.secrets, policy.end_mark, device.end_mark, self._known(device),
-            device.login_changed_at,
+            device.login_changed_at, row.trigger, device.hop.assigned if device.hop else None,
         )  # fmt: skip
 
     def _known(self, device: Device) -> Known:
@@ -315,15 +399,16 @@ class Ledger:
 
     def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
         """CollectionStore."""
-        row = self.rows[assignment.collection_id]
+        row = self._row(assignment)
         if not row.held_by(assignment):
             raise LeaseLost
         if row.device.host != assignment.target.host:
             raise LoginSuspended("the device has another address since the collection began")
         match trust.judge(row.device.pinned, key):
             case trust.Mismatch():
-                raise HostKeyMismatch("another key was pinned meanwhile")
+                raise HostKeyMismatch("another key was pinned or is expected since the session began")
             case trust.FirstSeen():
+                row.device.keys = [one for one in row.device.keys if (one.status, one.key) != ("offered", key)]
                 self._keep(row.device, "pinned", key)
 
     def _keep(self, device: Device, status: str, key: HostKey) -> None:
@@ -333,16 +418,56 @@ class Ledger:
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """CollectionStore."""
-        row = self.rows[assignment.collection_id]
+        row = self._row(assignment)
         device = row.device
         same = (device.pinned, device.host, device.login, UUID(int=device.login_number))
         there = (key, assignment.target.host, assignment.sealed_login, assignment.login_id)
-        return row.held_by(assignment) and same == there and device.hindrance is None
+        may = row.trigger is not Trigger.SCAN and device.own_hindrance(row.trigger) is None
+        return row.held_by(assignment) and same == there and may
+
+    def pin_jump_host(self, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
+        """CollectionStore."""
+        row = self._row(assignment)
+        if not row.held_by(assignment):
+            raise LeaseLost
+        if row.device.host != assignment.target.host:
+            raise LoginSuspended("the device has another address since the collection began")
+        if isinstance(trust.judge(self.hop.pinned, key), trust.Mismatch):
+            raise HostKeyMismatch("another key was pinned or is expected since the session began")
+        self.hop.pinned = key
+
+    def jump_login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
+        """CollectionStore."""
+        row = self._row(assignment)
+        well = self.hop.pinned == key and self.hop.blocked_code is None
+        return row.held_by(assignment) and well and row.device.own_hindrance(row.trigger) is None
+
+    def jump_host_reached(self, assignment: Assignment) -> None:
+        """CollectionStore."""
+        hop, now = self.hop, self.clock()
+        lately = hop.reached_at is not None and now - MINUTE <= hop.reached_at <= now
+        if hop.blocked_code is None and not (lately and not hop.in_trouble and hop.retry_at is None):
+            hop.failures, hop.down_since, hop.retry_at, hop.reached_at = 0, None, None, now
+
+    def _trouble(self, row: Row, trouble: JumpTrouble) -> None:
+        hop, now = self.hop, self.clock()
+        if hop.blocked_code or (trouble.offered is not None and hop.pinned == trouble.offered):
+            return
+        known = hop.retry_at and hop.is_left_alone(now) and row.started_at and row.started_at < hop.retry_at
+        since = hop.reached_at and row.started_at and hop.reached_at > row.started_at
+        if trouble.blocks:
+            hop.blocked_code, hop.retry_at = trouble.code, None
+        elif known or since:
+            return
+        else:
+            assert trouble.again_in
+            hop.retry_at = now + trouble.again_in
+        hop.failures, hop.down_since = hop.failures + 1, hop.down_since or now
 
     def publish(self, assignment: Assignment, published: Published) -> bool:
         """CollectionStore."""
-        row = self.rows[assignment.collection_id]
-        if not row.held_by(assignment):
+        row = self._row(assignment)
+        if not row.held_by(assignment) or not row.trigger.observes:
             return False
         device, meanwhile = row.device, self._meanwhile(assignment)
         if meanwhile.elsewhere:
@@ -374,7 +499,7 @@ class Ledger:
 
     def end(self, assignment: Assignment, ending: Ending) -> bool:
         """CollectionStore."""
-        now, row = self.clock(), self.rows[assignment.collection_id]
+        now, row = self.clock(), self._row(assignment)
         meanwhile = self._meanwhile(assignment)
         ending = _unless_answered(meanwhile, ending)
         from_states = {State.RUNNING} if ending.aside else {State.RUNNING, State.PUBLISHED}
@@ -386,18 +511,28 @@ class Ledger:
             row.published, row.collected_at = ending.aside.published, now
             if ending.state is State.SUSPECT:
                 self._learn_modern(row.device, assignment, ending.aside.published, meanwhile)
-        self._follow(row.device, ending, now)
+        self._follow(row, ending, now)
+        if ending.scanned and not meanwhile.elsewhere and row.device.pinned != ending.scanned:
+            self._offer(row.device, ending.scanned)
         return True
 
-    def _follow(self, device: Device, ending: Ending, now: datetime) -> None:
-        device.failures += ending.counts
-        device.losses = device.losses + 1 if ending.pauses else 0
-        device.lane = Lane.SLOW if ending.slow else device.lane
-        device.wait(now, ending.again_in)
-        if ending.offered and all((one.status, one.key) != ("offered", ending.offered) for one in device.keys):
-            self._keep(device, "offered", ending.offered)
+    def _follow(self, row: Row, ending: Ending, now: datetime) -> None:
+        device = row.device
+        if row.trigger.observes:
+            device.failures += ending.counts
+            device.losses = device.losses + 1 if ending.pauses else device.losses if ending.jump_trouble else 0
+            device.lane = Lane.SLOW if ending.slow else device.lane
+            device.wait(now, ending.again_in)
+        if ending.offered:
+            self._offer(device, ending.offered)
+        if ending.jump_trouble:
+            self._trouble(row, ending.jump_trouble)
         if ending.blocks:
             device.blocked_code, device.blocked_detail, device.blocked_at = ending.code, ending.detail, now
+
+    def _offer(self, device: Device, key: HostKey) -> None:
+        if all((one.status, one.key) != ("offered", key) for one in device.keys):
+            self._keep(device, "offered", key)
 
     # --- ObservationStore, KeyLedger -----------------------------------------------------------------------------
 
@@ -452,10 +587,15 @@ class Ledger:
         """Let time pass."""
         self.clock.now += by
 
-    def add(self, device_id: DeviceId, name: str) -> None:
-        """Enrol a device; it is due at once."""
+    def add(self, device_id: DeviceId, name: str, *, behind: bool = False) -> None:
+        """Enrol a device; it is due at once. `behind`: behind the jump host."""
         now = self.clock()
-        self.devices[device_id] = Device(device_id, name, now, now, host=name, login_changed_at=now)
+        hop = self.hop if behind else None
+        self.devices[device_id] = Device(device_id, name, now, now, host=name, login_changed_at=now, hop=hop)
+
+    def mend_jump_host(self) -> None:
+        """An operator forgets its key and its block: it may be tried at once, by one."""
+        self.hop.pinned = self.hop.blocked_code = self.hop.retry_at = None
 
     def act(self, device_id: DeviceId, decide: Callable[[DeviceRecord], Update | None]) -> bool:
         """DeviceStore.change; whether anything changed."""
@@ -493,9 +633,9 @@ class Ledger:
             any(row.seq > since for row in self._of(device, State.SUSPECT)), device.believe_seq > since,
         )  # fmt: skip
 
-    def ask(self, device_id: DeviceId) -> None:
+    def ask(self, device_id: DeviceId, kind: Kind = Kind.BACKUP) -> None:
         """RequestStore."""
-        self.requests.append(Request(device_id))
+        self.requests.append(Request(device_id, kind))
 
     def retain(self, device_id: DeviceId, cut: int) -> None:
         """Take away all that is final below a cut, which never lies above the current one (I8)."""
@@ -536,6 +676,7 @@ class Ledger:
             ),
             frozenset((key.content_hash, sealed.text, seq) for key, (sealed, seq) in mine.items()),
             tuple((one.answer, rows.get(one.collection or CollectionId(0))) for one in asked),
+            device.hop.picture if device.hop else None,
         )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from backupflow.adapters.db.collections import LEASE_GRACE
 from backupflow.core import backoff, enrolment, key_acts
 from backupflow.core.envelope import unpack
 from backupflow.core.inventory import DeviceLogin
-from backupflow.core.ledger import Assignment, Limits, Stored
+from backupflow.core.ledger import Assignment, Kind, Limits, Stored
 from backupflow.core.message import encode
 from backupflow.core.model import (
     DeviceId,
@@ -30,6 +30,7 @@ from backupflow.core.model import (
     Seq,
     State,
     TenantId,
+    Trigger,
     content_hash,
 )
 from backupflow.core.quarantine import Kept, SetAside
@@ -42,6 +43,7 @@ from tests.unit.flows.outside import (
     Broker,
     Bus,
     Fate,
+    JumpHost,
     Killed,
     Letter,
     Router,
@@ -51,13 +53,13 @@ from tests.unit.flows.outside import (
     Worker,
     met,
 )
-from tests.unit.flows.world import KEY, OTHER, PEPPER, Toy
+from tests.unit.flows.world import HOP_KEY, KEY, OTHER, PEPPER, Toy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from backupflow.core.inventory import DeviceRecord, Update
-    from backupflow.core.ledger import Published
+    from backupflow.core.ledger import Ending, Published
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.model import CollectionId, Purpose
     from backupflow.core.quarantine import Released
@@ -74,7 +76,7 @@ LATEST_DUE = max(POLICY.interval, backoff.LONGEST_WAIT)
 MOVES = {
     None: {State.CLAIMED},
     State.CLAIMED: {State.RUNNING, State.WITHDRAWN},
-    State.RUNNING: {State.PUBLISHED, State.LOST, State.FAILED, State.BLOCKED, State.SUSPECT},
+    State.RUNNING: {State.PUBLISHED, State.LOST, State.FAILED, State.BLOCKED, State.SUSPECT, State.TESTED},
     State.PUBLISHED: {State.STORED, State.LOST, State.FAILED},
     State.LOST: {State.STORED},
 }
@@ -88,6 +90,8 @@ SERVERS = st.sampled_from(
 )
 ACTS = ("unblock", "login", "key", "replace", "believe", "pause")
 DEVICE = st.sampled_from(DEVICES)
+KIND = st.sampled_from([*[Kind.BACKUP] * 6, Kind.TEST, Kind.TEST, Kind.SCAN])
+TESTS = {Trigger.TEST, Trigger.SCAN}
 
 
 @dataclass
@@ -169,6 +173,7 @@ class World:
     vault: Vault = field(default_factory=Vault)
     bus: Bus = field(default_factory=Bus)
     broker: Broker = field(default_factory=Broker)
+    hop: JumpHost = field(default_factory=JumpHost)
     routers: dict[DeviceId, Router] = field(default_factory=lambda: {key: Router() for key in DEVICES})
     workers: list[Worker] = field(default_factory=list)
     beats: list[tuple[schedule.Seen, list[schedule.Readiness]]] = field(default_factory=list)
@@ -182,13 +187,29 @@ class World:
         return self.routers[DeviceId(UUID(host))]
 
     def start(self, worker: Worker, collection_id: CollectionId, holder: str) -> Any:  # noqa: ANN401
-        """A worker takes a claim; no device that is blocked is ever taken up (I7)."""
+        """A worker takes a claim; no device that is blocked is ever taken up, nor one behind a blocked hop (I7)."""
         started = self.ledger.start(collection_id, holder)
         if isinstance(started, Assignment):
             worker.assignment, worker.lease_until = started, self.clock() + LEASE
             picture = self.ledger.picture()[started.device_id]
-            assert (picture.blocked_code, picture.status) == (None, "active")
+            assert picture.blocked_code is None or started.trigger is Trigger.SCAN
+            assert picture.status == "active" or started.trigger in TESTS
+            assert picture.hop is None or picture.hop.blocked_code is None
         return started
+
+    def end(self, assignment: Assignment, ending: Ending) -> Any:  # noqa: ANN401
+        """A collection ends: nothing of a device's runs follows from a test, and no failure from its jump host."""
+        before = self.ledger.picture()[assignment.device_id]
+        ended = self.ledger.end(assignment, ending)
+        after = self.ledger.picture()[assignment.device_id]
+        assert ending.state in {State.TESTED, State.FAILED} or assignment.trigger.observes
+        if not assignment.trigger.observes:
+            assert _runs(after) == _runs(before)
+        elif ending.jump_trouble:
+            assert _runs(after)[1:] == _runs(before)[1:]
+            assert after.next_due_at is None or after.next_due_at <= self.clock() + backoff.AGAIN_WITHIN
+            assert after.blocked_code == before.blocked_code
+        return ended
 
     def fence(self, worker: Worker, assignment: Assignment, published: Published) -> Any:  # noqa: ANN401
         """A worker passes the fence: from here on it counts as observed, in the order of reading (I1)."""
@@ -222,6 +243,14 @@ class World:
         seen.claimed |= bool(ticked.claimed and ticked.claimed.new)
 
 
+def _runs(device: DevicePicture) -> tuple[object, ...]:
+    """What is known of a device's runs."""
+    return (
+        device.next_due_at, device.failures, device.losses, device.lane, device.current_seq,
+        device.remembered_command, device.router_since_seq, device.modern_ssh_at,
+    )  # fmt: skip
+
+
 class Machine(RuleBasedStateMachine):
     """The rules. `made` gives the ledger: in memory, or whatever else behaves like it."""
 
@@ -235,16 +264,18 @@ class Machine(RuleBasedStateMachine):
         self.blocked: dict[DeviceId, str | None] = {}
         self.excused: dict[DeviceId, int] = defaultdict(int)  # runs that ended before they could tell of a refusal
         self.count = 0
+        self.hop_blocked: str | None = None
+        self.hop_excused = 0
 
     def made(self, clock: Clock) -> Any:  # noqa: ANN401 - see World
         """The ledger."""
         return Ledger(clock)
 
-    @initialize(rounds=st.integers(0, 2))
-    def enrol(self, rounds: int) -> None:
-        """Two devices, due at once; some have a history already."""
-        for key in DEVICES:
-            self.world.ledger.add(key, str(key))
+    @initialize(rounds=st.integers(0, 2), behind=st.integers(0, 2))
+    def enrol(self, rounds: int, behind: int) -> None:
+        """Two devices, due at once, so many of them behind the jump host; some have a history already."""
+        for number, key in enumerate(DEVICES):
+            self.world.ledger.add(key, str(key), behind=number < behind)
         for letter in "AB"[:rounds]:
             for router in self.world.routers.values():
                 router.letter = letter
@@ -275,12 +306,14 @@ class Machine(RuleBasedStateMachine):
 
     # --- workers: as many rules as there are for all the rest -----------------------------------------------------
 
-    @rule(key=DEVICE, until=UNTIL, last=LAST, again=st.sampled_from([False, False, True]))
-    def work(self, key: DeviceId, until: int | str, last: Step | None, *, again: bool) -> None:
+    @rule(key=DEVICE, until=UNTIL, last=LAST, again=st.sampled_from([False, False, True]), kind=KIND)
+    def work(
+        self, key: DeviceId, until: int | str, last: Step | None, *, again: bool, kind: Kind = Kind.BACKUP
+    ) -> None:
         """A worker takes a task, which may come a second time; if there is none, somebody asks for one."""
         queue = self.world.broker.queue
         if not queue:
-            self.world.ledger.ask(key)
+            self.world.ledger.ask(key, kind)
             self.world.tick(0)
         if queue:
             number = queue[0]
@@ -289,10 +322,10 @@ class Machine(RuleBasedStateMachine):
             self._start(number)
             self._go_to(self.world.workers[-1], until, last)
 
-    @rule(key=DEVICE)
-    def work_to_the_end(self, key: DeviceId) -> None:
+    @rule(key=DEVICE, kind=KIND)
+    def work_to_the_end(self, key: DeviceId, kind: Kind) -> None:
         """Nothing happens to this one."""
-        self.work(key, "", None, again=False)
+        self.work(key, "", None, again=False, kind=kind)
 
     @rule(which=ANY, until=UNTIL, last=LAST)
     def go_on(self, which: int, until: int | str, last: Step | None) -> None:
@@ -327,6 +360,15 @@ class Machine(RuleBasedStateMachine):
         router.letter = what if len(what) == 1 else router.letter
         router.key = OTHER if what == "key" else KEY
         router.refuses, router.unreachable, router.mute = (what == one for one in ("refuses", "unreachable", "mute"))
+
+    @rule(what=st.sampled_from(["well", "well", "unreachable", "unreachable", "refuses", "forwards", "key", "mended"]))
+    def jump_host(self, what: str) -> None:
+        """It goes, or comes back; it has another key, no login, forwards nothing; an operator looks after it."""
+        hop = self.world.hop
+        hop.unreachable, hop.refuses, hop.forwards = what == "unreachable", what == "refuses", what != "forwards"
+        hop.key = OTHER if what == "key" else HOP_KEY
+        if what == "mended":
+            self._mend_jump_host()
 
     @rule(which=ANY, what=SERVERS)
     def servers(self, which: int, what: str) -> None:
@@ -392,6 +434,7 @@ class Machine(RuleBasedStateMachine):
             self._check_sessions(key)
             self._check_block(key, device)
             self._check_not_forgotten(device)
+        self._check_jump_host(picture)
         self.acted.clear()
 
     def _check_history(self, key: DeviceId, device: DevicePicture) -> None:
@@ -420,6 +463,8 @@ class Machine(RuleBasedStateMachine):
                 assert self._reachable(before, row.state), (before, row.state)
             self.states[key, row.seq] = row.state
             open_ = row.state in OPEN | {State.PUBLISHED}
+            assert Trigger(row.trigger).observes or row.state not in {State.PUBLISHED, State.STORED, State.SUSPECT}
+            assert row.trigger in TESTS or row.state != State.TESTED
             assert (row.ended_at is None) == open_
             assert (row.code is None) == (open_ or row.state == State.STORED)
         assert sum(row.state in OPEN for row in device.rows) <= 1
@@ -448,6 +493,21 @@ class Machine(RuleBasedStateMachine):
         lost = sum(row.code == "lease_over" for row in device.rows)
         running = [worker for worker in self.world.workers if worker.at and self._of(worker, key)]
         assert self.world.routers[key].refused <= 1 + lost + self.excused[key] + len(running)
+
+    def _check_jump_host(self, picture: Picture) -> None:
+        """I7: it is blocked until an act; one refused login, and one for each run that could not tell of it."""
+        behind = [device for device in picture.values() if device.hop]
+        hop = behind[0].hop if behind else None
+        if hop is None:
+            return
+        assert (hop.failures > 0) == (hop.down_since is not None)
+        assert hop.down_since or not (hop.retry_at or hop.blocked_code)
+        assert hop.retry_at is None or hop.retry_at <= self.clock() + timedelta(minutes=5) * 1.25
+        assert self.hop_blocked is None or hop.blocked_code == self.hop_blocked
+        self.hop_blocked = hop.blocked_code
+        lost = sum(row.code == "lease_over" for device in behind for row in device.rows)
+        running = [worker for worker in self.world.workers if worker.at]
+        assert self.world.hop.refused <= 1 + lost + self.hop_excused + len(running)
 
     def _of(self, worker: Worker, key: DeviceId) -> bool:
         return worker.assignment is not None and worker.assignment.device_id == key
@@ -518,14 +578,22 @@ class Machine(RuleBasedStateMachine):
         except Conflict:
             return
 
+    def _mend_jump_host(self) -> None:
+        self.world.ledger.mend_jump_host()
+        self.hop_blocked, self.world.hop.refused = None, 0
+        rows = (row for device in self.world.ledger.picture().values() for row in device.rows)
+        self.hop_excused = sum(row.state in OPEN for row in rows)
+
     def _settle(self) -> None:
         world = self.world
+        world.hop.key, world.hop.unreachable, world.hop.refuses, world.hop.forwards = HOP_KEY, False, False, True
         world.vault.up = world.vault.keys = world.bus.up = True
         for router in world.routers.values():
             router.key, router.refuses, router.unreachable, router.mute = KEY, False, False, False
         self._all_goes_on()
         picture: Picture = world.ledger.picture()
         for _ in range(6):
+            self._mend_jump_host()
             for key, device in picture.items():
                 if device.blocked_code:
                     self._act(key, "replace")

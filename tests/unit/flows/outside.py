@@ -23,6 +23,8 @@ from backupflow.errors import (
     BusUnavailable,
     DeviceTimeout,
     DeviceUnreachable,
+    JumpHostBlocked,
+    JumpHostUnreachable,
     StoreUnavailable,
     TransitKeyMissing,
     VaultUnavailable,
@@ -30,7 +32,7 @@ from backupflow.errors import (
 from backupflow.flows.collect import collect
 from backupflow.flows.outcome import CollectPorts, Outcome
 from tests.unit.flows.ledger import MARKS
-from tests.unit.flows.world import KEY, NONCE, PEPPER, UNKNOWN, Toy
+from tests.unit.flows.world import HOP_KEY, KEY, NONCE, PEPPER, UNKNOWN, Toy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -90,6 +92,17 @@ class Router:
     mute: bool = False  # after the login
     refused: int = 0  # logins so far
     sessions: list[Worker] = field(default_factory=list)
+
+
+@dataclass
+class JumpHost:
+    """The jump host: how it would behave at this moment."""
+
+    key: HostKey = HOP_KEY
+    refuses: bool = False  # the login
+    unreachable: bool = False
+    forwards: bool = True
+    refused: int = 0  # logins since an operator looked at it
 
 
 class Vault:
@@ -305,7 +318,7 @@ class Worker:
 
     def end(self, *given: Any) -> Any:  # noqa: ANN401
         """CollectionStore."""
-        return self._call("end", StoreUnavailable(), lambda: self._world.ledger.end(*given))
+        return self._call("end", StoreUnavailable(), lambda: self._world.end(*given))
 
     # Collector and Session
 
@@ -319,6 +332,7 @@ class Worker:
         self, target: Target, admit: Callable[[HostKey], None], login: Callable[[], Login], via: Via | None = None
     ) -> Iterator[Worker]:
         """Collector."""
+        self._pass(via)
         router: Router = self._world.router_at(target.host)
         try:
             self._call("connect", DeviceUnreachable(), lambda: self._connect(router))
@@ -330,8 +344,36 @@ class Worker:
             router.sessions[:] = [worker for worker in router.sessions if worker is not self]
 
     def handshake(self, target: Target, via: Via | None = None) -> HostKey:
-        """Collector: nobody scans here."""
-        raise NotImplementedError
+        """Collector."""
+        self._pass(via)
+        router: Router = self._world.router_at(target.host)
+        try:
+            self._call("connect", DeviceUnreachable(), lambda: self._connect(router))
+            return router.key
+        finally:
+            router.sessions[:] = [worker for worker in router.sessions if worker is not self]
+
+    def _pass(self, via: Via | None) -> None:
+        """Each session makes its own connection here."""
+        if via is None:
+            return
+        hop: JumpHost = self._world.hop
+        self._call("jump", JumpHostUnreachable(), lambda: self._reach(hop))
+        via.admit(hop.key)
+        via.login()
+        self._call("jump login", JumpHostUnreachable(), lambda: self._log_in_there(hop))
+        via.reached()
+
+    def _reach(self, hop: JumpHost) -> None:
+        if hop.unreachable:
+            raise JumpHostUnreachable("no answer") from DeviceUnreachable()
+
+    def _log_in_there(self, hop: JumpHost) -> None:
+        if hop.refuses:
+            hop.refused += 1
+            raise JumpHostBlocked("refused") from AuthenticationFailed()
+        if not hop.forwards:
+            raise JumpHostBlocked("it forwards nothing")
 
     def _connect(self, router: Router) -> None:
         if router.unreachable:

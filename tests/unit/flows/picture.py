@@ -27,8 +27,19 @@ class RowPicture(NamedTuple):
     content_hash: bytes | None
 
 
+class HopPicture(NamedTuple):
+    """A jump host."""
+
+    failures: int
+    down_since: datetime | None
+    retry_at: datetime | None
+    blocked_code: str | None
+    reached_at: datetime | None
+    pinned: bytes | None
+
+
 class DevicePicture(NamedTuple):
-    """A device, its host keys, collections (by seq), contents (hash, sealed, first seq), and requests."""
+    """A device, its host keys, collections (by seq), contents (hash, sealed, first seq), requests, and jump host."""
 
     status: str
     blocked_code: str | None
@@ -47,6 +58,7 @@ class DevicePicture(NamedTuple):
     rows: tuple[RowPicture, ...]
     contents: frozenset[tuple[bytes, str, int]]
     requests: tuple[tuple[str | None, int | None], ...]
+    hop: HopPicture | None
 
 
 Picture = dict["DeviceId", DevicePicture]
