@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _LONGEST = 500  # characters; a longer one matches nothing
 _SET = re.compile(r"\[(\^|!)?((?:[^\]\\]|\\.){1,200})\]")
 _MANY = None  # `*`
+_ANY = "(?s:.)"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Glob:
             if token is _MANY:
                 star, taken = at, here
                 at += 1
-            elif token and re.fullmatch(token, name[here]):
+            elif token and _is_one(token, name[here]):
                 at, here = at + 1, here + 1
             elif star >= 0:
                 taken += 1
@@ -55,8 +56,13 @@ def _parts(glob: str) -> Iterator[str | None]:
             continue
         escaped = glob[at] == "\\" and at + 1 < len(glob)
         at += escaped
-        yield {"*": _MANY, "?": "."}.get(glob[at], re.escape(glob[at])) if not escaped else re.escape(glob[at])
+        yield {"*": _MANY, "?": _ANY}.get(glob[at], glob[at]) if not escaped else glob[at]
         at += 1
+
+
+def _is_one(token: str, character: str) -> bool:
+    """Whether it is this character, or one of a set."""
+    return token == character if len(token) == 1 else re.fullmatch(token, character) is not None
 
 
 def _checked(pattern: str) -> str:
