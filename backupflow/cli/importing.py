@@ -133,6 +133,9 @@ def _ask(plan: Plan, ports: ImportPorts, *, yes: bool) -> None:
         of_tenant = sum(known.tenant == tenant for known in here)
         says = f"{len(going):,} of {of_tenant:,} devices of the tenant {tenant} are not in the file."
         if len(going) * 2 > of_tenant:
+            if not sys.stdin.isatty():
+                says += " These are more than half: that is done at a terminal only, where their number is typed"
+                output.stop(Exit.REFUSED, f"{says}; nothing was changed")
             confirm_typed(f"{says} These are more than half: remove them?", str(len(going)), yes=False)
         else:
             confirm(f"{says} Remove them?", yes=yes)
