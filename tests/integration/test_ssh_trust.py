@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from backupflow.adapters.ssh import SshCollector
-from backupflow.core.model import HostKey, Login, Target
+from backupflow.core.model import ExpectedKey, HostKey, Login, Target, TrustedHow
 from backupflow.errors import (
     AlgorithmsIncompatible,
     AuthenticationFailed,
@@ -280,3 +280,13 @@ def test_no_thread_is_left_by_a_refusal() -> None:
     with serving(server(OLD_KEX)) as port:
         refused(replace(target(port, RSA), spoke_modern=True), SshDowngraded, "group14-sha1")
         assert not [thread for thread in threading.enumerate() if type(thread).__name__ == "Transport"]
+
+
+@pytest.mark.parametrize("wanted", [RSA, ED25519, ECDSA], ids=lambda key: str(key.get_name()))
+def test_a_server_with_several_keys_shows_the_expected_one(wanted: paramiko.PKey) -> None:
+    """The type that a file or a person foretold is asked for first; the key is admitted before any login."""
+    expected = (ExpectedKey(pin(wanted).fingerprint, TrustedHow.KNOWN_HOSTS, wanted.get_name()),)
+    seen: list[HostKey] = []
+    with serving(server({}, RSA, ED25519, ECDSA)) as port:
+        assert spoke_modern(replace(target(port), expected=expected), seen)
+    assert seen == [pin(wanted)]
