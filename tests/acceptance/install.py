@@ -19,7 +19,7 @@ from sqlalchemy import Row, text
 from backupflow.adapters.db.devices import Devices
 from backupflow.adapters.db.engine import transaction
 from backupflow.cli.install import open_wiring
-from backupflow.core.inventory import NewDevice
+from backupflow.core.inventory import NOWHERE, NewDevice, Placement
 from backupflow.core.model import DeviceId, Login, TenantId
 from backupflow.drivers import driver
 from backupflow.embedded import running_install
@@ -117,9 +117,17 @@ class Install:
         """The tenant that every install has."""
         return TenantId(self.rows("SELECT id FROM tenant")[0].id)
 
-    def add(self, name: str, port: int, login: Login, settings: Mapping[str, Any] | None = None) -> DeviceId:
+    def add(
+        self,
+        name: str,
+        port: int,
+        login: Login,
+        settings: Mapping[str, Any] | None = None,
+        placement: Placement = NOWHERE,
+    ) -> DeviceId:
         """Enrol a device on loopback, by the code of `device add`."""
-        new = NewDevice(self.tenant_id, DeviceId(uuid4()), name, "127.0.0.1", port, "routeros", dict(settings or {}))
+        device_id, named = DeviceId(uuid4()), dict(settings or {})
+        new = NewDevice(self.tenant_id, device_id, name, "127.0.0.1", port, "routeros", named, placement)
         return enrol(self.wiring, new, login)
 
     def rows(self, statement: str, **values: object) -> list[Row[Any]]:

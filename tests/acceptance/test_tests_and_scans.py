@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
 from backupflow.cli.exits import Exit
+from backupflow.core.inventory import Placement
 from backupflow.core.ledger import Kind
 from backupflow.core.model import Login
-from backupflow.flows import enroll
-from backupflow.simulator import Fleet, RouterSpec
+from backupflow.core.scopes import NewScope, ScopeKind
+from backupflow.flows import enroll, scopes
+from backupflow.simulator import Fleet, JumpSpec, RouterSpec
+from backupflow.simulator import Login as RouterLogin
 from tests.acceptance.install import PATIENT, Install, wait_for
 from tests.checker.case import Terms
 from tests.checker.check import Subject, check
@@ -37,7 +41,10 @@ ROUTERS = {
     "paused": SPEC,
     "seen": SPEC,
     "turned": SPEC,
+    "behind": SPEC,
+    "beyond": SPEC,
 }
+HOPS = {"behind": "open-hop", "beyond": "shut-hop"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "allowed": {"legacy_ssh": True},
     "mute": {"banner_timeout_seconds": 1, "login_timeout_seconds": 2},
@@ -52,8 +59,10 @@ STANDING = """
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
     """A router for each story."""
-    with Fleet([replace(spec, name=name) for name, spec in ROUTERS.items()]) as routers:
-        yield routers
+    routers = [replace(spec, name=name) for name, spec in ROUTERS.items()]
+    hops = [JumpSpec("open-hop"), JumpSpec("shut-hop", logins=(RouterLogin("jump", "another"),))]
+    with Fleet(routers, jump_hosts=hops) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +72,14 @@ def install(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Iterator[
     it = Install(tmp_path_factory.mktemp("test"), **settings)
     it.start()
     try:
+        ports, spot = it.wiring.scope_ports("test"), NewScope(ScopeKind.PROFILE, it.tenant_id, uuid4(), "jumps", {})
+        scopes.add(ports, spot, Login("jump", "jump"))
+        for name, hop in fleet.jump_hosts.items():
+            new = NewScope(ScopeKind.JUMP_HOST, it.tenant_id, uuid4(), name, {}, "jumps", host=hop.host, port=hop.port)
+            scopes.add(ports, new)
         for name, router in fleet.items():
             password = "another" if name == "wrong" else "backup"
-            it.add(name, router.port, Login("backup", password), SETTINGS.get(name))
+            it.add(name, router.port, Login("backup", password), SETTINGS.get(name), Placement(jump=HOPS.get(name)))
         yield it
         reader, terms = it.wiring.engine("reader"), Terms(policy=it.wiring.policy)
         assert check(Subject(reader, it.wiring.vault("reader"), fleet.history, terms)) == []
@@ -153,6 +167,24 @@ def test_a_test_says_of_each_what_a_collection_would_meet_and_moves_nothing(inst
     again = ask(install, Kind.TEST, "wrong")
     assert again.answer == "refused: blocked: authentication_failed"
     assert len([event for event in offers(fleet, "wrong") if event.facts["method"] != "none"]) == 1
+
+
+def test_what_is_wrong_with_a_jump_host_is_told_as_its_own(install: Install, fleet: Fleet) -> None:
+    """Through one that is well the device is tested; behind one that refuses its login none is blocked for it."""
+    scan = ask(install, Kind.SCAN, "behind")
+    assert (scan.succeeded, key(scan)["fingerprint"]) == (True, fleet["behind"].fingerprint)
+    assert offers(fleet, "behind") == []
+    assert ask(install, Kind.TEST, "behind").succeeded
+    failed = ask(install, Kind.TEST, "beyond")
+    assert failed.code == "jump_host_blocked"
+    assert [(step.name, step.well) for step in failed.report if step.well is not None] == [("jump", False)]
+    assert "shut-hop: authentication_failed" in (failed.detail or "")
+    assert not [event for event in fleet["beyond"].history if event.kind == "session_opened"]
+    device, hop = (
+        "SELECT blocked_code FROM device WHERE name = 'beyond'",
+        "SELECT blocked_code FROM jump_host WHERE name = 'shut-hop'",
+    )
+    assert (install.rows(device)[0].blocked_code, install.rows(hop)[0].blocked_code) == (None, "authentication_failed")
 
 
 def test_a_scan_shakes_hands_and_never_logs_in(install: Install, fleet: Fleet) -> None:
