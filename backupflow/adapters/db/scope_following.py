@@ -27,6 +27,8 @@ _CONCERNED = {
     kind: f"SELECT d.id FROM device d JOIN {TABLES[kind]} x ON {members} WHERE x.id = :scope"
     for kind, members in MEMBERS.items()
 }
+_TRIES = 10
+_LOCK_DEVICES = text("SELECT 1 FROM device WHERE id = ANY(:devices) ORDER BY id FOR NO KEY UPDATE")
 _STANDING = text(f"""
     SELECT d.id, d.name, d.status, d.blocked_code, d.via_id, l.id AS login_id FROM device d {LOGIN}
     WHERE d.id = ANY(:devices)""")
@@ -61,10 +63,25 @@ _CLASH = """
     ORDER BY a.name LIMIT 1"""
 
 
-def lock_devices(tx: Connection, kind: ScopeKind, scope_id: UUID) -> list[UUID]:
-    """Those that an act on it concerns, by id."""
-    statement = f"{_CONCERNED[kind]} ORDER BY d.id FOR NO KEY UPDATE OF d"
-    return list(tx.scalars(text(statement), {"scope": scope_id}))
+def lock_all(tx: Connection, kind: ScopeKind, scope_id: UUID) -> list[UUID] | None:
+    """Lock the devices that an act on it concerns, by id, then it; the devices, or None if it is not there any more.
+
+    A device that came to it in between is locked by nobody: its next act would wait for the scope, and the trigger for
+    that device. So all is let go and locked once more with it, until nobody came. Some may have left meanwhile.
+    """
+    scope = {"scope": scope_id}
+    devices = set(tx.scalars(text(_CONCERNED[kind]), scope))
+    for _ in range(_TRIES):
+        tries = tx.begin_nested()
+        tx.execute(_LOCK_DEVICES, {"devices": list(devices)})
+        there = tx.scalar(text(f"SELECT id FROM {TABLES[kind]} WHERE id = :scope FOR NO KEY UPDATE"), scope)
+        came = set(tx.scalars(text(_CONCERNED[kind]), scope)) - devices
+        if not came:
+            tries.commit()
+            return list(devices) if there else None
+        tries.rollback()  # with its locks
+        devices |= came
+    raise Conflict("devices come and go there at this moment; nothing was changed: do it once more")
 
 
 def standing(tx: Connection, devices: Sequence[UUID]) -> dict[UUID, Row[Any]]:
@@ -72,10 +89,9 @@ def standing(tx: Connection, devices: Sequence[UUID]) -> dict[UUID, Row[Any]]:
     return {row.id: row for row in tx.execute(_STANDING, {"devices": list(devices)})} if devices else {}
 
 
-def follow(
-    tx: Connection, before: Mapping[UUID, Row[Any]], after: Mapping[UUID, Row[Any]], update: ScopeUpdate
-) -> None:
+def follow(tx: Connection, before: Mapping[UUID, Row[Any]], update: ScopeUpdate, scope_id: UUID) -> None:
     """Let what is reached another way be as if it were moved, and let nobody stay blocked for a login of before."""
+    after = standing(tx, list(before))
     without = [row for key, row in after.items() if row.login_id is None and before[key].login_id is not None]
     if left := [row for row in without if row.status != "removed"]:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
@@ -83,7 +99,12 @@ def follow(
     moved = [key for key, row in after.items() if row.via_id != before[key].via_id]
     if moved:
         tx.execute(_MOVED, {"devices": moved})
-    others = [key for key, row in after.items() if update.ends_refusals or row.login_id != before[key].login_id]
+    login = scope_id if update.ends_refusals else None  # that became another one
+    others = [
+        key
+        for key, row in after.items()
+        if row.login_id is not None and (row.login_id == login or row.login_id != before[key].login_id)
+    ]
     refused = {"refused": AuthenticationFailed.code}
     if others:
         freed = list(tx.scalars(_NOT_REFUSED, {"devices": others} | refused))

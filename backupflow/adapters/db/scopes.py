@@ -22,7 +22,7 @@ from backupflow.adapters.db.placing import columns_of
 from backupflow.adapters.db.scope_following import (
     clash,
     follow,
-    lock_devices,
+    lock_all,
     refused_hops,
     standing,
     try_hops_again,
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 _FIND = "SELECT id FROM {table} WHERE tenant_id = :tenant AND name = :name"
 _FIND_TENANT = text("SELECT id FROM tenant WHERE id = :tenant AND removed_at IS NULL")
-# A device that is placed in it at this moment waits, or is waited for.
-_LOCK = "SELECT id FROM {table} WHERE id = :scope FOR NO KEY UPDATE"
 _LOGIN = text("""
     UPDATE credential_profile SET username = :username, method = :method, sealed = :sealed, changed_at = now(),
         suspended_at = NULL, suspended_reason = NULL WHERE id = :scope""")
@@ -95,8 +93,8 @@ class Scopes:
         """Lock its devices, then it, let `decide` say what changes, and apply that with what follows."""
         with transaction(self._engine) as tx:
             scope_id = _found(tx, kind, tenant_id, name)
-            devices = lock_devices(tx, kind, scope_id)
-            if tx.scalar(text(_LOCK.format(table=TABLES[kind])), {"scope": scope_id}) is None:
+            devices = lock_all(tx, kind, scope_id)
+            if devices is None:
                 raise _missing(kind, name)
             there = record(tx, kind, scope_id)
             update = decide(there)
@@ -104,7 +102,7 @@ class Scopes:
                 return there, False
             before = standing(tx, devices)
             _write(tx, kind, there, update, actor)
-            follow(tx, before, standing(tx, devices), update)
+            follow(tx, before, update, there.scope_id)
             record_act(tx, actor, update.action, tenant_id=there.tenant_id, detail=update.detail)
             return (there if update.removes else record(tx, kind, scope_id)), True
 
