@@ -39,7 +39,8 @@ def identities(found: Wiring) -> Check:
         *_lines(keys, "have the same host key", "one router on several ports, or copies of one system"),
         *_lines(serials, "have the same serial number", "one router under several names, or copies of one system"),
     ]
-    what = [_some(len(keys), "key"), _some(len(serials), "serial number")]
+    kinds = ((len(keys), "host key"), (len(serials), "serial number"))
+    what = [_some(count, kind) for count, kind in kinds if count]
     return Check("identities", f"{' and '.join(what)} of more than one device", each=tuple(lines))
 
 

@@ -49,8 +49,10 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
             }
         )
         return
-    for line in [*_lines(record), *key_view.alike(same_key, same_serial)]:
+    for line in _lines(record):
         output.say(line)
+    for line in key_view.alike(same_key, same_serial):
+        output.say_long(line)
 
 
 def _lines(record: DeviceRecord) -> Iterator[str]:

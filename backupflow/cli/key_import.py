@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from backupflow.core.key_owners import KeyOwner, Learnt, Listed
     from backupflow.core.known_hosts import KnownHosts
 
-_SHOWN = 100  # of each kind
+_SHOWN = 100  # of each kind that somebody has to look at
+_SHOWN_WELL = 10  # of each other one
 
 app = typer.Typer(
     name="import",
@@ -101,6 +102,8 @@ def _read(file: str, most: int) -> bytes:
 
 
 def _lines(found: KnownHosts, says: Listed, learnt: list[Learnt], *, dry_run: bool) -> Iterator[str]:
+    from backupflow.core.key_owners import Outcome
+
     yield from _some([f"line {fault.line}: {fault.says}; passed over" for fault in found.faults])
     yield from _some([f"line {line}: @cert-authority is not supported; passed over" for line in found.authorities])
     yield from _some(
@@ -111,28 +114,29 @@ def _lines(found: KnownHosts, says: Listed, learnt: list[Learnt], *, dry_run: bo
          if not owner.via]
     )  # fmt: skip
     for outcome in dict.fromkeys(one.outcome for one in learnt):
-        if outcome.quiet:
+        if outcome is Outcome.NOTHING:
             continue
         lines = [
             f"{_named(one.owner)}: {one.outcome}{f' ({one.says})' if one.says else ''}"
             for one in learnt if one.outcome is outcome
         ]  # fmt: skip
-        yield from _some(lines)
+        yield from _some(lines, _SHOWN_WELL if outcome.well else _SHOWN)
     yield from _some(
         [f"{_named(one.owner)}: a revoked key is {one.standing}: {one.fingerprint}" for one in says.bearers]
     )
     counts = Counter(one.outcome for one in learnt)
-    words = [f"{count} {outcome}" for outcome, count in counts.items()]
-    words += [f"{len(says.elsewhere)} passed over"] if says.elsewhere else []
-    words += [f"{len(says.bearers)} with a revoked key"] if says.bearers else []
-    what = ", ".join(words) or "it names no device and no jump host of this tenant"
-    yield f"{found.entries} lines: {what}" + ("; nothing was changed (--dry-run)" if dry_run else "")
+    words = [f"{outcome}: {count}" for outcome, count in counts.items()]
+    words += [f"passed over: {len(says.elsewhere)}"] if says.elsewhere else []
+    words += [f"a revoked key in use: {len(says.bearers)}"] if says.bearers else []
+    yield "; ".join(words) or f"none of its {found.entries} lines names a device or a jump host of this tenant"
+    if dry_run:
+        yield "nothing was changed (--dry-run)"
 
 
-def _some(lines: list[str]) -> Iterator[str]:
-    yield from lines[:_SHOWN]
-    if len(lines) > _SHOWN:
-        yield f"and {len(lines) - _SHOWN} more like these"
+def _some(lines: list[str], most: int = _SHOWN) -> Iterator[str]:
+    yield from lines[:most]
+    if len(lines) > most:
+        yield f"and {len(lines) - most} more like these"
 
 
 def _named(owner: KeyOwner) -> str:

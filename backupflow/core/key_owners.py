@@ -58,9 +58,9 @@ class Outcome(StrEnum):
     CONTRADICTS = "the file has another key"
 
     @property
-    def quiet(self) -> bool:
-        """Whether nobody has to be told which ones."""
-        return self is Outcome.NOTHING
+    def well(self) -> bool:
+        """Whether nobody has to look at it."""
+        return self not in {Outcome.OTHER_TYPE, Outcome.CONTRADICTS}
 
 
 @dataclass(frozen=True, slots=True)
