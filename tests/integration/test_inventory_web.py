@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backupflow.adapters.inventories import librenms, netbox
-from backupflow.adapters.inventories.web import server
+from backupflow.adapters.inventories.web import BoundedSession, server
 from backupflow.cli.exits import Exit
 from backupflow.core.syncing import Inventory, usable
 from backupflow.errors import InputInvalid, InventoryUnavailable
@@ -113,6 +113,8 @@ def test_a_token_goes_to_the_named_server_only(monkeypatch: pytest.MonkeyPatch, 
             librenms.read(server(other.url, TOKEN))
         other.answer = NetBox([netbox_device(number) for number in range(1, 1201)], elsewhere=stranger.url)
         assert len(netbox.read(server(other.url, TOKEN), netbox.Choice()).wanted) == 1200
+        with BoundedSession(server(other.url, TOKEN)) as session, pytest.raises(InventoryUnavailable):
+            session.get(stranger.url)
         assert stranger.asked == []
 
 
