@@ -106,7 +106,7 @@ class _Planning:
             wrong.append(Problem(row.line, "host", "missing; a new device needs one"))
         if row.password and row.profile:
             wrong.append(Problem(row.line, "profile", "beside a login of its own: only one of them would be used"))
-        if not row.password and not self._keeps_login(row):
+        if not wrong and not row.password and not self._keeps_login(row):
             wrong.append(
                 Problem(row.line, "profile", "no login: name a profile, or give its group, site or tenant one")
             )
