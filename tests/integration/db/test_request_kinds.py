@@ -60,6 +60,7 @@ def test_a_request_is_claimed_as_what_it_asks_for(fleet: Fleet, kind: str, lane:
     """With the next seq, on the lane of what is asked for; what is due stays due."""
     fleet.workers(collect=2, collect_slow=2)
     device = fleet.device(due=HOUR, lane=lane, last_seq=4, failures=2, losses=1)
+    fleet.sql("UPDATE device SET anchor_at = now() - interval '100 minutes'")
     before = runs(fleet, device)
     fleet.request(device, kind)
     claim = tick(fleet).new[0]

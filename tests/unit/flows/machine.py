@@ -205,7 +205,7 @@ class World:
         assert ending.state in {State.TESTED, State.FAILED} or assignment.trigger.observes
         if not assignment.trigger.observes:
             assert _runs(after) == _runs(before)
-        elif ending.jump_trouble:
+        elif ending.jump_trouble and ended:
             assert _runs(after)[1:] == _runs(before)[1:]
             assert after.next_due_at is None or after.next_due_at <= self.clock() + backoff.AGAIN_WITHIN
             assert after.blocked_code == before.blocked_code
