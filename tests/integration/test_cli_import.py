@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -365,6 +369,33 @@ def test_a_large_fleet_comes_over_more_than_the_usual_time(
     assert timedelta(seconds=60) < late[0].due <= timedelta(seconds=121)
     assert timedelta(seconds=600) < late[1].due <= timedelta(seconds=1031)
     assert min(row.first for row in late) >= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "SELECT 1 FROM tenant FOR UPDATE",  # it has read and sealed, and written nothing
+        "SELECT pg_advisory_xact_lock(hashtext('backupflow audit'))",  # it has written all but the audit
+    ],
+)
+def test_a_killed_import_leaves_nothing(fleet: Scene, file: Path, held: str) -> None:
+    """kill -9 wherever it is: what it had begun is undone, and the same file is taken as if nothing had been."""
+    file.write_text("name,host,username,password\n" + "".join(f"d{n},192.0.2.{n},u,w\n" for n in range(1, 200)))
+    before = state(fleet)
+    argv = [sys.executable, "-m", "backupflow", "device", "import", str(file), "--passwords-in-file", "--make-groups"]
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with fleet.install.wiring.engine("migrator").connect() as holder:
+        holder.execute(text(held))
+        with subprocess.Popen(argv, env={**os.environ, "NO_COLOR": "1"}, stderr=subprocess.PIPE) as process:
+            until = time.monotonic() + 60
+            while process.poll() is None and not holder.scalar(waiting):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            process.kill()
+            assert (process.wait(), process.communicate()[1]) == (-signal.SIGKILL, b"")
+        holder.rollback()
+    assert state(fleet) == before
+    assert take(fleet, file, file.read_text(), "--passwords-in-file").out.startswith(b"199 added")
 
 
 def test_an_import_tells_all_of_it_as_json(fleet: Scene, file: Path) -> None:
