@@ -22,7 +22,7 @@ BLOCKED_BY_TESTS = {
     "algorithms_incompatible",
     "ssh_downgraded",
 }
-UNBLOCKS = RETIRES | {"device_unblocked", "device_edited"}
+UNBLOCKS = RETIRES | {"host_key_approved", "host_key_expected", "device_unblocked", "device_edited"}
 
 
 def one_at_a_time(evidence: Evidence, terms: Terms) -> Iterator[str]:
@@ -129,7 +129,8 @@ def _outside_of_rows(case: Case, terms: Terms) -> Iterator[str]:
 
 def _trusted(case: Case, key: HostKey) -> tuple[datetime, datetime]:
     """From when until when a key was the pinned one, as the acts say."""
-    accepted = [act.at for act in case.acts if act.detail.get("accepted") == key.fingerprint]
+    words = ("accepted", "approved")
+    accepted = [act.at for act in case.acts if key.fingerprint in {act.detail.get(word) for word in words}]
     since = min((at for at in accepted if at >= key.first_seen_at), default=key.first_seen_at)
     forever = key.first_seen_at + ALWAYS
     if key.status == "pinned":
