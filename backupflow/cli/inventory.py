@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -201,7 +201,7 @@ def netbox(
     if group_from is not None and group_from not in inventory_view.GROUPS_FROM:
         raise typer.BadParameter(f"--group-from is one of {', '.join(inventory_view.GROUPS_FROM)}")
     token, quiet = web.token(), as_json
-    with progress("reading", 0, quiet=quiet) as moved:
+    with progress("reading", None, quiet=quiet) as moved:
         read = 0
 
         def told(far: int, _of: int) -> None:
@@ -239,10 +239,11 @@ def _filters(given: list[str]) -> Mapping[str, tuple[str, ...]]:
 
 
 def _sync(inventory: Inventory, how: How, tenant: str, *, yes: bool, as_json: bool) -> None:
+    from backupflow.core.syncing import labelled
     from backupflow.flows import syncing
 
-    if how.source:
-        inventory = replace(inventory, source=f"{inventory.source} {how.source}")
+    if how.source is not None:
+        inventory = labelled(inventory, how.source)
     ports = wiring().import_ports(actor())
     wish = syncing.Wish(tenant, how.profile, how.adopt, how.update_logins)
     sync = syncing.look(ports, inventory, wish)

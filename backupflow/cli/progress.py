@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar of so many; what is given is called with how many more are done."""
+def progress(what: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar of so many, None: nobody knows yet; what is given is called with how many more are done."""
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
         return

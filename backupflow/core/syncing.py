@@ -41,6 +41,25 @@ class Inventory:
         return self.places.get(line, f"entry {line}")
 
 
+def labelled(inventory: Inventory, label: str) -> Inventory:
+    """One of several of its kind: another source, whose logins have names of their own; InputInvalid.
+
+    Without that a login of one folder would be taken for that of the other, and sent to its devices.
+    """
+    tool, label = inventory.source.split(" ")[0], checked_name(label)
+
+    def called(name: str) -> str:
+        return f"{tool}:{label}{name.removeprefix(tool)}"
+
+    return replace(
+        inventory,
+        source=f"{inventory.source} {label}",
+        wanted=tuple(replace(row, profile=row.profile and called(row.profile)) for row in inventory.wanted),
+        profiles=tuple(replace(profile, name=called(profile.name)) for profile in inventory.profiles),
+        stems={called(name): called(stem) for name, stem in inventory.stems.items()},
+    )
+
+
 def usable(inventory: Inventory) -> Inventory:
     """Without what has a name, an address or a login that cannot be one here: that is listed, without the value.
 

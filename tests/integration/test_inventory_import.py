@@ -263,15 +263,19 @@ def test_a_node_behind_a_proxy_waits_for_its_jump_host(scene: Scene, folder: Pat
 def test_two_folders_of_one_kind_are_told_apart(
     scene: Scene, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Each pauses its own only."""
+    """Each pauses its own only, and a login of one is never taken for that of the other."""
     document(sync(scene, folder))
     other = tmp_path_factory.mktemp("other")
-    (other / "config").write_text(CONFIG)
+    (other / "config").write_text(CONFIG.replace("pw-of-all", "pw-of-the-lab"))
     write(other, lab="lab-1:198.51.100.7:routeros")
     said = document(sync(scene, other, "--source", "lab"))
     assert said["source"] == "oxidized lab"
     assert said["paused"] == []
+    assert logins(scene)["lab-1"] == ("oxidized:lab", "everywhere", "pw-of-the-lab")
+    assert logins(scene)["core-2"] == ("oxidized", "everywhere", "pw-of-all")
     assert document(sync(scene, folder))["paused"] == []
+    assert document(sync(scene, other, "--source", "lab"))["counts"]["unchanged"] == 1
+    assert sync(scene, other, "--source", "../lab").code == Exit.DATA
 
 
 def test_logins_alone_come_where_the_devices_are_elsewhere(scene: Scene, folder: Path) -> None:
