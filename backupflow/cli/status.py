@@ -98,10 +98,14 @@ def alarm_line(alarm: Alarm, overview: Overview) -> str:
 def jump_host_lines(overview: Overview) -> list[str]:
     """A line for each jump host that cannot be passed, and for how many devices that is so."""
     return [
-        f"JUMP HOST  {_trouble(hop, overview.now)}: {hop.waiting} device{'s'[: hop.waiting != 1]} wait"
+        f"JUMP HOST  {_trouble(hop, overview.now)}: {_waiting(hop.waiting)}"
         for hop in overview.jump_hosts
         if hop.in_trouble
     ]
+
+
+def _waiting(count: int) -> str:
+    return "1 device waits" if count == 1 else f"{count} devices wait"
 
 
 def _trouble(hop: JumpHostState, now: datetime) -> str:

@@ -1,0 +1,54 @@
+"""What `status` says of jump hosts: a line for each in trouble, and none for its devices."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from backupflow.cli.status import document, jump_host_lines
+from backupflow.core.overview import JumpHostState, Overview
+
+NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
+WELL: dict[str, Any] = {
+    "jump_host_id": UUID(int=9), "name": "hop-1", "hindrance": None, "down_since": None, "retry_at": None,
+    "blocked_code": None, "blocked_detail": None, "reached_at": NOW, "waiting": 450,
+}  # fmt: skip
+DOWN = {"down_since": NOW - timedelta(minutes=4)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            DOWN | {"retry_at": NOW + timedelta(minutes=3)},
+            "hop-1 down since 2026-11-22 02:06:00Z, tried again in 3 min: 450 devices wait",
+        ),
+        (
+            DOWN | {"retry_at": NOW - timedelta(minutes=1), "waiting": 1},
+            "hop-1 down since 2026-11-22 02:06:00Z, tried again by the next of them: 1 device waits",
+        ),
+        (
+            DOWN | {"blocked_code": "authentication_failed", "blocked_detail": "no \x1b[2Jmore"},
+            "hop-1 blocked since 2026-11-22 02:06:00Z, authentication_failed: no \\x1b[2Jmore: 450 devices wait",
+        ),
+        ({"hindrance": "jump host login suspended"}, "hop-1: jump host login suspended: 450 devices wait"),
+    ],
+)
+def test_a_jump_host_in_trouble_has_one_line(changes: dict[str, Any], line: str) -> None:
+    """Since when, when it is tried again or why it is not, and for how many devices that is so."""
+    assert jump_host_lines(overview(changes)) == [f"JUMP HOST  {line}"]
+
+
+def overview(changes: dict[str, Any]) -> Overview:
+    """An install with one jump host."""
+    return Overview(NOW, (), (), (), jump_hosts=(JumpHostState(**(WELL | changes)),))
+
+
+def test_a_jump_host_that_is_well_has_none() -> None:
+    """In JSON all of them are there, and for none that is well anything waits."""
+    assert jump_host_lines(overview({})) == []
+    assert document(overview({}))["jump_hosts"][0]["waiting"] == 0
+    assert document(overview(DOWN))["jump_hosts"][0]["waiting"] == 450
