@@ -139,6 +139,8 @@ def upgrade() -> None:
         "trusted_how IN ('first_use', 'approved', 'accepted', 'import', 'known_hosts')",
     )
     op.execute(PINS)
+    for owner in ("device_id", "jump_host_id"):
+        op.create_index(f"ix_host_key_{owner}", "host_key", [owner])
     op.drop_constraint("fk_host_key_tenant_id_jump_host_id", "host_key", type_="foreignkey")
     op.create_foreign_key(
         "fk_host_key_tenant_id_jump_host_id", "host_key", "jump_host", ["tenant_id", "jump_host_id"],
@@ -229,6 +231,8 @@ def downgrade() -> None:
     op.drop_column("request", "kind")
     op.drop_table("expected_key")
     op.drop_index("uq_host_key_hop_offered", table_name="host_key")
+    for owner in ("device_id", "jump_host_id"):
+        op.drop_index(f"ix_host_key_{owner}", table_name="host_key")
     op.drop_constraint("fk_host_key_tenant_id_jump_host_id", "host_key", type_="foreignkey")
     op.create_foreign_key(
         "fk_host_key_tenant_id_jump_host_id", "host_key", "jump_host", ["tenant_id", "jump_host_id"],

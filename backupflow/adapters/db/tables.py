@@ -342,6 +342,8 @@ host_key = Table(
         unique=True,
         postgresql_where=text("status = 'offered'"),
     ),
+    Index("ix_host_key_device_id", "device_id"),
+    Index("ix_host_key_jump_host_id", "jump_host_id"),
     Index("uq_host_key_hop_pinned", "jump_host_id", unique=True, postgresql_where=text("status = 'pinned'")),
     Index(
         "uq_host_key_hop_offered",
