@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backupflow.core.importing import Changed, Known, Plan, Problem, Wanted
 
 _MOST_REMARKS = 20
+_MOST_MISSING = 20
 _ADDED = ("port", "profile", "group", "site", "jump", "fingerprint", "legacy_ssh", "interval")
 
 
@@ -36,6 +37,7 @@ def show(shown: Shown, *, as_json: bool) -> None:
     if shown.lines:
         for what, device, says in _lines(plan):
             output.say(f"{what:<9} {device}{f'  {says}' if says else ''}")
+        _show_missing(plan)
     for remark in plan.remarks[:_MOST_REMARKS]:
         output.note(f"to be known: {remark}")
     if len(plan.remarks) > _MOST_REMARKS:
@@ -79,8 +81,17 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str, str]]:
     yield from (("added", row.name, _new(row)) for row in plan.added)
     yield from (("changed", change.known.name, _differences(change)) for change in plan.changed)
     yield from (("differs", change.known.name, _differences(change)) for change in plan.differing)
+    yield from (("removed", known.name, known.host) for known in plan.gone)
+
+
+def _show_missing(plan: Plan) -> None:
+    """Some of those that nothing happens to: a file of a few may be meant."""
     gone = {known.device_id for known in plan.gone}
-    yield from (("removed" if its.device_id in gone else "missing", its.name, its.host) for its in plan.missing)
+    stay = [known for known in plan.missing if known.device_id not in gone]
+    for known in stay[:_MOST_MISSING]:
+        output.say(f"{'missing':<9} {known.name}  {known.host}")
+    if len(stay) > _MOST_MISSING:
+        output.say(f"{'missing':<9} … and {len(stay) - _MOST_MISSING:,} more: --json")
 
 
 def _new(row: Wanted) -> str:

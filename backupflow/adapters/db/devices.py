@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
+    from backupflow.core.inventory import DeviceLogin, DeviceRecord, Following, NewDevice, Update
     from backupflow.core.scope import Policy
 
 _TENANT = text("SELECT id FROM tenant WHERE name = :name AND removed_at IS NULL")
@@ -57,6 +57,7 @@ _RENAME_LOGIN = text("""
     WHERE device_id = :device""")
 _DROP_LOGIN = text("DELETE FROM credential_profile WHERE device_id = :device")
 _PLACES = ("site_id", "device_group_id", "credential_profile_id", "jump_host_id")
+_UNIQUE = {"name", "host", "port", "jump_direct", *_PLACES}  # what nobody else may have too
 _COLUMNS = {
     "name",
     "host",
@@ -181,19 +182,28 @@ def apply(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> No
 
 def write(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:
     """The same without its audit row: one lock orders the audit, and who does many acts takes it at the end."""
-    used = _used(tx, there.device_id)
-    _write(tx, there, dict(update.columns) | columns_of(tx, there.tenant_id, update.placement))
-    _write_login(tx, there, update)
+    if update.placement.named or update.login or update.drops_login:
+        follows = _write_what_leads_there(tx, there, update)
+    else:
+        follows = []
+        _write(tx, there, update.columns)
     _write_keys(tx, there, update, actor)
-    now = _used(tx, there.device_id)
-    follows = [update.if_moved] if used.via_id != now.via_id else []
-    follows += [update.if_other_login] if used.login_id != now.login_id else []
     for following in follows:
         _write(tx, there, following.columns)
     for code in {*update.clears, *(code for following in follows for code in following.clears)}:
         clear_alarm(tx, code, f"device {there.device_id}")
+
+
+def _write_what_leads_there(tx: Connection, there: DeviceRecord, update: Update) -> list[Following]:
+    """What may make the way to it another, or its login; and what follows then."""
+    used = _used(tx, there.device_id)
+    _write(tx, there, dict(update.columns) | columns_of(tx, there.tenant_id, update.placement))
+    _write_login(tx, there, update)
+    now = _used(tx, there.device_id)
     if update.columns.get("status") != "removed" and used.login_id is not None and now.login_id is None:
         raise needs_login(there.name)
+    follows = [update.if_moved] if used.via_id != now.via_id else []
+    return follows + ([update.if_other_login] if used.login_id != now.login_id else [])
 
 
 def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId:
@@ -215,9 +225,13 @@ def _write(tx: Connection, there: DeviceRecord, columns: Mapping[str, Any]) -> N
         raise ValueError(stray)
     sets = ", ".join(f"{n} = CAST(:{n} AS jsonb)" if n == "settings" else f"{n} = :{n}" for n in columns)
     values = {name: json.dumps(v) if name == "settings" else v for name, v in columns.items()}
+    statement, values = text(f"UPDATE device SET {sets} WHERE id = :id"), values | {"id": there.device_id}
+    if not _UNIQUE & set(columns):
+        tx.execute(statement, values)
+        return
     before = tx.execute(_HERE, {"device": there.device_id}).mappings().one()
     with placed(tx, {**before, **columns}):
-        tx.execute(text(f"UPDATE device SET {sets} WHERE id = :id"), values | {"id": there.device_id})
+        tx.execute(statement, values)
 
 
 def _write_login(tx: Connection, there: DeviceRecord, update: Update) -> None:
