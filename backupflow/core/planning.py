@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from backupflow.core import becoming
+from backupflow.core.import_problems import Key, Problems, key_of
 from backupflow.core.importing import (
     Asked,
     Changed,
@@ -20,18 +21,10 @@ from backupflow.core.importing import (
     WantedProfile,
     gone_from,
 )
-from backupflow.core.inventory import DIRECT, OWN_LOGIN
+from backupflow.core.inventory import OWN_LOGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-Key = tuple[str, str]  # tenant, name
-_UNKNOWN = {
-    "profile": "no such profile; make it with `credential add`",
-    "group": "no such group; make it with `group add`, or say --make-groups",
-    "site": "no such site; make it with `site add`, or say --make-groups",
-    "jump": "no such jump host; make it with `jump add`, or say `direct`",
-}
 
 
 def plan(standing: Fleet, wanted: Iterable[Wanted], asked: Asked, profiles: Sequence[WantedProfile] = ()) -> Plan:
@@ -53,11 +46,12 @@ class _Planning:
         self.brought.update((profile.tenant or self.asked.tenant, profile.name) for profile in self.profiles)
 
     def of(self, rows: Sequence[Wanted]) -> Plan:
-        problems = self._wrong(rows)
+        checks = Problems(self.standing, self.asked, self.here, self.brought)
+        problems = checks.of_rows(rows)
         while True:  # a row that is left out may leave its device where another one wants to be
             bad = {problem.line for problem in problems}
             good = [row for row in rows if row.line not in bad]
-            taken = self._taken(rows, good)
+            taken = checks.of_places(good, self._freed(rows, whole=not bad))
             if not taken:
                 return self._planned(rows, good, tuple(sorted(problems, key=lambda problem: problem.line)))
             problems += taken
@@ -81,80 +75,15 @@ class _Planning:
         )
 
     def _known(self, row: Wanted) -> Known | None:
-        return self.here.get(_key(row))
+        return self.here.get(key_of(row))
 
     def _scopes(self, row: Wanted) -> TenantScopes:
         return self.standing.tenants[row.tenant or ""]
 
-    # --- what is wrong -------------------------------------------------------------------------------------------
-
-    def _wrong(self, rows: Sequence[Wanted]) -> list[Problem]:
-        problems: list[Problem] = []
-        seen: dict[Key, int] = {}
-        for row in rows:
-            first = seen.setdefault(_key(row), row.line)
-            if first != row.line:
-                problems.append(Problem(row.line, "name", f"the same name as in line {first}"))
-            problems += self._wrong_in(row)
-        return problems
-
-    def _wrong_in(self, row: Wanted) -> list[Problem]:
-        if row.tenant not in self.standing.tenants:
-            return [Problem(row.line, "tenant", "no such tenant")]
-        wrong = [Problem(row.line, column, _UNKNOWN[column]) for column in self._unknown(row)]
-        if self._known(row) is None and not row.host:
-            wrong.append(Problem(row.line, "host", "missing; a new device needs one"))
-        if row.password and row.profile:
-            wrong.append(Problem(row.line, "profile", "beside a login of its own: only one of them would be used"))
-        if not wrong and not row.password and not self._keeps_login(row):
-            wrong.append(
-                Problem(row.line, "profile", "no login: name a profile, or give its group, site or tenant one")
-            )
-        return wrong
-
-    def _keeps_login(self, row: Wanted) -> bool:
-        """Whether it has one then, unless it has none now either."""
-        known, scopes = self._known(row), self._scopes(row)
-        has_none = known is not None and becoming.login(known, scopes) is None
-        return becoming.login(becoming.then(known, row), scopes) is not None or has_none
-
-    def _unknown(self, row: Wanted) -> list[str]:
-        scopes, makes = self._scopes(row), self.asked.makes_scopes
-        there = {
-            "profile": not row.profile or row.profile in scopes.profiles or (row.tenant, row.profile) in self.brought,
-            "group": not row.group or makes or row.group in scopes.groups,
-            "site": not row.site or makes or row.site in scopes.sites,
-            "jump": not row.jump or row.jump == DIRECT or row.jump in scopes.jump_hosts,
-        }
-        return [column for column, known in there.items() if not known]
-
-    def _taken(self, rows: Sequence[Wanted], good: Sequence[Wanted]) -> list[Problem]:
-        """Addresses that two devices would have, when all that is wanted is done."""
-        changing = {_key(row) for row in good} if self.asked.update else set()
-        removed = self._gone(self._missing(rows), whole=len(rows) == len(good))
-        freed = {(known.tenant, known.name) for known in removed} if self.asked.orphans is Orphans.REMOVE else set()
-        tenants = self.standing.tenants
-        lines: dict[becoming.Place, int | None] = {
-            becoming.place(known, tenants[known.tenant]): None
-            for key, known in self.here.items()
-            if key not in changing | freed
-        }
-        wrong = []
-        for row in sorted(good, key=lambda row: self._known(row) is None):  # whoever is here goes before who is new
-            known = self._known(row)
-            if known is not None and not self.asked.update:
-                continue
-            then = becoming.then(known, row)
-            first = lines.setdefault(becoming.place(then, self._scopes(row)), row.line)
-            if first != row.line:
-                other = "as a device that is here" if first is None else f"as in line {first}"
-                wrong.append(Problem(row.line, "host", f"the same address and port {other}, and the same way there"))
-        return wrong
-
     # --- what is missing, and what is made -----------------------------------------------------------------------
 
     def _missing(self, rows: Sequence[Wanted]) -> tuple[Known, ...]:
-        named = {_key(row) for row in rows}
+        named = {key_of(row) for row in rows}
         tenants = {tenant for tenant, _ in named}
         if self.asked.orphans is Orphans.PAUSE:  # an inventory that has nothing any more is heard as well
             tenants.add(self.asked.tenant)
@@ -163,6 +92,11 @@ class _Planning:
         if self.asked.orphans is Orphans.PAUSE:
             ours = [known for known in ours if known.source == self.asked.source]
         return tuple(ours)
+
+    def _freed(self, rows: Sequence[Wanted], *, whole: bool) -> set[Key]:
+        """Whose addresses are free then: a paused device keeps its own."""
+        gone = self._gone(self._missing(rows), whole=whole) if self.asked.orphans is Orphans.REMOVE else ()
+        return {(known.tenant, known.name) for known in gone}
 
     def _gone(self, missing: tuple[Known, ...], *, whole: bool) -> tuple[Known, ...]:
         match self.asked.orphans:
@@ -208,7 +142,3 @@ class _Planning:
             says = "another host key is pinned, and stays; see `hostkey show`"
             remarks.append(Problem(row.line, "fingerprint", says))
         return remarks
-
-
-def _key(row: Wanted) -> Key:
-    return row.tenant or "", row.name

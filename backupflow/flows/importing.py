@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from backupflow.core import becoming, cadence
-from backupflow.core.enrolment import Edit, edited, paused, removed, resumed
-from backupflow.core.fleet import Act, CarriedOut, Enrolment, NewProfile, NewScope, Orders
-from backupflow.core.importing import DEFAULT_PORT, Changed, Orphans, Wanted, gone_from
-from backupflow.core.inventory import DeviceLogin, NewDevice, Placement, Update
-from backupflow.core.model import DeviceId, ExpectedKey, Login, TrustedHow
+from backupflow.core import cadence
+from backupflow.core.fleet import CarriedOut, NewProfile, Orders
+from backupflow.core.importing import Orphans, Wanted
+from backupflow.core.inventory import DeviceLogin
+from backupflow.core.model import DeviceId, Login
 from backupflow.core.planning import plan
 from backupflow.errors import Conflict, InputInvalid
 from backupflow.flows.admitting import login_secret
+from backupflow.flows.import_orders import Ordering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from backupflow.core.importing import Asked, Fleet, Plan, WantedProfile
-    from backupflow.core.inventory import DeviceRecord
     from backupflow.core.model import TenantId, Trust
     from backupflow.core.ports import FleetStore, SecretSealer
 
-DRIVER = "routeros"
 SEALED_AT_ONCE = 100  # the vault refuses more than 1000 strings in a request, and an item has four
 # What one new device more adds to the spread of first runs: 1,800 come within 8 minutes, 4 a second.
 EACH = timedelta(milliseconds=250)
@@ -43,6 +41,14 @@ class ImportPorts:
     dice: Callable[[], float]
     new_id: Callable[[], UUID]
     actor: str
+
+    def first_run(self, row: Wanted, among: int) -> timedelta:
+        """Spread over so long that the workers can follow, and within an interval: later it would be called sooner."""
+        shortest, longest = self.spread
+        longest = max(longest, shortest + EACH * among)
+        if row.interval is not None:
+            longest = min(longest, max(timedelta(seconds=row.interval), shortest))
+        return cadence.first_after((shortest, longest), self.dice())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def take(
     def orders(now: Fleet) -> Orders:
         if _plan(given, now).gist != agreed.gist:
             raise Conflict("the fleet was changed meanwhile; nothing was taken: do it once more")
-        return _Ordering(ports, given, agreed, now).orders(ids, logins, profiles)
+        return Ordering(given.asked, agreed, now, ports.first_run).orders(ids, logins, profiles, given.about)
 
     touched = {known.device_id for known in (*(it.known for it in agreed.changed), *agreed.gone, *agreed.back)}
     return ports.store.carry_out(given.tenants, touched, orders, ports.actor, moved)
@@ -141,108 +147,3 @@ class _Sealing:
                 login = DeviceLogin(its.username, "key" if its.private_key else "password", text)
                 made.append(NewProfile(tenant_id, profile_id, name, login, trust.get((tenant, name))))
         return tuple(made)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ordering:
-    ports: ImportPorts
-    given: Import
-    agreed: Plan
-    standing: Fleet
-
-    def orders(
-        self, ids: Mapping[int, DeviceId], logins: Mapping[int, DeviceLogin], profiles: tuple[NewProfile, ...]
-    ) -> Orders:
-        agreed, source = self.agreed, self.given.asked.source
-        gone = removed if self.given.asked.orphans is Orphans.REMOVE else _paused_as(gone_from(source))
-        return Orders(
-            action="devices_imported",
-            about={it.tenant_id: self._about(name) for name, it in self.standing.tenants.items()},
-            profiles=profiles,
-            scopes=tuple(
-                NewScope(self.standing.tenants[tenant].tenant_id, kind, name)
-                for tenant, kind, name in agreed.makes
-                if kind != "profile"
-            ),
-            acts=(
-                *(Act(known.device_id, gone) for known in agreed.gone),
-                *(Act(it.known.device_id, _edited_as(it, logins.get(it.wanted.line))) for it in agreed.changed),
-                *(Act(known.device_id, resumed) for known in agreed.back),
-            ),
-            displaced=self._displaced(),
-            added=tuple(self._enrolment(row, ids[row.line], logins.get(row.line)) for row in agreed.added),
-        )
-
-    def _about(self, tenant: str) -> dict[str, Any]:
-        of_tenant: dict[str, Sequence[object]] = {
-            "added": [row for row in self.agreed.added if row.tenant == tenant],
-            "changed": [it for it in self.agreed.changed if it.known.tenant == tenant],
-            "gone": [known for known in self.agreed.gone if known.tenant == tenant],
-            "back": [known for known in self.agreed.back if known.tenant == tenant],
-            "unchanged": [known for known in self.agreed.unchanged if known.tenant == tenant],
-        }
-        counts = {name: len(what) for name, what in of_tenant.items()}
-        return {"source": self.given.asked.source, **self.given.about, **counts}
-
-    def _displaced(self) -> frozenset[DeviceId]:
-        """Devices that change and whose present address is wanted by another one."""
-        changing = {it.known.device_id: it for it in self.agreed.changed}
-        rows: list[tuple[DeviceId | None, Wanted]] = [(None, row) for row in self.agreed.added]
-        rows += [(device_id, it.wanted) for device_id, it in changing.items()]
-        tenants = self.standing.tenants
-        wanted = {}
-        for device_id, row in rows:
-            then = becoming.then(changing[device_id].known if device_id else None, row)
-            wanted[becoming.place(then, tenants[then.tenant])] = device_id
-        places = {becoming.place(it.known, tenants[it.known.tenant]): its for its, it in changing.items()}
-        return frozenset(its for place, its in places.items() if place in wanted and wanted[place] != its)
-
-    def _enrolment(self, row: Wanted, device_id: DeviceId, login: DeviceLogin | None) -> Enrolment:
-        device = NewDevice(
-            self.standing.tenants[row.tenant or self.given.asked.tenant].tenant_id,
-            device_id,
-            row.name,
-            row.host or "",
-            row.port or DEFAULT_PORT,
-            DRIVER,
-            becoming.settings(row),
-            Placement(row.profile or None, row.group or None, row.site or None, row.jump or None),
-            (ExpectedKey(row.fingerprint, TrustedHow.IMPORT),) if row.fingerprint else (),
-            self.given.asked.source,
-        )
-        return Enrolment(device, login, self._first_after(row))
-
-    def _first_after(self, row: Wanted) -> timedelta:
-        """Spread over so long that the workers can follow, and within an interval: later it would be called sooner."""
-        shortest, longest = self.ports.spread
-        longest = max(longest, shortest + EACH * len(self.agreed.added))
-        if row.interval is not None:
-            longest = min(longest, max(timedelta(seconds=row.interval), shortest))
-        return cadence.first_after((shortest, longest), self.ports.dice())
-
-
-def _edited_as(change: Changed, login: DeviceLogin | None) -> Callable[[DeviceRecord], Update | None]:
-    row, what = change.wanted, {difference.what for difference in change.differences}
-    placement = Placement(**{name: getattr(row, name) for name in ("profile", "group", "site", "jump") if name in what})
-    named = becoming.settings(row) if {"legacy_ssh", "interval"} & what else {}
-    wanted = Edit(
-        host=row.host if "host" in what else None,
-        port=row.port if "port" in what else None,
-        login=Login(row.username or "", row.password) if login else None,
-        settings=named or None,
-        placement=placement,
-        fingerprint=row.fingerprint if "fingerprint" in what else None,
-    )
-    if "source" in what:
-        return lambda record: _adopted(edited(record, wanted, login), row.source)
-    return lambda record: edited(record, wanted, login)
-
-
-def _adopted(update: Update | None, source: str | None) -> Update:
-    update = update or Update("device_edited")
-    detail = {**update.detail, "changed": [*update.detail.get("changed", ()), "source"], "source": source}
-    return replace(update, columns={**update.columns, "source": source}, detail=detail)
-
-
-def _paused_as(reason: str) -> Callable[[DeviceRecord], Update | None]:
-    return lambda record: paused(record, reason)

@@ -8,29 +8,25 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from backupflow.adapters.db.audit import Done, record_acts
 from backupflow.adapters.db.device_records import record
-from backupflow.adapters.db.devices import INSERT, LOGIN_OF_ITS_OWN, told_of, write
-from backupflow.adapters.db.effective import LOGIN
+from backupflow.adapters.db.devices import write
 from backupflow.adapters.db.engine import transaction
-from backupflow.adapters.db.fleet_state import Names, candidates, names_of, standing
-from backupflow.adapters.db.keys import oldest_version
+from backupflow.adapters.db.enrolments import check_version, enrol
+from backupflow.adapters.db.fleet_state import candidates, standing
 from backupflow.core.fleet import CarriedOut
-from backupflow.core.inventory import DIRECT
-from backupflow.core.model import Purpose
-from backupflow.errors import Conflict, InputInvalid
+from backupflow.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
-    from datetime import datetime
     from uuid import UUID
 
-    from backupflow.core.fleet import Act, Candidate, Enrolment, NewProfile, NewScope, Orders
+    from backupflow.core.fleet import Act, Candidate, NewProfile, NewScope, Orders
     from backupflow.core.importing import Fleet
     from backupflow.core.model import DeviceId, TenantId
     from backupflow.core.scope import Policy
@@ -52,10 +48,6 @@ _NEW_SCOPE = {
 _NEW_PROFILE = text("""
     INSERT INTO credential_profile (id, tenant_id, name, username, method, sealed, settings)
     VALUES (:id, :tenant, :name, :username, :method, :sealed, CAST(:settings AS jsonb))""")
-_EXPECT = text("""
-    INSERT INTO expected_key (tenant_id, device_id, fingerprint, key_type, how, added_by)
-    VALUES (:tenant, :device, :fingerprint, :key_type, :how, :actor)""")
-_WITHOUT_LOGIN = text(f"SELECT count(*) FROM device d {LOGIN} WHERE d.id = ANY(:devices) AND l.id IS NULL")
 _TAKEN = {"uq_device_name", "uq_device_address", "uq_device_group_tenant_id_name", "uq_site_tenant_id_name",
           "uq_credential_profile_tenant_id_name"}  # fmt: skip
 
@@ -110,14 +102,16 @@ class _Work:
             self._make_scope(scope)
         changed = self._act(orders.acts, orders.displaced)
         for start in range(0, len(orders.added), _AT_ONCE):
-            self._enrol(orders.added[start : start + _AT_ONCE])
+            part = orders.added[start : start + _AT_ONCE]
+            self._audit += enrol(self._tx, part, self._actor)
+            self._moved(len(part))
         self._audit += [Done(orders.action, tenant, None, about) for tenant, about in orders.about.items()]
         record_acts(self._tx, self._actor, self._audit)
         return CarriedOut(len(orders.added), changed)
 
     def _make_profile(self, new: NewProfile) -> None:
         login = new.login
-        self._check_version(new.tenant_id, login.sealed.key_version if login.sealed else 0)
+        check_version(self._tx, new.tenant_id, login)
         settings = {"trust": new.trust} if new.trust else {}
         values = {"id": new.profile_id, "tenant": new.tenant_id, "name": new.name, "username": login.username}
         values |= {"method": login.method, "sealed": login.sealed and login.sealed.text}
@@ -151,62 +145,6 @@ class _Work:
         if hosts:
             raise Conflict("a device that was to move stays where it is; nothing was done")
         return frozenset(changed)
-
-    # --- devices that are new ------------------------------------------------------------------------------------
-
-    def _enrol(self, part: Sequence[Enrolment]) -> None:
-        now: datetime = self._tx.execute(text("SELECT now()")).scalar_one()
-        names = {it.device.tenant_id: names_of(self._tx, it.device.tenant_id) for it in part}
-        self._tx.execute(INSERT, [_columns(it, names[it.device.tenant_id], now) for it in part])
-        self._log_in([it for it in part if it.login is not None])
-        expected = [(it.device, key) for it in part for key in it.device.expected]
-        if expected:
-            self._tx.execute(_EXPECT, [
-                {"tenant": device.tenant_id, "device": device.device_id, "fingerprint": key.fingerprint,
-                 "key_type": key.key_type, "how": key.how, "actor": self._actor} for device, key in expected
-            ])  # fmt: skip
-        if self._tx.scalar(_WITHOUT_LOGIN, {"devices": [it.device.device_id for it in part]}):
-            raise InputInvalid("a device would have no login; nothing was taken")
-        self._audit += [
-            Done("device_added", it.device.tenant_id, it.device.device_id, told_of(it.device)) for it in part
-        ]
-        self._moved(len(part))
-
-    def _log_in(self, part: Sequence[Enrolment]) -> None:
-        values = []
-        for it in part:
-            login = it.login
-            assert login is not None and login.sealed is not None  # noqa: PT018, S101 - for mypy
-            self._check_version(it.device.tenant_id, login.sealed.key_version)
-            owner = {"tenant": it.device.tenant_id, "device": it.device.device_id}
-            values.append(owner | {"username": login.username, "method": login.method, "sealed": login.sealed.text})
-        if values:
-            self._tx.execute(LOGIN_OF_ITS_OWN, values)
-
-    def _check_version(self, tenant_id: TenantId, version: int) -> None:
-        if version < oldest_version(self._tx, tenant_id, Purpose.CREDENTIALS):
-            raise Conflict("the keys were rotated at this moment; nothing was taken: do it once more")
-
-
-def _columns(new: Enrolment, names: Names, now: datetime) -> dict[str, Any]:
-    device, place = new.device, new.device.placement
-    direct = place.jump == DIRECT
-    return {
-        "id": device.device_id,
-        "tenant_id": device.tenant_id,
-        "name": device.name,
-        "host": device.host,
-        "port": device.port,
-        "driver": device.driver,
-        "settings": json.dumps(dict(device.settings)),
-        "source": device.source,
-        "site_id": names.sites.get(place.site or ""),
-        "device_group_id": names.groups.get(place.group or ""),
-        "credential_profile_id": names.profiles.get(place.profile or ""),
-        "jump_host_id": None if direct else names.jump_hosts.get(place.jump or ""),
-        "jump_direct": direct,
-        "due": now + new.first_after,
-    }
 
 
 @contextmanager
