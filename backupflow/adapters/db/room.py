@@ -20,9 +20,11 @@ _ALIVE_SLOTS = text("""
 _TAKEN = text("""
     SELECT lane, state, count(*) AS n FROM collection WHERE state IN ('claimed', 'running') GROUP BY lane, state""")
 _JUMP_HOSTS = text("SELECT id, failures > 0 OR down_since IS NOT NULL AS in_trouble FROM jump_host")
+_MOST = 1_000_000  # more is no limit, and what is no number of PostgreSQL's would end every tick
 _CONCURRENCY = text(
     " UNION ALL ".join(
-        f"SELECT id, CAST(settings -> 'concurrency' AS int) AS most FROM {scope} "
+        f"SELECT id, CAST(greatest(least(CAST(settings -> 'concurrency' AS numeric), {_MOST}), 1) AS int) AS most "
+        f"FROM {scope} "
         "WHERE jsonb_typeof(settings -> 'concurrency') = 'number'"
         for scope in ("device_group", "site", "tenant")
     )
@@ -53,7 +55,7 @@ def room_of(tx: Connection, limits: Limits, slots: dict[Lane, int], processes: d
         if row.state == State.CLAIMED:
             window[shared(Lane(row.lane))] -= row.n
     jump_hosts: dict[UUID, bool] = {row.id: row.in_trouble for row in tx.execute(_JUMP_HOSTS)}
-    scopes: dict[UUID, int] = {row.id: max(row.most, 1) for row in tx.execute(_CONCURRENCY)}
+    scopes: dict[UUID, int] = {row.id: row.most for row in tx.execute(_CONCURRENCY)}
     total = limits.max_total - taken if limits.max_total else None
     if not jump_hosts and not scopes:
         return Room(window, total)

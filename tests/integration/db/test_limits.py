@@ -85,8 +85,11 @@ def test_a_limit_that_is_gone_or_makes_no_sense_holds_nobody(fleet: Fleet) -> No
     """What is no number is none, and less than one is one: a scope that nobody can be claimed of would be silent."""
     fleet.workers(collect=40)
     site = scope(fleet, "site", 1)
-    for _ in range(5):
+    for _ in range(6):
         fleet.device(**site)
-    for settings, count in (('{"concurrency": -2}', 1), ('{"concurrency": "many"}', 4)):
+    for settings, count in (('{"concurrency": -2e15}', 1), ('{"concurrency": 1.9}', 1), ('{"concurrency": "many"}', 4)):
         fleet.sql("UPDATE site SET settings = CAST(:s AS jsonb)", s=settings)
         assert len(claimed(fleet)) == count
+    fleet.sql("UPDATE site SET settings = CAST(:s AS jsonb)", s='{"concurrency": 1e15}')
+    fleet.device(**site)
+    assert len(claimed(fleet)) == 1
