@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backupflow.core.message import SnapshotMessage, encode
 from backupflow.core.model import CollectionId, ContentHash, DeviceId, SealedConfig, Seq
 from tests.acceptance.install import wait_for
-from tests.faults.kill_field import DESK, PATIENCE, STEADY
+from tests.faults.kill_field import DESK, HOP, HOP_LOGIN, PATIENCE, STEADY
 
 if TYPE_CHECKING:
     from tests.faults.kill_field import Field
@@ -26,6 +26,34 @@ def answer_again(field: Field) -> None:
     """As ever."""
     for name in ODD:
         field.fleet[name].behave(raw_export=None)
+
+
+def put_behind_jump_host(field: Field) -> None:
+    """Routers that are reached through a jump host; it is there from the first such case on."""
+    jump_host = field.fleet.jump_hosts[HOP]
+    if not field.stack.rows("SELECT id FROM jump_host"):
+        _told(field, "credential", "add", "jumps", "--username", HOP_LOGIN.username, "--password-stdin")
+        address = (jump_host.host, "--port", str(jump_host.port))
+        _told(field, "jump", "add", HOP, *address, "--profile", "jumps")
+    for name in ODD:
+        _told(field, "device", "edit", name, "--jump", HOP)
+
+
+def put_straight(field: Field) -> None:
+    """As ever."""
+    for name in ODD:
+        _told(field, "device", "edit", name, "--jump", "direct")
+
+
+def forget_jump_host_key(field: Field) -> None:
+    """The next contact is a first sight; of this life's router it is asked for."""
+    field.ask_some()
+    _told(field, "jump", "reset-key", HOP, "--yes")
+
+
+def _told(field: Field, *argv: str) -> None:
+    ended = field.command(*argv)
+    assert ended.returncode == 0, ended.stderr.decode()
 
 
 def forge(field: Field) -> None:

@@ -16,7 +16,8 @@ from backupflow.core.ledger import Kind
 from backupflow.core.message import SUBJECT_PREFIX
 from backupflow.core.model import Login, Pepper, SealedSecret
 from backupflow.flows import enroll
-from backupflow.simulator import Fleet, RouterSpec
+from backupflow.simulator import Fleet, JumpSpec, RouterSpec
+from backupflow.simulator import Login as SimulatedLogin
 from backupflow.wiring import kill_points
 from tests.acceptance.install import wait_for
 from tests.checker.case import Terms
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 Ended = subprocess.CompletedProcess[bytes]
 LOGIN = Login("backup", "backup")
 STEADY = ("r0", "r1", "r2", "r3", "r4", "r5")  # asked again and again, half of them in each life
+HOP, HOP_LOGIN = "hop", Login("jump", LOGIN.password)  # commands are given one password
 DESK = "desk"  # what commands are about
 DOUBTED = "doubted"  # its second export is kept aside, and stays so
 PROCESSES = ("maintain", "ingest", "collect-slow", "collect", "beat")
@@ -287,7 +289,8 @@ class _Remembering:
 def opened_field(root: Path) -> Iterator[Field]:
     """A field in which every router was stored once, one twice, and of one an export was kept aside."""
     specs = [RouterSpec(name, seed=number) for number, name in enumerate((*STEADY, DESK, DOUBTED))]
-    with Fleet(specs) as fleet, Stack(root, **SETTINGS) as stack:
+    hops = [JumpSpec(HOP, logins=(SimulatedLogin(HOP_LOGIN.username, str(HOP_LOGIN.password)),))]
+    with Fleet(specs, jump_hosts=hops) as fleet, Stack(root, **SETTINGS) as stack:
         field = Field(root, stack, fleet)
         redeliver_after(stack, REDELIVERY)
         for name in fleet:

@@ -59,6 +59,7 @@ Situation = Served | Commanded
 
 BEAT: Final = Served("beat")
 COLLECT: Final = Served("collect")
+JUMP: Final = Served("collect", begin=circumstances.put_behind_jump_host, mend=circumstances.put_straight, slow=True)
 INGEST: Final = Served("ingest", ready=Field.await_published, provoke=nothing)  # more would keep the stream busy
 MAINTAIN: Final = Served("maintain", ready=circumstances.make_jobs_due, provoke=circumstances.make_jobs_due)
 EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
@@ -107,6 +108,9 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "ClaimStore": (replace(BEAT, nth=3),),  # the first ticks know nothing yet of vault and bus, and claim nothing
     "CollectionStore": (COLLECT,),
     "CollectionStore.pin": (replace(COLLECT, ready=Field.forget_key),),
+    "CollectionStore.pin_jump_host": (replace(JUMP, ready=circumstances.forget_jump_host_key),),
+    "CollectionStore.jump_login_allowed": (JUMP,),
+    "CollectionStore.jump_host_reached": (JUMP,),
     "CollectionStore.end": (replace(COLLECT, begin=circumstances.answer_nonsense, mend=circumstances.answer_again),),
     "ObservationStore": (INGEST,),
     "ObservationStore.lose_published": (replace(INGEST, begin=circumstances.lose_a_message, slow=True),),
