@@ -20,6 +20,7 @@ from backupflow.core.model import Login
 from backupflow.simulator import Fleet
 from tests.acceptance.hostile import talker
 from tests.acceptance.install import PATIENT, Install, wait_for
+from tests.acceptance.marked_import import LOGGED_IN, MANY, imports
 from tests.acceptance.marked_install import PUBLISHED, commands, ends, enrol, login_of, stopped, trouble, worker
 from tests.acceptance.marked_routers import EXPECTED, GOOD, LIMIT, export, specs
 from tests.acceptance.openssh import WAYS, OpenSshServer, serving
@@ -88,6 +89,7 @@ def scene(ssh_account: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
             assert install.wiring.bus("operator").status().messages == len(GOOD)
         wait_for(lambda: ends(install) == EXPECTED, "every end", 60)
         open_sessions = trouble(install, fleet, markers, given)
+        imports(install, markers, given)
         commands(install, markers, given)
         yield Scene(install, markers, fleet, witness, given, sshd, began, in_transit, open_sessions)
 
@@ -157,6 +159,9 @@ def test_the_markers_went_all_the_way(scene: Scene) -> None:
     assert {"plain: password", "interactive: password", "refused: password", "cut: password"} <= found
     downloaded = {hit.marker for hit in finder.in_tree(scene.given) if hit.where.endswith(".rsc")}
     assert "commented: configuration" in downloaded
+    given = {hit.marker for hit in finder.in_tree(scene.given)}
+    assert {"imported: password 0", "imported anew: password 0", "refused: slipped", "killed: password 0"} <= given
+    assert scene.install.rows(LOGGED_IN)[0].n >= MANY
     served = [event for event in scene.fleet.history if event.kind == "export_served"]
     assert {event.router for event in served} >= {"cut", "closed", "great", "stalled", "page", "status"}
     assert scene.open_sessions >= 2
