@@ -160,6 +160,9 @@ def test_doctor_finds_what_is_wrong_and_goes_on(scene: Scene) -> None:
         "quarantine",
         "alarms",
         "jobs",
+        "logins of devices",
+        "identities",
+        "jump hosts",
     }
     assert "REDIS_URL" in checks["broker"]["remedy"]
     assert "NATS_URL" in checks["NATS"]["remedy"]

@@ -17,7 +17,7 @@ from backupflow.flows import enroll
 from backupflow.flows.admitting import login_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backupflow.core.inventory import Update
 
@@ -44,6 +44,10 @@ class World:
             raise VaultUnavailable
         self.sealed.append((tenant_id, context, secret))
         return SealedSecret("vault:v1:YQ==")
+
+    def seal_logins(self, tenant_id: TenantId, secrets: Sequence[tuple[UUID, bytes]]) -> list[SealedSecret]:
+        """The same of many."""
+        return [self.seal_login(tenant_id, context, secret) for context, secret in secrets]
 
     def find(self, tenant_id: TenantId, name: str) -> DeviceRecord:
         """The one device."""
