@@ -25,7 +25,7 @@ EDGE = Candidate(DeviceId(UUID(int=2)), "Edge-2", "10.10.0.1", 2222, "paused", N
         ("blocked=authentication_failed", "core-1"), ("blocked=", "Edge-2"), ("blocked!=", "core-1"),
         ("version~7.1", "core-1"), ("version~7.2", ""), ("version=7.14.3", "core-1"), ("version~7.*.3", "core-1"),
         ("name~core-*", "core-1"), ("name~EDGE", "Edge-2"), ("name=edge-2", ""), ("name~?dge-2", "Edge-2"),
-        ("host~10.1.", "core-1"), ("host~10.", "Edge-2 core-1"), ("port=2222", "Edge-2"), ("group=core", "core-1"),
+        ("host~10.1.", "core-1"), ("host~10.", "Edge-2 core-1"), ("host~0.0.1", ""), ("port=2222", "Edge-2"), ("group=core", "core-1"),
         ("site=north", "core-1"), ("site!=north", "Edge-2"), ("profile=routers", "core-1"), ("jump=hop", "core-1"),
         ("source=netbox https://n", "core-1"), ("source=", "Edge-2"), ("driver=routeros", "Edge-2 core-1"),
         (" Model ~ ccr ", "core-1"), ("identity=", "Edge-2 core-1"), ("serial~x", ""),

@@ -218,6 +218,13 @@ def test_an_inventory_pauses_its_own_orphans_and_takes_them_back() -> None:
     assert [it.name for it in found.back] == ["d5"]
 
 
+def test_an_orphan_that_is_paused_keeps_its_address() -> None:
+    """It may be back; the database would refuse whoever else wants to be there."""
+    asked = Asked(source="nb", orphans=Orphans.PAUSE)
+    found = planned(fleet(known(1, source="nb")), replace(NEW, host="192.0.2.1"), asked=asked)
+    assert said(found) == [f"line 2, {TAKEN}"]
+
+
 def test_scopes_are_made_if_that_was_asked_for_and_profiles_if_they_are_brought() -> None:
     """Each once, and only those that somebody who is taken in needs."""
     asked = replace(UPDATE, makes_scopes=True)
