@@ -19,7 +19,7 @@ from backupflow.flows.admitting import login_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from backupflow.core.inventory import Update
+    from backupflow.core.inventory import Placement, Update
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TENANT, DEVICE = TenantId(UUID(int=1)), DeviceId(UUID(int=2))
@@ -54,7 +54,7 @@ class World:
         return RECORD
 
     def add(
-        self, device: NewDevice, login: DeviceLogin, due: Callable[[datetime], datetime], actor: str
+        self, device: NewDevice, login: DeviceLogin | None, due: Callable[[datetime], datetime], actor: str
     ) -> DeviceRecord:
         """Take it in."""
         self.acts.append((device, login, due(NOW), actor))
