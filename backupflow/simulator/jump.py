@@ -126,6 +126,8 @@ class JumpHost:
     def disconnected(self, transport: asyncio.BaseTransport, session: int) -> None:
         """A connection is gone."""
         self._transports.pop(transport, None)
+        for passage in [passage for passage in self._passages if passage.session == session]:
+            passage.abort()
         self.counts.open -= 1
         self.log("session_closed", session)
 
@@ -146,6 +148,9 @@ class JumpHost:
             raise self._failed("Connection refused") from None
         except OSError:
             raise self._failed("No route to host") from None
+        if session not in self._transports.values():  # the client went while the device was connected to
+            passage.abort()
+            raise self._failed("too late")
         return SSHForwarder(passage)
 
     def _meant(self, host: str, port: int) -> tuple[str, int]:
@@ -202,19 +207,24 @@ class Passage(SSHForwarder):
     def __init__(self, jump_host: JumpHost, session: int) -> None:
         super().__init__()
         self._jump_host = jump_host
-        self._session = session
-        self.transport: asyncio.BaseTransport | None = None
+        self.session = session
+        self.transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The device has answered."""
         super().connection_made(transport)
-        self.transport = transport
-        self._jump_host.passed(self, self._session)
+        self.transport = cast("asyncio.WriteTransport", transport)
+        self._jump_host.passed(self, self.session)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The device is gone, or the client."""
         super().connection_lost(exc)
-        self._jump_host.left(self, self._session)
+        self._jump_host.left(self, self.session)
+
+    def abort(self) -> None:
+        """End it at once."""
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class JumpServer(asyncssh.SSHServer):

@@ -7,13 +7,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import paramiko
 import pytest
+from paramiko.common import cMSG_IGNORE
 
-from backupflow.adapters.ssh import SshCollector, hop, pulse
+from backupflow.adapters.ssh import SshCollector, forwarding, hop, pulse
 from backupflow.adapters.ssh import transport as our_transport
+from backupflow.adapters.ssh.forwarding import ForwardingTransport
 from backupflow.adapters.ssh.jump import ways_of_process
 from backupflow.core.jump import CHANNELS
 from backupflow.core.model import HostKey, Login
@@ -238,6 +241,30 @@ def test_new_keys_in_the_middle_of_sessions_break_nothing(monkeypatch: pytest.Mo
         assert fleet.jump_hosts["j1"].stats.connections == 1
 
 
+def test_a_connections_own_thread_does_not_wait_for_its_own_key_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has to answer when a channel is closed, also when it has just asked for new keys: both ends would wait."""
+    monkeypatch.setattr(our_transport._Packets, "REKEY_BYTES", 200_000)
+    monkeypatch.setattr(pulse, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(forwarding, "EXCHANGE_SECONDS", 3.0)
+    monkeypatch.setattr(hop, "JOIN_SECONDS", 0.2)
+    began, told = ForwardingTransport._send_kex_init, list[int]()
+
+    def begin(connection: ForwardingTransport) -> None:
+        began(connection)
+        if connection.initial_kex_done:
+            message = paramiko.Message()
+            message.add_byte(cMSG_IGNORE)
+            message.add_string("as the answer to a channel that is closed")
+            connection._send_user_message(message)
+            told.append(1)
+
+    monkeypatch.setattr(ForwardingTransport, "_send_kex_init", begin)
+    with fleet_behind(routers=[RouterSpec("r1", behaviour=Behaviour(export_size=900_000))]) as fleet:
+        target = pinned(fleet["r1"], command=timedelta(seconds=5))
+        assert len(collect(target, way_through(fleet.jump_hosts["j1"])).stdout) == 900_000
+        assert told
+
+
 def test_another_process_makes_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its number: two processes on one connection would garble it, and a forked child has none of its threads."""
     with fleet_behind() as fleet:
@@ -247,6 +274,7 @@ def test_another_process_makes_a_connection_of_its_own(monkeypatch: pytest.Monke
         with monkeypatch.context() as forked:
             forked.setattr(os, "getpid", lambda: number)
             collect(target, way)
+            assert fleet.jump_hosts["j1"].stats.connections == 2
             ways_of_process().close()
         collect(target, way)
         assert fleet.jump_hosts["j1"].stats.connections == 2

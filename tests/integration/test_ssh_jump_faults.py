@@ -15,7 +15,7 @@ import paramiko
 import psutil
 import pytest
 
-from backupflow.adapters.ssh import SshCollector, jump, pulse
+from backupflow.adapters.ssh import SshCollector, hop, jump, pulse
 from backupflow.adapters.ssh.forwarding import WINDOW, Forwarded
 from backupflow.adapters.ssh.jump import ways_of_process
 from backupflow.core.model import HostKey, Login, Target
@@ -334,6 +334,26 @@ def test_a_half_open_jump_host_is_found_out_long_before_the_deadline() -> None:
         assert isinstance(failure, JumpHostUnreachable)
         assert isinstance(failure.__cause__, DeviceTimeout)
         assert "no answer within 1 s" in failure.detail
+
+
+def test_a_connection_whose_own_thread_is_stuck_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that thread which would notice that nothing comes: nobody waits for it longer than for the jump host."""
+    monkeypatch.setattr(hop, "JOIN_SECONDS", 0.2)
+    release = threading.Event()
+
+    def wait(_: pulse.Pulse) -> bool:
+        release.wait(30)
+        return True
+
+    with scene(STALLING) as (router, jump_host):
+        quick = pinned(router, command=timedelta(seconds=0.7))
+        try:
+            way = way_through(jump_host)
+            failure = in_mid_export(router, way, lambda: monkeypatch.setattr(pulse.Pulse, "quiet", wait), quick)
+        finally:
+            release.set()
+        assert isinstance(failure, JumpHostUnreachable)
+        assert "no answer within 2 s" in failure.detail
 
 
 def test_a_device_that_stalls_behind_a_good_jump_host_is_to_blame_itself() -> None:

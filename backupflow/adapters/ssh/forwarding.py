@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Bytes that a hop may send ahead of the reader, and so the memory that a channel may take. An export that waits in a
 # router behind a jump host waits in TCP, which loses nothing: here the window need not be larger than an export.
 WINDOW = 4 * 1024 * 1024
+EXCHANGE_SECONDS = 20.0  # nobody who has something to send waits longer for the end of a key exchange
 _POLL = 0.2  # seconds: a connection that is ended from here wakes nobody who waits for a channel
 _LONGEST_WORDS = 200
 _MOST_UNANSWERED = 200  # channels that were asked for, and given up
@@ -81,6 +82,7 @@ class ForwardingTransport(Transport):
 
     def __init__(self, *given: Any) -> None:  # noqa: ANN401 - as the base takes them
         super().__init__(*given)
+        self.clear_to_send_timeout = EXCHANGE_SECONDS
         self._given_up: dict[int, Forwarded] = {}
         self._later: list[Message] = []
         self.on_end: Callable[[], None] = lambda: None

@@ -105,6 +105,8 @@ class Hop:
         """What is wrong with it now: it is asked, and waited for until `latest`; None if it answers."""
         if self._transport.is_active() and self._pulse.lives(latest or float("inf")):
             return None
+        if self._pulse.overdue:
+            self._transport.cut()
         gone = self._gone()
         gone.__cause__ = self._pulse.why()
         return gone

@@ -33,7 +33,7 @@ class Pulse:
         self._heard_at = time.monotonic()
         self._asked_at: float | None = None
         self.resting_since: float | None = None  # None: there are sessions
-        self.ended = False
+        self.ended = self.overdue = False
         self.failure: BackupflowError | None = None  # why it was ended from here
 
     def heard(self) -> None:
@@ -82,10 +82,14 @@ class Pulse:
             self._changed.wait_for(lambda: self.ended or self._heard_at > asked, max(0.0, left))
         if self.ended:
             return False
+        if self._heard_at <= asked and left >= 2 * ANSWER_SECONDS:
+            self.overdue = True  # its own thread should have ended it by now
         return self._heard_at > (asked if left > ASK_SECONDS else asked - 2 * ASK_SECONDS)
 
     def why(self) -> BackupflowError:
         """What ended it."""
+        if self.overdue:
+            return self.failure or DeviceTimeout(f"no answer within {2 * ANSWER_SECONDS:g} s")
         return self.failure or DeviceUnreachable("its connection broke")
 
 

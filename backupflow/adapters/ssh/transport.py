@@ -119,11 +119,15 @@ class Transport(TransportInside):
         The socket is shut first and closed last: closed under the thread, its number could already be that of another
         session's socket.
         """
-        self.active = False
-        self._wire.shut()
+        self.cut()
         if self.is_alive():
             self.join(patience)
         self.stop_thread()
+
+    def cut(self) -> None:
+        """End it without waiting: nobody is heard any more, and whoever wants to send something gives up."""
+        self.active = False
+        self._wire.shut()
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:
