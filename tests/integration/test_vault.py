@@ -19,6 +19,7 @@ from backupflow.adapters.vault import AppRoleLogin, TokenLogin, Vault
 from backupflow.adapters.vault_roles import ROLES, provision
 from backupflow.core.model import DeviceId, Purpose, SealedConfig, SealedSecret, TenantId
 from backupflow.errors import Conflict, MessageMalformed, OutputTooLarge, TransitKeyMissing, VaultUnavailable
+from backupflow.flows.importing import SEALED_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +91,19 @@ def test_the_vault_is_what_the_flows_ask_for(place: Place) -> None:
     assert opener.open_config(tenant, device, sealed) == b"\x00export\xff"
     assert canary.mark(tenant, Purpose.DATA) != canary.mark(tenant, Purpose.PEPPER)
     assert isinstance(rewrapper.rewrap(tenant, Purpose.DATA, device, sealed), SealedConfig)
+
+
+def test_many_logins_are_sealed_at_once_each_for_its_own(place: Place) -> None:
+    """As many as are asked for in one request; each opens for its device alone, and all fail where there is no key."""
+    enroller, collector = place.vaults["enroller"], place.vaults["collector"]
+    secrets = [(uuid4(), f"password {number}".encode()) for number in range(SEALED_AT_ONCE)]
+    sealed = enroller.seal_logins(place.tenant, secrets)
+    opened = [collector.open_login(place.tenant, owner, its) for (owner, _), its in zip(secrets, sealed, strict=True)]
+    assert opened == [secret for _, secret in secrets]
+    with pytest.raises(MessageMalformed):
+        collector.open_login(place.tenant, secrets[0][0], sealed[1])
+    with pytest.raises(TransitKeyMissing):
+        enroller.seal_logins(UNKNOWN, secrets)
 
 
 def test_sealed_text_shows_nothing_and_is_never_the_same(place: Place) -> None:

@@ -49,6 +49,10 @@ class World:
         """The same of many."""
         return [self.seal_login(tenant_id, context, secret) for context, secret in secrets]
 
+    def profile_for(self, tenant_id: TenantId, placement: Placement) -> str | None:
+        """There is none."""
+        return None
+
     def find(self, tenant_id: TenantId, name: str) -> DeviceRecord:
         """The one device."""
         return RECORD
