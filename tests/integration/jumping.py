@@ -40,6 +40,7 @@ class Way:
     login: Login = TO_JUMP_HOST
     name: str = "bastion"
     jump_host_id: JumpHostId = field(default_factory=lambda: JumpHostId(uuid4()))
+    failures: int = 0
     login_id: UUID = field(default_factory=uuid4)
     refuses: Callable[[HostKey], None] = lambda _: None
     admitted: list[HostKey] = field(default_factory=list)
@@ -59,7 +60,7 @@ class Way:
             self.login_id,
             _SEALED,
             login_changed_at=None,
-            failures=0,
+            failures=self.failures,
         )
         return Via(host, self._admit, self._login, self._reached)
 

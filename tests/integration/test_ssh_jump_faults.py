@@ -119,6 +119,18 @@ def test_the_next_moment_is_another_attempt(monkeypatch: pytest.MonkeyPatch) -> 
         assert collect(pinned(router), way).exit_status == 0
 
 
+def test_who_knows_of_a_failure_tries_anew() -> None:
+    """A jump host is tried again at its time, or when a person says so; whoever had begun before is told the same."""
+    with scene() as (router, jump_host):
+        way = way_through(jump_host)
+        jump_host.stop()
+        assert isinstance(attempt(router, way), JumpHostUnreachable)
+        jump_host.resume()
+        assert isinstance(attempt(router, way), JumpHostUnreachable)
+        assert jump_host.stats.connections == 0
+        assert collect(pinned(router), way.changed(failures=1)).exit_status == 0
+
+
 def test_a_name_that_nobody_knows_is_the_jump_hosts_trouble() -> None:
     """Its own name is looked up here."""
     with scene() as (router, jump_host):

@@ -1,7 +1,8 @@
 """The ways through jump hosts: one connection a jump host and process, shared by the sessions behind it.
 
 A connection is made by the first session that needs it; whoever comes meanwhile waits for that one attempt and shares
-its failure, and so does whoever comes a moment later: eight sessions are not eight attempts to log in (I7).
+its failure, and so does whoever comes a moment later and had begun before it was written down: eight sessions are not
+eight attempts to log in (I7).
 """
 
 from __future__ import annotations
@@ -41,17 +42,22 @@ Mark = tuple[object, ...]
 
 
 class _Attempt:
-    """One attempt to connect, and what came of it for all who wait."""
+    """One attempt to connect, and what came of it for all who wait. `failures`: of the jump host until then."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: int) -> None:
+        self._failures = failures
         self._done = threading.Event()
         self._failure: BaseException | None = None
         self._until: float | None = None  # a failure is that of all who come until then
 
     @property
-    def counts(self) -> bool:
+    def remembered(self) -> bool:
         """Whether it is under way, or has failed a moment ago."""
         return not self._done.is_set() or (self._until is not None and time.monotonic() < self._until)
+
+    def counts_for(self, via: Via) -> bool:
+        """Whether a session shares it; one that begins knowing of its failure is there to try anew."""
+        return self.remembered and (not self._done.is_set() or via.jump_host.failures == self._failures)
 
     def end(self, failure: BaseException | None = None) -> None:
         """It is over."""
@@ -128,9 +134,9 @@ class Ways:
                     hop.rest(None)
                     return hop, made
                 attempt = self._attempts.get(mark)
-                mine = attempt is None or not attempt.counts
+                mine = attempt is None or not attempt.counts_for(via)
                 if attempt is None or mine:
-                    attempt = self._attempts[mark] = _Attempt()
+                    attempt = self._attempts[mark] = _Attempt(via.jump_host.failures)
             if mine:
                 return self._connect(via, target, attempt), True
             attempt.share(via, ends)
@@ -149,7 +155,7 @@ class Ways:
             hop.users = 1
             self._hops.add(hop)
             self._attempts = {
-                mark: other for mark, other in self._attempts.items() if other.counts and other is not attempt
+                mark: other for mark, other in self._attempts.items() if other.remembered and other is not attempt
             }
             old = [other for other in self._hops if other.jump_host_id == hop.jump_host_id and other is not hop]
             for other in old:
