@@ -23,7 +23,7 @@ class Shown:
 
     plan: Plan
     problems: tuple[Problem, ...]
-    sha256: str
+    sha256: str | None  # of the file; never of one that may hold logins: it would confirm guesses of them
     dry_run: bool
     lines: bool
 

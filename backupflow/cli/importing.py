@@ -84,8 +84,9 @@ def import_devices(
         raise typer.BadParameter("--prune and --partial do not go together: a line that is wrong may be of any device")
     data = _read(file, private=how.passwords_in_file)
     rows, wrong = read_table(_decoded(file, data), passwords=how.passwords_in_file)
-    sha256 = hashlib.sha256(data).hexdigest()
-    given = importing.Import(rows, how.asked(tenant), about={"sha256": sha256, "partial": how.partial})
+    sha256 = None if how.passwords_in_file or wrong else hashlib.sha256(data).hexdigest()
+    about = {"sha256": sha256} if sha256 else {}
+    given = importing.Import(rows, how.asked(tenant), about={**about, "partial": how.partial})
     ports = wiring().import_ports(actor())
     plan = importing.look(ports, given)
     problems = tuple(sorted((*wrong, *plan.problems), key=lambda problem: problem.line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -11,7 +12,6 @@ import sys
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -405,4 +405,16 @@ def test_an_import_tells_all_of_it_as_json(fleet: Scene, file: Path) -> None:
         "added": 2, "changed": 0, "differing": 0, "unchanged": 0, "missing": 0, "gone": 0, "back": 0,
     }  # fmt: skip
     assert told["added"][0] == {"tenant": "default", "name": "a", "line": 2}
-    assert (told["dry_run"], told["problems"], uuid4().hex in told["sha256"]) == (True, [], False)
+    assert (told["dry_run"], told["problems"], told["sha256"]) == (True, [], None)
+
+
+def test_nothing_confirms_a_guess_of_a_password(fleet: Scene, file: Path) -> None:
+    """A digest of a file with logins is in no audit row and no answer, also where the logins were refused."""
+    done = take(fleet, file, LOGINS, "--passwords-in-file", "--json")
+    refused = take(fleet, file, LOGINS, "--json", "--dry-run")
+    assert (done.code, refused.code) == (Exit.OK, Exit.DATA)
+    assert [json.loads(ran.out)["sha256"] for ran in (done, refused)] == [None, None]
+    digest = hashlib.sha256(LOGINS.encode()).hexdigest()
+    assert digest not in str(state(fleet)) + str((done, refused))
+    [act] = fleet.rows("SELECT detail FROM audit WHERE action = 'devices_imported'")
+    assert "sha256" not in act.detail
