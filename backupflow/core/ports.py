@@ -75,8 +75,8 @@ class Collector(Protocol):
     ) -> AbstractContextManager[Session]:
         """Open a session, through a jump host if `via` names one. `admit` raises to refuse the device's key.
 
-        It has committed the pin when it returns (I6). What `via` raises passes unchanged; JumpHostUnreachable and
-        JumpHostBlocked have as their cause what was met at the jump host.
+        It has committed the pin when it returns (I6). What `via` raises passes unchanged, but for a refused key:
+        JumpHostUnreachable and JumpHostBlocked have as their cause what was met at the jump host.
         """
         ...
 
