@@ -17,7 +17,7 @@ from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import OWED
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, own_hindrance, usable_policy
 from backupflow.adapters.db.engine import transaction
-from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
+from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
 from backupflow.core.model import (
     CollectionId,
@@ -70,9 +70,8 @@ _START = text("""
 _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
     WHERE id = :collection AND state = 'claimed'""")
-_HELD = text("""
-    SELECT (d.host, d.port) = (:host, :port) AND d.via_id IS NOT DISTINCT FROM CAST(:via AS uuid) AS there
-    FROM collection c JOIN device d ON d.id = c.device_id
+_HELD = text(f"""
+    SELECT {THERE} AS there FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder""")
 # Where it connected to must still be where the device is, and the key that was admitted still its pinned one: an
 # operator may have moved the device, replaced the router, or withdrawn the key while the handshake ran (I6).
@@ -81,7 +80,7 @@ _HELD = text("""
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned' AND k.key_type = :key_type AND k.blob = :blob
-    WHERE d.host = :host AND d.port = :port AND d.via_id IS NOT DISTINCT FROM CAST(:via AS uuid)
+    WHERE {THERE}
       AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login
       AND (l.sealed = :sealed OR l.changed_at = :changed_at AND {_SEALED_UNDER} > :version)
       AND {own_hindrance("c.trigger")} IS NULL AND c.trigger <> '{Trigger.SCAN}'""")
@@ -162,13 +161,10 @@ class Collections:
                 "sealed": assignment.sealed_login.text,
                 "version": assignment.sealed_login.key_version,
                 "changed_at": assignment.login_changed_at,
-                "host": assignment.target.host,
-                "port": assignment.target.port,
-                "via": assignment.via_id,
                 "key_type": key.key_type,
                 "blob": key.blob,
             }
-            return tx.scalar(_ALLOWED, values) is not None
+            return tx.scalar(_ALLOWED, values | as_assigned(assignment)) is not None
 
     def pin_jump_host(self, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
         """Commit a jump host's first key, before any login is sent to it (I6)."""
@@ -254,9 +250,8 @@ def _learnt(tx: Connection, assignment: Assignment, published: Published) -> Non
 
 def _lock_held(tx: Connection, assignment: Assignment) -> None:
     tx.execute(_LOCK, {"collection": assignment.collection_id})
-    target = assignment.target
     values = {"collection": assignment.collection_id, "holder": assignment.holder}
-    there = tx.scalar(_HELD, values | {"host": target.host, "port": target.port, "via": assignment.via_id})
+    there = tx.scalar(_HELD, values | as_assigned(assignment))
     if there is None:
         raise LeaseLost
     if not there:

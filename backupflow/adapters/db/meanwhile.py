@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from backupflow.core.ledger import Assignment
     from backupflow.core.scope import Policy
 
+# Where a session connected to, and by which way: still as it was assigned (values: `as_assigned`). A jump host that has
+# another address leads to another network, where another router may have the device's address.
+THERE = """((d.host, d.port) = (:host, :port) AND d.via_id IS NOT DISTINCT FROM CAST(:via AS uuid)
+    AND (h.host, h.port) IS NOT DISTINCT FROM (CAST(:via_host AS text), CAST(:via_port AS integer)))"""
 _NOW = text(f"""
-    SELECT d.status = 'removed' AS removed, (d.host, d.port) <> (:host, :port)
-            OR d.via_id IS DISTINCT FROM CAST(:via AS uuid) AS moved,
+    SELECT d.status = 'removed' AS removed, NOT {THERE} AS moved,
         d.router_since_seq >= :seq AS replaced, d.believe_seq >= :seq AS believed,
         d.modern_ssh_at IS NOT NULL AS modern,
         l.id IS DISTINCT FROM :login AS other_login, k.blob IS DISTINCT FROM CAST(:pinned AS bytea) AS other_pin,
@@ -41,7 +44,7 @@ class Meanwhile:
     """What is another now than when the session began; `unusable`: the settings make no sense any more."""
 
     removed: bool
-    moved: bool  # to another address or port, or behind another jump host
+    moved: bool  # to another address or port, or behind another jump host, or that was
     replaced: bool  # the router
     believed: bool  # an operator said so of the next export
     other_login: bool
@@ -72,19 +75,28 @@ class Meanwhile:
         return by_code.get(code, False)
 
 
+def as_assigned(assignment: Assignment) -> dict[str, Any]:
+    """The values of THERE."""
+    target, hop = assignment.target, assignment.jump_host
+    return {
+        "host": target.host,
+        "port": target.port,
+        "via": assignment.via_id,
+        "via_host": hop.target.host if hop else None,
+        "via_port": hop.target.port if hop else None,
+    }
+
+
 def acted(tx: Connection, assignment: Assignment, defaults: Policy) -> Meanwhile:
     """Compare; the caller holds the device's lock."""
     target = assignment.target
     values: dict[str, Any] = {
         "device": assignment.device_id,
         "seq": assignment.seq,
-        "host": target.host,
-        "port": target.port,
-        "via": assignment.via_id,
         "login": assignment.login_id,
         "pinned": target.pinned.blob if target.pinned else None,
     }
-    row = tx.execute(_NOW, values).one()
+    row = tx.execute(_NOW, values | as_assigned(assignment)).one()
     known = (row.removed, row.moved, row.replaced, row.believed, row.other_login, row.other_pin, row.modern)
     try:
         policy = usable_policy(defaults, row)

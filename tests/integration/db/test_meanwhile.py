@@ -152,6 +152,23 @@ def test_the_export_of_an_old_session_is_not_published(
     assert (row.current_seq, row.failures, row.blocked_code) == (first.seq, 0, None)
 
 
+@pytest.mark.parametrize("where", ["host = 'elsewhere'", "port = 2222"])
+def test_another_network_behind_the_jump_host_is_another_address(fleet: Fleet, where: str) -> None:
+    """The way to the device is another one: no pin, no login, no export, no block, and nothing counts (I6, I7)."""
+    hop = fleet.jump_host()
+    keyed, first, refused = (fleet.running(jump_host_id=hop) for _ in range(3))
+    fleet.collections.pin(keyed, KEY)
+    fleet.sql(f"UPDATE jump_host SET {where}")  # noqa: S608 - of the lines above
+    with pytest.raises(LoginSuspended):
+        fleet.collections.pin(first, KEY)
+    assert not fleet.collections.login_allowed(keyed, KEY)
+    with pytest.raises(LoginSuspended):
+        fleet.collections.publish(keyed, published("A"))
+    assert fleet.collections.end(refused, blocked("authentication_failed"))
+    row = fleet.row("device", refused.device_id)
+    assert (row.blocked_code, row.failures) == (None, 0)
+
+
 def test_settings_that_became_unusable_publish_nothing(fleet: Fleet) -> None:
     """Nobody can say whether its secrets may leave the router."""
     running = fleet.running()
