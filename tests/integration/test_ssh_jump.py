@@ -20,7 +20,14 @@ from backupflow.adapters.ssh.forwarding import ForwardingTransport
 from backupflow.adapters.ssh.jump import ways_of_process
 from backupflow.core.jump import CHANNELS
 from backupflow.core.model import HostKey, Login
-from backupflow.errors import CollectorBusy, HostKeyMismatch
+from backupflow.errors import (
+    BackupflowError,
+    CollectorBusy,
+    HostKeyMismatch,
+    HostKeyUnapproved,
+    JumpHostBlocked,
+    LeaseLost,
+)
 from backupflow.simulator import Behaviour, Fleet, JumpSpec, RouterSpec
 from backupflow.simulator import Login as SimulatedLogin
 from tests.integration.jumping import EXPORT, Way, collect, pinned, session, way_through
@@ -166,6 +173,85 @@ def test_the_first_use_pins_the_key_and_the_next_uses_the_same_connection() -> N
         second = first.changed(target=pinned(jump_host))
         collect(pinned(fleet["r1"]), second)
         assert (jump_host.stats.connections, second.asked) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [JumpHostBlocked("offered A"), HostKeyUnapproved("offered A"), HostKeyMismatch("expected B"), LeaseLost("gone")],
+    ids=lambda refusal: type(refusal).__name__,
+)
+def test_a_key_without_a_pin_is_admitted_anew_on_a_connection_that_stands(refusal: BackupflowError) -> None:
+    """Its pin may have been taken away since, and its trust made manual: then it is no way to anything (I6)."""
+
+    def refuse(_: HostKey) -> None:
+        raise refusal
+
+    with fleet_behind() as fleet:
+        jump_host, target = fleet.jump_hosts["j1"], pinned(fleet["r1"])
+        first = way_through(jump_host)
+        first.target = replace(first.target, pinned=None)
+        collect(target, first)
+        after = first.changed(refuses=refuse)
+        expected = LeaseLost if isinstance(refusal, LeaseLost) else JumpHostBlocked
+        with pytest.raises(expected, match=refusal.detail):
+            collect(target, after)
+        assert fleet["r1"].wait_idle()
+        assert (len(after.admitted), after.asked, after.reached, fleet["r1"].stats.sessions) == (1, 0, 0, 1)
+        admitted = first.changed()
+        collect(target, admitted)
+        assert admitted.admitted == first.admitted
+        assert jump_host.stats.connections == 1
+        collect(target, Way(pinned(jump_host), jump_host_id=first.jump_host_id))
+        assert jump_host.wait_until(lambda counts: counts.open == 1)  # nobody is left on the old one
+
+
+def test_a_connection_older_than_a_moment_is_none_for_a_jump_host_without_a_pin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who took the pin away wants the key that the jump host has now, and not the one that it had."""
+    monkeypatch.setattr(hop, "FIRST_MOMENT_SECONDS", 0.0)
+    with fleet_behind() as fleet:
+        jump_host, target = fleet.jump_hosts["j1"], pinned(fleet["r1"])
+        first = way_through(jump_host)
+        first.target = replace(first.target, pinned=None)
+        collect(target, first)
+        jump_host.change_key()
+        again = first.changed()
+        collect(target, again)
+        assert again.admitted == [HostKey(jump_host.host_key_type, jump_host.host_key_blob)] != first.admitted
+        collect(target, again.changed(target=pinned(jump_host)))
+        assert jump_host.stats.connections == 2
+
+
+def test_many_first_sessions_share_one_connection_and_each_has_its_key_admitted() -> None:
+    """Eight begin without a pin at once: one attempt to log in, and the key is let pass for each."""
+    with fleet_behind(routers=[RouterSpec(f"r{number}") for number in range(8)]) as fleet:
+        jump_host = fleet.jump_hosts["j1"]
+        way = way_through(jump_host)
+        way.target = replace(way.target, pinned=None)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda router: collect(pinned(router), way), fleet.values()))
+        assert (jump_host.stats.connections, way.asked) == (1, 1)
+        assert way.admitted == [HostKey(jump_host.host_key_type, jump_host.host_key_blob)] * 8
+
+
+def test_another_accepted_key_is_another_connection() -> None:
+    """One to a jump host with the key that was pinned before takes no new session, however well it works."""
+    with fleet_behind() as fleet:
+        jump_host, target = fleet.jump_hosts["j1"], pinned(fleet["r1"])
+        way = way_through(jump_host)
+        with session(target, way) as standing:
+            jump_host.change_key()
+            accepted = way.changed(target=pinned(jump_host))
+            collect(target, accepted)
+            assert (jump_host.stats.connections, accepted.asked) == (2, 1)
+            assert accepted.admitted == [HostKey(jump_host.host_key_type, jump_host.host_key_blob)]
+            assert standing.run(EXPORT).exit_status == 0
+        assert jump_host.wait_until(lambda counts: counts.open == 1)
+        unlike = way.changed(target=replace(way.target, pinned=HostKey("ssh-ed25519", b"another")))
+        with pytest.raises(JumpHostBlocked):
+            collect(target, unlike)
+        assert (unlike.asked, unlike.reached) == (0, 0)
 
 
 def test_another_login_is_another_connection_and_the_old_one_ends_with_its_last_session() -> None:

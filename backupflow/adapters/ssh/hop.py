@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -32,13 +33,14 @@ from backupflow.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from backupflow.core.jump import JumpHost, Via
-    from backupflow.core.model import Target
+    from backupflow.core.model import HostKey, Target
 
 PLACE_SECONDS: Final = 30.0  # how long a session waits for one of the channels: beat does not claim more than there are
 LONGEST_LIFE_SECONDS: Final = 3600.0  # then its key and its login are looked at again
+FIRST_MOMENT_SECONDS: Final = 10.0  # sessions that had begun before its first key was pinned have come by then
 
 _DOWN = (DeviceUnreachable, ConnectionRefused, NameUnresolved, DeviceTimeout)
 _BLOCKED = (AuthenticationFailed, HostKeyMismatch, HostKeyUnapproved, AlgorithmsIncompatible, SshDowngraded)
@@ -47,22 +49,41 @@ _BLOCKED = (AuthenticationFailed, HostKeyMismatch, HostKeyUnapproved, Algorithms
 class Hop:
     """A logged-in connection to a jump host; of many threads."""
 
-    def __init__(self, jump_host: JumpHost, transport: ForwardingTransport, pulse: Pulse) -> None:
+    def __init__(self, jump_host: JumpHost, key: HostKey, transport: ForwardingTransport, pulse: Pulse) -> None:
         self.name = jump_host.name
         self.jump_host_id = jump_host.jump_host_id
-        self.marks = {jump_host.mark}
+        self._key = key
+        self._made_as = jump_host.mark
+        self._known_as = (*jump_host.mark[:-1], key.blob)  # once its first key is pinned
         self.users = 0
         self.retired = False
         self._transport = transport
         self._pulse = pulse
         self._places = threading.BoundedSemaphore(CHANNELS)
-        self._oldest = time.monotonic() + LONGEST_LIFE_SECONDS
+        self._made_at = time.monotonic()
 
     @property
     def usable(self) -> bool:
         """Whether another session may go through it."""
-        fresh = time.monotonic() < self._oldest and not self._transport.overfull
+        fresh = time.monotonic() < self._made_at + LONGEST_LIFE_SECONDS and not self._transport.overfull
         return fresh and not self.retired and self._transport.is_active() and not self._pulse.ended
+
+    def is_for(self, mark: tuple[object, ...]) -> bool:
+        """Whether it leads to that jump host, with that login and key; without a key only when it has just been made.
+
+        Later it may be that its key is not the jump host's any more, and was taken away for that.
+        """
+        just_made = time.monotonic() < self._made_at + FIRST_MOMENT_SECONDS
+        return mark == self._known_as or (mark == self._made_as and just_made)
+
+    def admit(self, via: Via) -> None:
+        """Let its key be admitted for another session, if none is pinned: that it was once may have been taken back.
+
+        Raises what `enter` does for its key.
+        """
+        if via.jump_host.target.pinned is None:
+            with _told_as_blocked(self.name):
+                via.admit(self._key)
 
     def rest(self, since: float | None) -> None:
         """Nobody uses it since then (seconds, monotonic clock); None: somebody does."""
@@ -127,11 +148,19 @@ def enter(via: Via, not_after: float | None, idle: Callable[[Hop], bool]) -> Hop
     """
     name = via.jump_host.name
     try:
-        return _entered(via, not_after, idle)
+        with _told_as_blocked(name):
+            return _entered(via, not_after, idle)
     except _DOWN as exc:
         if not_after is not None and time.monotonic() >= not_after:
             raise CollectorBusy(f"no time was left to wait for the jump host {name}") from exc
         raise JumpHostUnreachable(says(name, exc)) from exc
+
+
+@contextmanager
+def _told_as_blocked(name: str) -> Iterator[None]:
+    """Whatever a person must mend at a jump host of that name is told as such."""
+    try:
+        yield
     except _BLOCKED as exc:
         raise JumpHostBlocked(says(name, exc)) from exc
     except JumpHostBlocked as exc:  # by what admits its key, or opens its login
@@ -149,7 +178,7 @@ def _entered(via: Via, not_after: float | None, idle: Callable[[Hop], bool]) -> 
         with watchdog_of_process().watch(wire, left, began) as watch:
             transport = ForwardingTransport(wire, lambda: watch.step("key exchange", target.timeouts.login))
             offered = log_in(transport, watch, target, via.admit, via.login)
-        return _living(via.jump_host, transport, wire, idle, offered.blob)
+        return _living(via.jump_host, offered, transport, wire, idle)
     except BaseException:
         if transport is not None:
             transport.end(JOIN_SECONDS)
@@ -158,11 +187,10 @@ def _entered(via: Via, not_after: float | None, idle: Callable[[Hop], bool]) -> 
 
 
 def _living(
-    jump_host: JumpHost, transport: ForwardingTransport, wire: HopWire, idle: Callable[[Hop], bool], blob: bytes
+    jump_host: JumpHost, key: HostKey, transport: ForwardingTransport, wire: HopWire, idle: Callable[[Hop], bool]
 ) -> Hop:
     pulse = Pulse(transport.ask, lambda: idle(hop))
-    hop = Hop(jump_host, transport, pulse)
-    hop.marks.add((*jump_host.mark[:-1], blob))  # as it is named when its first key is pinned
+    hop = Hop(jump_host, key, transport, pulse)
     transport.on_end = pulse.end
     wire.allowance, wire.pulse = None, pulse
     if not transport.is_alive():

@@ -132,7 +132,7 @@ class Ways:
                 if (hop := self._standing(mark)) is not None:
                     hop.users += 1
                     hop.rest(None)
-                    return hop, made
+                    break
                 attempt = self._attempts.get(mark)
                 mine = attempt is None or not attempt.counts_for(via)
                 if attempt is None or mine:
@@ -141,9 +141,15 @@ class Ways:
                 return self._connect(via, target, attempt), True
             attempt.share(via, ends)
             made = True
+        try:
+            hop.admit(via)
+        except BaseException:
+            self._leave(hop)
+            raise
+        return hop, made
 
     def _standing(self, mark: Mark) -> Hop | None:
-        return next((hop for hop in self._hops if mark in hop.marks and hop.usable), None)
+        return next((hop for hop in self._hops if hop.is_for(mark) and hop.usable), None)
 
     def _connect(self, via: Via, target: Target, attempt: _Attempt) -> Hop:
         try:
