@@ -1,6 +1,6 @@
 """The enroller's view of many devices at once: one transaction, devices locked in the order of their ids.
 
-Scopes are locked before devices, as whoever changes a scope does it; the audit, whose lock orders it, comes last.
+Scopes are locked after devices, as whoever changes a scope does it; the audit, whose lock orders it, comes last.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class FleetDesk:
     ) -> CarriedOut:
         """Lock what is touched, let `decide` give the orders, do them, with their audit rows at the end."""
         with _conflicts(), transaction(self._engine) as tx:
+            tx.execute(_LOCK, {"devices": list(touched)})
             ids = tx.scalars(_TENANTS, {"names": list(tenants)}).all()
             for statement in _SCOPES:
                 tx.execute(statement, {"tenants": ids})
-            tx.execute(_LOCK, {"devices": list(touched)})
             orders = decide(standing(tx, tenants))
             return _Work(tx, actor, self._defaults, moved).done(orders)
 

@@ -9,9 +9,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from backupflow.adapters.db.fleet import FleetDesk
 from backupflow.adapters.db.scopes import Scopes
 from backupflow.core import scope_acts
 from backupflow.core.enrolment import Edit, edited
+from backupflow.core.fleet import Act, Orders
 from backupflow.core.inventory import DeviceLogin, Placement
 from backupflow.core.model import SealedSecret
 from backupflow.core.scopes import Changes, HopRecord, NewScope, ProfileRecord, ScopeKind, ScopeRecord
@@ -32,6 +34,8 @@ _STALE = """
     WHERE d.via_id IS DISTINCT FROM CASE
         WHEN d.jump_direct THEN NULL WHEN d.jump_host_id IS NOT NULL THEN d.jump_host_id WHEN g.jump_direct THEN NULL
         ELSE coalesce(g.jump_host_id, s.jump_host_id, t.jump_host_id) END"""
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 def scopes(fleet: Fleet) -> Scopes:
@@ -63,6 +67,14 @@ def new_secret(fleet: Fleet) -> bool:
         return scope_acts.profile_edited(record, Changes(), LOGIN)
 
     return scopes(fleet).change(ScopeKind.PROFILE, fleet.tenant, "p", decide, "me")[1]
+
+
+def edit_many(fleet: Fleet, wanted: Edit) -> int:
+    """How many of all devices an import or a bulk edit changed."""
+    ids = [row.id for row in fleet.sql("SELECT id FROM device")]
+    acts = tuple(Act(device, lambda record: edited(record, wanted, None)) for device in ids)
+    desk = FleetDesk(fleet.engine("enroller"), fleet.policy)
+    return len(desk.carry_out(["main"], ids, lambda _: Orders("", {}, acts=acts), "me", lambda _: None).changed)
 
 
 @pytest.fixture
@@ -101,6 +113,7 @@ def test_nobody_waits_for_each_other_for_ever(placed: Fleet) -> None:
         lambda _: new_secret(placed),
         mover,
         collector,
+        lambda number: edit_many(placed, Edit(settings={"interval_seconds": 3600.0 + number})),
     )
 
     def rounds(act: Callable[[int], object]) -> None:
@@ -113,15 +126,25 @@ def test_nobody_waits_for_each_other_for_ever(placed: Fleet) -> None:
     assert placed.sql(_STALE) == []
 
 
+def test_many_devices_are_locked_before_their_scopes(placed: Fleet) -> None:
+    """As whoever edits a scope does it: an import that waits for a device holds no scope that somebody else is after."""
+    with placed.admin.begin() as tx, ThreadPoolExecutor(1) as pool:
+        tx.execute(text("SELECT 1 FROM device WHERE name = 'north-2' FOR NO KEY UPDATE"))
+        done = pool.submit(edit_many, placed, Edit(settings={"interval_seconds": 3600.0}))
+        while not placed.value(_WAITING):
+            pass
+        for table in ("tenant", "site"):
+            assert tx.execute(text(f"SELECT 1 FROM {table} FOR NO KEY UPDATE NOWAIT")).all()  # noqa: S608 - of these
+        tx.commit()
+        assert done.result() == 6
+
+
 def test_a_device_that_is_placed_meanwhile_follows_too(placed: Fleet) -> None:
     """It is inserted under the old jump host while the site gets another one: it waits, and has the new one."""
     with placed.admin.begin() as tx, ThreadPoolExecutor(1) as pool:
         site = tx.execute(text("UPDATE site SET jump_host_id = NULL WHERE name = 'north' RETURNING id")).scalar_one()
         made = pool.submit(placed.device, login=False, name="late", site_id=site)
-        blocked = (
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        while not placed.value(blocked):
+        while not placed.value(_WAITING):
             pass
         tx.execute(text("UPDATE site SET jump_host_id = (SELECT id FROM jump_host WHERE name = 'hop-2') WHERE id = :s"),
                    {"s": site})  # fmt: skip
