@@ -16,6 +16,7 @@ from backupflow.simulator.connection import Waiting
 from backupflow.simulator.handle import SimulatedRouter
 from backupflow.simulator.history import Event, History
 from backupflow.simulator.jump import JumpHost
+from backupflow.simulator.jump_connection import JumpServer, Mute
 from backupflow.simulator.jump_handle import SimulatedJumpHost
 from backupflow.simulator.router import Counts, Router
 
@@ -45,7 +46,7 @@ class Fleet(Mapping[str, SimulatedRouter]):
         self._routers = {spec.name: Router(spec, self.log, Waiting) for spec in routers}
         self._handles = {name: SimulatedRouter(router, self._call, self.log) for name, router in self._routers.items()}
         self._passed = History()  # what happened to jump hosts: no part of the routers' truth
-        self._hops = {spec.name: JumpHost(spec, self._passed, self._where) for spec in jump_hosts}
+        self._hops = {spec.name: JumpHost(spec, self._passed, self._where, JumpServer, Mute) for spec in jump_hosts}
         self.jump_hosts: Mapping[str, SimulatedJumpHost] = {
             name: SimulatedJumpHost(hop, self._call, self._passed) for name, hop in self._hops.items()
         }

@@ -17,7 +17,6 @@ from asyncssh.constants import (
 )
 from asyncssh.forward import SSHForwarder
 
-from backupflow.simulator.jump_connection import JumpServer, Mute, Passage
 from backupflow.simulator.keyring import KeyRing
 from backupflow.simulator.port import Port
 from backupflow.simulator.spec import RouterSpec
@@ -50,9 +49,19 @@ class JumpCounts:
 
 
 class JumpHost:
-    """The state of one jump host. `where` gives the address of a router by its name."""
+    """The state of one jump host.
 
-    def __init__(self, spec: JumpSpec, history: History, where: Callable[[str], tuple[str, int]]) -> None:
+    `where` gives the address of a router by its name, `server` and `mute` make what serves one of its connections.
+    """
+
+    def __init__(
+        self,
+        spec: JumpSpec,
+        history: History,
+        where: Callable[[str], tuple[str, int]],
+        server: Callable[[JumpHost, int], asyncssh.SSHServer],
+        mute: Callable[[JumpHost, int], asyncio.Protocol],
+    ) -> None:
         self.spec = spec
         self.behaviour = spec.behaviour
         self.counts = JumpCounts()
@@ -60,6 +69,8 @@ class JumpHost:
         self.port = Port(spec.host, spec.port, self._serve)
         self._history = history
         self._where = where
+        self._server = server
+        self._mute = mute
         self._transports: dict[asyncio.BaseTransport, int] = {}
         self._passages: set[Passage] = set()
         self._spoken = asyncio.Event()  # its behaviour was changed
@@ -112,11 +123,11 @@ class JumpHost:
         session = self.counts.connections
         self.log("session_opened", session, peer=f"{peer[0]}:{peer[1]}")
         if self.behaviour.mute:
-            return lambda: Mute(self, session)
+            return lambda: self._mute(self, session)
         options = self.keys.options(legacy=False)
         if self.spec.rekey_bytes is not None:
             options.rekey_bytes = self.spec.rekey_bytes
-        options.protocol_factory = lambda: JumpServer(self, session)
+        options.protocol_factory = lambda: self._server(self, session)
         return lambda: cast("asyncio.Protocol", ServerConnection(options, lambda: ""))
 
     def connected(self, transport: asyncio.BaseTransport, session: int) -> None:
@@ -185,3 +196,29 @@ def _freeze(transport: asyncio.BaseTransport | None, *, frozen: bool) -> None:
             transport.pause_reading()
         else:
             transport.resume_reading()
+
+
+class Passage(SSHForwarder):
+    """The device's side of a channel."""
+
+    def __init__(self, jump_host: JumpHost, session: int) -> None:
+        super().__init__()
+        self._jump_host = jump_host
+        self.session = session
+        self.transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The device has answered."""
+        super().connection_made(transport)
+        self.transport = cast("asyncio.WriteTransport", transport)
+        self._jump_host.passed(self, self.session)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The device is gone, or the client."""
+        super().connection_lost(exc)
+        self._jump_host.left(self, self.session)
+
+    def abort(self) -> None:
+        """End it at once."""
+        if self.transport is not None:
+            self.transport.abort()

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 import asyncssh
-from asyncssh.forward import SSHForwarder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -29,32 +28,6 @@ class Mute(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client gave up."""
         self._jump_host.disconnected(self._transport, self._session)
-
-
-class Passage(SSHForwarder):
-    """The device's side of a channel."""
-
-    def __init__(self, jump_host: JumpHost, session: int) -> None:
-        super().__init__()
-        self._jump_host = jump_host
-        self.session = session
-        self.transport: asyncio.WriteTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The device has answered."""
-        super().connection_made(transport)
-        self.transport = cast("asyncio.WriteTransport", transport)
-        self._jump_host.passed(self, self.session)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The device is gone, or the client."""
-        super().connection_lost(exc)
-        self._jump_host.left(self, self.session)
-
-    def abort(self) -> None:
-        """End it at once."""
-        if self.transport is not None:
-            self.transport.abort()
 
 
 class JumpServer(asyncssh.SSHServer):
