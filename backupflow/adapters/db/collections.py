@@ -17,7 +17,7 @@ from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import OWED
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, own_hindrance, usable_policy
 from backupflow.adapters.db.engine import transaction
-from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern
+from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern, same_login
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
 from backupflow.core.model import (
     CollectionId,
@@ -49,7 +49,6 @@ LEASE_MARGIN = timedelta(milliseconds=500)  # for the session to be closed
 LEASE_GRACE = timedelta(seconds=60)  # beyond the session's deadline: sealing and the fence
 SHORTEST_GRACE = timedelta(seconds=1)  # a lease always outlasts its session
 
-_SEALED_UNDER = "CAST(substring(l.sealed FROM '^vault:v([1-9][0-9]*):') AS bigint)"
 _LOCK = text("""
     SELECT d.id FROM device d JOIN collection c ON c.device_id = d.id WHERE c.id = :collection
     FOR NO KEY UPDATE OF d""")
@@ -75,14 +74,12 @@ _HELD = text(f"""
     WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder""")
 # Where it connected to must still be where the device is, and the key that was admitted still its pinned one: an
 # operator may have moved the device, replaced the router, or withdrawn the key while the handshake ran (I6).
-# The same login under a newer version of its key is no other one. A jump host that others find down is no matter here:
-# this session has passed it.
+# A jump host that others find down is no matter here: this session has passed it.
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned' AND k.key_type = :key_type AND k.blob = :blob
     WHERE {THERE}
-      AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND l.id = :login
-      AND (l.sealed = :sealed OR l.changed_at = :changed_at AND {_SEALED_UNDER} > :version)
+      AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND {same_login("l")}
       AND {own_hindrance("c.trigger")} IS NULL AND c.trigger <> '{Trigger.SCAN}'""")
 _PUBLISH = text(f"""
     UPDATE collection SET state = 'published', {observed.SET}, lease_until = NULL
@@ -157,10 +154,6 @@ class Collections:
             values = {
                 "collection": assignment.collection_id,
                 "holder": assignment.holder,
-                "login": assignment.login_id,
-                "sealed": assignment.sealed_login.text,
-                "version": assignment.sealed_login.key_version,
-                "changed_at": assignment.login_changed_at,
                 "key_type": key.key_type,
                 "blob": key.blob,
             }

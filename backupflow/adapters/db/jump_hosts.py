@@ -15,6 +15,7 @@ from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.effective import HOP_DOWN, LOGIN, own_hindrance
 from backupflow.adapters.db.expected_keys import expected_of_jump_host
 from backupflow.adapters.db.host_keys import Owner
+from backupflow.adapters.db.meanwhile import as_sealed, same_login
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN, JumpHost, JumpTrouble, scope_of
 from backupflow.core.model import HostKey, JumpHostId, SealedSecret, Target
 from backupflow.core.scope import resolve
@@ -32,9 +33,7 @@ _LOAD = text("""
         hl.username, hl.sealed, hl.changed_at, k.key_type, k.blob
     FROM jump_host h JOIN tenant t ON t.id = h.tenant_id JOIN credential_profile hl ON hl.id = h.credential_profile_id
     LEFT JOIN host_key k ON k.jump_host_id = h.id AND k.status = 'pinned' WHERE h.id = :jump_host""")
-_SAME = """(h.host, h.port) = (:host, :port) AND hl.id = :login
-    AND (hl.sealed = :sealed OR hl.changed_at = :changed_at
-         AND CAST(substring(hl.sealed FROM '^vault:v([1-9][0-9]*):') AS bigint) > :version)"""
+_SAME = f"(h.host, h.port) = (:host, :port) AND {same_login('hl')}"
 # One that others found down may still be tried by who is at it; one that is blocked gets no login from anybody.
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
@@ -152,12 +151,4 @@ def _locked(tx: Connection, assignment: Assignment, hop: JumpHost) -> Row[Any] |
 
 
 def _same(hop: JumpHost) -> dict[str, Any]:
-    return {
-        "jump_host": hop.jump_host_id,
-        "host": hop.target.host,
-        "port": hop.target.port,
-        "login": hop.login_id,
-        "sealed": hop.sealed_login.text,
-        "changed_at": hop.login_changed_at,
-        "version": hop.sealed_login.key_version,
-    }
+    return as_sealed(hop) | {"jump_host": hop.jump_host_id, "host": hop.target.host, "port": hop.target.port}

@@ -20,6 +20,7 @@ from backupflow.errors import (
 )
 
 if TYPE_CHECKING:
+    from backupflow.core.jump import JumpHost
     from backupflow.core.ledger import Assignment
     from backupflow.core.scope import Policy
 
@@ -27,11 +28,24 @@ if TYPE_CHECKING:
 # another address leads to another network, where another router may have the device's address.
 THERE = """((d.host, d.port) = (:host, :port) AND d.via_id IS NOT DISTINCT FROM CAST(:via AS uuid)
     AND (h.host, h.port) IS NOT DISTINCT FROM (CAST(:via_host AS text), CAST(:via_port AS integer)))"""
+
+
+def same_login(login: str) -> str:
+    """SQL: whether the login of this name is the one that was assigned (values: `as_sealed`).
+
+    A shared one keeps its id when it is edited. The same login under a newer version of its key is no other one.
+    """
+    return f"""({login}.id = :login AND {login}.username = :username AND {login}.changed_at = :changed_at
+    AND ({login}.sealed = :sealed
+         OR CAST(substring({login}.sealed FROM '^vault:v([1-9][0-9]*):') AS bigint) > :version))"""
+
+
 _NOW = text(f"""
     SELECT d.status = 'removed' AS removed, NOT {THERE} AS moved,
         d.router_since_seq >= :seq AS replaced, d.believe_seq >= :seq AS believed,
         d.modern_ssh_at IS NOT NULL AS modern,
-        l.id IS DISTINCT FROM :login AS other_login, k.blob IS DISTINCT FROM CAST(:pinned AS bytea) AS other_pin,
+        coalesce(l.id, :login) IS NOT NULL AND {same_login("l")} IS NOT TRUE AS other_login,
+        k.blob IS DISTINCT FROM CAST(:pinned AS bytea) AS other_pin,
         {SETTINGS}
     FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE d.id = :device""")
@@ -75,10 +89,22 @@ class Meanwhile:
         return by_code.get(code, False)
 
 
-def as_assigned(assignment: Assignment) -> dict[str, Any]:
-    """The values of THERE."""
-    target, hop = assignment.target, assignment.jump_host
+def as_sealed(assigned: Assignment | JumpHost) -> dict[str, Any]:
+    """The values of `same_login`."""
+    sealed = assigned.sealed_login
     return {
+        "login": assigned.login_id,
+        "username": assigned.username,
+        "changed_at": assigned.login_changed_at,
+        "sealed": sealed.text if sealed else None,
+        "version": sealed.key_version if sealed else None,
+    }
+
+
+def as_assigned(assignment: Assignment) -> dict[str, Any]:
+    """The values of THERE, and of `same_login`."""
+    target, hop = assignment.target, assignment.jump_host
+    return as_sealed(assignment) | {
         "host": target.host,
         "port": target.port,
         "via": assignment.via_id,
@@ -93,7 +119,6 @@ def acted(tx: Connection, assignment: Assignment, defaults: Policy) -> Meanwhile
     values: dict[str, Any] = {
         "device": assignment.device_id,
         "seq": assignment.seq,
-        "login": assignment.login_id,
         "pinned": target.pinned.blob if target.pinned else None,
     }
     row = tx.execute(_NOW, values | as_assigned(assignment)).one()

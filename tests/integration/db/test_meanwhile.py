@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupflow.core.enrolment import Edit, edited, removed, router_replaced
+from backupflow.core.jump import JumpTrouble
 from backupflow.core.key_acts import key_accepted, key_reset
 from backupflow.core.ledger import Ending, Stored
 from backupflow.core.model import HostKey, State
 from backupflow.errors import LoginSuspended
-from tests.integration.db.fleet import KEY, Fleet, doubted, message, published
+from tests.integration.db.fleet import HOP_KEY, KEY, Fleet, doubted, message, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +125,45 @@ def test_a_setting_of_any_scope_answers_what_it_allows(
     fleet.sql("UPDATE tenant SET settings = CAST(:s AS jsonb)", s=json.dumps(now))
     assert fleet.collections.end(running, blocked(code))
     assert fleet.row("device", running.device_id).blocked_code == (None if answered else code)
+
+
+ANOTHER_LOGIN = pytest.mark.parametrize(
+    ("columns", "another"),
+    [
+        ("sealed = 'vault:v1:bmV3', changed_at = clock_timestamp()", True),
+        ("username = 'renamed', changed_at = clock_timestamp()", True),
+        ("sealed = 'vault:v2:bmV3'", False),
+        ("name = 'another'", False),
+    ],
+    ids=["password", "user name", "newer key", "name"],
+)
+
+
+@ANOTHER_LOGIN
+def test_a_shared_login_that_was_edited_is_another_one(fleet: Fleet, columns: str, *, another: bool) -> None:
+    """It keeps its id: the one of before is sent no more, and its refusal blocks nobody (I7)."""
+    profile = fleet.login(name="shared")
+    running = fleet.running(login=False, credential_profile_id=profile)
+    fleet.collections.pin(running, KEY)
+    assert fleet.collections.login_allowed(running, KEY)
+    fleet.sql(f"UPDATE credential_profile SET {columns}")  # noqa: S608 - of the lines above
+    assert fleet.collections.login_allowed(running, KEY) is not another
+    assert fleet.collections.end(running, blocked("authentication_failed"))
+    row = fleet.row("device", running.device_id)
+    assert (row.blocked_code, row.failures) == ((None, 0) if another else ("authentication_failed", 1))
+
+
+@ANOTHER_LOGIN
+def test_the_login_of_a_jump_host_that_was_edited_is_another_one(fleet: Fleet, columns: str, *, another: bool) -> None:
+    """Neither sent nor, when it is refused, a reason to block the jump host (I7)."""
+    hop = fleet.jump_host()
+    running = fleet.running(jump_host_id=hop)
+    shared = "id = (SELECT credential_profile_id FROM jump_host)"
+    fleet.sql(f"UPDATE credential_profile SET {columns} WHERE {shared}")  # noqa: S608 - of the lines above
+    assert fleet.collections.jump_login_allowed(running, HOP_KEY) is not another
+    refused = JumpTrouble("authentication_failed", "no", blocks=True)
+    assert fleet.collections.end(running, Ending(State.FAILED, "jump_host_blocked", jump_trouble=refused))
+    assert fleet.row("jump_host", hop).blocked_code == (None if another else "authentication_failed")
 
 
 # --- the fence -----------------------------------------------------------------------------------------------------
