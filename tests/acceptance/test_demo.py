@@ -20,7 +20,7 @@ SAYS = {"pin check": "to be blocked", "dedup": "unchanged routers have", "deadli
 SWITCHED_OFF = {
     "pin check": (
         ("core/trust.py", "return Trusted() if same else Mismatch(pinned, offered)", "return Trusted()"),
-        ("adapters/ssh/session.py", "if target.pinned not in {None, offered}:", "if False:"),
+        ("adapters/ssh/connection.py", "if target.pinned not in {None, offered}:", "if False:"),
     ),
     "dedup": (("core/sequence.py", "return previous.content_hash != present.content_hash", "return True"),),
     "deadline": (
