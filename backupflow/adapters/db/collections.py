@@ -17,6 +17,7 @@ from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import OWED
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, own_hindrance, usable_policy
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.host_keys import Owner
 from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern, same_login
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
 from backupflow.core.model import (
@@ -141,10 +142,13 @@ class Collections:
             return replace(assignment, target=replace(assignment.target, not_after=not_after))
 
     def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
-        """Commit a first-seen key, before any login is sent (I6)."""
+        """Commit a first-seen key, before any login is sent, unless a person has to compare it by now (I6)."""
         with transaction(self._engine) as tx:
             _lock_held(tx, assignment)
-            host_keys.pin_first(tx, assignment, key, how)
+            meanwhile = acted(tx, assignment, self._defaults)
+            if meanwhile.trust is None:
+                raise LoginSuspended("the settings of the device are unusable since the collection began")
+            host_keys.pin_first(tx, Owner.device(assignment), key, how, meanwhile.trust)
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """Looked at right before the login is sent: device, address, pinned key or login may be others by now."""
@@ -163,7 +167,7 @@ class Collections:
         """Commit a jump host's first key, before any login is sent to it (I6)."""
         with transaction(self._engine) as tx:
             _lock_held(tx, assignment)
-            jump_hosts.pin(tx, assignment, key, how)
+            jump_hosts.pin(tx, assignment, key, how, self._defaults)
 
     def jump_login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
         """Looked at right before the jump host's login is sent."""

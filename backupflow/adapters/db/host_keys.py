@@ -12,9 +12,9 @@ from sqlalchemy import Connection, text
 
 from backupflow.adapters.db.expected_keys import expected_of, expected_of_jump_host
 from backupflow.core.inventory import SeenKey
-from backupflow.core.model import HostKey, TrustedHow
-from backupflow.core.trust import Foretold, Mismatch, Trusted, Unexpected, judge
-from backupflow.errors import Conflict, HostKeyMismatch
+from backupflow.core.model import HostKey, Trust, TrustedHow
+from backupflow.core.trust import FirstSeen, Foretold, Mismatch, Trusted, Unexpected, judge
+from backupflow.errors import Conflict, HostKeyMismatch, HostKeyUnapproved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,11 @@ class Owner:
     tenant_id: UUID
     device_id: UUID | None = None
     jump_host_id: UUID | None = None
+
+    @classmethod
+    def device(cls, assignment: Assignment) -> Owner:
+        """The device."""
+        return cls(assignment.tenant_id, device_id=assignment.device_id)
 
     @classmethod
     def hop(cls, assignment: Assignment) -> Owner:
@@ -129,14 +134,12 @@ def pinned_by(tx: Connection, owner_id: UUID) -> HostKey | None:
     return HostKey(row.key_type, bytes(row.blob)) if row else None
 
 
-def pin_first(
-    tx: Connection, assignment: Assignment, key: HostKey, how: TrustedHow, owner: Owner | None = None
-) -> None:
-    """Trust a key on first sight; of the device unless another owner is named, whose row is locked.
+def pin_first(tx: Connection, owner: Owner, key: HostKey, how: TrustedHow, trusts: Trust) -> None:
+    """Trust a key of an owner, whose row is locked, on first sight, if it `trusts` one so by now.
 
-    HostKeyMismatch if another one was pinned meanwhile, or is expected by now. Nothing happens if it is pinned already.
+    HostKeyMismatch if another one was pinned meanwhile, or is expected by now; HostKeyUnapproved if a person has to
+    compare it by now. Nothing happens if it is pinned already.
     """
-    owner = owner or _device(assignment)
     pinned = pinned_by(tx, owner.id)
     expected = () if pinned else (*expected_of(tx, owner.id), *expected_of_jump_host(tx, owner.id))
     match judge(pinned, key, expected):
@@ -144,6 +147,8 @@ def pin_first(
             return
         case Mismatch() | Unexpected():
             raise HostKeyMismatch("another key was pinned or is expected since the session began")
+        case FirstSeen() if trusts is Trust.MANUAL:
+            raise HostKeyUnapproved(f"offered {key.key_type} {key.fingerprint}")
         case Foretold(_, foretold):
             how = foretold
     values = owner.values(key)
@@ -153,7 +158,7 @@ def pin_first(
 
 def offer(tx: Connection, assignment: Assignment, key: HostKey, owner: Owner | None = None) -> None:
     """Write down a key that was refused, to be shown and perhaps accepted."""
-    owner = owner or _device(assignment)
+    owner = owner or Owner.device(assignment)
     tx.execute(_OFFERED_BY["device_id" if owner.device_id else "jump_host_id"], owner.values(key))
 
 
@@ -167,8 +172,4 @@ def shown(tx: Connection, assignment: Assignment, key: HostKey) -> None:
 
 def verified(tx: Connection, assignment: Assignment, key: HostKey, owner: Owner | None = None) -> None:
     """It was proved once more that the pinned key is there; nothing happens if another one is pinned by now."""
-    tx.execute(_VERIFIED, (owner or _device(assignment)).values(key))
-
-
-def _device(assignment: Assignment) -> Owner:
-    return Owner(assignment.tenant_id, device_id=assignment.device_id)
+    tx.execute(_VERIFIED, (owner or Owner.device(assignment)).values(key))

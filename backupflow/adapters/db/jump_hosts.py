@@ -41,7 +41,7 @@ _ALLOWED = text(f"""
     WHERE h.id = :jump_host AND {_SAME} AND hl.suspended_at IS NULL AND h.blocked_code IS NULL
       AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND {own_hindrance("c.trigger")} IS NULL""")
 _LOCK = text(f"""
-    SELECT h.failures, h.blocked_code, {_SAME} AS same, (h.host, h.port) = (:host, :port) AS there,
+    SELECT h.failures, h.blocked_code, {_SAME} AS same,
         h.reached_at > c.started_at AS reached_since, {HOP_DOWN} AND c.started_at < h.retry_at AS known
     FROM jump_host h LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id
     LEFT JOIN collection c ON c.id = :collection
@@ -95,12 +95,16 @@ def allowed(tx: Connection, assignment: Assignment, key: HostKey) -> bool:
     return tx.scalar(_ALLOWED, _same(hop) | row | {"key_type": key.key_type, "blob": key.blob}) is not None
 
 
-def pin(tx: Connection, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
-    """Trust a key on first sight; HostKeyMismatch if another one was pinned meanwhile."""
+def pin(tx: Connection, assignment: Assignment, key: HostKey, how: TrustedHow, defaults: Policy) -> None:
+    """Trust a key on first sight, as it is trusted by now; fails as `host_keys.pin_first` does."""
     hop = _hop(assignment)
-    if not (row := _locked(tx, assignment, hop)) or not row.there:
-        raise LoginSuspended("the jump host has another address since the collection began")
-    host_keys.pin_first(tx, assignment, key, how, Owner.hop(assignment))
+    if not (row := _locked(tx, assignment, hop)) or not row.same:
+        raise LoginSuspended("the jump host has another address or login since the collection began")
+    try:
+        trust = assigned(tx, hop.jump_host_id, defaults).trust
+    except InputInvalid as exc:
+        raise LoginSuspended(exc.detail) from exc
+    host_keys.pin_first(tx, Owner.hop(assignment), key, how, trust)
 
 
 def reached(tx: Connection, assignment: Assignment) -> None:

@@ -64,6 +64,7 @@ class Meanwhile:
     other_login: bool
     other_pin: bool
     modern: bool  # SHA-1 is out of the question, as the device stands now
+    trust: Trust | None = None  # of first keys; None: unusable
     allows_sha1: bool = False
     trusts_first: bool = False
     omits: bool = False
@@ -129,6 +130,7 @@ def acted(tx: Connection, assignment: Assignment, defaults: Policy) -> Meanwhile
         return Meanwhile(*known, unusable=True)
     return Meanwhile(
         *known,
+        trust=policy.trust,
         allows_sha1=policy.legacy_ssh and not target.legacy_ssh,
         trusts_first=policy.trust is Trust.TOFU and assignment.trust is not Trust.TOFU,
         omits=policy.secrets is SecretsPolicy.OMIT and assignment.secrets is not SecretsPolicy.OMIT,

@@ -6,7 +6,7 @@ import pytest
 
 from backupflow.core.key_acts import key_accepted, key_approved, key_known, key_reset
 from backupflow.core.model import HostKey, TrustedHow
-from backupflow.errors import HostKeyMismatch
+from backupflow.errors import HostKeyMismatch, HostKeyUnapproved, LoginSuspended
 from tests.integration.db.fleet import KEY, Fleet
 
 OTHER = HostKey("ssh-rsa", b"other")
@@ -54,6 +54,32 @@ def test_a_first_key_other_than_the_expected_is_not_pinned(fleet: Fleet) -> None
         fleet.collections.pin(running, KEY)
     assert keys(fleet) == []
     assert not fleet.collections.login_allowed(running, KEY)
+
+
+def test_a_first_key_is_not_pinned_once_somebody_has_to_approve_it(fleet: Fleet) -> None:
+    """Said by any scope while the handshake was under way; what is pinned or expected needs nobody (I6)."""
+    profile = fleet.login(name="shared")
+    first, pinned, foretold = (fleet.running(login=False, credential_profile_id=profile) for _ in range(3))
+    fleet.collections.pin(pinned, KEY)
+    fleet.sql("""UPDATE credential_profile SET settings = '{"trust": "manual"}'""")
+    assert fleet.act(foretold.device_id, lambda record: key_known(record, [OTHER]))
+    with pytest.raises(HostKeyUnapproved):
+        fleet.collections.pin(first, KEY)
+    assert not fleet.collections.login_allowed(first, KEY)
+    fleet.collections.pin(pinned, KEY)
+    fleet.collections.pin(foretold, OTHER)
+    assert [row[1] for row in keys(fleet)] == [KEY.fingerprint, OTHER.fingerprint]
+
+
+def test_settings_that_became_unusable_pin_nothing(fleet: Fleet) -> None:
+    """Nobody can say whether a first key is trusted."""
+    hop = fleet.jump_host(key=None)
+    running = fleet.running(jump_host_id=hop)
+    fleet.sql("""UPDATE tenant SET settings = '{"trust": "?"}'""")
+    for pin in (fleet.collections.pin, fleet.collections.pin_jump_host):
+        with pytest.raises(LoginSuspended):
+            pin(running, KEY, TrustedHow.FIRST_USE)
+    assert keys(fleet) == []
 
 
 def test_an_act_says_who_did_it(fleet: Fleet) -> None:

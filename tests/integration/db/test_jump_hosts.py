@@ -15,7 +15,7 @@ from backupflow.core.jump import CHANNELS, JumpTrouble
 from backupflow.core.ledger import Assignment, Claimed, Ending, Withdrawn
 from backupflow.core.model import ExpectedKey, HostKey, JumpHostId, State, Trust, TrustedHow
 from backupflow.core.overview import Overview, Standing
-from backupflow.errors import HostKeyMismatch, LeaseLost, LoginSuspended
+from backupflow.errors import HostKeyMismatch, HostKeyUnapproved, LeaseLost, LoginSuspended
 from tests.integration.db.fleet import HOP_KEY, KEY, LIMITS, Fleet, published
 
 OTHER = HostKey("ssh-ed25519", b"other")
@@ -113,6 +113,16 @@ def test_the_key_of_a_jump_host_is_pinned_once(fleet: Fleet) -> None:
     with pytest.raises(HostKeyMismatch):
         fleet.collections.pin_jump_host(second, OTHER, TrustedHow.FIRST_USE)
     assert fleet.value("SELECT count(*) FROM host_key WHERE jump_host_id = :h", h=hop) == 1
+
+
+def test_the_first_key_of_a_jump_host_is_not_pinned_once_somebody_has_to_approve_it(fleet: Fleet) -> None:
+    """Said while the handshake was under way (I6)."""
+    hop = fleet.jump_host(key=None)
+    running = fleet.running(jump_host_id=hop)
+    fleet.sql("""UPDATE jump_host SET settings = '{"trust": "manual"}'""")
+    with pytest.raises(HostKeyUnapproved):
+        fleet.collections.pin_jump_host(running, HOP_KEY, TrustedHow.FIRST_USE)
+    assert fleet.value("SELECT count(*) FROM host_key") == 0
 
 
 def test_nothing_is_pinned_for_who_lost_its_lease_or_its_way(fleet: Fleet) -> None:
