@@ -42,7 +42,17 @@ def show(shown: Shown, *, as_json: bool) -> None:
         output.note(f"to be known: {remark}")
     if len(plan.remarks) > _MOST_REMARKS:
         output.note(f"to be known: … and {len(plan.remarks) - _MOST_REMARKS:,} lines more: --json")
+    tell_refused(len(plan.stay_refused))
     output.say(_summary(plan) + ("; nothing was done (--dry-run)" if shown.dry_run else ""))
+
+
+def tell_refused(devices: int) -> None:
+    """Who gets another login and is not tried with it, and how that is done."""
+    if devices:
+        output.note(
+            f"{devices:,} of the devices whose login is written stay blocked, since one was refused: an import ends no "
+            "block. If it is right now: `device unblock --where blocked=authentication_failed`"
+        )
 
 
 def document(shown: Shown) -> dict[str, Any]:
@@ -52,6 +62,7 @@ def document(shown: Shown) -> dict[str, Any]:
         "dry_run": shown.dry_run,
         "sha256": shown.sha256,
         "counts": plan.counts,
+        "stay_blocked": len(plan.stay_refused),
         "added": [{"tenant": row.tenant, "name": row.name, "line": row.line} for row in plan.added],
         "changed": [_change(change) for change in plan.changed],
         "differing": [_change(change) for change in plan.differing],

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backupflow.cli import output
+from backupflow.cli import import_view, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,6 +60,9 @@ def show(shown: Shown, *, as_json: bool) -> None:
     _tell("left out", [f"{it.says} ({it.where})" for it in sync.inventory.leftovers])
     if sync.kept:
         output.note(f"logins that are there stay as they are: {_some(sync.kept)}; --update-logins seals them anew")
+    import_view.tell_refused(sync.refused)
+    for name in sync.suspended:
+        output.note(f"the login {name} is sealed anew and stays suspended: `credential resume {shlex.quote(name)}`")
     for file in sync.inventory.exposed:
         output.note(f"others may read {file}, which holds logins: chmod 600 it")
     if sync.inventory.with_secrets:
@@ -153,6 +156,8 @@ def _document(shown: Shown) -> dict[str, Any]:
         "made": [{"kind": kind, "name": name} for _, kind, name in plan.makes],
         "logins_sealed_anew": [profile.name for profile in sync.renews],
         "logins_kept": list(sync.kept),
+        "stay_blocked": sync.refused,
+        "stay_suspended": list(sync.suspended),
         "from_elsewhere": [{"name": row.name, "source": known.source} for row, known in sync.apart],
         "waiting_for_jump_hosts": {name: [row.name for row in rows] for name, rows in shown.waiting.items()},
         "problems": [

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from backupflow.errors import AuthenticationFailed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -130,6 +132,7 @@ class Known:
     source: str | None = None
     paused_reason: str | None = None
     status: str = "active"
+    blocked: str | None = None  # the code
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class TenantScopes:
     sites: Mapping[str, ScopeSays] = field(default_factory=dict)
     profiles: frozenset[str] = frozenset()
     jump_hosts: frozenset[str] = frozenset()
+    suspended: frozenset[str] = frozenset()  # profiles, by a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,16 @@ class Plan:
         """How many of each."""
         names = ("added", "changed", "differing", "unchanged", "missing", "gone", "back")
         return {name: len(getattr(self, name)) for name in names}
+
+    @property
+    def stay_refused(self) -> frozenset[DeviceId]:
+        """Devices that get another login and stay blocked since one was refused: only a person ends that."""
+        return frozenset(
+            change.known.device_id
+            for change in self.changed
+            if change.known.blocked == AuthenticationFailed.code
+            and {"login", "profile"} & {difference.what for difference in change.differences}
+        )
 
     @property
     def changes_anything(self) -> bool:

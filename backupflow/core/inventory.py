@@ -176,6 +176,7 @@ class Update:
     expects: tuple[ExpectedKey, ...] | None = None  # in place of those of before
     if_moved: Following = Following()
     if_other_login: Following = Following()
+    tries_login: bool = True  # another login is tried at once; else what was refused or suspended stays so
 
 
 def checked_name(name: str) -> str:

@@ -73,8 +73,13 @@ def checked_jump(kind: ScopeKind, jump: str | None) -> str | None:
 # --- credential profiles -------------------------------------------------------------------------------------------
 
 
-def profile_edited(record: ProfileRecord, wanted: Changes, login: DeviceLogin | None) -> ScopeUpdate | None:
-    """Another login ends what was blocked since the old one was refused; only another secret brings a lost one back."""
+def profile_edited(
+    record: ProfileRecord, wanted: Changes, login: DeviceLogin | None, *, tried: bool = True
+) -> ScopeUpdate | None:
+    """Another login ends what was blocked since the old one was refused; only another secret brings a lost one back.
+
+    One that is not `tried` at once ends neither a block nor a suspension by a person.
+    """
     columns = _columns(record, ScopeKind.PROFILE, wanted)
     other_name = login is not None and login.sealed is None and login.username == record.username
     if other_name:
@@ -82,7 +87,9 @@ def profile_edited(record: ProfileRecord, wanted: Changes, login: DeviceLogin | 
     if not columns and login is None:
         return None
     detail = {"credential_profile": record.name, "changed": _changed(columns, login=login)}
-    return ScopeUpdate("credential_profile_edited", detail, columns, login=login, ends_refusals=login is not None)
+    return ScopeUpdate(
+        "credential_profile_edited", detail, columns, login=login, ends_refusals=tried and login is not None
+    )
 
 
 def profile_suspended(record: ProfileRecord, reason: str) -> ScopeUpdate | None:

@@ -10,7 +10,7 @@ from backupflow.core.enrolment import Edit, edited, paused, removed, resumed
 from backupflow.core.fleet import Act, Enrolment, NewProfile, NewScope, Orders
 from backupflow.core.importing import DEFAULT_PORT, Asked, Changed, Fleet, Orphans, Plan, Wanted, gone_from
 from backupflow.core.inventory import DeviceLogin, NewDevice, Placement, Update
-from backupflow.core.model import DeviceId, ExpectedKey, Login, TrustedHow
+from backupflow.core.model import DeviceId, ExpectedKey, TrustedHow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,20 +99,28 @@ class Ordering:
 
 
 def _edited_as(change: Changed, login: DeviceLogin | None) -> Callable[[DeviceRecord], Update | None]:
+    """A login that is written ends no block and no suspension: an import may be repeated by a clock, without a person.
+
+    Who was refused would send the same password each time, until the account is locked.
+    """
     row, what = change.wanted, {difference.what for difference in change.differences}
     placement = Placement(**{name: getattr(row, name) for name in ("profile", "group", "site", "jump") if name in what})
     named = becoming.settings(row) if {"legacy_ssh", "interval"} & what else {}
     wanted = Edit(
         host=row.host if "host" in what else None,
         port=row.port if "port" in what else None,
-        login=Login(row.username or "", row.password) if login else None,
         settings=named or None,
         placement=placement,
         fingerprint=row.fingerprint if "fingerprint" in what else None,
     )
-    if "source" in what:
-        return lambda record: _adopted(edited(record, wanted, login), row.source)
-    return lambda record: edited(record, wanted, login)
+
+    def decided(record: DeviceRecord) -> Update | None:
+        update = edited(record, wanted, login)
+        if "source" in what:
+            update = _adopted(update, row.source)
+        return update and replace(update, tries_login=False)
+
+    return decided
 
 
 def _adopted(update: Update | None, source: str | None) -> Update:

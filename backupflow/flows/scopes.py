@@ -83,11 +83,17 @@ def remove(ports: ScopePorts, kind: ScopeKind, tenant_id: TenantId, name: str) -
 
 
 def edit_profile(
-    ports: ScopePorts, tenant_id: TenantId, name: str, wanted: Changes, login: Login | str | None = None
+    ports: ScopePorts,
+    tenant_id: TenantId,
+    name: str,
+    wanted: Changes,
+    login: Login | str | None = None,
+    *,
+    tried: bool = True,
 ) -> Done:
     """Change a shared login, `login` as a whole or its user's name alone.
 
-    Another one ends what was blocked since the old one was refused.
+    Another one ends what was blocked since the old one was refused, if it is to be `tried` at once.
     """
     stored = None
     if isinstance(login, str):
@@ -95,7 +101,11 @@ def edit_profile(
     elif login is not None:
         there = ports.store.find(ScopeKind.PROFILE, tenant_id, name)
         stored = sealed_profile(ports, tenant_id, _profile(there).profile_id, login)
-    return _profile_act(ports, tenant_id, name, lambda record: scope_acts.profile_edited(record, wanted, stored))
+
+    def decide(record: ProfileRecord) -> ScopeUpdate | None:
+        return scope_acts.profile_edited(record, wanted, stored, tried=tried)
+
+    return _profile_act(ports, tenant_id, name, decide)
 
 
 def suspend_profile(ports: ScopePorts, tenant_id: TenantId, name: str, reason: str) -> Done:

@@ -9,19 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backupflow.core import syncing
+from backupflow.core import becoming, syncing
 from backupflow.core.importing import Asked, Fleet, Known, Orphans, TenantScopes, Wanted
 from backupflow.core.model import Login
 from backupflow.core.planning import plan
 from backupflow.core.scopes import Changes
-from backupflow.errors import NotFound
+from backupflow.errors import AuthenticationFailed, NotFound
 from backupflow.flows import importing, scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from backupflow.core.importing import Plan, Problem, WantedProfile
-    from backupflow.core.model import TenantId, Trust
+    from backupflow.core.model import DeviceId, TenantId, Trust
     from backupflow.core.syncing import Inventory
     from backupflow.flows.importing import Import, ImportPorts
     from backupflow.flows.scopes import ScopePorts
@@ -52,6 +52,8 @@ class Sync:
     renews: tuple[WantedProfile, ...]  # logins that are there and are sealed anew
     kept: tuple[str, ...]  # profiles that are there and stay as they are
     ours: int  # active devices that came from it until now
+    refused: int  # devices with a login that is written, and that stay blocked since one was refused
+    suspended: tuple[str, ...]  # logins that are sealed anew and stay suspended
 
     @property
     def doubtful(self) -> bool:
@@ -78,15 +80,19 @@ def look(ports: ImportPorts, inventory: Inventory, wish: Wish) -> Sync:
     inventory = syncing.without_idle(inventory, [row for row in rows if row.line not in wrong])
     given = importing.Import(rows, asked, inventory.profiles, {"inventory": inventory.source})
     known = [profile for profile in inventory.profiles if profile.name in there.profiles]
+    agreed = plan(fleet, rows, asked, inventory.profiles)
+    renewed = {profile.name for profile in known} if wish.renews else set()
     return Sync(
         inventory,
         given,
-        plan(fleet, rows, asked, inventory.profiles),
+        agreed,
         there.tenant_id,
         apart,
         tuple(known) if wish.renews else (),
         () if wish.renews else tuple(profile.name for profile in known),
         sum(each.source == inventory.source and each.status == "active" for each in fleet.devices),
+        len(agreed.stay_refused | _refused(fleet.devices, there, renewed)),
+        tuple(sorted(renewed & there.suspended)),
     )
 
 
@@ -100,13 +106,14 @@ def take(
 ) -> None:
     """Do it, in one transaction; then the logins that are sealed anew, each as an act of its own.
 
+    They end no block and no suspension: a sync is repeated by a clock, and would have a password refused each time.
     Conflict if the fleet is another by now. `trust`: what profiles that are made say of first host keys.
     """
     answers = {(sync.given.asked.tenant, name): answer for name, answer in trust.items()}
     importing.take(ports, sync.given, sync.agreed, trust=answers, moved=moved)
     for profile in sync.renews:
         login = Login(profile.username, profile.password, profile.private_key, profile.passphrase)
-        scopes.edit_profile(logins, sync.tenant_id, profile.name, Changes(), login)
+        scopes.edit_profile(logins, sync.tenant_id, profile.name, Changes(), login, tried=False)
         moved(1)
 
 
@@ -117,6 +124,12 @@ def missing_jumps(sync: Sync, there: TenantScopes) -> Mapping[str, Sequence[Want
         if row.jump and row.jump not in there.jump_hosts:
             waiting.setdefault(row.jump, []).append(row)
     return waiting
+
+
+def _refused(devices: Iterable[Known], there: TenantScopes, profiles: Container[str]) -> set[DeviceId]:
+    """Those that are blocked since one of these was refused."""
+    blocked = (known for known in devices if known.blocked == AuthenticationFailed.code)
+    return {known.device_id for known in blocked if becoming.login(known, there) in profiles}
 
 
 def _rows(

@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from backupflow.cli.exits import Exit
 from backupflow.core.importing import Asked, Wanted
+from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import SealedSecret
 from backupflow.errors import Conflict
 from backupflow.flows import importing
@@ -325,6 +326,36 @@ def test_each_login_is_sealed_for_its_device(fleet: Scene, file: Path) -> None:
     assert told.out.splitlines()[0] == b"changed   a  login set anew"
     shown = done.out + told.out + (done.err + told.err + str(state(fleet))).encode()
     assert b"hush" not in shown
+
+
+def test_an_import_ends_no_block_and_no_suspension(fleet: Scene, file: Path) -> None:
+    """It may be repeated by a clock: who was refused is not sent the same password again, and is told of at the end."""
+    take(fleet, file, LOGINS, "--passwords-in-file")
+    refused, other = (row.id for row in fleet.rows("SELECT id FROM device ORDER BY name"))
+    fleet.block(refused, "authentication_failed")
+    suspend = "UPDATE credential_profile SET suspended_at = now(), suspended_reason = :why WHERE device_id = :device"
+    fleet.write("enroller", suspend, why="a person", device=refused)
+    fleet.write("enroller", suspend, why=KEYS_LOST, device=other)
+    before = fleet.rows("SELECT blocked_code, failures, next_due_at FROM device ORDER BY name")
+    done = take(fleet, file, LOGINS, "--passwords-in-file", "--update")
+    assert done.out.startswith(b"0 added, 2 changed")
+    assert fleet.rows("SELECT blocked_code, failures, next_due_at FROM device ORDER BY name") == before
+    assert fleet.rows("SELECT 1 FROM alarm WHERE code = 'authentication_failed' AND cleared_at IS NULL")
+    reasons = "SELECT suspended_reason AS r FROM credential_profile p JOIN device d ON d.id = device_id ORDER BY d.name"
+    assert [row.r for row in fleet.rows(reasons)] == ["a person", None]
+    assert "1 of the devices whose login is written stay blocked" in done.err
+    assert "`device unblock --where blocked=authentication_failed`" in done.err
+
+
+def test_another_profile_in_a_file_ends_no_block_either(fleet: Scene, file: Path) -> None:
+    """What an import writes as login is tried when a person says so; another jump host still is another way."""
+    take(fleet, file, "name,host,profile\na,192.0.2.1,routers\n")
+    fleet.block(fleet.rows("SELECT id FROM device")[0].id, "authentication_failed")
+    due = fleet.rows("SELECT next_due_at FROM device")
+    again = take(fleet, file, "name,host,profile\na,192.0.2.1,shared\n", "--update", "--json")
+    assert (json.loads(again.out)["counts"]["changed"], json.loads(again.out)["stay_blocked"]) == (1, 1)
+    [row] = fleet.rows("SELECT blocked_code, next_due_at FROM device")
+    assert (row.blocked_code, [(row.next_due_at,)]) == ("authentication_failed", due)
 
 
 def test_many_devices_with_one_password_are_asked_about_first(fleet: Scene, file: Path) -> None:

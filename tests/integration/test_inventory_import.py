@@ -231,6 +231,24 @@ def test_a_login_that_is_there_is_sealed_anew_only_when_it_is_asked_for(scene: S
     assert logins(scene)["core-1"][2] == "pw-of-north-2"
 
 
+def test_a_login_that_is_sealed_anew_ends_no_block_and_no_suspension(scene: Scene, folder: Path) -> None:
+    """A sync runs by a clock: a password that is refused is not sent again each time, and who waits is told."""
+    document(sync(scene, folder))
+    device = scene.rows("SELECT id FROM device WHERE name = 'core-1'")[0].id
+    scene.block(device, "authentication_failed")
+    assert scene.run("credential", "suspend", "oxidized-north", "--reason", "it is being locked").code == Exit.OK
+    said = document(sync(scene, folder, "--update-logins"))
+    assert "oxidized-north" in said["logins_sealed_anew"]
+    assert (said["stay_blocked"], said["stay_suspended"]) == (1, ["oxidized-north"])
+    (row,) = scene.rows("SELECT blocked_code, next_due_at > now() AS later FROM device WHERE name = 'core-1'")
+    assert (row.blocked_code, row.later) == ("authentication_failed", True)
+    (row,) = scene.rows("SELECT suspended_reason FROM credential_profile WHERE name = 'oxidized-north'")
+    assert row.suspended_reason == "it is being locked"
+    told = scene.run("inventory", "import", "oxidized", str(folder), "--update-logins").err
+    assert "`device unblock --where blocked=authentication_failed`" in told
+    assert "`credential resume oxidized-north`" in told
+
+
 def test_a_device_that_came_from_elsewhere_is_left_unless_it_is_to_be_taken_over(scene: Scene, folder: Path) -> None:
     """It is listed, with where it came from; --adopt makes it one of this inventory."""
     scene.add("core-1", "198.51.100.1")

@@ -43,12 +43,20 @@ _HERE = text("SELECT * FROM device WHERE id = :device")
 _USED = text(f"""
     SELECT d.via_id, l.id AS login_id FROM device d {LOGIN} WHERE d.id = :device""")
 # A new id: a session that was started with the old login finds it gone right before it would send it.
-LOGIN_OF_ITS_OWN = text("""
-    INSERT INTO credential_profile (tenant_id, device_id, username, method, sealed)
+_OWN_LOGIN = """
+    INSERT INTO credential_profile AS p (tenant_id, device_id, username, method, sealed)
     VALUES (:tenant, :device, :username, :method, :sealed)
     ON CONFLICT (device_id) DO UPDATE SET id = gen_random_uuid(), username = excluded.username,
-        method = excluded.method, sealed = excluded.sealed, suspended_at = NULL, suspended_reason = NULL,
-        changed_at = now()""")
+        method = excluded.method, sealed = excluded.sealed, {suspended}, changed_at = now()"""
+LOGIN_OF_ITS_OWN = text(_OWN_LOGIN.format(suspended="suspended_at = NULL, suspended_reason = NULL"))
+# What a person suspended stays so; a new secret is readable in any case.
+_LOGIN_UNTRIED = text(
+    _OWN_LOGIN.format(
+        suspended=f"""
+        suspended_at = CASE WHEN p.suspended_reason IS DISTINCT FROM '{KEYS_LOST}' THEN p.suspended_at END,
+        suspended_reason = CASE WHEN p.suspended_reason IS DISTINCT FROM '{KEYS_LOST}' THEN p.suspended_reason END"""
+    )
+)
 # Another name does not bring a secret back whose key was lost.
 _RENAME_LOGIN = text("""
     UPDATE credential_profile SET id = gen_random_uuid(), username = :username, changed_at = now(),
@@ -203,7 +211,8 @@ def _write_what_leads_there(tx: Connection, there: DeviceRecord, update: Update)
     if update.columns.get("status") != "removed" and used.login_id is not None and now.login_id is None:
         raise needs_login(there.name)
     follows = [update.if_moved] if used.via_id != now.via_id else []
-    return follows + ([update.if_other_login] if used.login_id != now.login_id else [])
+    tried = update.tries_login and used.login_id != now.login_id
+    return follows + ([update.if_other_login] if tried else [])
 
 
 def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId:
@@ -236,7 +245,7 @@ def _write(tx: Connection, there: DeviceRecord, columns: Mapping[str, Any]) -> N
 
 def _write_login(tx: Connection, there: DeviceRecord, update: Update) -> None:
     if update.login:
-        _log_in(tx, there.tenant_id, there.device_id, update.login, there.username)
+        _log_in(tx, there.tenant_id, there.device_id, update.login, there.username, tried=update.tries_login)
     if update.drops_login:
         tx.execute(_DROP_LOGIN, {"device": there.device_id})
 
@@ -254,7 +263,13 @@ def _write_keys(tx: Connection, there: DeviceRecord, update: Update, actor: str)
 
 
 def _log_in(
-    tx: Connection, tenant_id: TenantId, device_id: DeviceId, login: DeviceLogin, known_as: str | None = None
+    tx: Connection,
+    tenant_id: TenantId,
+    device_id: DeviceId,
+    login: DeviceLogin,
+    known_as: str | None = None,
+    *,
+    tried: bool = True,
 ) -> None:
     values = {"tenant": tenant_id, "device": device_id, "username": login.username or known_as}
     if login.sealed is None:
@@ -262,4 +277,5 @@ def _log_in(
     elif login.sealed.key_version < oldest_version(tx, tenant_id, Purpose.CREDENTIALS):
         raise Conflict("the keys were rotated at this moment; nothing was changed: do it once more")
     else:
-        tx.execute(LOGIN_OF_ITS_OWN, values | {"method": login.method, "sealed": login.sealed.text})
+        statement = LOGIN_OF_ITS_OWN if tried else _LOGIN_UNTRIED
+        tx.execute(statement, values | {"method": login.method, "sealed": login.sealed.text})

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, text
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.core.fleet import Candidate
 from backupflow.core.importing import Fleet, Known, ScopeSays, TenantScopes
+from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, TenantId
 
 if TYPE_CHECKING:
@@ -33,8 +34,12 @@ _SCOPES = {
     "profiles": text("SELECT id, name FROM credential_profile WHERE tenant_id = :tenant AND name IS NOT NULL"),
     "jump_hosts": text("SELECT id, name FROM jump_host WHERE tenant_id = :tenant"),
 }
+_SUSPENDED = text("""
+    SELECT name FROM credential_profile
+    WHERE tenant_id = :tenant AND name IS NOT NULL AND suspended_at IS NOT NULL
+        AND suspended_reason IS DISTINCT FROM :lost""")
 _DEVICES = text("""
-    SELECT d.id, d.name, d.host, d.port, d.settings, d.source, d.paused_reason, d.status, d.jump_direct,
+    SELECT d.id, d.name, d.host, d.port, d.settings, d.source, d.paused_reason, d.status, d.blocked_code, d.jump_direct,
         p.name AS profile, g.name AS group_name, s.name AS site, j.name AS jump, own.username,
         (SELECT k.fingerprint FROM host_key k WHERE k.device_id = d.id AND k.status = 'pinned') AS pinned,
         ARRAY(SELECT e.fingerprint FROM expected_key e WHERE e.device_id = d.id) AS expected
@@ -108,9 +113,9 @@ def _scopes(tx: Connection, tenant: Row[Any]) -> TenantScopes:
         for what in ("groups", "sites")
     }
     named = {what: frozenset(row.name for row in _rows(tx, what, tenant.id)) for what in ("profiles", "jump_hosts")}
-    return TenantScopes(
-        TenantId(tenant.id), ScopeSays(tenant.jump, profile=tenant.profile), says["groups"], says["sites"], **named
-    )
+    suspended = frozenset(tx.scalars(_SUSPENDED, {"tenant": tenant.id, "lost": KEYS_LOST}))
+    own = ScopeSays(tenant.jump, profile=tenant.profile)
+    return TenantScopes(TenantId(tenant.id), own, says["groups"], says["sites"], suspended=suspended, **named)
 
 
 def _known(row: Row[Any], tenant: str) -> Known:
@@ -131,4 +136,5 @@ def _known(row: Row[Any], tenant: str) -> Known:
         source=row.source,
         paused_reason=row.paused_reason,
         status=row.status,
+        blocked=row.blocked_code,
     )

@@ -29,6 +29,7 @@ from backupflow.adapters.db.scope_following import (
 )
 from backupflow.adapters.db.scope_records import LISTED, TABLES, record, records
 from backupflow.core.inventory import Placement
+from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Purpose
 from backupflow.core.scopes import NewScope, Record, ScopeKind, ScopeUpdate
 from backupflow.errors import Conflict, NotFound
@@ -45,6 +46,12 @@ _FIND_TENANT = text("SELECT id FROM tenant WHERE id = :tenant AND removed_at IS 
 _LOGIN = text("""
     UPDATE credential_profile SET username = :username, method = :method, sealed = :sealed, changed_at = now(),
         suspended_at = NULL, suspended_reason = NULL WHERE id = :scope""")
+# What a person suspended stays so; a new secret is readable in any case.
+_LOGIN_UNTRIED = text(f"""
+    UPDATE credential_profile SET username = :username, method = :method, sealed = :sealed, changed_at = now(),
+        suspended_at = CASE WHEN suspended_reason IS DISTINCT FROM '{KEYS_LOST}' THEN suspended_at END,
+        suspended_reason = CASE WHEN suspended_reason IS DISTINCT FROM '{KEYS_LOST}' THEN suspended_reason END
+    WHERE id = :scope""")
 # Another name does not bring a secret back whose key was lost. Nor does it let what a person suspended be used again.
 _RENAME_LOGIN = text("UPDATE credential_profile SET username = :username, changed_at = now() WHERE id = :scope")
 _SUSPEND = text("UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason WHERE id = :scope")
@@ -167,7 +174,7 @@ def _write(tx: Connection, kind: ScopeKind, there: Record, update: ScopeUpdate, 
         with _name_taken(kind, str(columns.get("name"))), _addresses_apart(tx, kind, scope_id, columns):
             tx.execute(text(f"UPDATE {TABLES[kind]} SET {sets} WHERE id = :scope"), values | scope)
     if update.login:
-        _log_in(tx, there.tenant_id, scope_id, update.login)
+        _log_in(tx, there.tenant_id, scope_id, update.login, tried=update.ends_refusals)
     if update.ends_refusals:
         try_hops_again(tx, refused_hops(tx, scope_id))
     if kind is ScopeKind.JUMP_HOST:
@@ -202,13 +209,13 @@ def _write_hop(tx: Connection, tenant_id: UUID, scope_id: UUID, update: ScopeUpd
         try_hops_again(tx, [scope_id])
 
 
-def _log_in(tx: Connection, tenant_id: UUID, scope_id: UUID, login: DeviceLogin) -> None:
+def _log_in(tx: Connection, tenant_id: UUID, scope_id: UUID, login: DeviceLogin, *, tried: bool) -> None:
     values = {"scope": scope_id, "username": login.username}
     if login.sealed is None:
         tx.execute(_RENAME_LOGIN, values)
     else:
         _still_good(tx, tenant_id, login)
-        tx.execute(_LOGIN, values | {"method": login.method, "sealed": login.sealed.text})
+        tx.execute(_LOGIN if tried else _LOGIN_UNTRIED, values | {"method": login.method, "sealed": login.sealed.text})
 
 
 def _still_good(tx: Connection, tenant_id: UUID, login: DeviceLogin) -> None:

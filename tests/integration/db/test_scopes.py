@@ -127,7 +127,7 @@ def test_nobody_waits_for_each_other_for_ever(placed: Fleet) -> None:
 
 
 def test_many_devices_are_locked_before_their_scopes(placed: Fleet) -> None:
-    """As whoever edits a scope does it: an import that waits for a device holds no scope that somebody else is after."""
+    """As whoever edits a scope does it: an import that waits for a device holds no scope that others are after."""
     with placed.admin.begin() as tx, ThreadPoolExecutor(1) as pool:
         tx.execute(text("SELECT 1 FROM device WHERE name = 'north-2' FOR NO KEY UPDATE"))
         done = pool.submit(edit_many, placed, Edit(settings={"interval_seconds": 3600.0}))
