@@ -12,6 +12,7 @@ import csv
 import getpass
 import json
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=20_000, help="bytes of an export, roughly")
     parser.add_argument("--concurrency", type=int, default=50)
     parser.add_argument("--interval", default="1h")
+    parser.add_argument("--hop-down", type=float, default=0, metavar="SECONDS", help="then keep a jump host down")
+    parser.add_argument("--hop-retry", type=int, default=300, metavar="SECONDS", help="CONFIG_JUMP_HOST_RETRY")
     asked = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="backupflow-bench-") as scratch,
@@ -68,7 +71,8 @@ def _run(root: Path, sshd: OpenSshServer, asked: argparse.Namespace) -> None:
     passwords = {name: secrets.token_urlsafe(12) for name in LOGINS[1:]}
     key = _make_key(root / "core.key")
     roster = list(_roster(asked.routers, asked.size, passwords, key))
-    install = Install(root, CONFIG_BACKUP_MAX_CONCURRENT=asked.concurrency)
+    settings = {"CONFIG_BACKUP_MAX_CONCURRENT": asked.concurrency, "CONFIG_JUMP_HOST_RETRY": asked.hop_retry}
+    install = Install(root, **settings)
     with _simulating(root, roster) as (simulator, jump_hosts):
         install.start()
         try:
@@ -86,6 +90,8 @@ def _run(root: Path, sshd: OpenSshServer, asked: argparse.Namespace) -> None:
             _tell(told, asked, set_up, seconds)
             print(_failed(install))
             table_of(before, usage(install, simulator), seconds)
+            if asked.hop_down:
+                _hop_down(install, root / "control", asked.hop_down)
         finally:
             install.stop()
 
@@ -125,6 +131,7 @@ def _simulating(root: Path, roster: list[dict[str, Any]]) -> Iterator[tuple[subp
     file.write_text("".join(json.dumps(router) + "\n" for router in roster), "utf-8")
     argv = [sys.executable, "-m", "backupflow.simulator", "--routers", str(file), "--announce", str(announced)]
     argv += ["--jump-hosts", str(len(SITES) - 1), "--announce-jump-hosts", str(jump_hosts), "--ignore-stdin"]
+    argv += ["--control", str(root / "control")]
     simulator = subprocess.Popen(argv)
     try:
         wait_for(announced.exists, "the simulated routers", 120)
@@ -172,6 +179,38 @@ def _make_key(path: Path) -> str:
     command = [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
     subprocess.run(command, check=True, capture_output=True)
     return path.with_name(path.name + ".pub").read_text("ascii").strip()
+
+
+def _hop_down(install: Install, control: Path, seconds: float) -> None:
+    """Keep the jump host of the last site down, and tell what that did to the devices behind it."""
+    _bid(control, "stop")
+    time.sleep(seconds)
+    _bid(control, "resume")
+    began = time.monotonic()
+    back = install.rows("SELECT now() AS at")[0].at
+    behind = "FROM device d JOIN site s ON s.id = d.site_id WHERE s.name = :site"
+    fresh = (
+        f"SELECT count(*) AS n {behind} AND EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id "  # noqa: S608
+        "AND c.state = 'stored' AND c.started_at > :back)"
+    )
+    there = install.rows(f"SELECT count(*) AS n {behind}", site=SITES[-1])[0].n
+    wait_for(
+        lambda: install.rows(fresh, site=SITES[-1], back=back)[0].n == there, "all behind it stored", LONGEST_SECONDS
+    )
+    counted = install.rows("SELECT coalesce(sum(failures + losses), 0) AS n FROM device")[0].n
+    alarms = install.rows("SELECT code, count(*) AS n FROM alarm GROUP BY code")
+    print(f"a jump host down for {seconds:g} s: {counted} failures counted against devices, alarms {alarms}")
+    print(f"all {there} behind it stored {time.monotonic() - began:.1f} s after it was back")
+    print(_failed(install))
+
+
+def _bid(control: Path, what: str) -> None:
+    """Tell the simulator what its last jump host is to do."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(str(control))
+        line.sendall(json.dumps({"jump": f"j{len(SITES) - 1}", "do": what}).encode() + b"\n")
+        if not json.loads(line.makefile().readline())["ok"]:
+            raise AssertionError(what)
 
 
 def _stored(install: Install) -> int:
