@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from backupflow.core.scope import Policy
 
 _LOAD = text("""
-    SELECT h.name, h.host, h.port, h.settings, h.failures, t.settings AS tenant_settings, hl.id AS login_id,
-        hl.username, hl.sealed, hl.changed_at, k.key_type, k.blob
+    SELECT h.name, h.host, h.port, h.settings, h.failures, t.settings AS tenant_settings,
+        hl.settings AS profile_settings, hl.id AS login_id, hl.username, hl.sealed, hl.changed_at, k.key_type, k.blob
     FROM jump_host h JOIN tenant t ON t.id = h.tenant_id JOIN credential_profile hl ON hl.id = h.credential_profile_id
     LEFT JOIN host_key k ON k.jump_host_id = h.id AND k.status = 'pinned' WHERE h.id = :jump_host""")
 _SAME = f"(h.host, h.port) = (:host, :port) AND {same_login('hl')}"
@@ -80,8 +80,10 @@ def assigned(tx: Connection, jump_host_id: UUID, defaults: Policy) -> JumpHost:
 
 
 def _policy(defaults: Policy, row: Row[Any]) -> Policy:
+    """Its own settings before what its profile says of trust, before the tenant's."""
     try:
-        return resolve(defaults, row.tenant_settings, row.settings)
+        trust = {name: value for name, value in (row.profile_settings or {}).items() if name == "trust"}
+        return resolve(defaults, row.tenant_settings, trust, row.settings)
     except (ValueError, TypeError, AttributeError, OverflowError) as exc:
         raise InputInvalid(f"a setting of the jump host {row.name} cannot be understood") from exc
 

@@ -75,6 +75,22 @@ def test_an_assignment_has_its_jump_host(fleet: Fleet) -> None:
     assert fleet.running().jump_host is None
 
 
+@pytest.mark.parametrize(
+    ("tenant", "profile", "own", "trust"),
+    [("tofu", "manual", None, "manual"), ("manual", "tofu", None, "tofu"), ("tofu", "manual", "tofu", "tofu")],
+)
+def test_the_trust_of_a_login_holds_for_a_jump_host_too(
+    fleet: Fleet, tenant: str, profile: str, own: str | None, trust: str
+) -> None:
+    """Whatever the login is sent to, unless the jump host says otherwise itself."""
+    hop = fleet.jump_host(settings={"trust": own} if own else {})
+    for table, says in (("tenant", tenant), ("credential_profile", profile)):
+        fleet.sql(f"UPDATE {table} SET settings = jsonb_build_object('trust', CAST(:s AS text))", s=says)
+    found = fleet.running(jump_host_id=hop).jump_host
+    assert found is not None
+    assert found.trust == Trust(trust)
+
+
 def test_expected_keys_come_with_what_has_no_pinned_one(fleet: Fleet) -> None:
     """Of device and jump host, each its own; where a key is pinned they are not looked at."""
     hop = fleet.jump_host(key=None)
