@@ -63,12 +63,14 @@ def labelled(inventory: Inventory, label: str) -> Inventory:
 def usable(inventory: Inventory) -> Inventory:
     """Without what has a name, an address or a login that cannot be one here: that is listed, without the value.
 
-    Of two entries with one name the first is believed.
+    Of two entries with one name the first is believed. One whose login is unusable is held: without it, it would be sent
+    another one, that of its scopes.
     """
     leftovers, held, good = list(inventory.leftovers), set(inventory.held), []
     lines: dict[str, int] = {}
+    bad = {profile.name for profile in inventory.profiles if not _is_login(profile)}
     for row in inventory.wanted:
-        wrong = _wrong(row)
+        wrong = _wrong(row) or (f"{row.name} has a login that cannot be one here" if row.profile in bad else None)
         if not wrong and row.name in lines:
             wrong = f"the same name as in {inventory.place(lines[row.name])}"
         if wrong:
@@ -77,11 +79,10 @@ def usable(inventory: Inventory) -> Inventory:
             continue
         lines[row.name] = row.line
         good.append(row)
-    bad = {profile.name for profile in inventory.profiles if not _is_login(profile)}
     leftovers += [Leftover(f"profile {name}", "left out: its login cannot be one here") for name in sorted(bad)]
     return replace(
         inventory,
-        wanted=tuple(replace(row, profile=None) if row.profile in bad else row for row in good),
+        wanted=tuple(good),
         profiles=tuple(profile for profile in inventory.profiles if profile.name not in bad),
         leftovers=tuple(leftovers),
         held=frozenset(held),
@@ -89,17 +90,18 @@ def usable(inventory: Inventory) -> Inventory:
 
 
 def renamed(inventory: Inventory, devices: Iterable[Known], there: Collection[str]) -> Inventory:
-    """The same, with its numbered profiles called as they were when they were made.
+    """The same, with its profiles called as they were when they were made.
 
     Which of two logins of one user is the first depends on the order of the lines; which devices use it does not. So a
-    login has the name that most of its devices have here already, else one that nothing is called here.
+    login has the name that most of its devices have here already, else one that nothing is called here: what is sealed
+    under a name that none of them uses may be of another folder, and goes to no device of this one.
     """
-    names = _as_before(inventory, devices)
-    taken = {*there, *names.values(), *(p.name for p in inventory.profiles if p.name not in inventory.stems)}
+    fixed, used = _fixed(inventory), {row.profile for row in inventory.wanted}
+    names = {name: name for name in fixed if name not in used or name not in there} | _as_before(inventory, devices)
+    taken = {*there, *names.values(), *fixed}
     for profile in inventory.profiles:
-        stem = inventory.stems.get(profile.name)
-        if stem is not None and profile.name not in names:
-            names[profile.name] = _free(stem, taken)
+        if profile.name not in names:
+            names[profile.name] = _free(inventory.stems.get(profile.name, profile.name), taken)
             taken.add(names[profile.name])
     return replace(
         inventory,
@@ -133,15 +135,23 @@ def too_many_gone(gone: int, ours: int) -> bool:
     return gone * _MOST_GONE > ours
 
 
+def _fixed(inventory: Inventory) -> set[str]:
+    """The names that say all: of the one login of a place."""
+    return {profile.name for profile in inventory.profiles} - set(inventory.stems)
+
+
 def _as_before(inventory: Inventory, devices: Iterable[Known]) -> dict[str, str]:
     now = {known.name: known.profile for known in devices if known.source == inventory.source}
+    fixed = _fixed(inventory)
     wishes: Counter[tuple[str, str]] = Counter()
     for row in inventory.wanted:
-        stem, name = inventory.stems.get(row.profile or ""), now.get(row.name)
-        if stem and name and _is_numbered(name, stem):
-            wishes[row.profile or "", name] += 1
+        profile, name = row.profile, now.get(row.name)
+        if not profile or not name or (name in fixed and name != profile):
+            continue
+        if _is_numbered(name, inventory.stems.get(profile, profile)):
+            wishes[profile, name] += 1
     names: dict[str, str] = {}
-    for (profile, name), _ in sorted(wishes.items(), key=lambda wish: (-wish[1], wish[0])):
+    for (profile, name), _ in sorted(wishes.items(), key=lambda wish: (wish[0][1] not in fixed, -wish[1], wish[0])):
         if profile not in names and name not in names.values():
             names[profile] = name
     return names

@@ -296,6 +296,21 @@ def test_two_folders_of_one_kind_are_told_apart(
     assert sync(scene, other, "--source", "../lab").code == Exit.DATA
 
 
+def test_no_device_is_sent_the_password_of_another_folder(
+    scene: Scene, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Also where somebody forgot to tell the folders apart: the second one's login is one of its own."""
+    document(sync(scene, folder))
+    other = tmp_path_factory.mktemp("other")
+    (other / "config").write_text(CONFIG.replace("pw-of-all", "pw-of-other").replace("~/.config/oxidized", str(other)))
+    write(other, lab="lab-1:198.51.100.1:routeros")
+    for _ in range(2):
+        document(sync(scene, other, "--yes"))
+        assert logins(scene)["lab-1"] == ("oxidized-2", "everywhere", "pw-of-other")
+    document(sync(scene, other, "--yes", "--update-logins"))
+    assert logins(scene)["core-2"] == ("oxidized", "everywhere", "pw-of-all")
+
+
 def test_logins_alone_come_where_the_devices_are_elsewhere(scene: Scene, folder: Path) -> None:
     """Oxidized that is fed by LibreNMS has the logins; no device counts as gone by that."""
     document(sync(scene, folder))

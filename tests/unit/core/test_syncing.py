@@ -64,11 +64,37 @@ def test_what_cannot_be_a_device_is_listed_without_its_values(row: Wanted) -> No
     ],
 )
 def test_a_login_that_can_be_none_is_left_out(profile: WantedProfile) -> None:
-    """Its devices come without one."""
+    """Its devices are held: they neither come, to be sent the login of their group, nor count as gone."""
     inventory = usable(Inventory("tool", (Wanted("a", "192.0.2.1", profile=profile.name, line=1),), (profile,)))
     assert inventory.profiles == ()
-    assert inventory.wanted[0].profile is None
-    assert len(inventory.leftovers) == 1
+    assert (inventory.wanted, inventory.held) == ((), {"a"})
+    assert len(inventory.leftovers) == 2
+
+
+def of_folder(*devices: str) -> Inventory:
+    """A folder with one login for all."""
+    rows = tuple(Wanted(device, "192.0.2.1", profile="tool") for device in devices)
+    return Inventory("tool", rows, (WantedProfile("tool", "u", "pw"),))
+
+
+def test_the_login_of_another_folder_is_sent_to_nobody() -> None:
+    """A name that says all is that of a folder only where one of its devices uses it; a number keeps its login later."""
+    first = renamed(of_folder("a1", "a2"), [], [])
+    assert set(passwords(first)) == {"tool"}
+    second = renamed(of_folder("b1"), here(first), ["tool"])
+    assert set(passwords(second)) == {row.profile for row in second.wanted} == {"tool-2"}
+    fleet = [*here(first), *here(second)]
+    assert set(passwords(renamed(of_folder("b1", "b2"), fleet, ["tool", "tool-2"]))) == {"tool-2"}
+    assert set(passwords(renamed(of_folder("a1", "a3"), fleet, ["tool", "tool-2"]))) == {"tool"}
+    assert set(passwords(renamed(of_folder("z"), [known("z", "tool", source="import")], ["tool"]))) == {"tool-2"}
+
+
+def test_a_name_that_says_all_is_not_given_for_a_number() -> None:
+    """A group that is called 2 has a login of its own."""
+    rows = (Wanted("a", "192.0.2.1", profile="tool"), Wanted("b", "192.0.2.2", profile="tool-2"))
+    both = Inventory("tool", rows, (WantedProfile("tool", "u", "one"), WantedProfile("tool-2", "u", "two")))
+    moved = [known("a", "tool-2"), known("b", "tool-2")]
+    assert passwords(renamed(both, moved, ["tool-2"])) == {"tool": "one", "tool-2": "two"}
 
 
 def of_logins(*logins: tuple[str, tuple[str, ...]]) -> Inventory:
