@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.ledger import Assignment
+    from backupflow.core.model import ExpectedKey, Target
 
 _OWNED = "(device_id = :owner OR jump_host_id = :owner)"  # ids of both kinds are random
 _KEYS = text(f"""
@@ -134,6 +135,12 @@ def pinned_by(tx: Connection, owner_id: UUID) -> HostKey | None:
     return HostKey(row.key_type, bytes(row.blob)) if row else None
 
 
+def same_as(tx: Connection, owner_id: UUID, target: Target) -> bool:
+    """Whether what an offered key is compared with is still what it was when the session began."""
+    pinned = pinned_by(tx, owner_id)
+    return pinned == target.pinned and (pinned is not None or _expected(tx, owner_id) == target.expected)
+
+
 def pin_first(tx: Connection, owner: Owner, key: HostKey, how: TrustedHow, trusts: Trust) -> None:
     """Trust a key of an owner, whose row is locked, on first sight, if it `trusts` one so by now.
 
@@ -141,8 +148,7 @@ def pin_first(tx: Connection, owner: Owner, key: HostKey, how: TrustedHow, trust
     compare it by now. Nothing happens if it is pinned already.
     """
     pinned = pinned_by(tx, owner.id)
-    expected = () if pinned else (*expected_of(tx, owner.id), *expected_of_jump_host(tx, owner.id))
-    match judge(pinned, key, expected):
+    match judge(pinned, key, () if pinned else _expected(tx, owner.id)):
         case Trusted():
             return
         case Mismatch() | Unexpected():
@@ -173,3 +179,7 @@ def shown(tx: Connection, assignment: Assignment, key: HostKey) -> None:
 def verified(tx: Connection, assignment: Assignment, key: HostKey, owner: Owner | None = None) -> None:
     """It was proved once more that the pinned key is there; nothing happens if another one is pinned by now."""
     tx.execute(_VERIFIED, (owner or Owner.device(assignment)).values(key))
+
+
+def _expected(tx: Connection, owner_id: UUID) -> tuple[ExpectedKey, ...]:
+    return (*expected_of(tx, owner_id), *expected_of_jump_host(tx, owner_id))

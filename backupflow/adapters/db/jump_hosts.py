@@ -19,7 +19,7 @@ from backupflow.adapters.db.meanwhile import as_sealed, same_login
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN, JumpHost, JumpTrouble, scope_of
 from backupflow.core.model import HostKey, JumpHostId, SealedSecret, Target
 from backupflow.core.scope import resolve
-from backupflow.errors import InputInvalid, LoginSuspended
+from backupflow.errors import HostKeyMismatch, HostKeyUnapproved, InputInvalid, LoginSuspended
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import TrustedHow
     from backupflow.core.scope import Policy
 
+_OF_ITS_KEY = {HostKeyMismatch.code, HostKeyUnapproved.code}
 _LOAD = text("""
     SELECT h.name, h.host, h.port, h.settings, h.failures, t.settings AS tenant_settings,
         hl.settings AS profile_settings, hl.id AS login_id, hl.username, hl.sealed, hl.changed_at, k.key_type, k.blob
@@ -129,9 +130,9 @@ def in_trouble(tx: Connection, assignment: Assignment, trouble: JumpTrouble) -> 
     row = _locked(tx, assignment, hop)
     if row is None or not row.same:
         return
+    if trouble.code in _OF_ITS_KEY and not host_keys.same_as(tx, hop.jump_host_id, hop.target):
+        return  # accepted, reset or foretold meanwhile
     if trouble.offered is not None:
-        if host_keys.pinned_by(tx, hop.jump_host_id) == trouble.offered:  # it was accepted meanwhile
-            return
         host_keys.offer(tx, assignment, trouble.offered, Owner.hop(assignment))
     if row.blocked_code:  # those who only shared the attempt may have said so first, without its key
         return

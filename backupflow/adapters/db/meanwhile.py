@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
+from backupflow.adapters.db import host_keys
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, usable_policy
 from backupflow.core.model import SecretsPolicy, Trust
 from backupflow.errors import (
@@ -45,9 +46,8 @@ _NOW = text(f"""
         d.router_since_seq >= :seq AS replaced, d.believe_seq >= :seq AS believed,
         d.modern_ssh_at IS NOT NULL AS modern,
         coalesce(l.id, :login) IS NOT NULL AND {same_login("l")} IS NOT TRUE AS other_login,
-        k.blob IS DISTINCT FROM CAST(:pinned AS bytea) AS other_pin,
         {SETTINGS}
-    FROM device d {LOGIN} LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
+    FROM device d {LOGIN}
     WHERE d.id = :device""")
 
 _MODERN = text("UPDATE device SET modern_ssh_at = now() WHERE id = :device AND modern_ssh_at IS NULL")
@@ -62,7 +62,7 @@ class Meanwhile:
     replaced: bool  # the router
     believed: bool  # an operator said so of the next export
     other_login: bool
-    other_pin: bool
+    other_pin: bool  # or other keys that are expected while none is pinned
     modern: bool  # SHA-1 is out of the question, as the device stands now
     trust: Trust | None = None  # of first keys; None: unusable
     allows_sha1: bool = False
@@ -120,10 +120,10 @@ def acted(tx: Connection, assignment: Assignment, defaults: Policy) -> Meanwhile
     values: dict[str, Any] = {
         "device": assignment.device_id,
         "seq": assignment.seq,
-        "pinned": target.pinned.blob if target.pinned else None,
     }
     row = tx.execute(_NOW, values | as_assigned(assignment)).one()
-    known = (row.removed, row.moved, row.replaced, row.believed, row.other_login, row.other_pin, row.modern)
+    other_pin = not host_keys.same_as(tx, assignment.device_id, target)
+    known = (row.removed, row.moved, row.replaced, row.believed, row.other_login, other_pin, row.modern)
     try:
         policy = usable_policy(defaults, row)
     except InputInvalid:  # its next claim is withdrawn for it, with an alarm

@@ -274,6 +274,16 @@ class Fleet:
             )
         return JumpHostId(made)
 
+    def expect(self, device_id: UUID, fingerprint: str) -> None:
+        """A first key of a device is foretold."""
+        self.sql(
+            "INSERT INTO expected_key (tenant_id, device_id, fingerprint, how, added_by) "
+            "VALUES (:t, :d, :f, 'import', 'me')",
+            t=self.tenant,
+            d=device_id,
+            f=fingerprint,
+        )
+
     def request(self, device_id: UUID, kind: str = "backup") -> int:
         """Somebody asks for a collection, a test or a scan."""
         tenant = self.row("device", device_id).tenant_id

@@ -23,6 +23,9 @@ MINUTE = timedelta(minutes=1)
 DOWN = JumpTrouble("connection_refused", "no answer", blocks=False, again_in=5 * MINUTE)
 REFUSED = JumpTrouble("authentication_failed", "no", blocks=True)
 CHANGED = JumpTrouble("host_key_mismatch", "another key", blocks=True, offered=OTHER)
+EXPECTED = """
+    INSERT INTO expected_key (tenant_id, jump_host_id, fingerprint, how, added_by)
+    SELECT tenant_id, id, 'SHA256:other', 'import', 'me' FROM jump_host"""
 HOP_STATE = "failures, down_since, retry_at, blocked_code, blocked_detail, blocked_at"
 
 
@@ -299,6 +302,21 @@ def test_a_key_that_was_accepted_meanwhile_blocks_nothing(fleet: Fleet) -> None:
     fleet.collections.pin_jump_host(session, OTHER, TrustedHow.ACCEPTED)
     ended(fleet, session, CHANGED)
     assert hop_state(fleet, hop)[3:] == (None, None, None)
+
+
+@pytest.mark.parametrize("code", ["host_key_mismatch", "host_key_unapproved"])
+@pytest.mark.parametrize("act", ["UPDATE host_key SET status = 'retired'", EXPECTED])
+def test_a_key_that_was_reset_or_foretold_meanwhile_blocks_nothing(fleet: Fleet, act: str, code: str) -> None:
+    """What the session compared it with is no more; its key is nothing to be accepted."""
+    hop = fleet.jump_host(key=None if act == EXPECTED else HOP_KEY)
+    session, later_one = fleet.running(jump_host_id=hop), fleet.running(jump_host_id=hop)
+    fleet.sql(act)
+    ended(fleet, session, replace(CHANGED, code=code))
+    assert hop_state(fleet, hop)[3:] == (None, None, None)
+    assert fleet.value("SELECT count(*) FROM host_key WHERE status = 'offered'") == 0
+    assert fleet.collections.end(later_one, Ending(State.FAILED, "device_unreachable"))
+    ended(fleet, fleet.running(jump_host_id=hop), replace(CHANGED, code=code))
+    assert hop_state(fleet, hop)[3] == code
 
 
 # --- claiming ----------------------------------------------------------------------------------------------------

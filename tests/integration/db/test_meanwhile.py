@@ -103,6 +103,21 @@ def test_another_pin_answers_a_refusal_of_the_one_before(
     assert fleet.value("SELECT count(*) FROM host_key WHERE status = 'offered'") == 0
 
 
+@pytest.mark.parametrize("code", ["host_key_mismatch", "host_key_unapproved"])
+@pytest.mark.parametrize("now", ["corrected", "added", "forgotten", "same"])
+def test_other_expected_keys_answer_a_refusal_by_those_before(fleet: Fleet, now: str, code: str) -> None:
+    """The fingerprint that was typed wrong is put right while the session is on its way (I6)."""
+    device = fleet.device()
+    fleet.expect(device, "SHA256:wrong")
+    running = fleet.running(device)
+    if now in {"corrected", "forgotten"}:
+        fleet.sql("DELETE FROM expected_key")
+    if now in {"corrected", "added"}:
+        fleet.expect(device, "SHA256:right")
+    assert fleet.collections.end(running, blocked(code))
+    assert fleet.row("device", device).blocked_code == (code if now == "same" else None)
+
+
 @pytest.mark.parametrize(
     ("before", "now", "code", "answered"),
     [

@@ -40,7 +40,7 @@ from backupflow.core.scope import LONGEST_SESSION, Policy
 from backupflow.core.sequence import Observation, place
 from backupflow.core.storing import ContentKey, Fenced, Holder, Standing, content_key, judge, observation_of
 from backupflow.core.suspicion import Known
-from backupflow.errors import HostKeyMismatch, LeaseLost, LoginSuspended
+from backupflow.errors import HostKeyMismatch, HostKeyUnapproved, LeaseLost, LoginSuspended
 from tests.unit.flows.picture import DevicePicture, HopPicture, Picture, RowPicture
 
 if TYPE_CHECKING:
@@ -449,9 +449,10 @@ class Ledger:
         if hop.blocked_code is None and not (lately and not hop.in_trouble and hop.retry_at is None):
             hop.failures, hop.down_since, hop.retry_at, hop.reached_at = 0, None, None, now
 
-    def _trouble(self, row: Row, trouble: JumpTrouble) -> None:
-        hop, now = self.hop, self.clock()
-        if hop.blocked_code or (trouble.offered is not None and hop.pinned == trouble.offered):
+    def _trouble(self, row: Row, trouble: JumpTrouble, assignment: Assignment) -> None:
+        hop, now, began = self.hop, self.clock(), assignment.jump_host
+        of_its_key = trouble.code in {HostKeyMismatch.code, HostKeyUnapproved.code}
+        if hop.blocked_code or (of_its_key and began and hop.pinned != began.target.pinned):
             return
         known = hop.retry_at and hop.is_left_alone(now) and row.started_at and row.started_at < hop.retry_at
         since = hop.reached_at and row.started_at and hop.reached_at > row.started_at
@@ -511,12 +512,12 @@ class Ledger:
             row.published, row.collected_at = ending.aside.published, now
             if ending.state is State.SUSPECT:
                 self._learn_modern(row.device, assignment, ending.aside.published, meanwhile)
-        self._follow(row, ending, now)
+        self._follow(row, ending, now, assignment)
         if ending.scanned and not meanwhile.elsewhere and row.device.pinned != ending.scanned:
             self._offer(row.device, ending.scanned)
         return True
 
-    def _follow(self, row: Row, ending: Ending, now: datetime) -> None:
+    def _follow(self, row: Row, ending: Ending, now: datetime, assignment: Assignment) -> None:
         device = row.device
         if row.trigger.observes:
             device.failures += ending.counts
@@ -526,7 +527,7 @@ class Ledger:
         if ending.offered:
             self._offer(device, ending.offered)
         if ending.jump_trouble:
-            self._trouble(row, ending.jump_trouble)
+            self._trouble(row, ending.jump_trouble, assignment)
         if ending.blocks:
             device.blocked_code, device.blocked_detail, device.blocked_at = ending.code, ending.detail, now
 
