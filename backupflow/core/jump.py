@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupflow.errors import CommandRejected
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
@@ -30,6 +32,7 @@ class JumpHost:
     sealed_login: SealedSecret
     login_changed_at: datetime | None
     failures: int  # in a row; 0: it was reached when it was last tried
+    passed: bool = False  # whether anybody has come through it yet
 
     @property
     def mark(self) -> tuple[object, ...]:
@@ -67,3 +70,8 @@ class JumpTrouble:
     blocks: bool  # a person must act
     again_in: timedelta | None = None  # None: blocked
     offered: HostKey | None = None  # another key than its pinned one
+
+    @property
+    def refuses_to_forward(self) -> bool:
+        """Whether it refused to forward, which is its trouble only as long as it never did: else it is one device's."""
+        return self.code == CommandRejected.code

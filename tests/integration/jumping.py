@@ -42,6 +42,7 @@ class Way:
     jump_host_id: JumpHostId = field(default_factory=lambda: JumpHostId(uuid4()))
     failures: int = 0
     login_id: UUID = field(default_factory=uuid4)
+    passed: bool = False
     refuses: Callable[[HostKey], None] = lambda _: None
     admitted: list[HostKey] = field(default_factory=list)
     asked: int = 0
@@ -61,6 +62,7 @@ class Way:
             _SEALED,
             login_changed_at=None,
             failures=self.failures,
+            passed=self.passed,
         )
         return Via(host, self._admit, self._login, self._reached)
 

@@ -248,6 +248,28 @@ def test_each_way_to_open_no_channel_has_its_name(refusing: str) -> None:
         assert "\x1b" not in str(failure.value)
 
 
+@pytest.mark.parametrize("before", ["through this connection", "refused through this connection", "at another time"])
+def test_one_device_that_it_does_not_forward_to_is_no_reason_to_block_the_way_to_all(before: str) -> None:
+    """Whoever has forwarded for anybody forwards: what it does not open is that device's failure, and it was passed."""
+    with scene() as (router, jump_host):
+        way = way_through(jump_host, passed=before == "at another time")
+        if before == "through this connection":
+            collect(pinned(router), way)
+        elif before == "refused through this connection":
+            router.behave(listening=False)
+            assert isinstance(attempt(router, way), ConnectionRefused)
+            router.behave(listening=True)
+        told = way.reached
+        jump_host.behave(refusing="prohibited")
+        failure = attempt(router, way)
+        assert type(failure) is DeviceUnreachable
+        assert failure.detail == "the jump host bastion does not forward to it (administratively prohibited)"
+        assert way.reached == told + 1
+        jump_host.behave(refusing="")
+        assert collect(pinned(router), way).exit_status == 0
+        assert jump_host.stats.connections == 1
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -478,7 +500,7 @@ def test_nothing_stays_open_whatever_happened(monkeypatch: pytest.MonkeyPatch, s
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(lambda router: ended(router, way), fleet.values())) == EXPECTED * 2
             jump_host.behave(refusing="prohibited")
-            assert set(pool.map(lambda router: ended(router, way), fleet.values())) == {"jump_host_blocked"}
+            assert set(pool.map(lambda router: ended(router, way), fleet.values())) == {"device_unreachable"}
             jump_host.behave(refusing="")
             dying = [pool.submit(ended, router, way) for router in fleet.values()]
             jump_host.stop()

@@ -94,6 +94,18 @@ def test_a_server_that_does_not_forward_must_be_told_to(
         assert (way.reached, fleet["r1"].stats.sessions) == (0, 0)
 
 
+def test_a_server_that_forwards_to_one_device_alone_is_the_others_failure(sshd: OpenSshServer) -> None:
+    """`PermitOpen` names the first; that one is collected before and after."""
+    with Fleet([RouterSpec("r1"), RouterSpec("r2")]) as fleet:
+        sshd.start(methods=BY_KEY, more=f"PermitOpen 127.0.0.1:{fleet['r1'].port}\n")
+        way = way_through(sshd)
+        assert collect(pinned(fleet["r1"]), way).exit_status == 0
+        with pytest.raises(DeviceUnreachable, match=r"does not forward to it \(administratively prohibited\)"):
+            collect(pinned(fleet["r2"]), way)
+        assert collect(pinned(fleet["r1"]), way).exit_status == 0
+        assert (way.reached, fleet["r2"].stats.sessions) == (3, 0)
+
+
 def test_what_it_says_of_devices_that_it_does_not_reach_is_understood(sshd: OpenSshServer) -> None:
     """A port that is closed, and a name that nobody knows; the server itself was passed each time."""
     with Fleet([RouterSpec("r1", behaviour=Behaviour(listening=False))]) as fleet:

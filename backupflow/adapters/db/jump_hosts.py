@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _OF_ITS_KEY = {HostKeyMismatch.code, HostKeyUnapproved.code}
 _LOAD = text("""
-    SELECT h.name, h.host, h.port, h.settings, h.failures, t.settings AS tenant_settings,
+    SELECT h.name, h.host, h.port, h.settings, h.failures, h.reached_at, t.settings AS tenant_settings,
         hl.settings AS profile_settings, hl.id AS login_id, hl.username, hl.sealed, hl.changed_at, k.key_type, k.blob
     FROM jump_host h JOIN tenant t ON t.id = h.tenant_id JOIN credential_profile hl ON hl.id = h.credential_profile_id
     LEFT JOIN host_key k ON k.jump_host_id = h.id AND k.status = 'pinned' WHERE h.id = :jump_host""")
@@ -42,7 +42,7 @@ _ALLOWED = text(f"""
     WHERE h.id = :jump_host AND {_SAME} AND hl.suspended_at IS NULL AND h.blocked_code IS NULL
       AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND {own_hindrance("c.trigger")} IS NULL""")
 _LOCK = text(f"""
-    SELECT h.failures, h.blocked_code, {_SAME} AS same,
+    SELECT h.failures, h.blocked_code, h.reached_at, {_SAME} AS same,
         h.reached_at > c.started_at AS reached_since, {HOP_DOWN} AND c.started_at < h.retry_at AS known
     FROM jump_host h LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id
     LEFT JOIN collection c ON c.id = :collection
@@ -77,6 +77,7 @@ def assigned(tx: Connection, jump_host_id: UUID, defaults: Policy) -> JumpHost:
         SealedSecret(row.sealed),
         row.changed_at,
         row.failures,
+        row.reached_at is not None,
     )
 
 
@@ -135,6 +136,8 @@ def in_trouble(tx: Connection, assignment: Assignment, trouble: JumpTrouble) -> 
     if trouble.offered is not None:
         host_keys.offer(tx, assignment, trouble.offered, Owner.hop(assignment))
     if row.blocked_code:  # those who only shared the attempt may have said so first, without its key
+        return
+    if trouble.refuses_to_forward and row.reached_at is not None:  # somebody has come through it since
         return
     values = {"jump_host": hop.jump_host_id, "code": trouble.code, "detail": observed.storable(trouble.detail)}
     scope, says = scope_of(hop.jump_host_id), f"{hop.name}: {values['detail'] or trouble.code}"

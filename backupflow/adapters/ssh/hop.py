@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from backupflow.adapters.ssh.connection import JOIN_SECONDS, log_in
 from backupflow.adapters.ssh.forwarding import ForwardingTransport
 from backupflow.adapters.ssh.pulse import HopWire, Pulse
-from backupflow.adapters.ssh.refusal import judged, says
+from backupflow.adapters.ssh.refusal import judged, says, tried
 from backupflow.adapters.ssh.transport import BROKEN
 from backupflow.adapters.ssh.tunnel import Tunnel
 from backupflow.adapters.ssh.watchdog import watchdog_of_process
@@ -57,6 +57,7 @@ class Hop:
         self._known_as = (*jump_host.mark[:-1], key.blob)  # once its first key is pinned
         self.users = 0
         self.retired = False
+        self.passed = jump_host.passed
         self._transport = transport
         self._pulse = pulse
         self._places = threading.BoundedSemaphore(CHANNELS)
@@ -116,8 +117,9 @@ class Hop:
             if time.monotonic() >= ends:
                 raise CollectorBusy(f"no time was left to reach it from the jump host {self.name}")
             raise DeviceUnreachable(f"connect: no answer within {seconds:g} s, from the jump host {self.name}")
+        self.passed = self.passed or channel.refusal is None or tried(channel.refusal)
         if channel.refusal is not None:
-            raise judged(self.name, channel.refusal)
+            raise judged(self.name, channel.refusal, passed=self.passed)
         whole = time.monotonic() + target.timeouts.deadline.total_seconds()
         lacking = target.not_after if target.not_after is not None and target.not_after < whole else None
         return Tunnel(channel, lacking, lambda: self.trouble(target.not_after), self._places.release)

@@ -141,6 +141,7 @@ class Ways:
                 return self._connect(via, target, attempt), True
             attempt.share(via, ends)
             made = True
+        hop.passed = hop.passed or via.jump_host.passed
         try:
             hop.admit(via)
         except BaseException:

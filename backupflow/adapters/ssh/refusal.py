@@ -39,15 +39,26 @@ _NO_NAME = (
 _NO_WAY = ("No route to host", "Network is unreachable", "Connection timed out", "Host is down")
 
 
-def judged(name: str, refusal: Refusal) -> BackupflowError:
-    """The failure that a refusal is: of the jump host of that name, or of the device behind it."""
-    if refusal.reason == _CONNECT_FAILED:
+def judged(name: str, refusal: Refusal, *, passed: bool) -> BackupflowError:
+    """The failure that a refusal is: of the jump host of that name, or of the device behind it.
+
+    `passed`: it has forwarded for somebody. Then what it does not forward to is an address that its rules do not name
+    (PermitOpen of sshd_config) or one that was mistyped, and no reason to leave all others waiting.
+    """
+    if tried(refusal):
         return _of_the_device(name, refusal.words)
     if refusal.reason == _SHORTAGE:
         return CollectorBusy(f"the jump host {name} has no room for more connections")
+    if refusal.reason in _PROHIBITED and passed:
+        return DeviceUnreachable(f"the jump host {name} does not forward to it (administratively prohibited)")
     if refusal.reason in _PROHIBITED:
         return _because(JumpHostBlocked, name, CommandRejected("it forwards no connections, or not to this device"))
     return _because(JumpHostUnreachable, name, DeviceUnreachable("it refused a channel for no reason that is known"))
+
+
+def tried(refusal: Refusal) -> bool:
+    """Whether it was willing to forward: it tried to connect."""
+    return refusal.reason == _CONNECT_FAILED
 
 
 def _of_the_device(name: str, words: str) -> BackupflowError:

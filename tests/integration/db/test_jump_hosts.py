@@ -23,6 +23,7 @@ MINUTE = timedelta(minutes=1)
 DOWN = JumpTrouble("connection_refused", "no answer", blocks=False, again_in=5 * MINUTE)
 REFUSED = JumpTrouble("authentication_failed", "no", blocks=True)
 CHANGED = JumpTrouble("host_key_mismatch", "another key", blocks=True, offered=OTHER)
+FORWARDS_NOT = JumpTrouble("command_rejected", "it forwards no connections, or not to this device", blocks=True)
 EXPECTED = """
     INSERT INTO expected_key (tenant_id, jump_host_id, fingerprint, how, added_by)
     SELECT tenant_id, id, 'SHA256:other', 'import', 'me' FROM jump_host"""
@@ -236,6 +237,32 @@ def test_what_a_person_has_to_mend_blocks_the_jump_host_alone(fleet: Fleet, trou
     assert fleet.row("jump_host", hop).blocked_code == trouble.code
 
 
+def test_a_jump_host_that_has_forwarded_is_not_blocked_for_one_device(fleet: Fleet) -> None:
+    """Neither by who knows that, nor by who had begun before anybody was forwarded; other trouble blocks as ever."""
+    hop = fleet.jump_host()
+    fleet.workers(collect=8)
+    good, bad, other = (fleet.running(jump_host_id=hop) for _ in range(3))
+    assert good.jump_host is not None
+    assert not good.jump_host.passed
+    fleet.collections.jump_host_reached(good)
+    ended(fleet, bad, FORWARDS_NOT)
+    assert hop_state(fleet, hop) == (0, None, None, None, None, None)
+    assert fleet.value("SELECT count(*) FROM alarm") == 0
+    assert fleet.row("device", bad.device_id).failures == 0
+    again = fleet.running(jump_host_id=hop)
+    assert again.jump_host is not None
+    assert again.jump_host.passed
+    ended(fleet, other, REFUSED)
+    assert fleet.row("jump_host", hop).blocked_code == "authentication_failed"
+
+
+def test_a_jump_host_that_never_forwarded_is_blocked_for_the_first_device(fleet: Fleet) -> None:
+    """Then it must be told to."""
+    hop = fleet.jump_host()
+    ended(fleet, fleet.running(jump_host_id=hop), FORWARDS_NOT)
+    assert fleet.row("jump_host", hop).blocked_code == "command_rejected"
+
+
 def test_the_key_of_a_jump_host_is_kept_by_who_saw_it(fleet: Fleet) -> None:
     """Sessions that only shared the attempt know no key, and may end first."""
     hop = fleet.jump_host()
@@ -359,6 +386,25 @@ def test_a_claim_is_withdrawn_for_its_jump_host(fleet: Fleet, columns: dict[str,
     fleet.request(fleet.value("SELECT id FROM device"))
     tick(fleet)
     assert fleet.value("SELECT answer FROM request") == f"refused: {reason}"
+
+
+@pytest.mark.parametrize("kind", ["schedule", "test", "scan"])
+def test_nothing_begins_behind_a_jump_host_whose_login_was_suspended(fleet: Fleet, kind: str) -> None:
+    """Whatever stands to it already: the collector looks once more before it starts."""
+    fleet.workers(collect=10, collect_now=10)
+    hop = fleet.jump_host(name="hop-1")
+    passing = fleet.running(jump_host_id=hop)
+    fleet.collections.jump_host_reached(passing)
+    device = fleet.device(jump_host_id=hop)
+    if kind != "schedule":
+        fleet.request(device, kind=kind)
+    (claim,) = tick(fleet).new
+    fleet.sql(
+        "UPDATE credential_profile SET suspended_at = now() WHERE id = (SELECT credential_profile_id FROM jump_host)"
+    )
+    reason = "jump host login suspended: hop-1"
+    assert fleet.collections.start(claim.collection_id, "holder") == Withdrawn(reason)
+    assert fleet.value("SELECT trigger FROM collection WHERE id = :c", c=claim.collection_id) == kind
 
 
 def test_one_session_at_a_time_tries_a_jump_host_again(fleet: Fleet) -> None:

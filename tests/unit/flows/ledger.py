@@ -112,7 +112,7 @@ class Hop:
         """As a collection is told of it."""
         target = Target("hop", 22, self.pinned, POLICY.legacy_ssh, POLICY.timeouts)
         login = (UUID(int=0), LOGIN, self.changed_at)
-        return JumpHost(HOP, "hop", target, POLICY.trust, "backup", *login, self.failures)
+        return JumpHost(HOP, "hop", target, POLICY.trust, "backup", *login, self.failures, self.reached_at is not None)
 
 
 @dataclass
@@ -453,6 +453,8 @@ class Ledger:
         hop, now, began = self.hop, self.clock(), assignment.jump_host
         of_its_key = trouble.code in {HostKeyMismatch.code, HostKeyUnapproved.code}
         if hop.blocked_code or (of_its_key and began and hop.pinned != began.target.pinned):
+            return
+        if trouble.refuses_to_forward and hop.reached_at is not None:
             return
         known = hop.retry_at and hop.is_left_alone(now) and row.started_at and row.started_at < hop.retry_at
         since = hop.reached_at and row.started_at and hop.reached_at > row.started_at
