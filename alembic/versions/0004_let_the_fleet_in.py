@@ -75,6 +75,22 @@ PINS = """
 TRUST = """
     UPDATE {table} SET settings = jsonb_set(settings, '{{trust}}', '"{new}"') WHERE settings ->> 'trust' = '{old}'"""
 SCOPES = ("tenant", "site", "device_group", "device")
+# What the version before cannot say: without it a key would be pinned that nobody was to trust, a login sent another
+# way, or a scan collected as a backup.
+KEPT_HERE = {
+    "host keys are expected": "expected_key",
+    "credential profiles have settings": "credential_profile WHERE settings <> '{}'",
+    "jump hosts have settings": "jump_host WHERE settings <> '{}'",
+    "tenants name a login or a jump host": "tenant WHERE coalesce(credential_profile_id, jump_host_id) IS NOT NULL",
+    "devices are reached without the jump host of their scopes": "device WHERE jump_direct AND status <> 'removed'",
+    "groups are reached without the jump host of their tenant": "device_group WHERE jump_direct",
+    "tests and scans are asked for": "request WHERE kind <> 'backup' AND collection_id IS NULL",
+    "tests and scans run": "collection WHERE trigger IN ('test', 'scan') AND state IN ('claimed', 'running')",
+}
+REFUSE = """
+    DO $$ BEGIN IF EXISTS (SELECT 1 FROM {rows}) THEN
+        RAISE EXCEPTION 'the version before knows nothing of it: {what}; end that first, or restore the backup of then';
+    END IF; END $$"""
 HOP_STATE = "failures, down_since, retry_at, blocked_code, blocked_detail, blocked_at, reached_at"
 GRANTS = (
     *(f"GRANT DELETE ON {table} TO backupflow_enroller" for table in ("site", "device_group", "jump_host")),
@@ -86,6 +102,7 @@ GRANTS = (
     f"GRANT UPDATE ({HOP_STATE}) ON jump_host TO backupflow_collector",
     "GRANT UPDATE (report) ON collection TO backupflow_collector",
     "GRANT SELECT (settings) ON credential_profile TO backupflow_scheduler, backupflow_reader, backupflow_operator",
+    "GRANT SELECT (changed_at) ON credential_profile TO backupflow_scheduler",
 )
 
 
@@ -222,8 +239,11 @@ def _expected_keys() -> None:
 
 
 def downgrade() -> None:
+    for what, rows in KEPT_HERE.items():
+        op.execute(REFUSE.format(what=what, rows=rows))
     for table in SCOPES:
         op.execute(TRUST.format(table=table, old="manual", new="approved"))
+    op.execute("REVOKE SELECT (changed_at) ON credential_profile FROM backupflow_scheduler")
     op.execute("REVOKE SELECT, INSERT ON request FROM backupflow_enroller")
     op.execute("REVOKE SELECT (name), UPDATE (due_at) ON job FROM backupflow_enroller")
     op.drop_column("collection", "report")

@@ -13,6 +13,7 @@ import pytest
 from alembic import command
 from alembic.runtime.migration import MigrationContext
 from psycopg import sql
+from sqlalchemy.exc import DBAPIError
 
 from backupflow.adapters.db import migrate
 from backupflow.adapters.db.roles import ROLES, make_roles
@@ -170,3 +171,25 @@ def test_what_was_kept_aside_goes_with_its_table(first: Fleet) -> None:
     assert first.value("SELECT count(*) FROM aside") == 1
     first.sql("UPDATE collection SET facts = NULL WHERE shape_hash IS NULL")
     check(first)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("INSERT INTO expected_key (tenant_id, device_id, fingerprint, how, added_by) VALUES (:t, :d, 'SHA256:x', "
+         "'import', 'me')", "host keys are expected"),
+        ("UPDATE credential_profile SET settings = '{\"trust\": \"manual\"}'", "credential profiles have settings"),
+        ("UPDATE device SET jump_direct = true", "devices are reached without"),
+        ("INSERT INTO request (tenant_id, device_id, kind, requested_by) VALUES (:t, :d, 'scan', 'me')", "asked for"),
+        ("UPDATE collection SET trigger = 'test' WHERE state = 'claimed'", "tests and scans run"),
+    ],
+)  # fmt: skip
+def test_nobody_goes_back_from_what_the_version_before_cannot_say(first: Fleet, statement: str, says: str) -> None:
+    """A key that was not to be trusted would be pinned there: all stays as it is, with a word."""
+    device = fill(first)
+    to(first, NEWEST)
+    ids = {name: value for name, value in {"t": first.tenant, "d": device}.items() if f":{name}," in statement}
+    first.sql(statement, **ids)
+    with pytest.raises(DBAPIError, match=says):
+        to(first, "0003")
+    assert migrate.require_current(first.engine("reader"), shipped("alembic")) == NEWEST
