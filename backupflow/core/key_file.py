@@ -1,4 +1,8 @@
-"""A file of fingerprints that somebody compared: `name,fingerprint` in each line, as a spreadsheet writes it."""
+"""A file of fingerprints that somebody compared: `name,fingerprint` in each line, as a spreadsheet writes it.
+
+A spreadsheet takes a cell that begins with one of `= + - @` for a formula, quoted or not: such a name is written with an
+apostrophe before it, as a spreadsheet marks text, and read without.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_FAULTS = 50
 HEADER = ("name", "fingerprint")
 _BREAK = re.compile(r"\r\n|\n|\r")
+_FORMULA = re.compile(r"'*[=+@-]")
+_INNER_FORMULA = re.compile(r"(?<=[,;\t])(\s*)([=+@-])")  # in a cell of a comment
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,10 @@ def read(text: str) -> tuple[tuple[Compared, ...], tuple[Fault, ...]]:
 
 
 def written(name: str, fingerprint: str) -> str:
-    """One line, without its end; a name that begins like a comment is quoted."""
+    """One line, without its end; a name that begins like a comment is quoted, one like a formula is none."""
     line = io.StringIO()
+    if _FORMULA.match(name):
+        name = f"'{name}"
     if name.startswith("#"):
         csv.writer(line, lineterminator="", quoting=csv.QUOTE_ALL).writerow((name, fingerprint))
     else:
@@ -74,7 +82,7 @@ def written(name: str, fingerprint: str) -> str:
 
 def comment(text: str) -> str:
     """A line that says nothing."""
-    return f"# {text}"
+    return "# " + _INNER_FORMULA.sub(r"\1'\2", text)
 
 
 def _cells(line: str) -> list[str]:
@@ -92,6 +100,8 @@ def _compared(number: int, cells: list[str]) -> Compared:
     if len(cells) != len(HEADER):
         raise InputInvalid(f"{len(cells)} columns, not name,fingerprint")
     name, fingerprint = cells
+    if name.startswith("'") and _FORMULA.match(name):
+        name = name[1:]
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise InputInvalid("no device can have such a name")
     return Compared(number, name, checked_fingerprint(fingerprint))

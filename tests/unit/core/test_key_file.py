@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +64,20 @@ def test_a_malformed_line_is_named_by_its_number(line: str, says: str) -> None:
     assert next(one.name for one in found) == "good"
     assert [(fault.line, says in fault.says) for fault in faults] == [(2, True)]
     assert "core-1" not in faults[0].says
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-x", "@SUM(A1)", "'=1", "''+1", "'quoted'", "#=1", "a,=1"])
+def test_a_spreadsheet_takes_no_name_for_a_formula(name: str) -> None:
+    """An apostrophe stands before it, quotes would not help; read again it is the same name."""
+    line = written(name, ONE)
+    assert next(csv.reader([line]))[0][0] not in "=+-@"
+    assert read(line) == ((Compared(1, name, ONE),), ())
+
+
+def test_no_comment_holds_a_formula() -> None:
+    """Its commas make cells too."""
+    cells = next(csv.reader([comment("jump host a,=HYPERLINK(1): first, @x;\t-1")]))
+    assert cells == ["# jump host a", "'=HYPERLINK(1): first", " '@x;\t'-1"]
 
 
 @given(st.text(st.characters() | st.sampled_from('#",\n\r'), max_size=80))
