@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +180,14 @@ class Update:
     tries_login: bool = True  # another login is tried at once; else what was refused or suspended stays so
 
 
+def composed(name: str) -> str:
+    """One spelling of names that look the same (Unicode's NFC): macOS types é as two characters, others as one."""
+    return unicodedata.normalize("NFC", name)
+
+
 def checked_name(name: str) -> str:
-    """A name that any terminal, file name and page can bear; InputInvalid otherwise."""
+    """A name that any terminal, file name and page can bear, composed; InputInvalid otherwise."""
+    name = composed(name)
     if not name or len(name) > LONGEST_NAME:
         raise InputInvalid(f"a device's name has 1 to {LONGEST_NAME} characters")
     if not name.isprintable() or name != name.strip() or name.startswith("-") or set(name) & set("/\\"):

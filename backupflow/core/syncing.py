@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from backupflow.core.importing import Known, Leftover, Wanted, WantedProfile
-from backupflow.core.inventory import checked_host, checked_name, checked_port, checked_username
+from backupflow.core.inventory import checked_host, checked_name, checked_port, checked_username, composed
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -63,13 +63,14 @@ def labelled(inventory: Inventory, label: str) -> Inventory:
 def usable(inventory: Inventory) -> Inventory:
     """Without what has a name, an address or a login that cannot be one here: that is listed, without the value.
 
-    Of two entries with one name the first is believed. One whose login is unusable is held: without it, it would be sent
-    another one, that of its scopes.
+    Of two entries with one name the first is believed. One whose login is unusable is held: without it, it would be
+    sent another one, that of its scopes.
     """
-    leftovers, held, good = list(inventory.leftovers), set(inventory.held), []
+    leftovers, held, good = list(inventory.leftovers), set(map(composed, inventory.held)), []
     lines: dict[str, int] = {}
     bad = {profile.name for profile in inventory.profiles if not _is_login(profile)}
-    for row in inventory.wanted:
+    for each in inventory.wanted:
+        row = replace(each, name=composed(each.name))
         wrong = _wrong(row) or (f"{row.name} has a login that cannot be one here" if row.profile in bad else None)
         if not wrong and row.name in lines:
             wrong = f"the same name as in {inventory.place(lines[row.name])}"

@@ -206,6 +206,16 @@ def test_a_name_that_is_taken_is_refused(scene: Scene) -> None:
     assert refused.err.count("\n") == 1
 
 
+def test_one_name_in_two_spellings_is_one_device(scene: Scene) -> None:
+    """An accent is one character here and two on macOS: whoever types it finds the device, and makes no second one."""
+    assert add(scene, name="caf\u00e9").code == Exit.OK
+    again = add(scene, name="cafe\u0301", host="192.0.2.2")
+    assert (again.code, "is there already" in again.err) == (Exit.REFUSED, True)
+    assert json.loads(scene.run("device", "show", "cafe\u0301", "--json").out)["name"] == "caf\u00e9"
+    scene.write("migrator", "UPDATE device SET name = :old", old="cafe\u0301")
+    assert scene.run("device", "pause", "cafe\u0301").code == Exit.OK
+
+
 def test_a_secret_file_must_be_private(scene: Scene, tmp_path: Path) -> None:
     """A file that others may read is refused with the command that mends it; then it is taken."""
     file = tmp_path / "password"

@@ -19,7 +19,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.expected_keys import expect, forget
 from backupflow.adapters.db.keys import oldest_version
 from backupflow.adapters.db.placing import columns_of, inherited_profile, needs_login, placed
-from backupflow.core.inventory import Placement
+from backupflow.core.inventory import Placement, composed
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, Purpose, TenantId, TrustedHow
 from backupflow.errors import Conflict, NotFound
@@ -216,7 +216,8 @@ def _write_what_leads_there(tx: Connection, there: DeviceRecord, update: Update)
 
 
 def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId:
-    found = tx.scalar(text(statement), {"tenant": tenant_id, "name": name})
+    spelled = (tx.scalar(text(statement), {"tenant": tenant_id, "name": each}) for each in (name, composed(name)))
+    found = next((found for found in spelled if found is not None), None)
     if found is None:
         raise NotFound(f"device {name!r}; see `device list`")
     return DeviceId(found)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, text
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.core.fleet import Candidate
 from backupflow.core.importing import Fleet, Known, ScopeSays, TenantScopes
+from backupflow.core.inventory import composed
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, TenantId
 
@@ -122,7 +123,7 @@ def _known(row: Row[Any], tenant: str) -> Known:
     return Known(
         tenant,
         DeviceId(row.id),
-        row.name,
+        composed(row.name),  # as it is compared, also where it was written before names were
         row.host,
         row.port,
         profile=row.profile,

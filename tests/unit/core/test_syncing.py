@@ -67,8 +67,16 @@ def test_a_login_that_can_be_none_is_left_out(profile: WantedProfile) -> None:
     """Its devices are held: they neither come, to be sent the login of their group, nor count as gone."""
     inventory = usable(Inventory("tool", (Wanted("a", "192.0.2.1", profile=profile.name, line=1),), (profile,)))
     assert inventory.profiles == ()
-    assert (inventory.wanted, inventory.held) == ((), {"a"})
+    assert (list(inventory.wanted), set(inventory.held)) == ([], {"a"})
     assert len(inventory.leftovers) == 2
+
+
+def test_one_name_in_two_spellings_is_one_device() -> None:
+    """However another system writes an accent."""
+    rows = (Wanted("caf\u00e9", "192.0.2.1", line=1), Wanted("cafe\u0301", "192.0.2.2", line=2))
+    found = usable(Inventory("tool", rows))
+    assert [(row.name, row.host) for row in found.wanted] == [("caf\u00e9", "192.0.2.1")]
+    assert len(found.leftovers) == 1
 
 
 def of_folder(*devices: str) -> Inventory:
@@ -78,7 +86,7 @@ def of_folder(*devices: str) -> Inventory:
 
 
 def test_the_login_of_another_folder_is_sent_to_nobody() -> None:
-    """A name that says all is that of a folder only where one of its devices uses it; a number keeps its login later."""
+    """A name that says all is a folder's own only where one of its devices uses it; a number keeps its login later."""
     first = renamed(of_folder("a1", "a2"), [], [])
     assert set(passwords(first)) == {"tool"}
     second = renamed(of_folder("b1"), here(first), ["tool"])
