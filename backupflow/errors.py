@@ -194,6 +194,12 @@ class LoginSuspended(BackupflowError):
     verdict = Verdict.PAUSE
 
 
+class LoginUnusable(BackupflowError):
+    """The login cannot be used as it is kept; nothing was sent to the device. Set it anew with `credential edit` or `device edit`."""
+
+    code = "login_unusable"
+
+
 class LeaseLost(BackupflowError):
     """Another worker has taken this collection over; what was read is dropped."""
 

@@ -51,10 +51,32 @@ def read_login(username: str, source: Source) -> Login:
         raise typer.BadParameter("give one of --password-stdin, --password-file and --key-file")
     if source.key_file:
         passphrase = read_private(source.passphrase_file) if source.passphrase_file else None
-        return Login(username, private_key=read_private(source.key_file, keep=True), passphrase=passphrase)
+        return Login(username, private_key=_key(source.key_file, passphrase), passphrase=passphrase)
     if source.password_file:
         return Login(username, password=read_private(source.password_file))
     return Login(username, password=_from_stdin() if source.password_stdin else _from_prompt(username))
+
+
+def _key(path: Path, passphrase: str | None) -> str:
+    """A private key that opens: once it is sealed nobody would see until a device is to be logged in to."""
+    from backupflow.errors import LoginUnusable
+    from backupflow.wiring.private_keys import check
+
+    text = read_private(path, keep=True)
+    try:
+        check(text, passphrase)
+    except LoginUnusable as exc:
+        more = ": --passphrase-file" if passphrase is None and "needs its passphrase" in exc.detail else ""
+        output.stop(Exit.DATA, f"{path}: {exc.detail}{more}; nothing was changed")
+    return text
+
+
+def _refuse_public(path: Path, data: bytes) -> None:
+    """Say so before anybody is told to make it private, which would not make it the right one."""
+    from backupflow.wiring.private_keys import is_public
+
+    if is_public(data[:LONGEST].decode("utf-8", "replace")):
+        output.stop(Exit.DATA, f"{path} is a public key: name the private one, often the same without .pub")
 
 
 def read_private(path: Path, *, keep: bool = False) -> str:
@@ -64,9 +86,11 @@ def read_private(path: Path, *, keep: bool = False) -> str:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
                 output.stop(Exit.REFUSED, f"{path} is not a file")
+            data = file.read(LONGEST + 1)
+            if keep:
+                _refuse_public(path, data)
             if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 output.stop(Exit.REFUSED, f"others may read {path}: chmod 600 {path}")
-            data = file.read(LONGEST + 1)
     except OSError as exc:
         output.stop(Exit.NOT_FOUND, f"{path} cannot be read: {exc.strerror}")
     return _text(data, str(path), keep=keep)

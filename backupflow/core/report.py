@@ -22,6 +22,7 @@ from backupflow.errors import (
     HostKeyUnapproved,
     JumpHostBlocked,
     JumpHostUnreachable,
+    LoginUnusable,
     NameUnresolved,
     SshDowngraded,
 )
@@ -56,6 +57,7 @@ _AT: Mapping[type[BackupflowError], Stage] = {
     SshDowngraded: Stage.KEY,
     HostKeyMismatch: Stage.KEY,
     HostKeyUnapproved: Stage.KEY,
+    LoginUnusable: Stage.LOGIN,
     CommandRejected: Stage.RIGHTS,
 }
 _OF_THE_DEVICE = (DeviceUnreachable, ConnectionRefused, DeviceTimeout)  # its jump host was passed

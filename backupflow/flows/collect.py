@@ -33,6 +33,7 @@ from backupflow.errors import (
     IdentityChanged,
     LeaseLost,
     LoginSuspended,
+    LoginUnusable,
     MessageMalformed,
     OutputTooLarge,
     StoreUnavailable,
@@ -124,6 +125,8 @@ def _end(way: Way, exc: BackupflowError, offered: list[HostKey], aside: KeptAsid
         decision = backoff.after_jump_trouble(ports.dice())
     else:
         decision = backoff.after_failure(exc.verdict, assignment.failures, assignment.losses, ports.dice())
+    if isinstance(exc, LoginUnusable):  # nothing was sent to the device: it is not to blame
+        decision = replace(decision, counts=False)
     if isinstance(exc, ExportSuspect):
         decision = replace(decision, state=State.SUSPECT)
     ending = Ending(
@@ -147,6 +150,8 @@ def _alarm(assignment: Assignment, exc: BackupflowError) -> str:
     """The scope of the alarm that a failure raises, if it raises one: a suspect export does if it does not go away."""
     if exc.verdict is Verdict.PAUSE and not isinstance(exc, _OF_ONE_DEVICE):
         return COLLECTING
+    if isinstance(exc, LoginUnusable):
+        return f"login {assignment.login_context}"  # one for all that share it
     return f"device {assignment.device_id}" if isinstance(exc, ExportSuspect) and assignment.known.aside else ""
 
 

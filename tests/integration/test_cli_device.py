@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from backupflow.cli import output
 from backupflow.cli.exits import Exit
@@ -246,7 +248,10 @@ def test_without_a_terminal_nobody_is_asked(scene: Scene) -> None:
 
 def test_a_key_with_its_passphrase_is_sealed(scene: Scene, tmp_path: Path) -> None:
     """Both come from private files."""
-    for name, content in (("key", "-----BEGIN OPENSSH PRIVATE KEY-----\n"), ("passphrase", "open sesame\n")):
+    lock = serialization.BestAvailableEncryption(b"open sesame")
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, lock)
+    key = ed25519.Ed25519PrivateKey.generate().private_bytes(*form).decode()
+    for name, content in (("key", key), ("passphrase", "open sesame\n")):
         (tmp_path / name).touch(mode=0o600)
         (tmp_path / name).write_text(content)
     files = ("--key-file", str(tmp_path / "key"), "--passphrase-file", str(tmp_path / "passphrase"))

@@ -22,7 +22,7 @@ from backupflow.adapters.db.placing import columns_of, inherited_profile, needs_
 from backupflow.core.inventory import Placement, composed
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, Purpose, TenantId, TrustedHow
-from backupflow.errors import Conflict, NotFound
+from backupflow.errors import Conflict, LoginUnusable, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -278,5 +278,6 @@ def _log_in(
     elif login.sealed.key_version < oldest_version(tx, tenant_id, Purpose.CREDENTIALS):
         raise Conflict("the keys were rotated at this moment; nothing was changed: do it once more")
     else:
+        clear_alarm(tx, LoginUnusable.code, f"login {device_id}")
         statement = LOGIN_OF_ITS_OWN if tried else _LOGIN_UNTRIED
         tx.execute(statement, values | {"method": login.method, "sealed": login.sealed.text})

@@ -14,7 +14,7 @@ from backupflow.adapters.db.scope_records import MEMBERS, TABLES
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN, scope_of
 from backupflow.core.model import JumpHostId
 from backupflow.core.scopes import ScopeKind, ScopeUpdate
-from backupflow.errors import AuthenticationFailed, Conflict
+from backupflow.errors import AuthenticationFailed, Conflict, LoginUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ _AGAIN = text("""
     UPDATE jump_host SET failures = 0, down_since = NULL, retry_at = NULL, blocked_code = NULL, blocked_detail = NULL,
         blocked_at = NULL WHERE id = ANY(:hops)""")
 _REFUSED_HOPS = text("""
-    SELECT id FROM jump_host WHERE credential_profile_id = :profile AND blocked_code = :refused
+    SELECT id FROM jump_host WHERE credential_profile_id = :profile AND blocked_code = ANY(:refused)
     ORDER BY id FOR NO KEY UPDATE""")
 # Each device of the tenant with the way that it would be reached by: as the trigger of the table reckons it.
 _WOULD_BE = """
@@ -114,7 +114,8 @@ def follow(tx: Connection, before: Mapping[UUID, Row[Any]], update: ScopeUpdate,
 
 def refused_hops(tx: Connection, profile_id: UUID) -> list[UUID]:
     """The jump hosts that refused this login, locked."""
-    return list(tx.scalars(_REFUSED_HOPS, {"profile": profile_id, "refused": AuthenticationFailed.code}))
+    refused = [AuthenticationFailed.code, LoginUnusable.code]
+    return list(tx.scalars(_REFUSED_HOPS, {"profile": profile_id, "refused": refused}))
 
 
 def try_hops_again(tx: Connection, hops: Sequence[UUID]) -> None:

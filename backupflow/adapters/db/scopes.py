@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from backupflow.adapters.db import host_keys
+from backupflow.adapters.db.alarms import clear_alarm
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.expected_keys import expect_of_jump_host, forget_of_jump_host
@@ -32,7 +33,7 @@ from backupflow.core.inventory import Placement
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Purpose
 from backupflow.core.scopes import NewScope, Record, ScopeKind, ScopeUpdate
-from backupflow.errors import Conflict, NotFound
+from backupflow.errors import Conflict, LoginUnusable, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -215,6 +216,7 @@ def _log_in(tx: Connection, tenant_id: UUID, scope_id: UUID, login: DeviceLogin,
         tx.execute(_RENAME_LOGIN, values)
     else:
         _still_good(tx, tenant_id, login)
+        clear_alarm(tx, LoginUnusable.code, f"login {scope_id}")
         tx.execute(_LOGIN if tried else _LOGIN_UNTRIED, values | {"method": login.method, "sealed": login.sealed.text})
 
 

@@ -28,6 +28,7 @@ from backupflow.errors import (
     HostKeyUnapproved,
     JumpHostBlocked,
     JumpHostUnreachable,
+    LoginUnusable,
     NameUnresolved,
     SshDowngraded,
 )
@@ -43,7 +44,9 @@ LONGEST_LIFE_SECONDS: Final = 3600.0  # then its key and its login are looked at
 FIRST_MOMENT_SECONDS: Final = 10.0  # sessions that had begun before its first key was pinned have come by then
 
 _DOWN = (DeviceUnreachable, ConnectionRefused, NameUnresolved, DeviceTimeout)
-_BLOCKED = (AuthenticationFailed, HostKeyMismatch, HostKeyUnapproved, AlgorithmsIncompatible, SshDowngraded)
+_BLOCKED = (
+    AuthenticationFailed, LoginUnusable, HostKeyMismatch, HostKeyUnapproved, AlgorithmsIncompatible, SshDowngraded,
+)  # fmt: skip
 
 
 class Hop:

@@ -14,13 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from backupflow.adapters.ssh.algorithms import listed
 from backupflow.adapters.ssh.transport import BROKEN
 from backupflow.adapters.ssh.userauth import LoginHandler
-from backupflow.errors import AuthenticationFailed, DeviceUnreachable
+from backupflow.errors import AuthenticationFailed, DeviceUnreachable, LoginUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backupflow.adapters.ssh.transport import Transport
     from backupflow.core.model import Login
+
+_PUBLIC_NAMES = ("ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-", "---- BEGIN SSH2 PUBLIC KEY")
 
 
 def authenticate(transport: Transport, login: Login) -> None:
@@ -108,13 +110,13 @@ def _one_hidden_answer(handler: LoginHandler, password: str) -> Callable[[str, s
 
 
 def private_key(text: str, passphrase: str | None) -> paramiko.PKey:
-    """Open an RSA, ECDSA or Ed25519 key, PEM (PKCS#1, SEC 1, PKCS#8) or OpenSSH; raises AuthenticationFailed."""
+    """Open an RSA, ECDSA or Ed25519 key, PEM (PKCS#1, SEC 1, PKCS#8) or OpenSSH; raises LoginUnusable."""
     secret = passphrase.encode() if passphrase else None
     load = serialization.load_ssh_private_key if "BEGIN OPENSSH" in text else serialization.load_pem_private_key
     try:
         key = load(text.encode(), secret)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise AuthenticationFailed("the private key cannot be opened with its passphrase") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise LoginUnusable(_why_not(text, passphrase, lock_differs=isinstance(exc, TypeError))) from None
     for kind, opened in (
         (rsa.RSAPrivateKey, paramiko.RSAKey),
         (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey),
@@ -125,4 +127,25 @@ def private_key(text: str, passphrase: str | None) -> paramiko.PKey:
                 serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
             )
             return opened.from_private_key(io.StringIO(plain.decode()))
-    raise AuthenticationFailed("the private key is of a type that is not supported")
+    raise LoginUnusable("the private key is of a type that is not supported: RSA, ECDSA and Ed25519 are")
+
+
+def is_public(text: str) -> bool:
+    """Whether it is a public key, as `ssh-keygen` or `openssl` writes it."""
+    first = text.lstrip().partition("\n")[0]
+    return first.startswith(_PUBLIC_NAMES) or ("BEGIN" in first and "PUBLIC KEY-----" in first)
+
+
+def _why_not(text: str, passphrase: str | None, *, lock_differs: bool) -> str:
+    """What it is instead, never a word of it. `lock_differs`: of key and call only one has a passphrase."""
+    if is_public(text):
+        return "a public key, not a private one"
+    if "PRIVATE KEY-----" not in text:
+        return "not a private key"
+    if lock_differs:
+        return (
+            "the private key has no passphrase, and one is given"
+            if passphrase
+            else "the private key needs its passphrase"
+        )
+    return f"the private key {'does not open with its passphrase' if passphrase else 'is damaged'}"
