@@ -248,7 +248,9 @@ def test_each_way_to_open_no_channel_has_its_name(refusing: str) -> None:
         assert "\x1b" not in str(failure.value)
 
 
-@pytest.mark.parametrize("before", ["through this connection", "refused through this connection", "at another time"])
+@pytest.mark.parametrize(
+    "before", ["through this connection", "refused through this connection", "at another time", "elsewhere meanwhile"]
+)
 def test_one_device_that_it_does_not_forward_to_is_no_reason_to_block_the_way_to_all(before: str) -> None:
     """Whoever has forwarded for anybody forwards: what it does not open is that device's failure, and it was passed."""
     with scene() as (router, jump_host):
@@ -259,6 +261,10 @@ def test_one_device_that_it_does_not_forward_to_is_no_reason_to_block_the_way_to
             router.behave(listening=False)
             assert isinstance(attempt(router, way), ConnectionRefused)
             router.behave(listening=True)
+        elif before == "elsewhere meanwhile":
+            jump_host.behave(refusing="shortage")
+            assert isinstance(attempt(router, way), CollectorBusy)
+            way = way.changed(passed=True)
         told = way.reached
         jump_host.behave(refusing="prohibited")
         failure = attempt(router, way)
