@@ -64,12 +64,12 @@ def limits_of(
 ) -> dict[tuple[UUID, Lane | None], int]:
     """What is left through each jump host, and of each scope's concurrency.
 
-    `jump_hosts`: whether each is in trouble; then one session in all may try it. Else each process of a lane's workers
-    has its own connection to it, of so many channels.
+    `jump_hosts`: whether each is in trouble, or its login was not proved yet; then one session in all may try it. Else
+    each process of a lane's workers has its own connection to it, of so many channels.
     """
     most: dict[tuple[UUID, Lane | None], int] = {(one, None): count for one, count in scopes.items()}
-    for one, in_trouble in jump_hosts.items():
-        most |= {(one, None): 1} if in_trouble else {(one, lane): CHANNELS * processes[lane] for lane in LANES}
+    for one, one_at_a_time in jump_hosts.items():
+        most |= {(one, None): 1} if one_at_a_time else {(one, lane): CHANNELS * processes[lane] for lane in LANES}
     for open_ in taken:
         for one in open_.ids:
             for of in (None, shared(open_.lane)):

@@ -32,7 +32,7 @@ PROCESS = "alarm process"
 RIGHTS: dict[str, dict[str, str]] = {
     "scheduler": {
         "SELECT": f"{SCOPES} {PROCESS} device collection request job transit_key outbox queue_canary alembic_version "
-        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings",
+        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings,changed_at",
         "INSERT": f"collection {PROCESS} queue_canary",
         "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane "
         "request:collection_id,answered_at,answer job:due_at,claimed_at "

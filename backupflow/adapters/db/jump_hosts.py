@@ -49,8 +49,10 @@ _LOCK = text(f"""
     WHERE h.id = :jump_host FOR NO KEY UPDATE OF h""")
 # Looked at without its lock first: nearly every session finds nothing to write.
 _NEWS = text("""
-    SELECT 1 FROM jump_host h WHERE h.id = :jump_host AND (h.down_since IS NOT NULL OR h.retry_at IS NOT NULL
-        OR h.failures > 0 OR coalesce(h.reached_at NOT BETWEEN now() - interval '1 minute' AND now(), true))""")
+    SELECT 1 FROM jump_host h LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id
+    WHERE h.id = :jump_host AND (h.down_since IS NOT NULL OR h.retry_at IS NOT NULL OR h.failures > 0
+        OR hl.changed_at > h.reached_at
+        OR coalesce(h.reached_at NOT BETWEEN now() - interval '1 minute' AND now(), true))""")
 _REACHED = text("""
     UPDATE jump_host SET failures = 0, down_since = NULL, retry_at = NULL, reached_at = now() WHERE id = :jump_host""")
 _DOWN = text("""

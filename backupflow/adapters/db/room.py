@@ -19,7 +19,11 @@ _ALIVE_SLOTS = text("""
     SELECT slots FROM process WHERE heartbeat_at BETWEEN now() - :alive AND now() + :alive""")
 _TAKEN = text("""
     SELECT lane, state, count(*) AS n FROM collection WHERE state IN ('claimed', 'running') GROUP BY lane, state""")
-_JUMP_HOSTS = text("SELECT id, failures > 0 OR down_since IS NOT NULL AS in_trouble FROM jump_host")
+# Each worker process logs in by itself: one whose login nobody has passed with would refuse it to all of them at once.
+_JUMP_HOSTS = text("""
+    SELECT h.id, h.failures > 0 OR h.down_since IS NOT NULL OR h.reached_at IS NULL
+        OR coalesce(hl.changed_at > h.reached_at, false) AS one_at_a_time
+    FROM jump_host h LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id""")
 _MOST = 1_000_000  # more is no limit, and what is no number of PostgreSQL's would end every tick
 _CONCURRENCY = text(
     " UNION ALL ".join(
@@ -54,7 +58,7 @@ def room_of(tx: Connection, limits: Limits, slots: dict[Lane, int], processes: d
         taken += row.n
         if row.state == State.CLAIMED:
             window[shared(Lane(row.lane))] -= row.n
-    jump_hosts: dict[UUID, bool] = {row.id: row.in_trouble for row in tx.execute(_JUMP_HOSTS)}
+    jump_hosts: dict[UUID, bool] = {row.id: row.one_at_a_time for row in tx.execute(_JUMP_HOSTS)}
     scopes: dict[UUID, int] = {row.id: row.most for row in tx.execute(_CONCURRENCY)}
     total = limits.max_total - taken if limits.max_total else None
     if not jump_hosts and not scopes:

@@ -43,7 +43,7 @@ _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = ANY(:codes) AND scope = ANY(:scopes) AND cleared_at IS NULL""")
 _AGAIN = text("""
     UPDATE jump_host SET failures = 0, down_since = NULL, retry_at = NULL, blocked_code = NULL, blocked_detail = NULL,
-        blocked_at = NULL WHERE id = ANY(:hops)""")
+        blocked_at = NULL, reached_at = NULL WHERE id = ANY(:hops)""")
 _REFUSED_HOPS = text("""
     SELECT id FROM jump_host WHERE credential_profile_id = :profile AND blocked_code = ANY(:refused)
     ORDER BY id FOR NO KEY UPDATE""")
@@ -119,7 +119,7 @@ def refused_hops(tx: Connection, profile_id: UUID) -> list[UUID]:
 
 
 def try_hops_again(tx: Connection, hops: Sequence[UUID]) -> None:
-    """Whatever was met there: the next device that is due behind one tries it."""
+    """Whatever was met there: the next device that is due behind one tries it, and nobody else until it is reached."""
     if hops:
         scopes = [scope_of(JumpHostId(hop)) for hop in hops]
         tx.execute(_AGAIN, {"hops": list(hops)})

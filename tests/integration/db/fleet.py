@@ -253,12 +253,20 @@ class Fleet:
         return process_id
 
     def jump_host(self, *, login: bool = True, **columns: Any) -> JumpHostId:
-        """A jump host with a login of its own kind, and a pinned key unless `key=None`."""
+        """A jump host with a login of its own kind that was passed just now, and a pinned key unless `key=None`."""
         name = columns.get("name", f"hop-{uuid4()}")
         profile = self.login(name=f"login of {name}") if login else None
         key = columns.pop("key", HOP_KEY)
-        values = {"tenant_id": self.tenant, "name": name, "host": name, "credential_profile_id": profile} | columns
-        values = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items()}
+        values = {
+            "tenant_id": self.tenant,
+            "name": name,
+            "host": name,
+            "credential_profile_id": profile,
+            "reached_at": "now",
+        }
+        values = {
+            name: json.dumps(value) if isinstance(value, dict) else value for name, value in (values | columns).items()
+        }
         marks = ", ".join(f":{name}" for name in values)
         insert = f"INSERT INTO jump_host ({', '.join(values)}) VALUES ({marks}) RETURNING id"
         made: UUID = self.value(insert, **values)

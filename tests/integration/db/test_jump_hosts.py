@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from backupflow.adapters.db.scopes import Scopes
 from backupflow.adapters.db.status import Statuses
 from backupflow.core.jump import CHANNELS, JumpTrouble
 from backupflow.core.ledger import Assignment, Claimed, Ending, Withdrawn
 from backupflow.core.model import ExpectedKey, HostKey, JumpHostId, State, Trust, TrustedHow
 from backupflow.core.overview import Overview, Standing
+from backupflow.core.scope_acts import hop_unblocked
+from backupflow.core.scopes import ScopeKind
 from backupflow.errors import HostKeyMismatch, HostKeyUnapproved, LeaseLost, LoginSuspended
 from tests.integration.db.fleet import HOP_KEY, KEY, LIMITS, Fleet, published
 
@@ -239,7 +242,7 @@ def test_what_a_person_has_to_mend_blocks_the_jump_host_alone(fleet: Fleet, trou
 
 def test_a_jump_host_that_has_forwarded_is_not_blocked_for_one_device(fleet: Fleet) -> None:
     """Neither by who knows that, nor by who had begun before anybody was forwarded; other trouble blocks as ever."""
-    hop = fleet.jump_host()
+    hop = fleet.jump_host(reached_at=None)
     fleet.workers(collect=8)
     good, bad, other = (fleet.running(jump_host_id=hop) for _ in range(3))
     assert good.jump_host is not None
@@ -258,7 +261,7 @@ def test_a_jump_host_that_has_forwarded_is_not_blocked_for_one_device(fleet: Fle
 
 def test_a_jump_host_that_never_forwarded_is_blocked_for_the_first_device(fleet: Fleet) -> None:
     """Then it must be told to."""
-    hop = fleet.jump_host()
+    hop = fleet.jump_host(reached_at=None)
     ended(fleet, fleet.running(jump_host_id=hop), FORWARDS_NOT)
     assert fleet.row("jump_host", hop).blocked_code == "command_rejected"
 
@@ -427,6 +430,35 @@ def test_one_session_at_a_time_tries_a_jump_host_again(fleet: Fleet) -> None:
     assert isinstance(again, Assignment)
     fleet.collections.jump_host_reached(again)
     assert len(tick(fleet).new) == 2  # the first probe waits for its own spread to be over
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "UPDATE jump_host SET reached_at = NULL",
+        "UPDATE credential_profile SET sealed = 'vault:v1:bmV3', changed_at = clock_timestamp()",
+        "unblocked",
+    ],
+)
+def test_one_session_tries_a_login_that_nobody_has_passed_with(fleet: Fleet, act: str) -> None:
+    """New, edited or unblocked: refused, it is refused once and not to each worker process (I7)."""
+    fleet.workers(collect=10, collect_slow=10)
+    fleet.workers(collect=10)
+    hop = fleet.jump_host()
+    for number in range(6):
+        fleet.device(jump_host_id=hop, lane="collect.slow" if number % 2 else "collect")
+    if act == "unblocked":
+        ended(fleet, fleet.running(jump_host_id=hop, due=None), REFUSED)
+        name = fleet.row("jump_host", hop).name
+        Scopes(fleet.engine("enroller")).change(ScopeKind.JUMP_HOST, fleet.tenant, name, hop_unblocked, "me")
+    else:
+        fleet.sql(act)
+    probe = tick(fleet).new
+    assert (len(probe), tick(fleet).new) == (1, ())
+    session = fleet.collections.start(probe[0].collection_id, "holder")
+    assert isinstance(session, Assignment)
+    fleet.collections.jump_host_reached(session)
+    assert len(tick(fleet).new) == 5
 
 
 def test_no_more_sessions_than_a_jump_host_takes(fleet: Fleet) -> None:

@@ -103,7 +103,7 @@ class Twin:
             insert = "INSERT INTO transit_key (tenant_id, purpose, mark) VALUES (:t, :p, :m)"
             fleet.sql(insert, t=tenant, p=purpose, m=mark)
         fleet.workers(collect=10, collect_slow=10)
-        fleet.jump_host(id=HOP, name="hop", host="hop", key=None)
+        fleet.jump_host(id=HOP, name="hop", host="hop", key=None, reached_at=None)
 
     def _number(self, device_id: DeviceId, seq: int) -> CollectionId:
         found = "SELECT id FROM collection WHERE device_id = :d AND seq = :s"
@@ -229,7 +229,7 @@ class Twin:
     def mend_jump_host(self) -> None:
         """An operator forgets its key and its block."""
         self._fleet.sql("UPDATE host_key SET status = 'retired' WHERE jump_host_id IS NOT NULL")
-        self._fleet.sql("UPDATE jump_host SET blocked_code = NULL, retry_at = NULL")
+        self._fleet.sql("UPDATE jump_host SET blocked_code = NULL, retry_at = NULL, reached_at = NULL")
         self._memory.mend_jump_host()
 
     def act(self, device_id: DeviceId, decide: Callable[[DeviceRecord], Update | None]) -> bool:

@@ -87,8 +87,13 @@ class Hop:
 
     @property
     def in_trouble(self) -> bool:
-        """Whether one session at a time may try it."""
+        """Whether its devices wait for it."""
         return self.failures > 0 or self.down_since is not None
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether one session at a time may try it."""
+        return self.in_trouble or self.reached_at is None
 
     def hindrance(self, now: datetime) -> str | None:
         """What keeps it from being tried."""
@@ -315,9 +320,9 @@ class Ledger:
         return new
 
     def _has_room(self, device: Device) -> bool:
-        """Through a jump host in trouble goes one at a time; else there is always room for so few."""
+        """Through a jump host in trouble, or a new one, goes one at a time; else there is always room for so few."""
         behind = [one for one in self.devices.values() if one.hop is not None]
-        return device.hop is None or not device.hop.in_trouble or not any(map(self._open, behind))
+        return device.hop is None or not device.hop.one_at_a_time or not any(map(self._open, behind))
 
     def _claim_due(self, now: datetime) -> list[Claim]:
         due = sorted(
@@ -598,7 +603,7 @@ class Ledger:
 
     def mend_jump_host(self) -> None:
         """An operator forgets its key and its block: it may be tried at once, by one."""
-        self.hop.pinned = self.hop.blocked_code = self.hop.retry_at = None
+        self.hop.pinned = self.hop.blocked_code = self.hop.retry_at = self.hop.reached_at = None
 
     def act(self, device_id: DeviceId, decide: Callable[[DeviceRecord], Update | None]) -> bool:
         """DeviceStore.change; whether anything changed."""
