@@ -42,6 +42,11 @@ class Room:
         room = self.window[shared(lane)]
         return max(room if self.total is None else min(room, self.total), 0)
 
+    @property
+    def shared_by_lanes(self) -> list[UUID]:
+        """The jump hosts and scopes of which a place that is taken in one lane is missing in the other."""
+        return [key for key, of in self.most if of is None]
+
     def full(self, lane: Lane) -> list[UUID]:
         """The jump hosts and scopes of which no device of this lane may be claimed any more."""
         return [key for (key, of), left in self.most.items() if left <= 0 and of in {None, shared(lane)}]

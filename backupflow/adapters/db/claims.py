@@ -15,7 +15,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.jobs import claim_jobs, tell_of_jobs
 from backupflow.adapters.db.room import room_of, slots_of
 from backupflow.core import backoff, cadence
-from backupflow.core.claiming import LANES
+from backupflow.core.claiming import LANES, shared
 from backupflow.core.ledger import Claimed, Kind, Limits
 from backupflow.core.model import Claim, CollectionId, Lane, Trigger
 from backupflow.core.scope import LONGEST_SESSION
@@ -67,6 +67,11 @@ _HINDERED = text(f"""
     SELECT d.id, c.trigger, {_OF_ROW} AS hindrance
     FROM device d {LOGIN} JOIN collection c ON c.device_id = d.id AND c.state = 'claimed'
     WHERE d.id = ANY(:devices) AND {_OF_ROW} IS NOT NULL ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
+# What a lane that nobody works on has claimed would keep its place in a limit from the other lane for ever.
+_FORSAKEN = text(f"""
+    SELECT d.id, c.trigger, 'nobody works on its lane: ' || c.lane AS hindrance
+    FROM device d JOIN collection c ON c.device_id = d.id AND c.state = 'claimed' AND c.lane = ANY(:lanes)
+    WHERE NOT {_FITS.format(full=":limited")} ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
     WHERE device_id = :device AND state = 'claimed'""")
@@ -146,6 +151,8 @@ class Claims:
             if limits.may_claim:
                 slots, processes = slots_of(tx, limits)
                 room = room_of(tx, limits, slots, processes)
+                if forsaken := self._withdraw_forsaken(tx, slots, room):
+                    room, withdrawn = room_of(tx, limits, slots, processes), withdrawn + forsaken
                 _tell_of_lanes(tx, slots, limits)
                 new += self._answer_requests(tx, room, limits)
                 for lane in (Lane.NORMAL, Lane.SLOW):
@@ -168,12 +175,12 @@ class Claims:
 
     def _withdraw_hindered(self, tx: Connection) -> int:
         claimed = list(tx.scalars(_WAITING_ROWS))  # asked first: of how few they are the planner has no idea
-        rows = tx.execute(_HINDERED, {"devices": claimed}).all() if claimed else []
-        for row in rows:
-            tx.execute(_WITHDRAW, {"device": row.id, "reason": row.hindrance})
-            if Trigger(row.trigger).observes:
-                tx.execute(OWED, {"device": row.id})
-        return len(rows)
+        return _withdraw(tx, tx.execute(_HINDERED, {"devices": claimed}).all() if claimed else [])
+
+    def _withdraw_forsaken(self, tx: Connection, slots: dict[Lane, int], room: Room) -> int:
+        lanes = [lane for lane in Lane if not slots[shared(lane)]]
+        values = {"lanes": lanes, "limited": room.shared_by_lanes}
+        return _withdraw(tx, tx.execute(_FORSAKEN, values).all() if all(values.values()) else [])
 
     def _draw_nearer(self, tx: Connection) -> None:
         """What is due later than its interval says: that was made shorter, or a clock stood ahead for a while."""
@@ -264,6 +271,15 @@ class Claims:
             interval = self._defaults.interval
             raise_alarm(tx, "settings_unusable", f"device {row.id}", exc.detail, row.tenant_id)
         return cadence.next_due(row.anchor_at, interval, now)
+
+
+def _withdraw(tx: Connection, rows: Sequence[Row[Any]]) -> int:
+    """End these claims; what they were for is still owed."""
+    for row in rows:
+        tx.execute(_WITHDRAW, {"device": row.id, "reason": row.hindrance})
+        if Trigger(row.trigger).observes:
+            tx.execute(OWED, {"device": row.id})
+    return len(rows)
 
 
 def _latest_due(row: Row[Any], interval: timedelta) -> datetime:

@@ -59,6 +59,30 @@ def test_no_more_sessions_than_a_scope_allows(fleet: Fleet, table: str) -> None:
     assert len(claimed(fleet)) == 1
 
 
+@pytest.mark.parametrize("limit", ["concurrency", "jump host"])
+def test_a_lane_that_nobody_works_on_holds_no_place(fleet: Fleet, limit: str) -> None:
+    """What it has claimed is withdrawn and owed, so that the other lane goes on; once it lives it has its turn (I9)."""
+    within = scope(fleet, "site", 1) if limit == "concurrency" else {"jump_host_id": fleet.jump_host(reached_at=None)}
+    process = fleet.workers(collect_slow=40)
+    slow = fleet.device(lane="collect.slow", **within)
+    free = fleet.device(lane="collect.slow")
+    assert len(claimed(fleet)) == 2
+    fleet.workers(collect=40)
+    other = fleet.device(**within)
+    assert claimed(fleet) == []
+    fleet.sql("UPDATE process SET heartbeat_at = now() - interval '1 hour' WHERE id = :p", p=process)
+    (now,) = claimed(fleet)
+    assert fleet.row("collection", now).device_id == other
+    states = {
+        row.device_id: (row.state, row.detail) for row in fleet.sql("SELECT * FROM collection WHERE id <> :n", n=now)
+    }
+    assert states == {slow: ("withdrawn", "nobody works on its lane: collect.slow"), free: ("claimed", None)}
+    assert fleet.value("SELECT next_due_at <= now() FROM device WHERE id = :d", d=slow)
+    fleet.sql("UPDATE collection SET state = 'failed', code = 'x', ended_at = now() WHERE id = :c", c=now)
+    fleet.sql("UPDATE process SET heartbeat_at = now()")
+    assert fleet.row("collection", claimed(fleet)[0]).device_id == slow
+
+
 def test_the_narrowest_of_all_limits_holds(fleet: Fleet) -> None:
     """A device counts in each of its scopes, and in its jump host."""
     fleet.workers(collect=40)
