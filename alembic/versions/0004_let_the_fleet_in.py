@@ -238,9 +238,13 @@ def _expected_keys() -> None:
     )
 
 
-def downgrade() -> None:
+def _refuse_what_cannot_be_said_before() -> None:
     for what, rows in KEPT_HERE.items():
         op.execute(REFUSE.format(what=what, rows=rows))
+
+
+def downgrade() -> None:
+    _refuse_what_cannot_be_said_before()
     for table in SCOPES:
         op.execute(TRUST.format(table=table, old="manual", new="approved"))
     op.execute("REVOKE SELECT (changed_at) ON credential_profile FROM backupflow_scheduler")

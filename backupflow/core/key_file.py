@@ -1,7 +1,7 @@
 """A file of fingerprints that somebody compared: `name,fingerprint` in each line, as a spreadsheet writes it.
 
-A spreadsheet takes a cell that begins with one of `= + - @` for a formula, quoted or not: such a name is written with an
-apostrophe before it, as a spreadsheet marks text, and read without.
+A spreadsheet takes a cell that begins with one of `= + - @` for a formula, quoted or not: such a name is written with
+an apostrophe before it, as a spreadsheet marks text, and read without.
 """
 
 from __future__ import annotations

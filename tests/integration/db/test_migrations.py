@@ -176,14 +176,17 @@ def test_what_was_kept_aside_goes_with_its_table(first: Fleet) -> None:
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("INSERT INTO expected_key (tenant_id, device_id, fingerprint, how, added_by) VALUES (:t, :d, 'SHA256:x', "
-         "'import', 'me')", "host keys are expected"),
-        ("UPDATE credential_profile SET settings = '{\"trust\": \"manual\"}'", "credential profiles have settings"),
+        (
+            "INSERT INTO expected_key (tenant_id, device_id, fingerprint, how, added_by) "  # noqa: ISC004 - of a pair
+            "VALUES (:t, :d, 'SHA256:x', 'import', 'me')",
+            "host keys are expected",
+        ),
+        ('UPDATE credential_profile SET settings = \'{"trust": "manual"}\'', "credential profiles have settings"),
         ("UPDATE device SET jump_direct = true", "devices are reached without"),
         ("INSERT INTO request (tenant_id, device_id, kind, requested_by) VALUES (:t, :d, 'scan', 'me')", "asked for"),
         ("UPDATE collection SET trigger = 'test' WHERE state = 'claimed'", "tests and scans run"),
     ],
-)  # fmt: skip
+)
 def test_nobody_goes_back_from_what_the_version_before_cannot_say(first: Fleet, statement: str, says: str) -> None:
     """A key that was not to be trusted would be pinned there: all stays as it is, with a word."""
     device = fill(first)
