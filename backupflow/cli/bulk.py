@@ -83,11 +83,11 @@ def act_on(
     *,
     yes: bool,
     as_json: bool,
-    before: Callable[[int], None] = lambda _: None,
+    before: Callable[[Sequence[Candidate]], None] = lambda _: None,
 ) -> None:
     """Say how many, ask, do it, and tell; `words` are what is to be done and what was, such as (pause, paused).
 
-    `before` is called with their number when it was agreed to. The command ends if there are none.
+    `before` is called with them when it was agreed to. The command ends if there are none.
     """
     from backupflow.flows import bulk
 
@@ -96,7 +96,7 @@ def act_on(
     if not devices:
         output.stop(Exit.NOT_FOUND, "no device is like that; see `device list`")
     confirm(f"{what.capitalize()} {_these(devices)}?", yes=yes)
-    before(len(devices))
+    before(devices)
     with progress(done, len(devices), quiet=as_json) as moved:
         outcome = bulk.act(wiring().fleet("enroller"), part.tenant, devices, decide, actor(), moved=moved)
     left = len(devices) - len(outcome.changed)

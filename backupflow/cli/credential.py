@@ -14,6 +14,7 @@ from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, Yes, actor, confirm
 from backupflow.cli.scope_commands import Name, Rename, Whose
 from backupflow.cli.session import wiring
+from backupflow.cli.trust_question import settle_trust
 from backupflow.core.scopes import Changes, NewScope, ScopeKind
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def edit(
         there = ports.store.find(ScopeKind.PROFILE, tenant_id, name)
         known = there.username if isinstance(there, ProfileRecord) else ""
         login = read_login(username or known, source)
+        if login.password is not None and trust is None:
+            settle_trust(tenant_id, {name: 0}, to_password={name})
     wanted = Changes(rename, _trust(trust) or None, unset_names(unset))
     _told(scopes.edit_profile(ports, tenant_id, name, wanted, login or username), "edited", as_json=as_json)
 

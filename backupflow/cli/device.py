@@ -14,7 +14,7 @@ from backupflow.cli.device_settings import DeviceSettings, Fingerprint, Placing,
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, DeviceName, InTenant, Yes, actor, confirm
 from backupflow.cli.session import wiring
-from backupflow.cli.trust_question import settle_trust
+from backupflow.cli.trust_question import settle_devices, settle_trust
 
 if TYPE_CHECKING:
     pass
@@ -140,6 +140,7 @@ def edit(
         rename, host, port, username, login, named or None, new_router, placing.placement(), unset_names(unset),
         fingerprint, forget_login,
     )  # fmt: skip
+    settle_devices(tenant, name, wanted)
     device_acts.told(enroll.edit(wiring().enroll_ports(actor()), tenant_id, name, wanted), "edited", as_json=as_json)
 
 

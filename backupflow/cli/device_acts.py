@@ -11,12 +11,13 @@ from backupflow.cli.bulk import Chosen, MaybeName
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, InTenant, Yes, actor
 from backupflow.cli.session import wiring
-from backupflow.cli.trust_question import settle_trust
+from backupflow.cli.trust_question import settle_devices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backupflow.core.enrolment import Edit
+    from backupflow.core.fleet import Candidate
     from backupflow.flows.bulk import Part
     from backupflow.flows.enroll import Done
 
@@ -105,11 +106,9 @@ def edit_many(part: Part, wanted: Edit, *, yes: bool, as_json: bool) -> None:
     from backupflow.flows import bulk as flow
 
     decide = flow.edits(wanted)
-    profile = wanted.placement.profile
 
-    def settle(devices: int) -> None:
-        if profile:
-            settle_trust(wiring().devices("enroller").tenant(part.tenant), {profile: devices})
+    def settle(devices: Sequence[Candidate]) -> None:
+        settle_devices(part.tenant, {device.device_id for device in devices}, wanted)
 
     bulk.act_on(part, decide, ("edit", "edited"), yes=yes, as_json=as_json, before=settle)
 

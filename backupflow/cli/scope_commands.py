@@ -13,6 +13,7 @@ from backupflow.cli.device_settings import ScopeSettings, Unset, unset_names
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, Yes, actor, confirm
 from backupflow.cli.session import wiring
+from backupflow.cli.trust_question import settle_scope
 from backupflow.core.scopes import Changes, NewScope, ScopeKind
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name.")]
@@ -103,6 +104,8 @@ def edit_scope(kind: ScopeKind, name: str, tenant: str, wanted: Changes, *, as_j
     from backupflow.flows import scopes
 
     tenant_id = wiring().devices("enroller").tenant(tenant)
+    if wanted.profile is not None:
+        settle_scope(kind, tenant, name, wanted.profile)
     done = scopes.edit(wiring().scope_ports(actor()), kind, tenant_id, name, wanted)
     more = ""
     if {"interval_seconds"} & {*(wanted.settings or {}), *wanted.unset}:

@@ -15,7 +15,9 @@ from backupflow.cli.session import wiring
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-    from backupflow.core.model import TenantId, Trust
+    from backupflow.core.enrolment import Edit
+    from backupflow.core.model import DeviceId, TenantId, Trust
+    from backupflow.core.scopes import ScopeKind
 
 _QUESTION = (
     "{devices} devices share one password, that of the profile {name}: whoever answers first at one of their addresses "
@@ -28,16 +30,47 @@ _UNASKED = (
 )
 
 
-def settle_trust(tenant_id: TenantId, adding: Mapping[str, int], *, new: Container[str] = ()) -> Mapping[str, Trust]:
+def settle_trust(
+    tenant_id: TenantId, adding: Mapping[str, int], *, new: Container[str] = (), to_password: Container[str] = ()
+) -> Mapping[str, Trust]:
     """Ask once for each password profile that comes past 20 devices by so many more: profile -> answer, where asked.
 
     The answer stands on the profile with its audit row when this returns; without a terminal it is `manual`, and what
     to do next is said. To be called before the devices are there. `new`: profiles that are yet to be made, with
-    passwords; their answers are for the caller to write (`settings.trust`).
+    passwords; their answers are for the caller to write (`settings.trust`). `to_password`: those that get one now.
     """
     from backupflow.flows import hostkeys
 
-    return hostkeys.settle_trust(wiring().trust("enroller"), tenant_id, adding, _ask, actor=actor(), new=new)
+    store = wiring().trust("enroller")
+    return hostkeys.settle_trust(store, tenant_id, adding, _ask, actor=actor(), new=new, to_password=to_password)
+
+
+def settle_scope(kind: ScopeKind, tenant: str, name: str, profile: str) -> None:
+    """The same before a group, a site or a tenant names this profile: for the devices that have no nearer login."""
+    from backupflow.core import becoming
+
+    fleet = wiring().fleet("enroller").standing([tenant])
+    for scopes in fleet.tenants.values():
+        later = becoming.saying(scopes, kind.value, name, profile)
+        settle_trust(scopes.tenant_id, becoming.come_to(zip(fleet.devices, fleet.devices, strict=True), scopes, later))
+
+
+def settle_devices(tenant: str, devices: Container[DeviceId] | str, wanted: Edit) -> None:
+    """The same before devices are edited, those of these ids or one by its name."""
+    from backupflow.core import becoming
+    from backupflow.core.inventory import composed
+
+    place = wanted.placement
+    if (place.profile, place.group, place.site) == (None, None, None) and not wanted.forget_login:
+        return
+    fleet = wiring().fleet("enroller").standing([tenant])
+    for scopes in fleet.tenants.values():
+        pairs = [
+            (known, becoming.placed(known, place, forgets_login=wanted.forget_login))
+            for known in fleet.devices
+            if (known.name == composed(devices) if isinstance(devices, str) else known.device_id in devices)
+        ]
+        settle_trust(scopes.tenant_id, becoming.come_to(pairs, scopes))
 
 
 def _ask(name: str, devices: int) -> Trust:

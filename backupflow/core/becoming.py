@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,7 +12,9 @@ from backupflow.core.inventory import DIRECT, OWN_LOGIN
 from backupflow.core.model import DeviceId
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from backupflow.core.inventory import Placement
 
 _NOBODY = DeviceId(UUID(int=0))
 _NO_SCOPE = ScopeSays()
@@ -77,6 +80,36 @@ def login(device: Known, scopes: TenantScopes) -> str | None:
         return OWN_LOGIN
     above = (scopes.groups.get(device.group or ""), scopes.sites.get(device.site or ""), scopes.says)
     return device.profile or next((scope.profile for scope in above if scope and scope.profile), None)
+
+
+def placed(device: Known, placement: Placement, *, forgets_login: bool = False) -> Known:
+    """The device at another place; a profile of its own, and forgetting it, end a login of its own."""
+    return replace(
+        device,
+        profile=_named(device.profile, placement.profile),
+        group=_named(device.group, placement.group),
+        site=_named(device.site, placement.site),
+        username=None if placement.profile or forgets_login else device.username,
+    )
+
+
+def saying(scopes: TenantScopes, kind: str, name: str, profile: str) -> TenantScopes:
+    """The same scopes when a group, a site or the tenant itself names this profile; `""`: none."""
+    if kind == "tenant":
+        return replace(scopes, says=replace(scopes.says, profile=profile or None))
+    there = scopes.groups if kind == "group" else scopes.sites
+    if name not in there:
+        return scopes
+    said = {**there, name: replace(there[name], profile=profile or None)}
+    return replace(scopes, groups=said) if kind == "group" else replace(scopes, sites=said)
+
+
+def come_to(
+    devices: Iterable[tuple[Known, Known]], scopes: TenantScopes, later: TenantScopes | None = None
+) -> Counter[str]:
+    """How many devices come to use each profile, of devices before and after an act; `later`: the scopes after it."""
+    logins = ((login(before, scopes), login(after, later or scopes)) for before, after in devices)
+    return Counter(now for was, now in logins if now and now not in {was, OWN_LOGIN})
 
 
 def _named(old: str | None, said: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -40,12 +40,17 @@ def settle_trust(
     *,
     actor: str,
     new: Container[str] = (),
+    to_password: Container[str] = (),
 ) -> Mapping[str, Trust]:
     """Have somebody say, once for each password that comes past the number, what first keys are worth: name -> answer.
 
-    `new` are names of password profiles that are still to be made: their answers are only given back.
+    `new` are names of password profiles that are still to be made: their answers are only given back. `to_password` are
+    profiles whose key gives way to a password.
     """
-    known = {login.name: login for login in store.shared(tenant_id, list(adding))}
+    known = {
+        login.name: replace(login, method="password") if login.name in to_password else login
+        for login in store.shared(tenant_id, list(adding))
+    }
     said: dict[str, Trust] = {}
     for name, more in adding.items():
         login = known.get(name) or (SharedLogin(name, "password", 0, None) if name in new else None)
