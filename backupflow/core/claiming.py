@@ -31,11 +31,15 @@ class Open:
 
 @dataclass(slots=True)
 class Room:
-    """What is left of each limit; `most` is by (jump host or scope, lane), None: over all lanes."""
+    """What is left of each limit; `most` is by (jump host or scope, lane), None: over all lanes.
+
+    `trials` is what is left for tests and scans, by lane; a lane that is not there has no such limit.
+    """
 
     window: dict[Lane, int]
     total: int | None = None
     most: dict[tuple[UUID, Lane | None], int] = field(default_factory=dict)
+    trials: dict[Lane, int] = field(default_factory=dict)
 
     def left(self, lane: Lane) -> int:
         """Of the workers' window and the total."""
@@ -47,21 +51,39 @@ class Room:
         """The jump hosts and scopes of which a place that is taken in one lane is missing in the other."""
         return [key for key, of in self.most if of is None]
 
+    @property
+    def for_trials(self) -> bool:
+        """Whether any lane has room for a test or a scan."""
+        return not self.trials or any(left > 0 for left in self.trials.values())
+
     def full(self, lane: Lane) -> list[UUID]:
         """The jump hosts and scopes of which no device of this lane may be claimed any more."""
         return [key for (key, of), left in self.most.items() if left <= 0 and of in {None, shared(lane)}]
 
-    def take(self, lane: Lane, ids: Iterable[UUID | None]) -> bool:
-        """Take one place everywhere, or none if there is none somewhere."""
+    def take(self, lane: Lane, ids: Iterable[UUID | None], *, trial: bool = False) -> bool:
+        """Take one place everywhere, or none if there is none somewhere. `trial`: for a test or a scan."""
         keys = [(one, of) for one in ids if one for of in (None, shared(lane)) if (one, of) in self.most]
         if not self.left(lane) or any(self.most[key] <= 0 for key in keys):
             return False
+        if trial and shared(lane) in self.trials:
+            if self.trials[shared(lane)] <= 0:
+                return False
+            self.trials[shared(lane)] -= 1
         for key in keys:
             self.most[key] -= 1
         self.window[shared(lane)] -= 1
         if self.total is not None:
             self.total -= 1
         return True
+
+
+def trials_of(slots: Mapping[Lane, int], taken: Mapping[Lane, int]) -> dict[Lane, int]:
+    """What is left for tests and scans while anything is due: half of the workers, and never none at all.
+
+    `taken` counts those that are claimed or running: workers prefer what is asked for, so that as many of them as there
+    are workers would leave none to the schedule.
+    """
+    return {lane: max(count // 2, 1) - taken.get(lane, 0) for lane, count in slots.items()}
 
 
 def limits_of(

@@ -81,8 +81,9 @@ OWED = text("UPDATE device SET next_due_at = now() WHERE id = :device AND status
 _FULL = f"CASE WHEN d.lane = '{Lane.SLOW}' THEN CAST(:slow AS uuid[]) ELSE CAST(:normal AS uuid[]) END"
 _REQUESTS = text(f"""
     SELECT r.id, r.device_id, r.kind FROM request r JOIN device d ON d.id = r.device_id
-    WHERE r.answered_at IS NULL AND r.id > :after AND ({_FITS.format(full=_FULL)} OR {_OPEN})
+    WHERE r.answered_at IS NULL AND r.id > :after AND r.kind = ANY(:kinds) AND ({_FITS.format(full=_FULL)} OR {_OPEN})
     ORDER BY r.id LIMIT :batch""")
+_TRIALS = [kind for kind in Kind if not kind.trigger.observes]
 _HINDRANCES = ", ".join(hindrance(f"'{kind.trigger}'") + f" AS {kind}_hindrance" for kind in Kind)
 _REQUESTED = text(f"""
     SELECT {_FIELDS}, {_HINDRANCES}, c.id AS open, c.trigger AS open_trigger
@@ -154,9 +155,11 @@ class Claims:
                 if forsaken := self._withdraw_forsaken(tx, slots, room):
                     room, withdrawn = room_of(tx, limits, slots, processes), withdrawn + forsaken
                 _tell_of_lanes(tx, slots, limits)
-                new += self._answer_requests(tx, room, limits)
+                new += self._answer_requests(tx, room, limits, list(Kind))
                 for lane in (Lane.NORMAL, Lane.SLOW):
                     new += self._claim_due(tx, lane, room, limits)
+                room.trials.clear()  # what nothing that is due has taken
+                new += self._answer_requests(tx, room, limits, _TRIALS)
             return Claimed(tuple(new), again, lost, withdrawn, jobs)
 
     def _lose_lapsed(self, tx: Connection) -> int:
@@ -197,13 +200,14 @@ class Claims:
             devices, was, due = (list(column) for column in zip(*late, strict=True))
             tx.execute(_SOONER, {"devices": devices, "was": was, "due": due})
 
-    def _answer_requests(self, tx: Connection, room: Room, limits: Limits) -> list[Claim]:
-        """In the order in which they came; what finds no room waits, and is passed by what does."""
+    def _answer_requests(self, tx: Connection, room: Room, limits: Limits, kinds: list[Kind]) -> list[Claim]:
+        """Those of these kinds in the order in which they came; what finds no room is passed by what does."""
         new: list[Claim] = []
         after = 0
         for _ in range(_PAGES):
             full = {"slow": room.full(Lane.SLOW), "normal": room.full(Lane.NORMAL)}
-            waiting = tx.execute(_REQUESTS, full | {"batch": limits.batch, "after": after}).all()
+            wanted = [kind for kind in kinds if room.for_trials or kind not in _TRIALS]
+            waiting = tx.execute(_REQUESTS, full | {"kinds": wanted, "batch": limits.batch, "after": after}).all()
             if waiting:
                 new += self._answer(tx, waiting, room)
                 after = waiting[-1].id
@@ -227,7 +231,7 @@ class Claims:
                 if not kind.is_met_by(trigger):  # it waits until this row has ended
                     continue
                 answer = "attached"
-            elif room.take(lane := _lane_of_request(device), _places(device)):
+            elif room.take(lane := _lane_of_request(device), _places(device), trial=kind in _TRIALS):
                 claim = self._insert(tx, [device], kind.trigger, lane)[0]
                 answer, collection = "claimed", claim.collection_id
                 open_rows[device.id] = claim.collection_id, kind.trigger

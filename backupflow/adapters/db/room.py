@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 
-from backupflow.core.claiming import LANES, Open, Room, limits_of, shared
-from backupflow.core.model import Lane, State
+from backupflow.core.claiming import LANES, Open, Room, limits_of, shared, trials_of
+from backupflow.core.model import Lane, State, Trigger
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _ALIVE_SLOTS = text("""
     SELECT slots FROM process WHERE heartbeat_at BETWEEN now() - :alive AND now() + :alive""")
 _TAKEN = text("""
-    SELECT lane, state, count(*) AS n FROM collection WHERE state IN ('claimed', 'running') GROUP BY lane, state""")
+    SELECT lane, state, trigger, count(*) AS n FROM collection WHERE state IN ('claimed', 'running')
+    GROUP BY lane, state, trigger""")
 # Each worker process logs in by itself: one whose login nobody has passed with would refuse it to all of them at once.
 _JUMP_HOSTS = text("""
     SELECT h.id, h.failures > 0 OR h.down_since IS NOT NULL OR h.reached_at IS NULL
@@ -53,17 +54,18 @@ def slots_of(tx: Connection, limits: Limits) -> tuple[dict[Lane, int], dict[Lane
 def room_of(tx: Connection, limits: Limits, slots: dict[Lane, int], processes: dict[Lane, int]) -> Room:
     """What may be claimed in this transaction."""
     window = {lane: limits.window_factor * count for lane, count in slots.items()}
-    taken = 0
+    taken, trials = 0, dict.fromkeys(LANES, 0)
     for row in tx.execute(_TAKEN):
         taken += row.n
+        if not Trigger(row.trigger).observes:
+            trials[shared(Lane(row.lane))] += row.n
         if row.state == State.CLAIMED:
             window[shared(Lane(row.lane))] -= row.n
     jump_hosts: dict[UUID, bool] = {row.id: row.one_at_a_time for row in tx.execute(_JUMP_HOSTS)}
     scopes: dict[UUID, int] = {row.id: row.most for row in tx.execute(_CONCURRENCY)}
     total = limits.max_total - taken if limits.max_total else None
-    if not jump_hosts and not scopes:
-        return Room(window, total)
-    return Room(window, total, limits_of(jump_hosts, scopes, processes, _open(tx)))
+    most = limits_of(jump_hosts, scopes, processes, _open(tx)) if jump_hosts or scopes else {}
+    return Room(window, total, most, trials_of(slots, trials))
 
 
 def _open(tx: Connection) -> list[Open]:

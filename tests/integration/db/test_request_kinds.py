@@ -39,6 +39,12 @@ def runs(fleet: Fleet, device: DeviceId) -> tuple[Any, ...]:
     return tuple(fleet.sql(f"SELECT {RUNS} FROM device WHERE id = :d", d=device)[0])
 
 
+def counted(fleet: Fleet) -> dict[str, int]:
+    """How many are open, by what they are for."""
+    rows = fleet.sql("SELECT trigger, count(*) AS n FROM collection WHERE ended_at IS NULL GROUP BY trigger")
+    return {row.trigger: row.n for row in rows}
+
+
 def answers(fleet: Fleet) -> list[str | None]:
     """What became of the requests."""
     return [row.answer for row in fleet.sql("SELECT answer FROM request ORDER BY id")]
@@ -126,6 +132,34 @@ def test_what_is_due_waits_for_a_test_and_comes_then(fleet: Fleet) -> None:
 
 
 # --- ended -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["test", "scan"])
+def test_whatever_is_tried_leaves_half_of_the_workers_to_what_is_due(fleet: Fleet, kind: str) -> None:
+    """However many were asked for first, waiting or running; a backup that is asked for is none of them (I9)."""
+    fleet.workers(collect=8)
+    fleet.fleet(90)
+    asked = [row.id for row in fleet.sql("SELECT id FROM device ORDER BY name LIMIT 30")]
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '1 h' WHERE id = ANY(:a)", a=asked)
+    for device in asked[:-1]:
+        fleet.request(device, kind)
+    fleet.request(asked[-1])
+    tick(fleet)
+    assert counted(fleet) == {kind: 4, "manual": 1, "schedule": 24 - 5}
+    fleet.sql("UPDATE collection SET state = 'running', holder = 'x', lease_until = now() + interval '1 h'")
+    tick(fleet)
+    assert counted(fleet) == {kind: 4, "manual": 1, "schedule": 24 - 5 + 24}
+
+
+def test_where_nothing_is_due_all_workers_try(fleet: Fleet) -> None:
+    """Nobody is in their way."""
+    fleet.workers(collect=8)
+    fleet.fleet(40)
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '1 h'")
+    for row in fleet.sql("SELECT id FROM device"):
+        fleet.request(row.id, "test")
+    tick(fleet)
+    assert counted(fleet) == {"test": 24}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupflow.core.claiming import Open, Room, limits_of, shared
+from backupflow.core.claiming import Open, Room, limits_of, shared, trials_of
 from backupflow.core.jump import CHANNELS
 from backupflow.core.model import Lane
 
@@ -37,6 +37,17 @@ def test_what_finds_no_room_takes_none() -> None:
     room = Room({Lane.NORMAL: 5, Lane.SLOW: 5}, 5, {(SCOPES[0], None): 5, (SCOPES[1], None): 0})
     assert not room.take(Lane.NORMAL, [SCOPES[0], SCOPES[1]])
     assert (room.window[Lane.NORMAL], room.total, room.most[SCOPES[0], None]) == (5, 5, 5)
+
+
+def test_tests_and_scans_leave_half_of_the_workers() -> None:
+    """What waits counts like what runs; a single worker takes one; others are not held up by it."""
+    trials = trials_of({Lane.NORMAL: 8, Lane.SLOW: 1}, {Lane.NORMAL: 3})
+    assert trials == {Lane.NORMAL: 1, Lane.SLOW: 1}
+    room = Room({Lane.NORMAL: 9, Lane.SLOW: 9}, trials=trials)
+    assert [room.take(Lane.NOW, [], trial=True) for _ in range(2)] == [True, False]
+    assert (room.take(Lane.SLOW, [], trial=True), room.take(Lane.NOW, [])) == (True, True)
+    room.trials.clear()
+    assert room.take(Lane.NOW, [], trial=True)
 
 
 @given(
