@@ -19,7 +19,9 @@ BIN = Path(sys.executable).parent
 SIDE_BY_SIDE = {"check": 2, "test": 3}  # a small machine has two cores; the slow tests wait more than they compute
 DEMO = "tests/acceptance/test_demo.py"
 STORMS = ("tests/faults/test_chaos.py", "tests/faults/test_networks.py")
-KINDS = ("integration", "acceptance", "faults", "contract", "unit")  # the slow ones first: they overlap the quick ones
+COMMANDS = "tests/integration/test_cli_*.py"
+KINDS = ("integration", "acceptance", "faults", "contract", "unit")
+LONG = ("integration", "acceptance", "faults", "command", "demo", "storm", "unit", "contract")  # the longest first
 SOURCES = ("backupflow", "tests", "tools", "bench", "celeryconfig.py")
 
 
@@ -58,7 +60,10 @@ def kinds() -> dict[str, list[str]]:
     # Apart, since each takes half of its kind's time.
     jobs["acceptance tests"].append(f"--ignore={DEMO}")
     jobs["faults tests"] += [f"--ignore={storm}" for storm in STORMS]
-    return {"demo tests": tests("demo", DEMO), "storm tests": tests("storm", *STORMS), **jobs}
+    jobs["integration tests"].append(f"--ignore-glob={COMMANDS}")
+    jobs["command tests"] = tests("command", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(COMMANDS)))
+    jobs |= {"demo tests": tests("demo", DEMO), "storm tests": tests("storm", *STORMS)}
+    return {name: jobs[name] for name in sorted(jobs, key=lambda name: LONG.index(name.split()[0]))}
 
 
 def run(name: str, command: list[str]) -> tuple[str, int, float, str]:
