@@ -85,7 +85,7 @@ def _run(root: Path, sshd: OpenSshServer, asked: argparse.Namespace) -> None:
             _write_csv(root / "fleet.csv", roster)
             print(told.command("device", "import", str(root / "fleet.csv"), "--verbose").splitlines()[-1])
             set_up = time.monotonic() - began
-            wait_for(lambda: _stored(install) == asked.routers, f"{asked.routers} stored exports", LONGEST_SECONDS)
+            _await_all(install, asked.routers)
             seconds = time.monotonic() - began
             _tell(told, asked, set_up, seconds)
             print(_failed(install))
@@ -94,6 +94,19 @@ def _run(root: Path, sshd: OpenSshServer, asked: argparse.Namespace) -> None:
                 _hop_down(install, root / "control", asked.hop_down)
         finally:
             install.stop()
+
+
+def _await_all(install: Install, routers: int) -> None:
+    """Wait until all are stored; a line every half minute."""
+    began, told = time.monotonic(), 0.0
+    while (stored := _stored(install)) < routers:
+        spent = time.monotonic() - began
+        if spent - told >= 30:  # noqa: PLR2004 - seconds
+            told = spent
+            print(f"  {spent:4.0f} s: {stored} stored; {_failed(install)}", flush=True)
+        if spent > 2 * LONGEST_SECONDS:
+            raise AssertionError(install.command("status").stdout.decode()[-4000:])
+        time.sleep(0.5)
 
 
 def _tell(told: Told, asked: argparse.Namespace, set_up: float, seconds: float) -> None:
