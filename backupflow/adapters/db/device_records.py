@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
 
-from backupflow.adapters.db import host_keys
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, policy_of
-from backupflow.adapters.db.expected_keys import expected_of
-from backupflow.core.inventory import DIRECT, OWN_LOGIN, DeviceRecord
+from backupflow.core.inventory import DIRECT, OWN_LOGIN, DeviceRecord, SeenKey
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import DeviceId, TenantId
+from backupflow.core.model import DeviceId, ExpectedKey, HostKey, TenantId, TrustedHow
 from backupflow.core.scope import GLOBAL, Policy, effective
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
 
 _LOAD = text(f"""
     SELECT d.*, {SETTINGS}, l.username, l.method,
@@ -38,12 +37,53 @@ _LOAD = text(f"""
     CROSS JOIN LATERAL (
         SELECT greatest(d.router_since_seq, max(a.seq)) AS seq FROM collection a
         WHERE a.device_id = d.id AND a.state IN ('published', 'stored')) accepted
-    WHERE d.id = :device""")
+    WHERE d.id = ANY(:devices)""")
+_KEYS = text("""
+    SELECT device_id, id, status, key_type, blob, first_seen_at, last_seen_at, last_verified_at, trusted_how,
+        trusted_by, trusted_at FROM host_key WHERE device_id = ANY(:devices) ORDER BY last_seen_at DESC, id DESC""")
+_EXPECTED = text("""
+    SELECT device_id, fingerprint, how, key_type FROM expected_key WHERE device_id = ANY(:devices) ORDER BY id""")
 
 
 def record(tx: Connection, device_id: DeviceId, defaults: Policy) -> DeviceRecord:
     """The device of this id; `defaults` are the global settings."""
-    row = tx.execute(_LOAD, {"device": device_id, "lost": KEYS_LOST}).one()
+    return records(tx, [device_id], defaults)[device_id]
+
+
+def records(tx: Connection, devices: Sequence[DeviceId], defaults: Policy) -> dict[DeviceId, DeviceRecord]:
+    """All of these ids, in three statements."""
+    ids = {"devices": list(devices)}
+    keys: dict[UUID, list[SeenKey]] = {}
+    for row in tx.execute(_KEYS, ids):
+        keys.setdefault(row.device_id, []).append(_seen(row))
+    expected: dict[UUID, list[ExpectedKey]] = {}
+    for row in tx.execute(_EXPECTED, ids):
+        said = ExpectedKey(row.fingerprint, TrustedHow(row.how), row.key_type)
+        expected.setdefault(row.device_id, []).append(said)
+    rows = tx.execute(_LOAD, ids | {"lost": KEYS_LOST}).all()
+    return {
+        DeviceId(row.id): _record(row, tuple(keys.get(row.id, ())), tuple(expected.get(row.id, ())), defaults)
+        for row in rows
+    }
+
+
+def _seen(row: Row[Any]) -> SeenKey:
+    return SeenKey(
+        row.id,
+        row.status,
+        HostKey(row.key_type, bytes(row.blob)),
+        row.first_seen_at,
+        row.last_seen_at,
+        row.last_verified_at,
+        TrustedHow(row.trusted_how) if row.trusted_how else None,
+        row.trusted_by,
+        row.trusted_at,
+    )
+
+
+def _record(
+    row: Row[Any], keys: tuple[SeenKey, ...], expected: tuple[ExpectedKey, ...], defaults: Policy
+) -> DeviceRecord:
     return DeviceRecord(
         tenant_id=TenantId(row.tenant_id),
         device_id=DeviceId(row.id),
@@ -65,7 +105,7 @@ def record(tx: Connection, device_id: DeviceId, defaults: Policy) -> DeviceRecor
         interval=policy_of(defaults, row).interval,
         last_collected_at=row.last_collected_at,
         now=row.now,
-        keys=host_keys.keys_of(tx, device_id),
+        keys=keys,
         last_seq=row.last_seq,
         modern_ssh_at=row.modern_ssh_at,
         in_doubt=row.in_doubt,
@@ -83,7 +123,7 @@ def record(tx: Connection, device_id: DeviceId, defaults: Policy) -> DeviceRecor
         source=row.source,
         paused_reason=row.paused_reason,
         login_suspended=row.login_suspended,
-        expected=expected_of(tx, device_id),
+        expected=expected,
         effective=_effective(defaults, row),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from backupflow.adapters.db import host_keys
 from backupflow.adapters.db.alarms import clear_alarm
@@ -25,7 +25,7 @@ from backupflow.core.model import DeviceId, Purpose, TenantId, TrustedHow
 from backupflow.errors import Conflict, LoginUnusable, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, Following, NewDevice, Update
@@ -194,10 +194,10 @@ def write(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> No
         follows = _write_what_leads_there(tx, there, update)
     else:
         follows = []
-        _write(tx, there, update.columns)
-    _write_keys(tx, there, update, actor)
+        write_columns(tx, there, update.columns)
+    write_keys(tx, there, update, actor)
     for following in follows:
-        _write(tx, there, following.columns)
+        write_columns(tx, there, following.columns)
     for code in {*update.clears, *(code for following in follows for code in following.clears)}:
         clear_alarm(tx, code, f"device {there.device_id}")
 
@@ -205,9 +205,13 @@ def write(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> No
 def _write_what_leads_there(tx: Connection, there: DeviceRecord, update: Update) -> list[Following]:
     """What may make the way to it another, or its login; and what follows then."""
     used = _used(tx, there.device_id)
-    _write(tx, there, dict(update.columns) | columns_of(tx, there.tenant_id, update.placement))
-    _write_login(tx, there, update)
-    now = _used(tx, there.device_id)
+    write_columns(tx, there, dict(update.columns) | columns_of(tx, there.tenant_id, update.placement))
+    write_login(tx, there, update)
+    return what_follows(there, update, used, _used(tx, there.device_id))
+
+
+def what_follows(there: DeviceRecord, update: Update, used: Row[Any], now: Row[Any]) -> list[Following]:
+    """Of another way or another login than before (`via_id`, `login_id`); InputInvalid if it has no login any more."""
     if update.columns.get("status") != "removed" and used.login_id is not None and now.login_id is None:
         raise needs_login(there.name)
     follows = [update.if_moved] if used.via_id != now.via_id else []
@@ -228,14 +232,25 @@ def _used(tx: Connection, device_id: DeviceId) -> Row[Any]:
     return tx.execute(_USED, {"device": device_id}).one()
 
 
-def _write(tx: Connection, there: DeviceRecord, columns: Mapping[str, Any]) -> None:
+def statement_of(columns: Iterable[str]) -> TextClause:
+    """What writes these columns of a device."""
+    names = list(columns)
+    if stray := set(names) - _COLUMNS - set(_PLACES) - {"jump_direct"}:
+        raise ValueError(stray)
+    sets = ", ".join(f"{n} = CAST(:{n} AS jsonb)" if n == "settings" else f"{n} = :{n}" for n in names)
+    return text(f"UPDATE device SET {sets} WHERE id = :id")
+
+
+def values_of(there: DeviceRecord, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """What that statement is given."""
+    return {n: json.dumps(v) if n == "settings" else v for n, v in columns.items()} | {"id": there.device_id}
+
+
+def write_columns(tx: Connection, there: DeviceRecord, columns: Mapping[str, Any]) -> None:
+    """Write these of a locked device; Conflict says which device has its name or its address."""
     if not columns:
         return
-    if stray := set(columns) - _COLUMNS - set(_PLACES) - {"jump_direct"}:
-        raise ValueError(stray)
-    sets = ", ".join(f"{n} = CAST(:{n} AS jsonb)" if n == "settings" else f"{n} = :{n}" for n in columns)
-    values = {name: json.dumps(v) if name == "settings" else v for name, v in columns.items()}
-    statement, values = text(f"UPDATE device SET {sets} WHERE id = :id"), values | {"id": there.device_id}
+    statement, values = statement_of(columns), values_of(there, columns)
     if not _UNIQUE & set(columns):
         tx.execute(statement, values)
         return
@@ -244,14 +259,16 @@ def _write(tx: Connection, there: DeviceRecord, columns: Mapping[str, Any]) -> N
         tx.execute(statement, values)
 
 
-def _write_login(tx: Connection, there: DeviceRecord, update: Update) -> None:
+def write_login(tx: Connection, there: DeviceRecord, update: Update) -> None:
+    """Its own login, another one or none any more."""
     if update.login:
         _log_in(tx, there.tenant_id, there.device_id, update.login, there.username, tried=update.tries_login)
     if update.drops_login:
         tx.execute(_DROP_LOGIN, {"device": there.device_id})
 
 
-def _write_keys(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:
+def write_keys(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:
+    """Its host keys, and those that are expected of it."""
     if update.retires:
         host_keys.retire(tx, there.device_id, update.retires)
     if update.pins is not None:

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from backupflow.adapters.db.audit import Done, record_acts
-from backupflow.adapters.db.device_records import record
-from backupflow.adapters.db.devices import write
+from backupflow.adapters.db.device_records import records
+from backupflow.adapters.db.device_sets import write_all
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.enrolments import check_version, enrol
 from backupflow.adapters.db.fleet_state import candidates, standing
@@ -129,22 +129,37 @@ class _Work:
         hosts: dict[UUID, str] = {row.id: row.host for row in self._tx.execute(_HOSTS, {"devices": list(displaced)})}
         self._tx.execute(_LEAVE, {"devices": list(displaced)})
         changed: set[DeviceId] = set()
-        for number, act in enumerate(acts, 1):
-            there = record(self._tx, act.device_id, self._defaults)
-            host = hosts.pop(act.device_id, None)
-            there = replace(there, host=host) if host else there
-            update = act.decide(there)
-            if update is not None:
-                # Of a device that has left its address that is written too, if it only goes there by another way.
-                left = {"host": host} if host else {}
-                write(self._tx, there, replace(update, columns={**left, **update.columns}), self._actor)
-                self._audit.append(Done(update.action, there.tenant_id, there.device_id, update.detail))
-                changed.add(act.device_id)
-            if number % _AT_ONCE == 0 or number == len(acts):
-                self._moved(number % _AT_ONCE or _AT_ONCE)
+        for part in _parts(acts):
+            known = records(self._tx, [act.device_id for act in part], self._defaults)
+            decided = []
+            for act in part:
+                there = known[act.device_id]
+                host = hosts.pop(act.device_id, None)
+                there = replace(there, host=host) if host else there
+                update = act.decide(there)
+                if update is not None:
+                    # Of a device that has left its address that is written too, if it only goes there by another way.
+                    left = {"host": host} if host else {}
+                    decided.append((there, replace(update, columns={**left, **update.columns})))
+                    self._audit.append(Done(update.action, there.tenant_id, there.device_id, update.detail))
+                    changed.add(act.device_id)
+            write_all(self._tx, decided, self._actor)
+            self._moved(len(part))
         if hosts:
             raise Conflict("a device that was to move stays where it is; nothing was done")
         return frozenset(changed)
+
+
+def _parts(acts: Sequence[Act]) -> Iterator[list[Act]]:
+    """In their order, no device twice in one: its second act is decided over what the first one left."""
+    part: dict[DeviceId, Act] = {}
+    for act in acts:
+        if act.device_id in part or len(part) == _AT_ONCE:
+            yield list(part.values())
+            part = {}
+        part[act.device_id] = act
+    if part:
+        yield list(part.values())
 
 
 @contextmanager
