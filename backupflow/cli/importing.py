@@ -68,7 +68,8 @@ def import_devices(
     profile, group, site, jump (a jump host, or direct), fingerprint (SHA256:…), legacy_ssh (yes or no), tenant,
     interval (15m, 6h, 1d). Only name must be there, and host for a device that is new; an empty cell says nothing.
     Blank lines and lines that begin with # are left out. Devices are known by their names: a file may be imported
-    again and again. Profiles and jump hosts must be there (`credential add`, `jump add`).
+    again and again. Profiles and jump hosts must be there (`credential add`, `jump add`). A login that it writes ends
+    no block and no suspension: that is a person's to do.
 
     \b
     Examples:

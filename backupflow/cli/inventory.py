@@ -54,7 +54,7 @@ class How:
     ] = None
     adopt: Annotated[bool, typer.Option("--adopt", help="Also take over devices that came from elsewhere.")] = False
     update_logins: Annotated[
-        bool, typer.Option("--update-logins", help="Seal logins anew that are there; else they stay as they are.")
+        bool, typer.Option("--update-logins", help="Seal logins anew that are there; it ends no block. Else they stay.")
     ] = False
     source: Annotated[
         str | None,
