@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from backupflow.adapters.db.fleet import FleetDesk
-from backupflow.core.enrolment import Edit, edited, paused, removed, router_replaced, unblocked
+from backupflow.core.enrolment import Edit, edited, paused, removed, resumed, router_replaced, unblocked
 from backupflow.core.fleet import Act, Orders
 from backupflow.core.inventory import DeviceLogin, Placement
 from backupflow.core.model import DeviceId, SealedSecret
@@ -124,6 +124,19 @@ def test_many_devices_are_held_for_few_statements(scopes: Fleet) -> None:
         event.remove(engine, "before_cursor_execute", count)
     assert scopes.value("SELECT count(*) FROM device WHERE via_id IS NOT NULL AND site_id IS NOT NULL") == 300
     assert len(seen) < 100
+
+
+def test_a_device_may_be_acted_on_twice(scopes: Fleet) -> None:
+    """One that is back and is another: the second act is decided over what the first one left."""
+    device = blocked(scopes, "back")
+    scopes.sql("UPDATE device SET status = 'paused', paused_reason = 'gone'")
+    desk = FleetDesk(scopes.engine("enroller"), scopes.policy)
+    acts = (Act(device, of(port=2222)), Act(device, resumed))
+    desk.carry_out(["main"], [device], lambda _: Orders("", {}, acts=acts), "me", lambda _: None)
+    row = scopes.row("device", device)
+    assert (row.port, row.status, row.paused_reason) == (2222, "active", None)
+    acted = scopes.sql("SELECT action FROM audit WHERE device_id = :d ORDER BY id", d=device)
+    assert [row.action for row in acted] == ["device_edited", "device_resumed"]
 
 
 def test_who_has_an_address_already_is_named_among_many(scopes: Fleet) -> None:
