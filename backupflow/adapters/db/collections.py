@@ -16,7 +16,7 @@ from backupflow.adapters.db import endings, expected_keys, host_keys, jump_hosts
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claims import OWED
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, own_hindrance, usable_policy
-from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.engine import transaction, waited_in_vain
 from backupflow.adapters.db.host_keys import Owner
 from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern, same_login
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
@@ -38,9 +38,12 @@ from backupflow.errors import (
     InputInvalid,
     LeaseLost,
     LoginSuspended,
+    StoreUnavailable,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backupflow.core.ledger import Ending, Published
     from backupflow.core.scope import Policy
 
@@ -184,28 +187,43 @@ class Collections:
 
         Raises LoginSuspended if it was read of what is not the device any more, or shows what is to be left out now.
         """
-        with transaction(self._engine) as tx:
-            tx.execute(_LOCK, {"collection": assignment.collection_id})
-            values = {"collection": assignment.collection_id, "holder": assignment.holder}
-            if tx.execute(_PUBLISH, values | observed.columns(published)).scalar() is None:
-                return False
-            meanwhile = acted(tx, assignment, self._defaults)
-            _refuse_stale(meanwhile)
-            _learnt(tx, assignment, published)
-            if published.modern_ssh:
-                learn_modern(tx, assignment, meanwhile)
-            host_keys.verified(tx, assignment, published.host_key)
-            tx.execute(_USABLE, {"scope": f"device {assignment.device_id}", "collecting": COLLECTING})
-            return True
+        return self._locked(assignment, lambda tx: _publish(tx, assignment, published, self._defaults))
 
     def end(self, assignment: Assignment, ending: Ending) -> bool:
         """running (or published, after a definite refusal) -> a final state; False if the lease is gone.
 
         What was read and is kept aside is written in the same transaction.
         """
-        with transaction(self._engine) as tx:
-            tx.execute(_LOCK, {"collection": assignment.collection_id})
-            return endings.end(tx, assignment, ending, self._defaults)
+        return self._locked(assignment, lambda tx: endings.end(tx, assignment, ending, self._defaults))
+
+    def _locked(self, assignment: Assignment, act: Callable[[Connection], bool]) -> bool:
+        """Act under the device's lock, and wait for it for as long as the lease lasts.
+
+        An act on many devices may keep it beyond a transaction's patience. What is known by then, such as that a login
+        was refused (I7), must not get lost over it: the next session would find it out once more.
+        """
+        while True:
+            try:
+                with transaction(self._engine) as tx:
+                    tx.execute(_LOCK, {"collection": assignment.collection_id})
+                    return act(tx)
+            except StoreUnavailable as exc:
+                if not waited_in_vain(exc) or time.monotonic() >= (assignment.target.not_after or 0):
+                    raise
+
+
+def _publish(tx: Connection, assignment: Assignment, published: Published, defaults: Policy) -> bool:
+    values = {"collection": assignment.collection_id, "holder": assignment.holder}
+    if tx.execute(_PUBLISH, values | observed.columns(published)).scalar() is None:
+        return False
+    meanwhile = acted(tx, assignment, defaults)
+    _refuse_stale(meanwhile)
+    _learnt(tx, assignment, published)
+    if published.modern_ssh:
+        learn_modern(tx, assignment, meanwhile)
+    host_keys.verified(tx, assignment, published.host_key)
+    tx.execute(_USABLE, {"scope": f"device {assignment.device_id}", "collecting": COLLECTING})
+    return True
 
 
 def _withdraw(tx: Connection, collection_id: CollectionId, reason: str) -> Withdrawn:

@@ -27,6 +27,8 @@ IDLE_SECONDS = 8
 # the codes of lock wait, deadlock, read-only standby and a transaction that was idle for too long.
 _PASSING = ("08", "53", "57", "58", "55P03", "40", "25006", "25P03", "28")
 
+_LOCKED = ("55P03", "40P01")  # waited too long for a lock, deadlock
+
 
 @dataclass(frozen=True, slots=True)
 class Postgres:
@@ -74,6 +76,12 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     """One transaction; StoreUnavailable if the database is away, whatever became of a commit under way."""
     with translated(), engine.begin() as connection:
         yield connection
+
+
+def waited_in_vain(exc: StoreUnavailable) -> bool:
+    """Whether only a lock was not to be had: nothing was written, and it may be tried again."""
+    cause = exc.__cause__
+    return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in _LOCKED
 
 
 @contextmanager
