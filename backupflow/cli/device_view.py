@@ -77,7 +77,7 @@ def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
         ("driver", record.driver),
         ("profile", _from(record, "profile")),
         ("login", _login(record)),
-        ("status", f"blocked: {record.blocked_code}" if record.blocked_code else _status(record)),
+        ("status", _status(record)),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
         ("what next", _next(record)),
         ("believes", "the next export will be believed" if record.believes else None),
@@ -103,7 +103,10 @@ def _from(record: DeviceRecord, name: str) -> str | None:
 
 
 def _status(record: DeviceRecord) -> str:
-    return f"{record.status}: {record.paused_reason}" if record.paused_reason else record.status
+    paused = f"{record.status}: {record.paused_reason}" if record.paused_reason else record.status
+    if not record.blocked_code:
+        return paused
+    return f"blocked: {record.blocked_code}" + (f"; {paused}" if record.status == "paused" else "")
 
 
 def _login(record: DeviceRecord) -> str | None:
@@ -186,7 +189,7 @@ def _row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
     identity = SAME if facts.get("identity") == device.name else output.told(facts.get("identity"))
     said = [identity, output.told(facts.get("model")), output.told(facts.get("version"))]
     serial = output.told(facts.get("serial") or facts.get("system_id"))
-    return (device.name, device.standing(now), address, *said, serial, facts.get("secrets"))
+    return (device.name, output.told(device.stands(now)), address, *said, serial, facts.get("secrets"))
 
 
 def _last(last: LastCollection | None, now: datetime) -> str | None:

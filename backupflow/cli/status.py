@@ -168,7 +168,7 @@ def device_row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
     due = device.next_due_at if device.status == "active" and not device.blocked_code else None
     return (
         device.name,
-        device.standing(now),
+        output.told(device.stands(now)),
         how,
         now - last.at if last else None,
         now - device.current_at if device.current_at else None,
@@ -231,6 +231,7 @@ def device_document(device: DeviceState, now: datetime) -> dict[str, Any]:
         "host": device.host,
         "port": device.port,
         "standing": device.standing(now),
+        "paused_reason": device.paused_reason,
         "blocked_code": device.blocked_code,
         "failures": device.failures,
         "overdue": device.overdue(now),

@@ -80,6 +80,7 @@ class DeviceState:
     snapshots: int
     facts: Mapping[str, Any] = field(default_factory=dict)  # what its current export says of it
     waits_for: UUID | None = None  # the jump host on its way, if that is in trouble
+    paused_reason: str | None = None
 
     def overdue(self, now: datetime) -> bool:
         """Due, or claimed and not begun, for longer than may be; what waits for its jump host is not late itself."""
@@ -87,6 +88,11 @@ class DeviceState:
             return False
         since = self.claimed_at or self.next_due_at
         return since is not None and now - since > max(LATE, self.interval / 10)
+
+    def stands(self, now: datetime) -> str:
+        """How it stands, in words: of a paused one also why, as far as somebody said so."""
+        standing = self.standing(now)
+        return f"{standing}: {self.paused_reason}" if standing is Standing.PAUSED and self.paused_reason else standing
 
     def standing(self, now: datetime) -> Standing:
         """How it stands."""

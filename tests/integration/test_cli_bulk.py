@@ -70,6 +70,15 @@ def test_a_site_is_paused_with_a_reason_and_resumed(fleet: Scene) -> None:
         "edge-1": "rebuilt",
         "edge-2": None,
     }
+    for command in (("device", "list"), ("status",), ("device", "show", "core-1")):
+        said = fleet.run(*command).out.decode()
+        assert ("paused" in said, "rebuilt" in said) == (True, True), command
+    listed = json.loads(fleet.run("device", "list", "--json").out)["devices"]
+    assert {device["name"]: device["paused_reason"] for device in listed} == standing(fleet, "paused_reason")
+    fleet.block(fleet.rows("SELECT id FROM device WHERE name = 'core-1'")[0].id, "host_key_mismatch")
+    shown = fleet.run("device", "show", "core-1").out.decode()
+    assert "blocked: host_key_mismatch; paused: rebuilt" in shown
+    fleet.write("enroller", "UPDATE device SET blocked_code = NULL, blocked_at = NULL")
     again = fleet.run("device", "pause", "--group", "edge", "--yes")
     assert again.out == b"1 paused; 1 were so already\n"
     assert acts(fleet, "device_paused") == 4

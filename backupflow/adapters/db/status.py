@@ -39,6 +39,7 @@ _OWN = own_hindrance(f"'{Trigger.SCHEDULE}'")
 _DEVICES = text(f"""
     SELECT d.id, d.tenant_id, d.name, d.host, d.port, d.status, {HINDRANCE} AS hindrance,
         CASE WHEN {_OWN} IS NULL AND {HOP_IN_TROUBLE} THEN h.id END AS waits_for, d.blocked_code, d.failures,
+        d.paused_reason,
         d.next_due_at, {SETTINGS}, last.seq, last.state, last.code, last.detail,
         coalesce(last.ended_at, last.collected_at, last.started_at, last.claimed_at) AS last_at,
         CASE WHEN last.state = 'claimed' THEN last.claimed_at END AS claimed_at, current.collected_at AS current_at,
@@ -128,6 +129,7 @@ def _device(row: Row[Any], defaults: Policy) -> DeviceState:
         row.snapshots,
         row.facts or {},
         row.waits_for,
+        paused_reason=row.paused_reason,
     )
 
 
