@@ -94,7 +94,7 @@ class ExportSuspect(BackupflowError):
 
 
 class AuthenticationFailed(BackupflowError):
-    """The device refused the login; set the right credentials with `device edit`, or `device unblock` it."""
+    """The device refused the login; set the right credentials with `credential edit` or `device edit`, or `device unblock` it."""
 
     code = "authentication_failed"
     verdict = Verdict.BLOCK

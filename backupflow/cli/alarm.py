@@ -24,7 +24,7 @@ def list_alarms(
     as_json: AsJson = False,
 ) -> None:
     """List the alarms that stand, the newest first. Example: `backupflow alarm list`."""
-    from backupflow.cli.status import alarm_document
+    from backupflow.cli.status_document import alarm_document
 
     alarms = wiring().statuses.alarms(cleared=cleared)
     if as_json:
@@ -34,8 +34,8 @@ def list_alarms(
     else:
         for alarm in alarms:
             ended = f", cleared {output.in_words(alarm.cleared_at)}" if alarm.cleared_at else ""
-            output.say(f"{alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}{ended}")
-            output.say(f"   {output.told(alarm.detail or alarm.scope, output.LONGEST_DETAIL)}")
+            output.say_long(f"{alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}{ended}")
+            output.say_long(f"   {output.told(alarm.detail or alarm.scope, output.LONGEST_DETAIL)}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import typer
 
 from backupflow.cli import output
 from backupflow.cli.exits import Exit
+from backupflow.cli.next_step import hindered, next_step
 from backupflow.cli.options import actor
 from backupflow.cli.session import wiring
+from backupflow.core.overview import AT_JUMP_HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,6 +121,45 @@ def why(one: Asked) -> str:
     if not one.ended:
         return "waiting" if one.state is None else one.state.value
     return one.code or (one.state.value if one.state else "")
+
+
+def refusal(one: Asked) -> str:
+    """Why beat would not claim the device, and what to do about it."""
+    return _with_step((one.answer or "").partition(": ")[2], one)
+
+
+def withdrawal(one: Asked) -> str:
+    """Why it was not begun after all, and what to do about it."""
+    return _with_step(one.detail or "", one)
+
+
+def _with_step(reason: str, one: Asked) -> str:
+    step = hindered(reason, one.device, one.profile, by_key=one.by_key)
+    if reason == "login suspended" and one.profile:
+        reason = f"login suspended: {one.profile}"
+    return f"{reason}; {step}" if step else reason
+
+
+def failure(one: Asked) -> str:
+    """The code of what failed with its meaning, and what to do about it."""
+    detail, step, means = output.told(one.detail, output.LONGEST_DETAIL), next_of(one), meaning(one.code)
+    words = [f"{one.code}:" if means else one.code, means.partition(";")[0] if step else means]
+    said = " ".join(filter(None, [*words, f"({detail})" if detail and means else detail]))
+    return f"{said}: {step}" if step else said
+
+
+def next_of(one: Asked) -> str | None:
+    """What to do next, if there is something for this one device."""
+    if one.code in AT_JUMP_HOST and one.jump:
+        return f"`jump show {shlex.quote(one.jump)}`"
+    return next_step(one.code, one.device, one.profile, by_key=one.by_key)
+
+
+def meaning(code: str | None) -> str:
+    """What a code of ours says; empty for another."""
+    from backupflow.errors import BackupflowError
+
+    return next((str(kind()) for kind in BackupflowError.__subclasses__() if kind.code == code), "")
 
 
 def _progress(asked: Sequence[Asked]) -> RenderableType:

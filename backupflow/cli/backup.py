@@ -114,18 +114,9 @@ def _state(one: Asked) -> str:
 def _says(one: Asked) -> str:
     """What came of it, and what to do if it failed."""
     if one.refused:
-        return (one.answer or "").partition(": ")[2]
+        return asking.refusal(one)
     if one.succeeded:
         return {True: "changed", False: "unchanged", None: ""}[one.is_change]
-    return failure(one.code, one.detail)
-
-
-def failure(code: str | None, detail: str | None) -> str:
-    """A code of a collection with its meaning and remedy."""
-    from backupflow.errors import BackupflowError
-
-    if not code:
-        return ""
-    detail = output.told(detail, output.LONGEST_DETAIL)
-    known = next((kind for kind in BackupflowError.__subclasses__() if kind.code == code), None)
-    return f"{code}: {known(detail or '')}" if known else " ".join(filter(None, (code, detail)))
+    if one.state == "withdrawn":
+        return asking.withdrawal(one)
+    return asking.failure(one)

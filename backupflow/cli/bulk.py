@@ -27,7 +27,7 @@ _CONDITION = (
 )
 
 MaybeName = Annotated[str | None, typer.Argument(metavar="DEVICE", help="Name of the device.", show_default=False)]
-_Where = Annotated[
+Where = Annotated[
     list[str] | None, typer.Option("--where", metavar="CONDITION", help=f"Those with {_CONDITION}", show_default=False)
 ]
 
@@ -38,7 +38,7 @@ class Chosen:
 
     group: Annotated[str | None, typer.Option(metavar="NAME", help="Those of a group.", show_default=False)] = None
     site: Annotated[str | None, typer.Option(metavar="NAME", help="Those of a site.", show_default=False)] = None
-    where: _Where = None
+    where: Where = None
 
     def part(self, tenant: str) -> Part:
         """As the flow knows it."""
@@ -57,7 +57,7 @@ class ChosenToEdit:
     in_site: Annotated[
         str | None, typer.Option("--in-site", metavar="NAME", help="Those of a site.", show_default=False)
     ] = None
-    where: _Where = None
+    where: Where = None
 
     def part(self, tenant: str) -> Part:
         """As the flow knows it."""

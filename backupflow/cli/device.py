@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import typer
 
-from backupflow.cli import bulk, device_acts, device_view, importing, testing
+from backupflow.cli import bulk, device_acts, device_list, device_view, importing, testing
 from backupflow.cli.bulk import ChosenToEdit, MaybeName
 from backupflow.cli.credentials import Source, read_login
 from backupflow.cli.device_settings import DeviceSettings, Fingerprint, Placing, Unset, unset_names
@@ -180,7 +180,7 @@ app.command()(device_acts.unblock)
 app.command()(device_view.show)
 app.command("import")(importing.import_devices)
 app.command("test")(testing.try_out)
-app.command("list")(device_view.list_devices)
+app.command("list")(device_list.list_devices)
 
 
 def _one_login(placing: Placing, *, given: bool) -> None:

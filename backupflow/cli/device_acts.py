@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backupflow.cli import bulk, device_view, output
+from backupflow.cli import bulk, device_document, output
 from backupflow.cli.bulk import Chosen, MaybeName
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, InTenant, Yes, actor
@@ -126,7 +126,7 @@ def told(outcome: Done, done: str, *, as_json: bool) -> None:
     """What became of it."""
     record = outcome.device
     if as_json:
-        output.as_document({"changed": outcome.changed, "device": device_view.document(record)})
+        output.as_document({"changed": outcome.changed, "device": device_document.document(record)})
     elif not outcome.changed:
         output.say(f"{record.name}: nothing to do")
     else:

@@ -1,13 +1,12 @@
-"""`backupflow device show` and `device list`: what is known of devices."""
+"""`backupflow device show`: all that is known of a device."""
 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from backupflow.cli import key_view, output
+from backupflow.cli.device_document import document
 from backupflow.cli.device_settings import shown_name, shown_value
 from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, DeviceName, InTenant
@@ -17,7 +16,7 @@ from backupflow.core.inventory import DIRECT, OWN_LOGIN
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Secrets, State
 from backupflow.core.scope import GLOBAL
-from backupflow.errors import AuthenticationFailed, ExportSuspect
+from backupflow.errors import ExportSuspect, LoginSuspended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     _Row = tuple[str, output.Cell]
 
-COLUMNS = ("device", "stands", "address", "identity", "model", "version", "serial", "secrets")
 _SECRETS: dict[str, str] = {
     Secrets.SHOWN: "shown",
     Secrets.HIDDEN: "hidden: asked for, and the router does not show them",
@@ -37,12 +35,10 @@ _SECRETS: dict[str, str] = {
 }
 _NAMES = ("identity", "model", "version", "serial", "system_id")
 _ONLY_IF_SO = {
-    "why", "what next", "trusted", "like others", "believes", "not exported", "unreadable", "group", "site", "from",
-    "profile", "expected",
+    "its way", "why", "what next", "trusted", "like others", "believes", "not exported", "unreadable", "group", "site",
+    "from", "profile", "expected",
 }  # fmt: skip
 _OF_THE_WAY = {"profile", "jump_host"}  # shown above
-SAME = "="  # it calls itself what we call it
-SSH = 22  # TCP port (RFC 4253, section 4): only another one is worth a word
 
 
 def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False) -> None:
@@ -53,8 +49,13 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
         output.as_document(document(record))
         return
     overview = wiring().statuses.overview(record.tenant_id)
-    last = next((device.last for device in overview.devices if device.device_id == record.device_id), None)
-    rows = (*_what_we_know(record, _last(last, overview.now)), *_what_it_says(record.facts), *_how_it_is_known(record))
+    state = next((device for device in overview.devices if device.device_id == record.device_id), None)
+    last = _last(state.last if state else None, overview.now)
+    rows = (
+        *_what_we_know(record, last, _trouble_ahead(state, record.via)),
+        *_what_it_says(record.facts),
+        *_how_it_is_known(record),
+    )
     alike = " and ".join(key_view.alike(*wiring().key_desk("reader").likenesses(record.device_id)))
     rows = (*rows, ("like others", alike or None))
     shown = [(what, says) for what, says in rows if says is not None or what not in _ONLY_IF_SO]
@@ -67,10 +68,11 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
     )
 
 
-def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
+def _what_we_know(record: DeviceRecord, last: str | None, way: str | None) -> tuple[_Row, ...]:
     return (
         ("address", f"{record.host} port {record.port}"),
         ("reached", _way(record)),
+        ("its way", way),
         ("group", record.group),
         ("site", record.site),
         ("from", record.source),
@@ -88,6 +90,14 @@ def _what_we_know(record: DeviceRecord, last: str | None) -> tuple[_Row, ...]:
         ("last stored", record.last_collected_at),
         ("unreadable", _given_up(record)),
     )
+
+
+def _trouble_ahead(state: DeviceState | None, via: str | None) -> str | None:
+    """That it cannot be reached for its jump host's sake."""
+    if state is None or state.waits_for is None:
+        return None
+    says = state.hindrance or f"jump host down: {via}"  # it may be tried by now, and nobody has passed it yet
+    return f"{says}; see `jump show {shlex.quote(via or '')}`"
 
 
 def _way(record: DeviceRecord) -> str:
@@ -118,13 +128,13 @@ def _login(record: DeviceRecord) -> str | None:
 
 def _next(record: DeviceRecord) -> str | None:
     """Of a login that is shared, what mends it for all that use it."""
-    code, profile = record.blocked_code or _login_lost(record) or _doubt(record), record.effective.get("profile")
-    if code not in {AuthenticationFailed.code, KEYS_LOST} or profile is None or profile[0] == OWN_LOGIN:
-        return next_step(code, record.name)
-    shared = f"`credential edit {shlex.quote(profile[0])} --ask-password` for all that use it"
-    return (
-        shared if code == KEYS_LOST else f"{shared}, or mend it there and `device unblock {shlex.quote(record.name)}`"
-    )
+    code = record.blocked_code or _login_lost(record) or (LoginSuspended.code if record.login_suspended else None)
+    return next_step(code or _doubt(record), record.name, _shared(record), by_key=record.method == "key")
+
+
+def _shared(record: DeviceRecord) -> str | None:
+    profile = record.effective.get("profile")
+    return None if profile is None or profile[0] == OWN_LOGIN else str(profile[0])
 
 
 def _login_lost(record: DeviceRecord) -> str | None:
@@ -160,38 +170,6 @@ def _how_it_is_known(record: DeviceRecord) -> tuple[_Row, ...]:
     )
 
 
-def list_devices(
-    tenant: InTenant = "default",
-    removed: Annotated[bool, typer.Option("--removed", help="Show removed devices too.")] = False,
-    group: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this group.")] = None,
-    site: Annotated[str | None, typer.Option(metavar="NAME", help="Only those at this site.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List all devices and how each stands. Example: `backupflow device list --site north`."""
-    from backupflow.cli.status import STYLES, device_document
-
-    devices = wiring().devices("reader")
-    tenant_id = devices.tenant(tenant)
-    within = devices.within(tenant_id, group, site) if group or site else None
-    overview = wiring().statuses.overview(tenant_id, removed=removed)
-    shown = [device for device in overview.devices if within is None or device.device_id in within]
-    if as_json:
-        output.as_document({"devices": [device_document(device, overview.now) for device in shown]})
-    else:
-        rows = [_row(device, overview.now) for device in shown]
-        output.show_table(COLUMNS, rows, STYLES)
-
-
-def _row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
-    facts = device.facts
-    host = f"[{device.host}]" if ":" in device.host else device.host
-    address = device.host if device.port == SSH else f"{host}:{device.port}"
-    identity = SAME if facts.get("identity") == device.name else output.told(facts.get("identity"))
-    said = [identity, output.told(facts.get("model")), output.told(facts.get("version"))]
-    serial = output.told(facts.get("serial") or facts.get("system_id"))
-    return (device.name, output.told(device.stands(now)), address, *said, serial, facts.get("secrets"))
-
-
 def _last(last: LastCollection | None, now: datetime) -> str | None:
     if last is None:
         return None
@@ -199,47 +177,3 @@ def _last(last: LastCollection | None, now: datetime) -> str | None:
     if last.detail and last.state is not State.BLOCKED:  # then it stands above already
         said += f": {output.told(last.detail, LONGEST_DETAIL)}"
     return said
-
-
-def document(record: DeviceRecord) -> dict[str, Any]:
-    """A device as JSON."""
-    from backupflow.cli.status import router_document
-
-    blocked = {"code": record.blocked_code, "detail": record.blocked_detail, "at": record.blocked_at}
-    return {
-        "id": record.device_id,
-        "name": record.name,
-        "host": record.host,
-        "port": record.port,
-        "driver": record.driver,
-        "status": record.status,
-        "username": record.username,
-        "method": record.method,
-        "settings": dict(record.settings),
-        "effective": {name: {"value": value, "from": origin} for name, (value, origin) in record.effective.items()},
-        "group": record.group,
-        "site": record.site,
-        "profile": record.profile,
-        "jump_host": DIRECT if record.direct else record.jump,
-        "reached_through": record.via,
-        "source": record.source,
-        "paused_reason": record.paused_reason,
-        "login_suspended": record.login_suspended,
-        "expected_fingerprints": [key.fingerprint for key in record.expected],
-        "interval_seconds": record.interval.total_seconds(),
-        "blocked": blocked if record.blocked_code else None,
-        "failures": record.failures,
-        "in_doubt": record.in_doubt,
-        "believes_next": record.believes,
-        "next_due_at": record.next_due_at,
-        "last_stored_at": record.last_collected_at,
-        "fingerprint": record.pinned.key.fingerprint if record.pinned else None,
-        "trusted_how": record.pinned.trusted_how if record.pinned else None,
-        "trusted_by": record.pinned.trusted_by if record.pinned else None,
-        "trusted_at": record.pinned.trusted_at if record.pinned else None,
-        "modern_ssh_at": record.modern_ssh_at,
-        "login_lost": record.login_lost,
-        "unreadable_to_snapshot": record.unreadable_to_seq or None,
-        "keys_given_up_at": record.keys_given_up_at,
-        "router": router_document(record.facts),
-    }

@@ -14,7 +14,7 @@ from backupflow.cli.check import Check
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson
 from backupflow.cli.session import wiring
-from backupflow.cli.status import SHOWN, alarm_line, given_up_lines, jobs_line
+from backupflow.cli.standing_lines import given_up_lines, jobs_line
 from backupflow.core.liveness import PROCESS_DEAF
 from backupflow.core.overview import JOB_LATE
 from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
@@ -106,8 +106,8 @@ def _keys(found: Wiring) -> Check:
     if not marks:
         raise SettingsInvalid("no tenant has keys yet: `backupflow up` makes them")
     check_marks(found.vault("reader"), marks, found.keys("reader").all_marks)
-    tenants = len({tenant_id for tenant_id, _ in marks})
-    says = f"{len(marks)} canaries of {tenants} tenant{'s' if tenants > 1 else ''} answer as ever"
+    tenants = output.counted(len({tenant_id for tenant_id, _ in marks}), "tenant")
+    says = f"{len(marks)} canaries of {tenants} answer as ever"
     return Check("keys", says, each=tuple(given_up_lines(found.statuses.overview())))
 
 
@@ -131,7 +131,7 @@ def _logins(found: Wiring) -> Check:
     if not files:
         raise SettingsInvalid(f"CONFIG_SECRETS_DIR: no logins in {folder}")
     public = sorted(file.name for file in files if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
-    says = f"{len(files)} files" + (f", others may read {', '.join(public)}" if public else ", private")
+    says = output.counted(len(files), "file") + (f", others may read {', '.join(public)}" if public else ", private")
     return Check("logins", says, f"chmod 600 {folder}/*" if public else "")
 
 
@@ -144,17 +144,6 @@ def _processes(found: Wiring) -> Check:
     remedies = [f"not running: {', '.join(missing)}; `backupflow up` starts them all"] if missing else []
     says += f"; {len(deaf)} deaf" if deaf else ""
     return Check("processes", says, "; ".join([*remedies, *deaf]))
-
-
-def _alarms(found: Wiring) -> Check:
-    overview = found.statuses.overview()
-    alarms = overview.alarms
-    if not alarms:
-        return Check("alarms", "none stands")
-    newest = output.told(f"{alarms[0].code} {alarms[0].detail}", output.LONGEST_DETAIL)
-    says = f"{len(alarms)} stand{'s' if len(alarms) == 1 else ''}, the newest: {newest}"
-    lines = tuple(alarm_line(alarm, overview) for alarm in alarms[:SHOWN])
-    return Check("alarms", says, "see `alarm list`; each code has a page in docs/runbook", lines)
 
 
 def _jobs(found: Wiring) -> Check:
@@ -172,7 +161,8 @@ def _quarantine(found: Wiring) -> Check:
     count = found.quarantine_desk("reader").count()
     if not count:
         return Check("quarantine", "empty")
-    says = f"{count} messages could not be stored"  # each reason is an alarm, unless somebody has cleared it
+    # Each reason is an alarm, unless somebody has cleared it.
+    says = f"{output.counted(count, 'message')} could not be stored"
     return Check("quarantine", says, each=("quarantine: see `quarantine list`",))
 
 
@@ -192,5 +182,5 @@ CHECKS: dict[str, Callable[[Wiring], Check]] = {
     "jobs": _jobs,
     "exports": doctor_fleet.exports,
     "quarantine": _quarantine,
-    "alarms": _alarms,
+    "alarms": doctor_fleet.alarms,
 }

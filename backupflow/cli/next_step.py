@@ -1,8 +1,11 @@
-"""What to do next about a code, for one device, in one line that can be typed."""
+"""What to do next about a code, for one device or for many, in one line that can be typed."""
 
 from __future__ import annotations
 
 import shlex
+
+from backupflow.core.keys import KEYS_LOST
+from backupflow.errors import AuthenticationFailed, LoginSuspended, LoginUnusable
 
 # Where a device stands in the way of itself; what a failure says of its kind is in backupflow.errors.
 _STEPS = {
@@ -13,15 +16,69 @@ _STEPS = {
     "secrets_hidden": "then `backup {name} --wait`; to leave them on the router: `device edit {name} --secrets omit`",
     "host_key_mismatch": "`hostkey show {name}`; compare with the router's own key before `hostkey accept {name}`",
     "host_key_unapproved": "`hostkey show {name}`; compare it with the router's own, then `hostkey approve {name}`",
-    "authentication_failed": "`device edit {name} --ask-password`, or mend it there and `device unblock {name}`",
-    "keys_lost": "its login was sealed with keys that were lost: `device edit {name} --ask-password`",
+    AuthenticationFailed.code: "`device edit {name} {secret}`, or mend it there and `device unblock {name}`",
+    KEYS_LOST: "its login was sealed with keys that were lost: `device edit {name} {secret}`",
+    LoginUnusable.code: "`device edit {name} {secret}`, with --passphrase-file if the key has one",
     "algorithms_incompatible": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`",
     "ssh_downgraded": "`/ip ssh set strong-crypto=yes` there, then `device unblock {name}`; if that cannot be: "
     "`device edit {name} --legacy-ssh`; if it is another router: `device replaced {name}`",
 }
+# Of a login that is shared: what mends it for all that use it.
+_SHARED = {
+    AuthenticationFailed.code: "`credential edit {profile} {secret}` for all that use it, or mend it there and "
+    "`device unblock {name}`",
+    KEYS_LOST: "`credential edit {profile} {secret}` for all that use it",
+    LoginUnusable.code: "`credential edit {profile} {secret}` for all that use it, with --passphrase-file if the key "
+    "has one",
+    LoginSuspended.code: "`credential show {profile}` says why; `credential resume {profile}` ends it",
+}
+_MANY = {
+    AuthenticationFailed.code: "`device unblock --where blocked=authentication_failed` if it was mended there",
+    "host_key_mismatch": "`hostkey pending --changed`; compare them with the routers' own before `hostkey accept`",
+    "host_key_unapproved": "`hostkey pending --first`; compare them with the routers' own, then `hostkey approve`",
+}
 
 
-def next_step(code: str | None, name: str) -> str | None:
-    """The commands for this device; None for a code that has none of its own."""
-    step = _STEPS.get(code or "")
-    return step and step.format(name=shlex.quote(name))
+def next_step(code: str | None, name: str, profile: str | None = None, *, by_key: bool = False) -> str | None:
+    """The commands for this device; None for a code that has none of its own.
+
+    `profile`: the shared login that it uses, `by_key`: with a key.
+    """
+    step = (_SHARED.get(code or "") if profile else None) or _STEPS.get(code or "")
+    words = {"name": shlex.quote(name), "profile": shlex.quote(profile or ""), "secret": _secret(code, by_key=by_key)}
+    return step and step.format(**words)
+
+
+def step_for_many(code: str, profile: str | None, *, by_key: bool = False) -> str | None:
+    """The commands for all devices that have this code, and this shared login if one is named."""
+    words = {"profile": shlex.quote(profile or ""), "secret": _secret(code, by_key=by_key)}
+    shared = "`credential edit {profile} {secret}`".format(**words)
+    some = [shared] if profile and code in {AuthenticationFailed.code, LoginUnusable.code} else []
+    if code in _MANY:
+        some.append(_MANY[code])
+    return "; ".join(some) or None
+
+
+def hindered(reason: str, name: str, profile: str | None, *, by_key: bool = False) -> str | None:
+    """The same for what keeps a device from being collected, in the words of adapters.db.effective."""
+    kind, _, what = reason.partition(": ")
+    match kind:
+        case "blocked":
+            return next_step(what, name, profile, by_key=by_key) or f"`device unblock {shlex.quote(name)}`"
+        case "login suspended" if "keys were lost" in what:
+            return next_step(KEYS_LOST, name, profile, by_key=by_key)
+        case "login suspended":
+            quoted = shlex.quote(name)
+            return next_step(LoginSuspended.code, name, profile) or f"`device edit {quoted}` with another login"
+        case "no login":
+            return f"`device edit {shlex.quote(name)} --profile NAME`, or a login of its own"
+        case _ if kind.startswith("jump host"):
+            return f"`jump show {shlex.quote(what)}`" if what else "`jump list`"
+        case "paused":
+            return f"`device resume {shlex.quote(name)}`"
+        case _:
+            return None
+
+
+def _secret(code: str | None, *, by_key: bool) -> str:
+    return "--key-file FILE" if by_key or code == LoginUnusable.code else "--ask-password"

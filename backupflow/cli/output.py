@@ -83,6 +83,21 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], styles: M
         _write(sys.stdout, "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
+def fitting(columns: Sequence[str], rows: Sequence[Sequence[Cell]], drops: Sequence[str]) -> list[str]:
+    """The columns that a terminal has room for without folding a cell: those of `drops` are left out in their order."""
+    kept = list(columns)
+    if not sys.stdout.isatty():
+        return kept
+    places = {column: number for number, column in enumerate(columns)}
+    widths = {c: max([len(c), *(len(in_words(row[places[c]])) for row in rows)]) for c in columns}
+    room = shutil.get_terminal_size().columns
+    for column in drops:
+        if sum(widths[each] + 1 for each in kept) - 1 <= room:
+            break
+        kept.remove(column)
+    return kept
+
+
 def make_table(
     columns: Sequence[str], rows: Iterable[Sequence[Cell]], styles: Mapping[str, str] | None = None
 ) -> RenderableType:
@@ -122,6 +137,11 @@ def in_words(cell: Cell) -> str:
 def given_up(at: datetime | None) -> str:
     """Why something cannot be opened, and why that is no alarm."""
     return f"sealed with keys that were given up on {f'{at.astimezone(UTC):%Y-%m-%d}' if at else 'an unknown day'}"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 device`, `1,200 devices`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def span(length: timedelta) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from backupflow.cli import output
+from backupflow.cli import hop_view, output
 from backupflow.cli.device_settings import shown_name, shown_value
+from backupflow.cli.next_step import next_step, step_for_many
 from backupflow.core.inventory import DIRECT
+from backupflow.core.keys import KEYS_LOST
 from backupflow.core.scopes import HopRecord, ProfileRecord, Record, ScopeKind, ScopeRecord
+from backupflow.errors import AuthenticationFailed, LoginSuspended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +67,7 @@ def document(record: Record) -> dict[str, Any]:
                 "named_by": list(record.named_by),
             }
         case HopRecord():
-            return shown | _hop_document(record)
+            return shown | hop_view.document(record)
 
 
 def settings_in_words(settings: Mapping[str, Any]) -> str | None:
@@ -74,15 +77,6 @@ def settings_in_words(settings: Mapping[str, Any]) -> str | None:
     )
 
 
-def standing(record: HopRecord) -> str:
-    """Whether it can be passed, in a few words."""
-    if record.blocked_code:
-        return f"blocked: {record.blocked_code}"
-    if record.down_since:
-        return f"down for {output.span(record.now - record.down_since)}"
-    return "up" if record.reached_at else "untried"
-
-
 def _columns(record: Record) -> tuple[str, ...]:
     match record:
         case ScopeRecord():
@@ -90,7 +84,7 @@ def _columns(record: Record) -> tuple[str, ...]:
         case ProfileRecord():
             return ("login", "by", "devices", "trust", "state")
         case HopRecord():
-            return ("address", "state", "behind", "waiting", "profile")
+            return hop_view.COLUMNS
 
 
 def _rows(record: Record) -> list[tuple[str, output.Cell]]:
@@ -100,7 +94,7 @@ def _rows(record: Record) -> list[tuple[str, output.Cell]]:
         case ProfileRecord():
             return _of_profile(record)
         case HopRecord():
-            return _of_hop(record)
+            return hop_view.rows(record) + _settings(record.settings)
 
 
 def _row(record: Record) -> tuple[output.Cell, ...]:
@@ -113,7 +107,7 @@ def _row(record: Record) -> tuple[output.Cell, ...]:
             state = f"{state}; {record.refused} refused" if record.refused else state
             return (record.username, record.method, record.devices, record.settings.get("trust"), state)
         case HopRecord():
-            return (_address(record), standing(record), record.behind, record.waiting, record.profile)
+            return hop_view.row(record)
 
 
 def _of_scope(record: ScopeRecord) -> list[tuple[str, output.Cell]]:
@@ -138,7 +132,8 @@ def _of_profile(record: ProfileRecord) -> list[tuple[str, output.Cell]]:
         ("state", f"suspended: {record.suspended_reason}" if record.suspended_at else "ok"),
         ("suspended", record.suspended_at),
         ("devices", f"{record.devices}: {how}" if how else 0),
-        ("refused", f"{record.refused} devices are blocked since it was refused" if record.refused else None),
+        ("refused", f"{_are(record.refused)} blocked since it was refused" if record.refused else None),
+        ("what next", _next(record)),
         ("named by", ", ".join(record.named_by) or None),
         *_settings(record.settings),
         ("changed", record.changed_at),
@@ -146,72 +141,22 @@ def _of_profile(record: ProfileRecord) -> list[tuple[str, output.Cell]]:
     ]
 
 
-def _of_hop(record: HopRecord) -> list[tuple[str, output.Cell]]:
-    again = record.retry_at and f"in {output.span(max(record.retry_at - record.now, record.now - record.now))}"
-    pinned = record.pinned
-    offered = [("offered", f"{seen.key.key_type} {seen.key.fingerprint}") for seen in record.offered]
-    return [
-        ("address", f"{record.host} port {record.port}"),
-        ("profile", record.profile),
-        ("state", standing(record)),
-        ("why", output.told(record.blocked_detail, output.LONGEST_DETAIL)),
-        ("what next", _next(record)),
-        ("tried again", again),
-        ("last passed", record.reached_at),
-        ("devices behind", record.behind),
-        ("waiting for it", record.waiting if record.in_trouble else None),
-        ("host key", f"{pinned.key.key_type} {pinned.key.fingerprint}" if pinned else "none yet"),
-        *offered,
-        ("expected", ", ".join(key.fingerprint for key in record.expected) or None),
-        ("named by", ", ".join(record.named_by) or None),
-        *_settings(record.settings),
-        ("id", str(record.jump_host_id)),
-    ]
+def _are(count: int) -> str:
+    return f"{output.counted(count, 'device')} {'is' if count == 1 else 'are'}"
 
 
-def _next(record: HopRecord) -> str | None:
+def _next(record: ProfileRecord) -> str | None:
     """What a person can do about it, as commands."""
-    name, profile = shlex.quote(record.name), shlex.quote(record.profile or "")
-    match record.blocked_code:
-        case None:
-            return f"`jump unblock {name}` tries it at once" if record.down_since else None
-        case "host_key_mismatch" | "host_key_unapproved":
-            return f"compare the key with the host's own, then `jump accept-key {name}`"
-        case "authentication_failed":
-            return f"`credential edit {profile}` with the right one, or mend it there and `jump unblock {name}`"
-        case _:
-            return f"mend it there, then `jump unblock {name}`"
+    code = LoginSuspended.code if record.suspended_at else AuthenticationFailed.code if record.refused else None
+    if record.suspended_reason == KEYS_LOST:
+        code = KEYS_LOST
+    if code == AuthenticationFailed.code:
+        return step_for_many(code, record.name, by_key=record.method == "key")
+    return next_step(code, "", record.name, by_key=record.method == "key")
 
 
 def _settings(settings: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
     return [(shown_name(name), shown_value(name, value)) for name, value in sorted(settings.items())]
-
-
-def _address(record: HopRecord) -> str:
-    return f"[{record.host}]:{record.port}" if ":" in record.host else f"{record.host}:{record.port}"
-
-
-def _hop_document(record: HopRecord) -> dict[str, Any]:
-    pinned = record.pinned
-    return {
-        "host": record.host,
-        "port": record.port,
-        "profile": record.profile,
-        "state": "blocked" if record.blocked_code else "down" if record.down_since else "up",
-        "failures": record.failures,
-        "down_since": record.down_since,
-        "retry_at": record.retry_at,
-        "blocked_code": record.blocked_code,
-        "blocked_detail": record.blocked_detail,
-        "blocked_at": record.blocked_at,
-        "reached_at": record.reached_at,
-        "fingerprint": pinned.key.fingerprint if pinned else None,
-        "offered_fingerprints": [seen.key.fingerprint for seen in record.offered],
-        "expected_fingerprints": [key.fingerprint for key in record.expected],
-        "devices_behind": record.behind,
-        "devices_waiting": record.waiting,
-        "named_by": list(record.named_by),
-    }
 
 
 def _noun(record: Record) -> str:

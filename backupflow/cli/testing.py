@@ -9,9 +9,7 @@ import typer
 
 from backupflow.cli import asking, output
 from backupflow.cli.asking import Chosen, Names, Timeout, Verbose
-from backupflow.cli.backup import failure
 from backupflow.cli.exits import Exit
-from backupflow.cli.next_step import next_step
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, InTenant, seconds
 
@@ -98,22 +96,14 @@ def in_words(asked: Sequence[Asked], well: str = "well") -> str:
 def remedy(one: Asked) -> str:
     """What is wrong, and what to do."""
     if one.refused:
-        reason = (one.answer or "").partition(": ")[2]
-        return f"refused: {reason}" + ("; `device unblock` first" if reason.startswith("blocked") else "")
+        return f"refused: {asking.refusal(one)}"
     if not one.ended:
         return "it has not ended yet" if one.state else "waiting for its turn"
     if one.state == "lost":
         return "its worker vanished: test it again"
     if one.state == "withdrawn":
-        return f"not tried: {one.detail}"
-    return failure(one.code, one.detail) if _is_known(one.code) else f"{one.code}: {output.told(one.detail, LONGEST)}"
-
-
-def _is_known(code: str | None) -> bool:
-    """Whether it is a failure that has a text of its own."""
-    from backupflow.errors import BackupflowError
-
-    return any(kind.code == code for kind in BackupflowError.__subclasses__())
+        return f"not tried: {asking.withdrawal(one)}"
+    return asking.failure(one)
 
 
 def _facts(step: Step) -> dict[str, Any]:
@@ -163,8 +153,8 @@ def _show_steps(one: Asked) -> None:
 
 
 def _remedy_of_step(one: Asked) -> str:
-    step = next_step(one.code, one.device)
-    words = [failure(one.code, None)] if _is_known(one.code) else []
+    step, means = asking.next_of(one), asking.meaning(one.code)
+    words = [f"{one.code}: {means}"] if means else []
     return " ".join([*words, *([f"Next: {step.removeprefix('then ')}"] if step else [])])
 
 

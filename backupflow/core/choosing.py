@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from backupflow.core.fleet import Candidate
 
-_FIELDS: dict[str, Callable[[Candidate], str | None]] = {
+class Described(Protocol):
+    """A device with what it may be chosen by: core.fleet.Candidate, core.overview.DeviceState."""
+
+    # fmt: off
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def host(self) -> str: ...  # noqa: D102
+    @property
+    def port(self) -> int: ...  # noqa: D102
+    @property
+    def status(self) -> str: ...  # noqa: D102
+    @property
+    def blocked(self) -> str | None: ...  # noqa: D102
+    @property
+    def group(self) -> str | None: ...  # noqa: D102
+    @property
+    def site(self) -> str | None: ...  # noqa: D102
+    @property
+    def profile(self) -> str | None: ...  # noqa: D102
+    @property
+    def jump(self) -> str | None: ...  # noqa: D102
+    @property
+    def source(self) -> str | None: ...  # noqa: D102
+    @property
+    def driver(self) -> str: ...  # noqa: D102
+    @property
+    def facts(self) -> Mapping[str, Any]: ...  # noqa: D102
+    # fmt: on
+
+
+_Device = TypeVar("_Device", bound=Described)
+_FIELDS: dict[str, Callable[[Described], str | None]] = {
     "name": lambda device: device.name,
     "host": lambda device: device.host,
     "port": lambda device: str(device.port),
@@ -35,10 +66,10 @@ STATUSES = ("active", "paused", "blocked")
 _CONDITION = re.compile(r"\s*([A-Za-z_]+)\s*(!=|=|~)\s*(.*?)\s*", re.DOTALL)
 _WILD = frozenset("*?[")
 
-Condition = "Callable[[Candidate], bool]"
+Condition = "Callable[[Described], bool]"
 
 
-def condition(text: str) -> Callable[[Candidate], bool]:
+def condition(text: str) -> Callable[[Described], bool]:
     """What `field=value`, `field!=value` or `field~pattern` asks for; InputInvalid says what it can be.
 
     An empty value stands for none. A pattern has `*` and `?` and is of the whole value; without them it is how the
@@ -65,8 +96,8 @@ def condition(text: str) -> Callable[[Candidate], bool]:
 
 
 def chosen(
-    devices: Iterable[Candidate], *, group: str | None, site: str | None, conditions: Sequence[str]
-) -> list[Candidate]:
+    devices: Iterable[_Device], *, group: str | None, site: str | None, conditions: Sequence[str]
+) -> list[_Device]:
     """Those that meet all of it, by name; InputInvalid as in `condition`."""
     asked = [condition(text) for text in conditions]
     asked += [lambda device: device.group == group] if group is not None else []
@@ -79,6 +110,6 @@ def _is_like(value: str | None, pattern: str) -> bool:
     return fnmatchcase(said, wanted) if _WILD & set(wanted) else said.startswith(wanted)
 
 
-def _fact(device: Candidate, name: str) -> str | None:
+def _fact(device: Described, name: str) -> str | None:
     said = device.facts.get(name)
     return None if said is None else str(said)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LATE = timedelta(minutes=15)  # at the least; a tenth of the interval if that is more (I9)
 ALIVE = timedelta(seconds=30)  # a heartbeat comes every 5 s
 JOB_LATE = "job_late"  # code of an alarm
+SOON = timedelta(minutes=1)  # what failed at a jump host is due again by then (core.backoff)
 BEAT_SILENT = timedelta(seconds=10)
 OPEN = frozenset({State.CLAIMED, State.RUNNING, State.PUBLISHED})
 AT_JUMP_HOST = frozenset({JUMP_HOST_DOWN, JUMP_HOST_BLOCKED})  # codes of collections that came no farther
@@ -79,8 +80,24 @@ class DeviceState:
     current_at: datetime | None
     snapshots: int
     facts: Mapping[str, Any] = field(default_factory=dict)  # what its current export says of it
-    waits_for: UUID | None = None  # the jump host on its way, if that is in trouble
+    waits_for: UUID | None = None  # the jump host in its way, if nothing of its own is
+    driver: str = ""
+    source: str | None = None
+    group: str | None = None
+    site: str | None = None
+    profile: str | None = None  # whose login it uses; None: its own, or none
+    jump: str | None = None  # the jump host on its way
+    by_key: bool = False
     paused_reason: str | None = None
+
+    @property
+    def blocked(self) -> str | None:
+        """As core.choosing knows it."""
+        return self.blocked_code
+
+    def waits(self, now: datetime) -> bool:
+        """Whether it would be collected by now if its jump host could be passed."""
+        return self.waits_for is not None and self.next_due_at is not None and self.next_due_at <= now + SOON
 
     def overdue(self, now: datetime) -> bool:
         """Due, or claimed and not begun, for longer than may be; what waits for its jump host is not late itself."""
@@ -102,7 +119,7 @@ class DeviceState:
             return Standing.BLOCKED
         if self.hindrance and self.waits_for is None:
             return Standing.NO_LOGIN if self.hindrance == "no login" else Standing.SUSPENDED
-        if self.waits_for is not None:
+        if self.waits(now):
             return Standing.AT_JUMP_HOST
         if self.overdue(now):
             return Standing.OVERDUE
@@ -113,7 +130,7 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True)
 class JumpHostState:
-    """How a jump host stands; `waiting`: the devices behind it that are to be collected."""
+    """How a jump host stands; `waiting`: the devices behind it that are due, with nothing of their own in the way."""
 
     jump_host_id: UUID
     name: str
@@ -226,6 +243,9 @@ class Asked:
     seq: int | None
     seconds: float | None = None  # from its beginning in a worker to its end
     report: tuple[Step, ...] = ()  # of a test or a scan, if it was asked for
+    profile: str | None = None  # whose login the device uses; None: its own, or none
+    by_key: bool = False
+    jump: str | None = None  # the jump host on its way
 
     @property
     def refused(self) -> bool:

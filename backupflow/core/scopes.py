@@ -108,7 +108,8 @@ class ProfileRecord:
 class HopRecord:
     """A jump host as it stands; `now` is PostgreSQL's.
 
-    `named_by` as above; `behind`: devices that are reached through it, `waiting`: those of them that are due.
+    `named_by` as above; `behind`: devices that are reached through it, `waiting`: those of them that are due and have
+    nothing of their own in the way; `alarm`: what its alarm says.
     """
 
     jump_host_id: JumpHostId
@@ -131,6 +132,7 @@ class HopRecord:
     waiting: int
     named_by: tuple[str, ...]
     now: datetime
+    alarm: str | None = None
 
     @property
     def scope_id(self) -> UUID:

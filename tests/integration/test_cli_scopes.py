@@ -370,6 +370,44 @@ def test_a_jump_host_in_trouble_says_so_and_is_tried_again(scene: Scene) -> None
     assert hop_record(scene).blocked_code == "authentication_failed"
     ok(scene, "jump", "edit", "hop-1", "--host", "203.0.113.9")
     assert shown(scene, "jump", "show", "hop-1")["state"] == "up"
+    went_down = "UPDATE jump_host SET failures = 2, down_since = now() - interval '2 hours', retry_at = now() + :wait"
+    scene.write("collector", went_down, wait=timedelta(minutes=3))
+    says = "hop-1: hop-1: it is off"
+    scene.install.wiring.alarms("scheduler").alarm("jump_host_unreachable", f"jump host {hop_id}", says)
+    out = ok(scene, "jump", "show", "hop-1").out.decode()
+    assert "jump_host_unreachable: it is off\n" in out
+    assert "tried again     in 2 min" in out
+    ok(scene, "jump", "unblock", "hop-1")
+    out = ok(scene, "jump", "show", "hop-1").out.decode()
+    assert "down for 2 h" in out
+    assert "tried again     by the next device behind it that is due" in out
+
+
+def test_what_waits_for_a_jump_host_is_told_alike_everywhere(scene: Scene) -> None:
+    """Those that are due, with nothing of their own in the way; the others stand as ever until they are due."""
+    profile(scene)
+    hop_id = hop(scene)
+    names = ("due", "later", "paused", "blocked")
+    for number, name in enumerate(names, 1):
+        placed(scene, name, f"192.0.2.{number}", profile="routers", jump="hop-1")
+    due = "UPDATE device SET next_due_at = now() + CASE WHEN name = 'later' THEN :later ELSE -:late END"
+    scene.write("scheduler", due, later=timedelta(minutes=14), late=timedelta(minutes=1))
+    scene.write("enroller", "UPDATE device SET status = 'paused' WHERE name = 'paused'")
+    scene.write("collector", "UPDATE device SET blocked_code = 'identity_changed' WHERE name = 'blocked'")
+    went_down = "UPDATE jump_host SET failures = 1, down_since = now(), retry_at = now() + :wait WHERE id = :id"
+    scene.write("collector", went_down, wait=timedelta(minutes=3), id=hop_id)
+    status = shown(scene, "status")
+    stands = {device["name"]: device["standing"] for device in status["devices"]}
+    assert stands == {
+        "due": "waiting for jump host", "later": "waiting", "paused": "paused", "blocked": "blocked",
+    }  # fmt: skip
+    listed = shown(scene, "jump", "list")["jump_hosts"][0]["devices_waiting"]
+    assert (listed, shown(scene, "jump", "show", "hop-1")["devices_waiting"], status["jump_hosts"][0]["waiting"]) == (
+        1,
+    ) * 3
+    assert "its way" in ok(scene, "device", "show", "later").out.decode()
+    chosen = ok(scene, "device", "list", "--status", "waiting for jump host", "--where", "jump=hop-1").out.decode()
+    assert [line.split()[0] for line in chosen.splitlines()[1:]] == ["due"]
 
 
 def test_another_address_of_a_jump_host_keeps_its_pin_unless_it_is_another(scene: Scene) -> None:

@@ -92,7 +92,7 @@ def test_what_is_not_well_comes_first_with_its_step_and_what_to_do(scene: Scene,
     assert ran.code == Exit.WRONG
     lines = ran.out.decode().splitlines()
     assert [line.split()[:2] for line in lines[1:4]] == [["hidden", "secrets"], ["refused", "login"], ["well", "well"]]
-    assert "`device unblock`" in lines[2]
+    assert "`device unblock refused`" in lines[2]
     assert "MikroTik 7.14" in lines[3]
     assert "1 well, 1 authentication_failed, 1 secrets_hidden" in lines or (
         "1 well, 1 secrets_hidden, 1 authentication_failed" in lines

@@ -81,6 +81,16 @@ def hindrance(trigger: str) -> str:
 HINDRANCE = hindrance(f"'{Trigger.SCHEDULE}'")
 
 
+def due_behind(jump_host: str) -> str:
+    """SQL: how many devices behind a jump host (an expression of its id) are due, with nothing of their own in the way.
+
+    As core.overview.DeviceState.waits reckons it. What failed at the jump host is due again within a minute.
+    """
+    own = own_hindrance(f"'{Trigger.SCHEDULE}'")
+    return f"""(SELECT count(*) FROM device d {LOGIN}
+        WHERE d.via_id = {jump_host} AND d.next_due_at <= now() + interval '1 minute' AND {own} IS NULL)"""
+
+
 def usable_policy(defaults: Policy, row: Row[Any]) -> Policy:
     """The effective settings of a device whose scopes were read with it (SETTINGS); InputInvalid if they make no sense.
 

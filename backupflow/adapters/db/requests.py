@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from backupflow.adapters.db.audit import record_act
+from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
 from backupflow.core import report
 from backupflow.core.ledger import Kind
@@ -40,11 +41,11 @@ _ACTIONS = {
     Kind.TEST: "device_test_requested",
     Kind.SCAN: "host_key_scan_requested",
 }
-_ASKED = text("""
+_ASKED = text(f"""
     SELECT r.id, d.name, r.answer, c.state, c.code, c.detail, c.is_change, c.seq,
         CAST(extract(epoch FROM c.ended_at - c.started_at) AS float) AS seconds,
-        CASE WHEN :reports THEN c.report END AS report
-    FROM request r JOIN device d ON d.id = r.device_id LEFT JOIN collection c ON c.id = r.collection_id
+        CASE WHEN :reports THEN c.report END AS report, l.name AS profile, l.method = 'key' AS by_key, h.name AS jump
+    FROM request r JOIN device d ON d.id = r.device_id {LOGIN} LEFT JOIN collection c ON c.id = r.collection_id
     WHERE r.id = ANY(:numbers) ORDER BY r.id""")
 # How the key that was seen is trusted by now, and who else has it: one of them by name, and how many there are. Who has
 # a key is found out once for each key: a whole fleet may share one.
@@ -162,4 +163,7 @@ def _asked(row: Row[Any], key: Row[Any] | None) -> Asked:
         row.seq,
         row.seconds,
         report.with_key(found, key.how, key.other if key.others else None, key.others) if key else found,
+        row.profile,
+        bool(row.by_key),
+        row.jump,
     )

@@ -41,8 +41,10 @@ _NOT_REFUSED = text("""
     WHERE id = ANY(:devices) AND blocked_code = :refused RETURNING id""")
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = ANY(:codes) AND scope = ANY(:scopes) AND cleared_at IS NULL""")
+# Since when it is down stays until it is passed: an attempt that fails again is the same trouble.
 _AGAIN = text("""
-    UPDATE jump_host SET failures = 0, down_since = NULL, retry_at = NULL, blocked_code = NULL, blocked_detail = NULL,
+    UPDATE jump_host SET down_since = CASE WHEN blocked_code IS NULL THEN down_since END,
+        failures = 0, retry_at = NULL, blocked_code = NULL, blocked_detail = NULL,
         blocked_at = NULL, reached_at = NULL WHERE id = ANY(:hops)""")
 _REFUSED_HOPS = text("""
     SELECT id FROM jump_host WHERE credential_profile_id = :profile AND blocked_code = ANY(:refused)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db import host_keys
-from backupflow.adapters.db.effective import LOGIN
+from backupflow.adapters.db.effective import LOGIN, due_behind
 from backupflow.adapters.db.expected_keys import expected_of_jump_host
 from backupflow.core.model import JumpHostId, TenantId
 from backupflow.core.scopes import HopRecord, ProfileRecord, Record, ScopeKind, ScopeRecord
@@ -67,8 +67,9 @@ _USES = text(f"""
 _HOP = f"""
     SELECT x.*, p.name AS profile, now() AS now, {_NAMED_BY.format(column="jump_host_id")} AS named_by,
         (SELECT count(*) FROM device d WHERE d.via_id = x.id AND d.status <> 'removed') AS behind,
-        (SELECT count(*) FROM device d WHERE d.via_id = x.id AND d.status = 'active' AND d.blocked_code IS NULL
-            AND d.next_due_at <= now()) AS waiting
+        {due_behind("x.id")} AS waiting,
+        (SELECT a.detail FROM alarm a WHERE a.scope = 'jump host ' || x.id AND a.cleared_at IS NULL
+         ORDER BY a.since DESC LIMIT 1) AS alarm
     FROM jump_host x LEFT JOIN credential_profile p ON p.id = x.credential_profile_id WHERE {{which}} ORDER BY x.name"""
 
 
@@ -131,5 +132,5 @@ def _hop(tx: Connection, row: Row[Any]) -> HopRecord:
         JumpHostId(row.id), TenantId(row.tenant_id), row.name, row.host, row.port, row.profile, row.settings,
         row.failures, row.down_since, row.retry_at, row.blocked_code, row.blocked_detail, row.blocked_at,
         row.reached_at, host_keys.keys_of(tx, row.id), expected_of_jump_host(tx, row.id), row.behind, row.waiting,
-        tuple(row.named_by), row.now,
+        tuple(row.named_by), row.now, row.alarm,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from backupflow.adapters.db.effective import (
     HOP_LOGIN_HINDRANCE,
     LOGIN,
     SETTINGS,
+    due_behind,
     observes,
     own_hindrance,
     policy_of,
@@ -43,7 +44,8 @@ _DEVICES = text(f"""
         d.next_due_at, {SETTINGS}, last.seq, last.state, last.code, last.detail,
         coalesce(last.ended_at, last.collected_at, last.started_at, last.claimed_at) AS last_at,
         CASE WHEN last.state = 'claimed' THEN last.claimed_at END AS claimed_at, current.collected_at AS current_at,
-        current.facts,
+        current.facts, d.driver, d.source, g.name AS group_name, s.name AS site, l.name AS profile,
+        l.method = 'key' AS by_key, h.name AS jump,
         (SELECT count(*) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored' AND c.is_change) AS snapshots
     FROM device d {LOGIN}
     LEFT JOIN LATERAL (
@@ -54,9 +56,8 @@ _DEVICES = text(f"""
     ORDER BY d.name, d.removed_at""")
 _JUMP_HOSTS = text(f"""
     SELECT h.id, h.name, {HOP_LOGIN_HINDRANCE} AS hindrance, h.down_since, h.retry_at, h.blocked_code,
-        h.blocked_detail, h.reached_at, (SELECT count(*) FROM device d WHERE d.via_id = h.id AND d.status = 'active'
-            AND d.blocked_code IS NULL) AS waiting
-    FROM jump_host h LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id
+        h.blocked_detail, h.reached_at, {due_behind("x.id")} AS waiting
+    FROM jump_host x JOIN jump_host h ON h.id = x.id LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id
     WHERE CAST(:tenant AS uuid) IS NULL OR h.tenant_id = :tenant ORDER BY h.name""")
 _ALARMS = text("""
     SELECT id, code, scope, detail, since, cleared_at FROM alarm WHERE cleared_at IS NULL OR :cleared
@@ -129,6 +130,13 @@ def _device(row: Row[Any], defaults: Policy) -> DeviceState:
         row.snapshots,
         row.facts or {},
         row.waits_for,
+        row.driver,
+        row.source,
+        row.group_name,
+        row.site,
+        row.profile,
+        row.jump,
+        bool(row.by_key),
         paused_reason=row.paused_reason,
     )
 

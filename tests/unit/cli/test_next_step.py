@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backupflow.cli.next_step import _STEPS, next_step
+from backupflow.cli.next_step import _MANY, _SHARED, _STEPS, hindered, next_step, step_for_many
 from tests.unit.test_pages import complaint, spans
 
 
@@ -42,3 +42,53 @@ def test_a_code_of_nobodys_has_no_step() -> None:
     """Its own message says what to do."""
     assert next_step("device_timeout", "core-1") is None
     assert next_step(None, "core-1") is None
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+@pytest.mark.parametrize("code", _SHARED)
+def test_what_mends_a_shared_login_is_said_of_the_profile(code: str, *, by_key: bool) -> None:
+    """A login of its own for each of forty devices is not what anybody wants."""
+    step = next_step(code, "core 1", "old routers", by_key=by_key)
+    assert step
+    assert "'old routers'" in step
+    assert "device edit" not in step
+    assert [why for line in spans(step) if (why := complaint(line))] == []
+    assert ("--key-file" in step) is ((by_key and "credential edit" in step) or code == "login_unusable")
+
+
+@pytest.mark.parametrize("code", _MANY)
+def test_what_mends_many_can_be_typed(code: str) -> None:
+    """In one go, not one by one."""
+    step = step_for_many(code, "old routers")
+    assert step
+    assert [why for line in spans(step) if (why := complaint(line))] == []
+    assert ("credential edit 'old routers'" in step) is (code == "authentication_failed")
+
+
+@pytest.mark.parametrize(
+    ("reason", "profile", "says"),
+    [
+        ("blocked: host_key_mismatch", "p", "hostkey show core-1"),
+        ("blocked: authentication_failed", "p", "credential edit p"),
+        ("blocked: authentication_failed", None, "device edit core-1"),
+        ("blocked: something_new", None, "device unblock core-1"),
+        ("login suspended", "p", "credential resume p"),
+        ("login suspended", None, "device edit core-1"),
+        ("login suspended: its keys were lost; set it with device edit", "p", "credential edit p"),
+        ("jump host down: hop west", None, "jump show 'hop west'"),
+        ("jump host blocked: hop-1", None, "jump show hop-1"),
+        ("paused", None, "device resume core-1"),
+        ("no login", None, "device edit core-1"),
+    ],
+)
+def test_what_is_in_the_way_has_a_way_out(reason: str, profile: str | None, says: str) -> None:
+    """Whatever a request is refused for, what to type next stands beside it."""
+    step = hindered(reason, "core-1", profile)
+    assert step
+    assert f"`{says}" in step
+    assert [why for line in spans(step) if (why := complaint(line))] == []
+
+
+def test_what_nothing_can_be_done_about_has_no_step() -> None:
+    """A removed tenant."""
+    assert hindered("tenant removed", "core-1", None) is None

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from backupflow.cli.status import document, jump_host_lines
+from backupflow.cli.standing_lines import jump_host_lines
+from backupflow.cli.status_document import document
 from backupflow.core.overview import JumpHostState, Overview
 
 NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
@@ -39,7 +40,7 @@ DOWN = {"down_since": NOW - timedelta(minutes=4)}
 )
 def test_a_jump_host_in_trouble_has_one_line(changes: dict[str, Any], line: str) -> None:
     """Since when, when it is tried again or why it is not, and for how many devices that is so."""
-    assert jump_host_lines(overview(changes)) == [f"JUMP HOST  {line}"]
+    assert jump_host_lines(overview(changes)) == [f"JUMP HOST  {line} – `jump show hop-1`"]
 
 
 def overview(changes: dict[str, Any]) -> Overview:

@@ -31,6 +31,9 @@ DEVICE = DeviceState(
         # what waits for a jump host is neither late nor failing, whatever its last run met, and needs nobody
         ({"waits_for": HOP, "next_due_at": LATE, "last": FAILED}, Standing.AT_JUMP_HOST, False),
         ({"waits_for": HOP, "hindrance": "jump host down: hop-1"}, Standing.AT_JUMP_HOST, False),
+        ({"waits_for": HOP, "next_due_at": NOW + timedelta(seconds=50)}, Standing.AT_JUMP_HOST, False),
+        # what is not due yet waits for nothing
+        ({"waits_for": HOP, "next_due_at": NOW + timedelta(minutes=14)}, Standing.OK, False),
         ({"waits_for": HOP, "status": "paused"}, Standing.PAUSED, False),
         ({"waits_for": HOP, "blocked_code": "identity_changed"}, Standing.BLOCKED, True),
         # nor is what came no farther, once the jump host is well again

@@ -1,0 +1,53 @@
+"""A device as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backupflow.cli.status_document import router_document
+from backupflow.core.inventory import DIRECT
+
+if TYPE_CHECKING:
+    from backupflow.core.inventory import DeviceRecord
+
+
+def document(record: DeviceRecord) -> dict[str, Any]:
+    """A device as JSON."""
+    blocked = {"code": record.blocked_code, "detail": record.blocked_detail, "at": record.blocked_at}
+    return {
+        "id": record.device_id,
+        "name": record.name,
+        "host": record.host,
+        "port": record.port,
+        "driver": record.driver,
+        "status": record.status,
+        "username": record.username,
+        "method": record.method,
+        "settings": dict(record.settings),
+        "effective": {name: {"value": value, "from": origin} for name, (value, origin) in record.effective.items()},
+        "group": record.group,
+        "site": record.site,
+        "profile": record.profile,
+        "jump_host": DIRECT if record.direct else record.jump,
+        "reached_through": record.via,
+        "source": record.source,
+        "paused_reason": record.paused_reason,
+        "login_suspended": record.login_suspended,
+        "expected_fingerprints": [key.fingerprint for key in record.expected],
+        "interval_seconds": record.interval.total_seconds(),
+        "blocked": blocked if record.blocked_code else None,
+        "failures": record.failures,
+        "in_doubt": record.in_doubt,
+        "believes_next": record.believes,
+        "next_due_at": record.next_due_at,
+        "last_stored_at": record.last_collected_at,
+        "fingerprint": record.pinned.key.fingerprint if record.pinned else None,
+        "trusted_how": record.pinned.trusted_how if record.pinned else None,
+        "trusted_by": record.pinned.trusted_by if record.pinned else None,
+        "trusted_at": record.pinned.trusted_at if record.pinned else None,
+        "modern_ssh_at": record.modern_ssh_at,
+        "login_lost": record.login_lost,
+        "unreadable_to_snapshot": record.unreadable_to_seq or None,
+        "keys_given_up_at": record.keys_given_up_at,
+        "router": router_document(record.facts),
+    }

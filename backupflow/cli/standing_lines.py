@@ -1,0 +1,160 @@
+"""What does not stand as it should, each in a line: since when, and what to do about it."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from backupflow.cli import key_view, output
+from backupflow.cli.next_step import next_step, step_for_many
+from backupflow.cli.output import LONGEST_DETAIL, counted
+from backupflow.core.jump import scope_of
+from backupflow.core.keys import KEYS_LOST
+from backupflow.core.model import JumpHostId, State
+from backupflow.core.overview import Standing
+from backupflow.errors import AuthenticationFailed, ExportSuspect, LoginSuspended, LoginUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LastCollection, Overview
+
+EACH = 3  # of one code that have a line of their own
+_OF_LOGINS = {AuthenticationFailed.code, LoginUnusable.code, KEYS_LOST}
+
+
+def alarm_lines(alarms: Sequence[Alarm], overview: Overview) -> list[str]:
+    """What is wrong, since when, and what to do about it; of more than some of one code a line for each cause of them.
+
+    That is the shared login, if they have one, where the login was refused; else the site.
+    """
+    devices = {_scope(device): device for device in overview.devices}
+    of_code = Counter(alarm.code for alarm in alarms if alarm.scope in devices)
+    many: dict[tuple[str, str, str | None], list[Alarm]] = {}
+    lines = []
+    for alarm in alarms:
+        device = devices.get(alarm.scope)
+        if device is None or of_code[alarm.code] <= EACH:
+            lines.append(alarm_line(alarm, device))
+        else:
+            many.setdefault((alarm.code, *_cause(alarm.code, device)), []).append(alarm)
+    return [_many(code, what, name, found, devices) for (code, what, name), found in many.items()] + lines
+
+
+def alarm_line(alarm: Alarm, device: DeviceState | None) -> str:
+    """One, of this device if it is of one that is still there."""
+    says = output.told(alarm.detail or alarm.scope, LONGEST_DETAIL)
+    line = f"ALARM {alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}  {says}"
+    step = device and next_step(alarm.code, device.name, device.profile, by_key=device.by_key)
+    return f"{line} – {step}" if step else line
+
+
+def _cause(code: str, device: DeviceState) -> tuple[str, str | None]:
+    if code in _OF_LOGINS:
+        return ("profile", device.profile) if device.profile else ("login of their own", None)
+    return ("site", device.site) if device.site else ("", None)
+
+
+def _many(code: str, what: str, name: str | None, alarms: Sequence[Alarm], devices: Mapping[str, DeviceState]) -> str:
+    found = sorted((devices[alarm.scope] for alarm in alarms), key=lambda device: device.name)
+    if len(found) == 1:
+        return alarm_line(alarms[0], found[0])
+    where = f" {'at' if what == 'site' else 'with'} {what}" + (f" {name}" if name else "") if what else ""
+    since = output.in_words(min(alarm.since for alarm in alarms))
+    names = key_view.named([device.name for device in found])
+    line = f"ALARMS  {code}  since {since}  {len(found):,} devices{where}: {names}"
+    step = step_for_many(code, name if what == "profile" else None, by_key=found[0].by_key)
+    return f"{line} – {step}" if step else line
+
+
+def jump_host_lines(overview: Overview) -> list[str]:
+    """A line for each jump host that cannot be passed, and for how many devices that is so."""
+    says = {alarm.scope: alarm.detail for alarm in overview.alarms}
+    return [
+        f"JUMP HOST  {_trouble(hop, overview.now, says.get(scope_of(JumpHostId(hop.jump_host_id))))}"
+        f": {_waiting(hop.waiting)} – `jump show {shlex.quote(hop.name)}`"
+        for hop in overview.jump_hosts
+        if hop.in_trouble
+    ]
+
+
+def _waiting(count: int) -> str:
+    return "1 device waits" if count == 1 else f"{count:,} devices wait"
+
+
+def _trouble(hop: JumpHostState, now: datetime, alarm: str | None) -> str:
+    if hop.hindrance is not None:
+        return f"{hop.name}: {hop.hindrance}"
+    since = output.in_words(hop.down_since) if hop.down_since else "now"
+    if hop.blocked_code is not None:
+        says = output.told(without_name(hop.name, hop.blocked_detail or ""), LONGEST_DETAIL)
+        return f"{hop.name} blocked since {since}, {hop.blocked_code}" + (f": {says}" if says else "")
+    again = f"in {output.span(hop.retry_at - now)}" if hop.retry_at and hop.retry_at > now else "by the next of them"
+    says = output.told(without_name(hop.name, alarm or ""), LONGEST_DETAIL)
+    return f"{hop.name} down since {since}{f' ({says})' if says else ''}, tried again {again}"
+
+
+def without_name(name: str, says: str) -> str:
+    """What a jump host's trouble says, without its name before it, however often."""
+    while says.startswith(f"{name}: "):
+        says = says.removeprefix(f"{name}: ")
+    return says
+
+
+def suspended_lines(overview: Overview) -> list[str]:
+    """A line for each shared login that is suspended: so many devices stand still."""
+    still = Counter(
+        device.profile
+        for device in overview.devices
+        if device.profile and device.standing(overview.now) is Standing.SUSPENDED
+    )
+    return [
+        f"SUSPENDED  login {name}: {counted(count, 'device')} not collected – "
+        f"{next_step(LoginSuspended.code, '', name)}"
+        for name, count in still.items()
+    ]
+
+
+def suspect_lines(overview: Overview) -> list[str]:
+    """A line for each device whose last export is not believed (yet), unless an alarm says so already."""
+    told = {alarm.scope for alarm in overview.alarms if alarm.code == ExportSuspect.code}
+    suspects = [
+        (device, device.last)
+        for device in overview.devices
+        if device.last and device.last.state is State.SUSPECT and _scope(device) not in told
+    ]
+    return [_suspect_line(device, last, overview.now) for device, last in suspects]
+
+
+def jobs_line(overview: Overview) -> str:
+    """When each periodic job was done completely for the last time."""
+    done = [
+        f"{job.name} {output.span(overview.now - job.completed_at)} ago" if job.completed_at else f"{job.name} not yet"
+        for job in overview.jobs
+    ]
+    return f"done completely: {', '.join(done)}"
+
+
+def given_up_lines(overview: Overview) -> list[str]:
+    """What was given up with its keys: no alarm, nothing can be done about it, but for the logins."""
+    lines = []
+    for one in overview.given_up:
+        says = [f"snapshots of {counted(one.devices, 'device')} are {output.given_up(one.at)}"] if one.devices else []
+        what = "login is suspended, its keys" if one.logins == 1 else "logins are suspended, their keys"
+        logins = f"{one.logins:,} {what} were lost: set each with `credential edit` or `device edit`"
+        lines.append("KEYS  " + "; ".join([*says, *([logins] if one.logins else [])]))
+    return lines
+
+
+def _suspect_line(device: DeviceState, last: LastCollection, now: datetime) -> str:
+    due = device.next_due_at
+    again = f"asked again in {output.span(due - now)}" if due and due > now else "about to be asked again"
+    step = next_step(last.code, device.name)
+    return f"SUSPECT  {device.name}: {output.told(last.detail, LONGEST_DETAIL)}; kept aside, {again} – {step}"
+
+
+def _scope(device: DeviceState) -> str:
+    """Of the alarms of a device."""
+    return f"device {device.device_id}"
