@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -154,9 +155,10 @@ def test_an_assignment_has_all_that_its_row_says(fleet: Fleet) -> None:
     """Address, settings of the nearest scope, pinned key, login and what counts against the device."""
     settings: dict[str, object] = {"legacy_ssh": True, "command_timeout_seconds": 7, "trust": "manual"}
     settings |= {"secrets": "omit", "end_mark": False}
-    device = fleet.device(host="192.0.2.7", port=2222, settings=settings, failures=4, remembered_command="/export x")
+    device = fleet.device(host="192.0.2.7", port=2222, failures=4, remembered_command="/export x")
     first = fleet.running(device)
     fleet.collections.pin(first, KEY)
+    fleet.sql("UPDATE device SET settings = CAST(:s AS jsonb)", s=json.dumps(settings))
     fleet.collections.end(first, REFUSED)
     found = fleet.running(device)
     assert (found.target.host, found.target.port, found.target.pinned) == ("192.0.2.7", 2222, KEY)
