@@ -88,12 +88,14 @@ def import_devices(
     sha256 = None if how.passwords_in_file or wrong else hashlib.sha256(data).hexdigest()
     about = {"sha256": sha256} if sha256 else {}
     given = importing.Import(rows, how.asked(tenant), about={**about, "partial": how.partial})
+    if any(row.tenant is None for row in rows):
+        wiring().devices("enroller").tenant(tenant)  # once, not in each line of the file
     ports = wiring().import_ports(actor())
     plan = importing.look(ports, given)
     problems = tuple(sorted((*wrong, *plan.problems), key=lambda problem: problem.line))
     shown = import_view.Shown(plan, problems, sha256, dry_run=how.dry_run, lines=how.verbose or how.dry_run)
     if problems and not (how.partial and rows):
-        _refuse(problems, shown, as_json=as_json)
+        _refuse(problems, shown, rest=bool(rows), as_json=as_json)
     if not how.dry_run:
         _ask(plan, ports, yes=yes)
         _take(ports, given, plan, quiet=as_json)
@@ -143,12 +145,14 @@ def _ask(plan: Plan, ports: ImportPorts, *, yes: bool) -> None:
             confirm(f"{says} Remove them?", yes=yes)
 
 
-def _refuse(problems: tuple[Problem, ...], shown: import_view.Shown, *, as_json: bool) -> None:
+def _refuse(problems: tuple[Problem, ...], shown: import_view.Shown, *, rest: bool, as_json: bool) -> None:
+    """Take nothing, and say why; `rest`: whether there are rows beside those that are wrong."""
     if as_json:
         import_view.show(shown, as_json=True)
     _list(problems)
     count = f"{len(problems):,} error{'s' if len(problems) > 1 else ''}"
-    output.stop(Exit.DATA, f"{count}; nothing was taken. Correct the file, or take the rest of it with --partial")
+    remedy = "Correct the file" + (", or take the rest of it with --partial" if rest else "")
+    output.stop(Exit.DATA, f"{count}; nothing was taken. {remedy}")
 
 
 def _list(problems: tuple[Problem, ...]) -> None:

@@ -20,6 +20,7 @@ from backupflow.cli.exits import Exit
 from backupflow.core.importing import Asked, Wanted
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import SealedSecret
+from backupflow.core.table import read_table
 from backupflow.errors import Conflict
 from backupflow.flows import importing
 
@@ -189,7 +190,8 @@ def test_nothing_of_a_bad_file_is_taken(fleet: Scene, file: Path) -> None:
     for content, messages in REFUSED:
         refused = take(fleet, file, content, "--update")
         count = f"{len(messages)} error{'s' if len(messages) > 1 else ''}"
-        end = f"backupflow: {count}; nothing was taken. Correct the file, or take the rest of it with --partial"
+        rest = ", or take the rest of it with --partial" if read_table(content)[0] else ""
+        end = f"backupflow: {count}; nothing was taken. Correct the file{rest}"
         assert (refused.code, refused.out, refused.err.splitlines()) == (Exit.DATA, b"", [*messages, end])
         assert "Zq" not in refused.err
         assert state(fleet) == before
@@ -211,7 +213,7 @@ def test_many_errors_are_counted_and_some_are_shown(fleet: Scene, file: Path) ->
     lines = take(fleet, file, bad).err.splitlines()
     assert lines[49:] == [
         "line 51, column port: not a port", "… and 10 errors more",
-        "backupflow: 60 errors; nothing was taken. Correct the file, or take the rest of it with --partial",
+        "backupflow: 60 errors; nothing was taken. Correct the file",
     ]  # fmt: skip
     assert len(json.loads(take(fleet, file, bad, "--json").out)["problems"]) == 60
 
@@ -227,6 +229,8 @@ def test_what_is_right_is_taken_if_that_is_asked_for(fleet: Scene, file: Path) -
     before = state(fleet)
     assert take(fleet, file, 'name,host,profile\nd,192.0.2.7,routers\ne,"x,routers\n', "--partial").code == Exit.DATA
     assert take(fleet, file, HERE, "--partial", "--prune").code == Exit.USAGE
+    unknown = take(fleet, file, HERE, "--tenant", "Zq")
+    assert (unknown.code, unknown.err.count("\n")) == (Exit.NOT_FOUND, 1)
     assert state(fleet) == before
 
 
