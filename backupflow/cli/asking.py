@@ -67,6 +67,13 @@ def blocked(chosen: Chosen, tenant: str) -> int:
 
 def wait(numbers: Sequence[int], patience: float | None, show: Callable[[Sequence[Asked]], None]) -> list[Asked]:
     """Look until all have ended, or for `patience` seconds; only who has not ended is asked about again."""
+    try:
+        return _wait(numbers, patience, show)
+    except KeyboardInterrupt:
+        output.stop(Exit.INTERRUPTED, "stopped watching; what was asked for goes on: see `status`")
+
+
+def _wait(numbers: Sequence[int], patience: float | None, show: Callable[[Sequence[Asked]], None]) -> list[Asked]:
     until = time.monotonic() + patience if patience is not None else None
     found: dict[int, Asked] = {}
     minded = False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from backupflow.cli import (
     alarm,
@@ -22,6 +23,7 @@ from backupflow.cli import (
     judge,
     jump,
     keys,
+    output,
     quarantine,
     session,
     site,
@@ -30,10 +32,24 @@ from backupflow.cli import (
     up,
     verify,
 )
-from backupflow.cli.exits import table
+from backupflow.cli.exits import Exit, table
+
+
+class Commands(TyperGroup):
+    """Whoever leaves a question with Ctrl-C or Ctrl-D is told that nothing came of it: questions come before acts."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - its type is none of typer's public ones
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except typer.Abort:
+            output.note("")
+            output.stop(Exit.INTERRUPTED, "interrupted; nothing was changed")
+
 
 app = typer.Typer(
     name="backupflow",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

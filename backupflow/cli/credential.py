@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
-from backupflow.cli import scope_view
+from backupflow.cli import output, scope_view
 from backupflow.cli.credentials import Source, read_login
 from backupflow.cli.device_settings import TrustFirst, Unset, unset_names
 from backupflow.cli.option_groups import with_groups
@@ -15,7 +16,7 @@ from backupflow.cli.options import AsJson, Yes, actor, confirm
 from backupflow.cli.scope_commands import Name, Rename, Whose
 from backupflow.cli.session import wiring
 from backupflow.cli.trust_question import settle_trust
-from backupflow.core.scopes import Changes, NewScope, ScopeKind
+from backupflow.core.scopes import Changes, NewScope, ProfileRecord, ScopeKind
 
 if TYPE_CHECKING:
     from backupflow.core.model import Trust
@@ -101,7 +102,6 @@ def edit(
       backupflow credential edit routers --key-file id_ed25519.new
       backupflow credential edit old --ask-password --trust tofu
     """  # noqa: D301 - \b keeps the lines of the examples
-    from backupflow.core.scopes import ProfileRecord
     from backupflow.flows import scopes
 
     ports, tenant_id = wiring().scope_ports(actor()), wiring().devices("enroller").tenant(tenant)
@@ -131,7 +131,12 @@ def suspend(
     from backupflow.flows import scopes
 
     tenant_id = wiring().devices("enroller").tenant(tenant)
-    _told(scopes.suspend_profile(wiring().scope_ports(actor()), tenant_id, name, reason), "suspended", as_json=as_json)
+    done = scopes.suspend_profile(wiring().scope_ports(actor()), tenant_id, name, reason)
+    stops = ""
+    if isinstance(done.record, ProfileRecord):
+        count, again = done.record.devices, f"`credential resume {shlex.quote(name)}` ends that"
+        stops = f"; {output.counted(count, 'device')} {'is' if count == 1 else 'are'} not collected any more; {again}"
+    scope_view.say_done("suspended", done.record, changed=done.changed, as_json=as_json, more=stops)
 
 
 @app.command()
@@ -148,9 +153,10 @@ def remove(name: Name, yes: Yes = False, tenant: Whose = "default", as_json: AsJ
     """Forget it for good; refused while anything uses it. Example: `backupflow credential remove old --yes`."""
     from backupflow.flows import scopes
 
+    ports, tenant_id = wiring().scope_ports(actor()), wiring().devices("enroller").tenant(tenant)
+    scopes.look_before_removal(ports, ScopeKind.PROFILE, tenant_id, name)
     confirm(f"Remove the credential profile {name}, with its secret?", yes=yes)
-    tenant_id = wiring().devices("enroller").tenant(tenant)
-    _told(scopes.remove_profile(wiring().scope_ports(actor()), tenant_id, name), "removed", as_json=as_json)
+    _told(scopes.remove_profile(ports, tenant_id, name), "removed", as_json=as_json)
 
 
 def _trust(trust: Trust | None) -> dict[str, Any]:

@@ -163,6 +163,7 @@ def believe(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = Fa
 @app.command()
 def replaced(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_json: AsJson = False) -> None:
     """Another router stands at this name: forget the old one. Example: `backupflow device replaced core-1`."""
+    _look(name, tenant)
     confirm(f"Forget the host key of {name}, and trust the next one that its policy allows?", yes=yes)
     device_acts.act("replaced", name, tenant, "set up for its new router", as_json=as_json)
 
@@ -170,6 +171,7 @@ def replaced(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", a
 @app.command()
 def remove(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_json: AsJson = False) -> None:
     """Stop collecting it for good; its history stays. Example: `backupflow device remove core-1 --yes`."""
+    _look(name, tenant)
     confirm(f"Remove {name}?", yes=yes)
     device_acts.act("remove", name, tenant, "removed", as_json=as_json)
 
@@ -181,6 +183,12 @@ app.command()(device_view.show)
 app.command("import")(importing.import_devices)
 app.command("test")(testing.try_out)
 app.command("list")(device_list.list_devices)
+
+
+def _look(name: str, tenant: str) -> None:
+    """Whether it is there at all, before anybody is asked about it."""
+    devices = wiring().devices("enroller")
+    devices.find(devices.tenant(tenant), name)
 
 
 def _one_login(placing: Placing, *, given: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupflow.cli import output
-from backupflow.cli.options import seconds
+from backupflow.cli.options import interval_seconds, seconds
 from backupflow.core.model import SecretsPolicy, Trust
 from backupflow.core.scope import SETTINGS
 
@@ -77,7 +77,7 @@ class DeviceSettings:
             "legacy_ssh": self.legacy_ssh,
             "secrets": self.secrets and self.secrets.value,
             "end_mark": self.end_mark,
-            "interval_seconds": seconds(self.interval),
+            "interval_seconds": interval_seconds(self.interval),
             "command_timeout_seconds": seconds(self.command_timeout),
             "connect_timeout_seconds": seconds(self.connect_timeout),
             "banner_timeout_seconds": seconds(self.banner_timeout),

@@ -12,7 +12,7 @@ from backupflow.cli import output, scope_view
 from backupflow.cli.device_settings import Fingerprint, TrustFirst, Unset, unset_names
 from backupflow.cli.exits import Exit
 from backupflow.cli.option_groups import with_groups
-from backupflow.cli.options import AsJson, Yes, actor, confirm
+from backupflow.cli.options import BY_FINGERPRINT, AsJson, Yes, actor, confirm
 from backupflow.cli.scope_commands import Name, Rename, Whose
 from backupflow.cli.session import wiring
 from backupflow.core.scopes import Changes, HopRecord, NewScope, ScopeKind
@@ -156,7 +156,11 @@ def accept_key(
         pinned = record.pinned
         output.note(f"pinned:  {f'{pinned.key.key_type}  {pinned.key.fingerprint}' if pinned else 'none'}")
         output.note(f"to pin:  {chosen}")
-        confirm(f"Trust this key of {name} from now on?", yes=False)
+        confirm(
+            f"Trust this key of {name} from now on?",
+            yes=False,
+            instead=BY_FINGERPRINT,
+        )
     _told(scopes.accept_hop_key(ports, tenant_id, name, chosen), f"is known by {chosen} now", as_json=as_json)
 
 
@@ -165,8 +169,10 @@ def reset_key(name: Name, yes: Yes = False, tenant: Whose = "default", as_json: 
     """Forget its host key; the next one is a first sight again. Example: `backupflow jump reset-key hop-1`."""
     from backupflow.flows import scopes
 
+    ports, tenant_id = wiring().scope_ports(actor()), _tenant(tenant)
+    ports.store.find(ScopeKind.JUMP_HOST, tenant_id, name)
     confirm(f"Forget the host key of {name}? Whoever answers next at its address may be pinned.", yes=yes)
-    done = scopes.reset_hop_key(wiring().scope_ports(actor()), _tenant(tenant), name)
+    done = scopes.reset_hop_key(ports, tenant_id, name)
     _told(done, "has no pinned host key any more", as_json=as_json)
 
 
@@ -184,8 +190,10 @@ def remove(name: Name, yes: Yes = False, tenant: Whose = "default", as_json: AsJ
     """Remove it, with its keys; refused while anything names it. Example: `backupflow jump remove hop-1 --yes`."""
     from backupflow.flows import scopes
 
+    ports, tenant_id = wiring().scope_ports(actor()), _tenant(tenant)
+    scopes.look_before_removal(ports, ScopeKind.JUMP_HOST, tenant_id, name)
     confirm(f"Remove the jump host {name}?", yes=yes)
-    _told(scopes.remove_hop(wiring().scope_ports(actor()), _tenant(tenant), name), "removed", as_json=as_json)
+    _told(scopes.remove_hop(ports, tenant_id, name), "removed", as_json=as_json)
 
 
 def _tenant(name: str) -> TenantId:

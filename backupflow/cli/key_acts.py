@@ -9,7 +9,7 @@ import typer
 from backupflow.cli import key_view, output
 from backupflow.cli.exits import Exit
 from backupflow.cli.key_files import by_file, read
-from backupflow.cli.options import AsJson, InTenant, Yes, actor, confirm
+from backupflow.cli.options import BY_FINGERPRINT, AsJson, InTenant, Yes, actor, confirm
 from backupflow.cli.session import wiring
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ def _ask(record: DeviceRecord, chosen: str, verb: str) -> None:
         output.note(f"offered: {offered.key.key_type}  {offered.key.fingerprint}")
     if pinned and offered and pinned.key.key_type != offered.key.key_type:
         output.note("The type differs too: an upgrade or a reset of the router may be why; so may a stranger.")
+    question = f"{record.name} has shown no key yet. {verb.capitalize()} {chosen} before it does?"
     if offered:
-        confirm(f"Trust the offered key of {record.name} from now on?", yes=False)
+        question = f"Trust the offered key of {record.name} from now on?"
     elif pinned:
-        confirm(f"Have you compared the pinned key of {record.name} with the router's own?", yes=False)
-    else:
-        confirm(f"{record.name} has shown no key yet. {verb.capitalize()} {chosen} before it does?", yes=False)
+        question = f"Have you compared the pinned key of {record.name} with the router's own?"
+    confirm(question, yes=False, instead=BY_FINGERPRINT)

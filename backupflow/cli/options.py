@@ -18,6 +18,8 @@ InTenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose d
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DeviceName = Annotated[str, typer.Argument(metavar="DEVICE", help="Name of the device.")]
 
+BY_FINGERPRINT = "--yes with the --fingerprint that you compared"
+SHORTEST_INTERVAL = 60.0  # seconds; what a person may want, not what could be done
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -30,6 +32,18 @@ def seconds(text: str | None) -> float | None:
     if not found:
         raise typer.BadParameter(f"not a span such as 90s, 15m, 6h or 1d: {text!r}")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def interval_seconds(text: str | None) -> float | None:
+    """How often, as seconds: with its unit, since a bare 2 is no more two hours than two seconds; a minute at least."""
+    if text is None:
+        return None
+    if text.strip().replace(".", "", 1).isdigit():
+        raise typer.BadParameter(f"an interval needs a unit: {text.strip()}m, {text.strip()}h or {text.strip()}d")
+    found = seconds(text)
+    if found is not None and found < SHORTEST_INTERVAL:
+        raise typer.BadParameter(f"an interval is a minute at least: {text!r}")
+    return found
 
 
 def actor() -> str:
@@ -55,11 +69,11 @@ def confirm_typed(question: str, word: str, *, yes: bool) -> None:
         output.stop(Exit.REFUSED, "not confirmed; nothing was changed")
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask; without a terminal to ask at, and without --yes, it is refused."""
+def confirm(question: str, *, yes: bool, instead: str = "--yes") -> None:
+    """Ask; without a terminal to ask at, and without --yes, it is refused: `instead` is what to say there."""
     if yes:
         return
     if not sys.stdin.isatty():
-        output.stop(Exit.REFUSED, f"{question} Nobody can be asked here: say --yes")
+        output.stop(Exit.REFUSED, f"{question} Nobody can be asked here: say {instead}")
     if not typer.confirm(output.visible(question), err=True):
         output.stop(Exit.REFUSED, "not confirmed; nothing was changed")

@@ -91,9 +91,10 @@ def commands_of(kind: ScopeKind, example: str, what: str) -> typer.Typer:
     def remove(name: Name, yes: Yes = False, tenant: Whose = "default", as_json: AsJson = False) -> None:
         from backupflow.flows import scopes
 
+        ports, tenant_id = wiring().scope_ports(actor()), wiring().devices("enroller").tenant(tenant)
+        scopes.look_before_removal(ports, kind, tenant_id, name)
         confirm(f"Remove the {kind} {name}?", yes=yes)
-        tenant_id = wiring().devices("enroller").tenant(tenant)
-        done = scopes.remove(wiring().scope_ports(actor()), kind, tenant_id, name)
+        done = scopes.remove(ports, kind, tenant_id, name)
         scope_view.say_done("removed", done.record, changed=done.changed, as_json=as_json)
 
     return app

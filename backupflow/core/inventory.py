@@ -202,6 +202,8 @@ def checked_host(host: str) -> str:
     except ValueError:
         if len(host) > LONGEST_HOST or not _HOST.fullmatch(host) or ".." in host:
             raise InputInvalid(f"not a host name or address: {host[:LONGEST_HOST]!r}") from None
+        if not set(host) - set("0123456789."):  # no top-level domain is a number (RFC 3696, section 2)
+            raise InputInvalid(f"not an address: {host[:LONGEST_HOST]!r}") from None
         return host
 
 

@@ -22,6 +22,7 @@ COLUMNS = (
 SECRET_COLUMNS = ("username", "password")
 _PORT = re.compile(r"[0-9]{1,5}")
 _SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|m|min|h|d)?")
+_SHORTEST_INTERVAL = 60.0  # seconds
 _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _SWITCH = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}
 
@@ -42,9 +43,11 @@ def _port(text: str) -> int:
 
 def _interval(text: str) -> float:
     found = _SPAN.fullmatch(text.lower())
-    if not found:
+    if not found or found[2] is None:  # a bare 2 is no more two hours than two seconds
         raise ValueError
     seconds = float(found[1]) * _SECONDS[found[2]]
+    if seconds < _SHORTEST_INTERVAL:
+        raise ValueError
     return float(checked({"interval_seconds": seconds})["interval_seconds"])
 
 
@@ -70,7 +73,7 @@ CELLS = {
     "fingerprint": Cell(checked_fingerprint, "not a fingerprint such as SHA256:… of 43 letters"),
     "legacy_ssh": Cell(lambda text: _SWITCH[text.lower()], "neither yes nor no"),
     "tenant": _SCOPE,
-    "interval": Cell(_interval, "not a span such as 15m, 6h or 1d, from 1s to 3660d"),
+    "interval": Cell(_interval, "not a span with its unit, such as 15m, 6h or 1d, from 1m to 3660d"),
     "username": Cell(checked_username, "not a login name"),
     "password": Cell(_password, "not a password"),
 }

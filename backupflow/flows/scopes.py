@@ -82,6 +82,17 @@ def remove(ports: ScopePorts, kind: ScopeKind, tenant_id: TenantId, name: str) -
     return _act(ports, kind, tenant_id, name, lambda record: scope_acts.scope_removed(_scope(record)))
 
 
+def look_before_removal(ports: ScopePorts, kind: ScopeKind, tenant_id: TenantId, name: str) -> None:
+    """Raise what a removal would now (NotFound, Conflict), before anybody is asked whether it shall be."""
+    match ports.store.find(kind, tenant_id, name):
+        case ScopeRecord() as record:
+            scope_acts.scope_removed(record)
+        case ProfileRecord() as record:
+            scope_acts.profile_removed(record)
+        case HopRecord() as record:
+            scope_acts.hop_removed(record)
+
+
 def edit_profile(
     ports: ScopePorts,
     tenant_id: TenantId,

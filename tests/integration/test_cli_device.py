@@ -149,7 +149,9 @@ def test_what_a_router_says_of_itself_is_listed(scene: Scene) -> None:
     said = Facts("routeros", "7.14", "RB4011iGS+", "ABC123", None, "edge-berlin", markers=("/ip ssh (timeout)",))
     scene.observe(scene.add(), export_text("x"), facts=said, secrets=Secrets.HIDDEN)
     listed = scene.run("device", "list").out.decode().splitlines()[1]
-    assert listed.split() == ["core-1", "ok", "192.0.2.1", "edge-berlin", "RB4011iGS+", "7.14", "ABC123", "hidden"]
+    assert listed.split() == [
+        "core-1", "ok", "192.0.2.1", "–", "–", "edge-berlin", "RB4011iGS+", "7.14", "ABC123", "hidden",
+    ]  # fmt: skip
     shown = scene.run("device", "show", "core-1").out.decode()
     words = ("edge-berlin", "RB4011iGS+", "7.14", "ABC123", "hidden", "/ip ssh (timeout)")
     assert all(word in shown for word in words)
@@ -164,7 +166,7 @@ def test_an_identity_that_is_the_devices_name_is_not_told_twice(scene: Scene) ->
     (device,) = scene.rows("SELECT id FROM device")
     scene.observe(device.id, export_text("x"), facts=Facts("routeros", "7.14", identity="core-1"))
     listed = scene.run("device", "list").out.decode().splitlines()[1]
-    assert listed.split() == ["core-1", "ok", "[2001:db8::1]:2222", "=", "–", "7.14", "–", "none"]
+    assert listed.split() == ["core-1", "ok", "[2001:db8::1]:2222", "–", "–", "=", "–", "7.14", "–", "none"]
 
 
 def test_who_acted_is_in_the_audit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ import typer
 from typer.main import get_command
 
 from backupflow import errors
-from backupflow.cli import main
-from backupflow.cli.commands import app
+from backupflow.cli import asking, main
+from backupflow.cli.commands import Commands, app
 from backupflow.cli.exits import Exit, exit_of, table
-from backupflow.cli.options import seconds
+from backupflow.cli.options import interval_seconds, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,3 +176,46 @@ def test_what_is_no_span_is_a_usage_error(text: str) -> None:
     """Nothing is guessed."""
     with pytest.raises(typer.BadParameter):
         seconds(text)
+
+
+def test_leaving_a_question_is_an_interruption_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C at a prompt: an exit code of its own, and a word that nothing came of it."""
+    door = typer.Typer(cls=Commands, rich_markup_mode=None)
+
+    @door.command()
+    def ask() -> None:
+        raise typer.Abort
+
+    @door.command()
+    def other() -> None:
+        """So that it is a group."""
+
+    with pytest.raises(SystemExit) as ended:
+        door(["ask"])
+    assert ended.value.code == Exit.INTERRUPTED
+    assert capsys.readouterr().err == "\nbackupflow: interrupted; nothing was changed\n"
+
+
+def test_who_stops_watching_is_told_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was asked for is not taken back."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asking, "_wait", interrupted)
+    with pytest.raises(typer.Exit) as ended:
+        asking.wait([1], None, lambda _: None)
+    assert ended.value.exit_code == Exit.INTERRUPTED
+    assert "what was asked for goes on: see `status`" in capsys.readouterr().err
+
+
+def test_an_interval_has_a_unit_and_is_no_less_than_a_minute() -> None:
+    """A bare 2 may be meant as hours; two seconds would be a mistake for a fleet."""
+    assert (interval_seconds("1m"), interval_seconds(" 1.5h "), interval_seconds(None)) == (60, 5400, None)
+    with pytest.raises(typer.BadParameter, match="needs a unit: 2m, 2h or 2d"):
+        interval_seconds("2")
+    for text in ("59s", "0.5m", "often", "0h"):
+        with pytest.raises(typer.BadParameter):
+            interval_seconds(text)

@@ -318,13 +318,13 @@ def test_a_name_that_passes_is_printable(name: str) -> None:
     assert not set(name) & set("/\\\0\n")
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "r1.example.net", "r_1", "a-b"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "r1.example.net", "r_1", "a-b", "10.0.0.1a", "7.lan"])
 def test_hosts_that_may_be_connected_to(host: str) -> None:
     """Names and addresses of both families."""
     assert checked_host(host) == host
 
 
-@pytest.mark.parametrize("host", ["", "-o", "a b", "a/b", "a\n", "user@h", "[::1]", "h:22", "a..b", "x" * 254, "é"])
+@pytest.mark.parametrize("host", ["", "-o", "a b", "a/b", "a\n", "user@h", "[::1]", "h:22", "a..b", "x" * 254, "é", "10.0.0.300", "10.0.0", "17"])
 def test_hosts_that_are_none(host: str) -> None:
     """Nothing that another program could read as more than a host."""
     with pytest.raises(InputInvalid):

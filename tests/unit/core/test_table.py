@@ -23,7 +23,7 @@ SCOPE_NAME = "not a name: 1 to 100 characters, no control character, no - before
 HOST = "column host: not a host name or address"
 UTF_16 = "this is UTF-16 text: save it as CSV in UTF-8"
 NOT_UTF_8 = "not UTF-8 text: save it as CSV in UTF-8"
-SPAN = "column interval: not a span such as 15m, 6h or 1d, from 1s to 3660d"
+SPAN = "column interval: not a span with its unit, such as 15m, 6h or 1d, from 1m to 3660d"
 PRINT = "column fingerprint: not a fingerprint such as SHA256:… of 43 letters"
 REFUSED = "a file with logins needs --passwords-in-file; nothing below it was read"
 
@@ -70,6 +70,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "a fingerprint too short": (f"name,fingerprint\nc,{FINGERPRINT[:-1]}\n", [f"line 2, {PRINT}"]),
     "neither yes nor no": ("name,legacy_ssh\nc,maybe\n", ["line 2, column legacy_ssh: neither yes nor no"]),
     "no span": ("name,interval\nc,often\n", [f"line 2, {SPAN}"]),
+    "a span without a unit": ("name,interval\nc,2\n", [f"line 2, {SPAN}"]),
+    "a span of seconds": ("name,interval\nc,59s\n", [f"line 2, {SPAN}"]),
     "a span of nothing": ("name,interval\nc,0s\n", [f"line 2, {SPAN}"]),
     "a span without an end": ("name,interval\nc,inf\n", [f"line 2, {SPAN}"]),
     "a span of eleven years": ("name,interval\nc,4000d\n", [f"line 2, {SPAN}"]),
