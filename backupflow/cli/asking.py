@@ -97,7 +97,7 @@ def watch(numbers: Sequence[int], patience: float | None, *, quiet: bool) -> lis
 
     What they found comes with them.
     """
-    if quiet:
+    if quiet or (len(numbers) == 1 and not sys.stdout.isatty()):  # all of one device is shown anyway
         wait(numbers, patience, lambda _: None)
     elif sys.stdout.isatty():
         from rich.live import Live

@@ -103,7 +103,8 @@ def import_devices(
     _list(problems)
     passwords = sum(row.password is not None for row in rows)
     if passwords:
-        output.note(f"{file} still holds {passwords:,} passwords: delete it, or keep it where nobody reads it")
+        held = output.counted(passwords, "password")
+        output.note(f"{file} still holds {held}: delete it, or keep it where nobody reads it")
     if problems:
         raise typer.Exit(Exit.DATA if how.dry_run else Exit.WRONG)
 

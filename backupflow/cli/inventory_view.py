@@ -38,7 +38,8 @@ class Shown:
 def doubt(sync: Sync) -> str:
     """The question before most of an inventory's devices are paused."""
     gone, source = len(sync.agreed.gone), sync.inventory.source
-    has = f"has {len(sync.inventory.wanted):,} devices" if sync.inventory.wanted else "has no RouterOS device at all"
+    wanted = len(sync.inventory.wanted)
+    has = f"has {output.counted(wanted, 'device')}" if wanted else "has no RouterOS device at all"
     return f"{source} {has}, and {gone:,} of the {sync.ours:,} that came from it are gone. Pause them?"
 
 
@@ -122,7 +123,7 @@ def _problems(sync: Sync) -> list[str]:
         if problem.column != _JUMP:
             says = f"{problem.column}: {problem.says}" if problem.column else problem.says
             together.setdefault(says, []).append(names.get(problem.line, f"entry {problem.line}"))
-    return [f"{len(each):,} devices: {says} ({_some(each)})" for says, each in together.items()]
+    return [f"{output.counted(len(each), 'device')}: {says} ({_some(each)})" for says, each in together.items()]
 
 
 def _names(sync: Sync) -> Mapping[int, str]:

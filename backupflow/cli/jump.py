@@ -172,8 +172,7 @@ def reset_key(name: Name, yes: Yes = False, tenant: Whose = "default", as_json: 
     ports, tenant_id = wiring().scope_ports(actor()), _tenant(tenant)
     ports.store.find(ScopeKind.JUMP_HOST, tenant_id, name)
     confirm(f"Forget the host key of {name}? Whoever answers next at its address may be pinned.", yes=yes)
-    done = scopes.reset_hop_key(ports, tenant_id, name)
-    _told(done, "has no pinned host key any more", as_json=as_json)
+    _told(scopes.reset_hop_key(ports, tenant_id, name), "has no pinned host key any more", as_json=as_json)
 
 
 @app.command()
@@ -181,8 +180,8 @@ def unblock(name: Name, tenant: Whose = "default", as_json: AsJson = False) -> N
     """Try it at once, whatever was met there; its pin stays. Example: `backupflow jump unblock hop-1`."""
     from backupflow.flows import scopes
 
-    done = scopes.unblock_hop(wiring().scope_ports(actor()), _tenant(tenant), name)
-    _told(done, "is tried with the next device behind it that is due", as_json=as_json)
+    says = "is tried with the next device behind it that is due"
+    _told(scopes.unblock_hop(wiring().scope_ports(actor()), _tenant(tenant), name), says, as_json=as_json)
 
 
 @app.command()

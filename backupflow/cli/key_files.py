@@ -42,7 +42,7 @@ def by_file(
     if verb == "accept":
         for outbreak in outbreaks(desk.pending(tenant_id), desk.at_sites(tenant_id)):
             output.note(key_view.outbreak_line(outbreak))
-    confirm(f"{verb.capitalize()} the keys of {len(said)} devices?", yes=yes)
+    confirm(f"{verb.capitalize()} the keys of {output.counted(len(said), 'device')}?", yes=yes)
     done: list[Taken] = []
     with progress(verb, len(said), quiet=as_json) as moved:
         for one in take(wiring().devices("enroller"), tenant_id, said, decide, actor()):

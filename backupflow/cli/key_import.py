@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupflow.cli import output
+from backupflow.cli import key_view, output
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson, InTenant, actor
 from backupflow.cli.progress import progress
@@ -106,9 +107,10 @@ def _lines(found: KnownHosts, says: Listed, learnt: list[Learnt], *, dry_run: bo
 
     yield from _some([f"line {fault.line}: {fault.says}; passed over" for fault in found.faults])
     yield from _some([f"line {line}: @cert-authority is not supported; passed over" for line in found.authorities])
-    yield from _some(
-        [f"{_named(owner)}: is reached through {owner.via}; passed over" for owner in says.elsewhere if owner.via]
-    )
+    for via in sorted({owner.via for owner in says.elsewhere if owner.via}):
+        behind = [owner.name for owner in says.elsewhere if owner.via == via]
+        some = f"{output.counted(len(behind), 'device')} behind the jump host {via} ({key_view.named(behind)})"
+        yield f"passed over: {some}; if the file is from there: --jump {shlex.quote(via)}"
     yield from _some(
         [f"{_named(owner)}: is not reached through this jump host; passed over" for owner in says.elsewhere
          if not owner.via]

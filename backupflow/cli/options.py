@@ -19,6 +19,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DeviceName = Annotated[str, typer.Argument(metavar="DEVICE", help="Name of the device.")]
 
 BY_FINGERPRINT = "--yes with the --fingerprint that you compared"
+_ANSWER = 12  # columns for ` [y/N]: ` and what is typed
 SHORTEST_INTERVAL = 60.0  # seconds; what a person may want, not what could be done
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -63,7 +64,7 @@ def confirm_typed(question: str, word: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         output.stop(Exit.REFUSED, f"{question} Nobody can be asked here: say --yes")
     answer: str = typer.prompt(
-        output.visible(f"{question} Type {word} to go on"), default="", show_default=False, err=True
+        output.wrapped(f"{question} Type {word} to go on", _ANSWER), default="", show_default=False, err=True
     )
     if answer.strip() != word:
         output.stop(Exit.REFUSED, "not confirmed; nothing was changed")
@@ -75,5 +76,5 @@ def confirm(question: str, *, yes: bool, instead: str = "--yes") -> None:
         return
     if not sys.stdin.isatty():
         output.stop(Exit.REFUSED, f"{question} Nobody can be asked here: say {instead}")
-    if not typer.confirm(output.visible(question), err=True):
+    if not typer.confirm(output.wrapped(question, _ANSWER), err=True):
         output.stop(Exit.REFUSED, "not confirmed; nothing was changed")

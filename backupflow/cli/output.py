@@ -51,9 +51,15 @@ def say_long(text: str) -> None:
     if not sys.stdout.isatty():
         say(text)
         return
-    width = max(shutil.get_terminal_size().columns, len(_GOES_ON) + 20)
-    for line in textwrap.wrap(visible(text), width, subsequent_indent=_GOES_ON, break_on_hyphens=False):
-        _write(sys.stdout, line)
+    _write(sys.stdout, wrapped(text))
+
+
+def wrapped(text: str, room: int = 0) -> str:
+    """The same as text; at its end so many columns are left. No word is cut: it may be a fingerprint."""
+    width = max(shutil.get_terminal_size().columns - room, len(_GOES_ON) + 20)
+    return "\n".join(
+        textwrap.wrap(visible(text), width, subsequent_indent=_GOES_ON, break_on_hyphens=False, break_long_words=False)
+    )
 
 
 def note(text: str) -> None:

@@ -56,7 +56,9 @@ def try_out(
     if as_json:
         output.as_document({"summary": summary(asked), "tests": [document(one) for one in asked]})
     elif verbose or len(asked) == 1:
-        for one in asked:
+        for number, one in enumerate(asked):
+            if number:
+                output.say("")
             _show_steps(one)
     else:
         _show_table(asked, 0 if devices else asking.blocked(chosen, tenant))
@@ -141,6 +143,9 @@ def _gist(one: Asked) -> str:
 
 
 def _show_steps(one: Asked) -> None:
+    if not one.report and not one.succeeded:
+        output.say_long(f"{one.device}: {remedy(one)}")
+        return
     failed = _first_failure(one)
     at = f" at {failed.name}" if failed else ""
     took = f", {_seconds(one)}" if one.seconds is not None else ""
@@ -148,8 +153,7 @@ def _show_steps(one: Asked) -> None:
     if one.report:
         output.show_table(("step", "", ""), [_step(step) for step in one.report], STYLES)
     if not one.succeeded:
-        output.say_long(remedy(one) if not one.report else _remedy_of_step(one))
-    output.say("")
+        output.say_long(_remedy_of_step(one))
 
 
 def _remedy_of_step(one: Asked) -> str:

@@ -98,7 +98,7 @@ def _rows(line: str) -> Iterator[list[str]]:
 
 def _compared(number: int, cells: list[str]) -> Compared:
     if len(cells) != len(HEADER):
-        raise InputInvalid(f"{len(cells)} columns, not name,fingerprint")
+        raise InputInvalid(f"{len(cells)} column{'' if len(cells) == 1 else 's'}, not name,fingerprint")
     name, fingerprint = cells
     if name.startswith("'") and _FORMULA.match(name):
         name = name[1:]

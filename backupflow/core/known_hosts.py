@@ -10,6 +10,7 @@ The file is somebody else's: what is read of it is bounded, and what is wrong wi
 from __future__ import annotations
 
 import binascii
+import codecs
 import hashlib
 import hmac
 import re
@@ -120,7 +121,7 @@ def spoken(host: str, port: int) -> str:
 def read(data: bytes) -> KnownHosts:
     """All that it says; no line is trusted to be one."""
     found, patterns = KnownHosts(), 0
-    for number, line in enumerate(data[:MOST_BYTES].split(b"\n"), 1):
+    for number, line in enumerate(data[:MOST_BYTES].removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         words = line.strip(b" \t\r")
         if not words or words.startswith(b"#"):
             continue

@@ -157,7 +157,7 @@ def test_nothing_is_taken_of_a_file_with_a_malformed_line(scene: Scene, tmp_path
     path.write_text(f"first,{A.fingerprint}\n# well\nchanged\nfirst,{B.fingerprint}\n")
     done = scene.run("hostkey", "approve", "--file", str(path), "--yes")
     assert done.code == Exit.DATA
-    assert f"{path}:3: 1 columns" in done.err
+    assert f"{path}:3: 1 column, not" in done.err
     assert f"{path}:4: this device is in line 1 already" in done.err
     path.write_bytes(b"\xff\xfe\x00")
     assert scene.run("hostkey", "approve", "--file", str(path), "--yes").code == Exit.DATA

@@ -66,3 +66,24 @@ def test_times_are_utc(capsys: pytest.CaptureFixture[str]) -> None:
 def test_spans_are_told_in_two_units(seconds: int, words: str) -> None:
     """The largest unit, and the next one if there is some of it."""
     assert output.span(timedelta(seconds=seconds)) == words
+
+
+def test_no_fingerprint_is_cut_where_a_line_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is compared letter by letter: broken at blanks only, with room left for an answer."""
+    monkeypatch.setenv("COLUMNS", "40")
+    key = "SHA256:" + "x" * 43
+    lines = output.wrapped(f"Trust the offered key {key} of a router with a long name from now on?", 12).split("\n")
+    assert [line.strip() for line in lines if "SHA256" in line] == [key]
+    assert all(len(line) <= 40 - 12 for line in lines if "SHA256" not in line)
+
+
+def test_a_narrow_terminal_is_shown_fewer_columns_and_folds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least needed go first; elsewhere all are written."""
+    rows = [("core-1", "192.0.2.1", "CCR1009-7G-1C-1S+")]
+    columns = ("device", "address", "model")
+    assert output.fitting(columns, rows, ("model",)) == list(columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    assert output.fitting(columns, rows, ("model",)) == ["device", "address"]
+    monkeypatch.setenv("COLUMNS", "34")
+    assert output.fitting(columns, rows, ("model",)) == list(columns)

@@ -324,7 +324,10 @@ def test_hosts_that_may_be_connected_to(host: str) -> None:
     assert checked_host(host) == host
 
 
-@pytest.mark.parametrize("host", ["", "-o", "a b", "a/b", "a\n", "user@h", "[::1]", "h:22", "a..b", "x" * 254, "é", "10.0.0.300", "10.0.0", "17"])
+@pytest.mark.parametrize(
+    "host",
+    ["", "-o", "a b", "a/b", "a\n", "user@h", "[::1]", "h:22", "a..b", "x" * 254, "é", "10.0.0.300", "10.0.0", "17"],
+)
 def test_hosts_that_are_none(host: str) -> None:
     """Nothing that another program could read as more than a host."""
     with pytest.raises(InputInvalid):

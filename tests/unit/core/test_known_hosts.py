@@ -90,6 +90,13 @@ def test_authorities_are_told_and_not_used() -> None:
     assert (found.authorities, found.keys_of("192.0.2.1", 22), found.faults) == ([1], (), [])
 
 
+def test_a_mark_of_its_encoding_is_no_part_of_the_first_name() -> None:
+    """As an editor on Windows writes it."""
+    found = read(b"\xef\xbb\xbf" + line("192.0.2.1", B).encode())
+    assert not found.faults
+    assert found.keys_of("192.0.2.1", 22) == read(line("192.0.2.1", B).encode()).keys_of("192.0.2.1", 22) != ()
+
+
 def test_comments_blanks_and_other_line_ends_say_nothing() -> None:
     """A file of a Windows machine is one too."""
     text = "# 192.0.2.1 said nothing\n\n  \t\r\n \t" + line("192.0.2.1", A, comment=" by hand ,x").replace("\n", "\r\n")
