@@ -48,7 +48,7 @@ def doctor(as_json: AsJson = False) -> None:
         output.say("")
         for check in checks:
             if check.remedy:
-                output.say(f"{check.name}: {check.remedy}")
+                output.say_long(f"{check.name}: {check.remedy}")
             for line in check.each:
                 output.say_long(line)
     if wrong:

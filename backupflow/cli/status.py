@@ -41,6 +41,7 @@ STYLES = {
     "silent": "red",
 }
 COLUMNS = ("device", "stands", "last", "ago", "stored", "changes", "due in")
+_DROPS = ("changes", "stored", "ago")  # where there is no room, in this order
 
 
 def status(tenant: InTenant = "default", as_json: AsJson = False) -> None:
@@ -87,7 +88,10 @@ def _show(overview: Overview, quarantined: int) -> None:
         return
     ordered = sorted(overview.devices, key=lambda device: (not device.standing(now).needs_somebody, device.name))
     output.say("")
-    output.show_table(COLUMNS, [device_row(device, now) for device in ordered[:SHOWN]], STYLES)
+    rows = [device_row(device, now) for device in ordered[:SHOWN]]
+    kept = output.fitting(COLUMNS, rows, _DROPS)
+    places = [COLUMNS.index(column) for column in kept]
+    output.show_table(kept, [[row[place] for place in places] for row in rows], STYLES)
     if len(ordered) > SHOWN:
         output.say(f"… and {len(ordered) - SHOWN} more: `device list`")
 
