@@ -70,7 +70,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "a fingerprint too short": (f"name,fingerprint\nc,{FINGERPRINT[:-1]}\n", [f"line 2, {PRINT}"]),
     "neither yes nor no": ("name,legacy_ssh\nc,maybe\n", ["line 2, column legacy_ssh: neither yes nor no"]),
     "no span": ("name,interval\nc,often\n", [f"line 2, {SPAN}"]),
-    "a span without a unit": ("name,interval\nc,2\n", [f"line 2, {SPAN}"]),
+    "a span without a unit": ("name,interval\nc,3600\n", [f"line 2, {SPAN}"]),
     "a span of seconds": ("name,interval\nc,59s\n", [f"line 2, {SPAN}"]),
     "a span of nothing": ("name,interval\nc,0s\n", [f"line 2, {SPAN}"]),
     "a span without an end": ("name,interval\nc,inf\n", [f"line 2, {SPAN}"]),
