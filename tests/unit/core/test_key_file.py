@@ -45,7 +45,7 @@ def test_a_file_may_come_from_a_spreadsheet() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("core-1", "1 columns"),
+        ("core-1", "1 column,"),
         (f"core-1,{ONE},x", "3 columns"),
         (f",{ONE}", "no device can have such a name"),
         (f"a\x1bb,{ONE}", "no device can have such a name"),

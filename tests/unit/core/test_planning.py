@@ -252,7 +252,7 @@ _SETTINGS = st.fixed_dictionaries(
     {},
     optional={
         "legacy_ssh": st.booleans(),
-        "interval_seconds": st.integers(1, 10**7).map(float),
+        "interval_seconds": st.integers(60, 10**7).map(float),
         "trust": st.just("tofu"),
     },
 )
