@@ -141,8 +141,9 @@ def in_trouble(tx: Connection, assignment: Assignment, trouble: JumpTrouble) -> 
         return
     if trouble.refuses_to_forward and row.reached_at is not None:  # somebody has come through it since
         return
-    values = {"jump_host": hop.jump_host_id, "code": trouble.code, "detail": observed.storable(trouble.detail)}
-    scope, says = scope_of(hop.jump_host_id), values["detail"] or trouble.code
+    detail = observed.storable(trouble.detail)
+    values = {"jump_host": hop.jump_host_id, "code": trouble.code, "detail": detail}
+    scope, says = scope_of(hop.jump_host_id), detail or trouble.code
     says = says if says.startswith(f"{hop.name}: ") else f"{hop.name}: {says}"  # some details name it themselves
     if trouble.blocks:
         tx.execute(_BLOCK, values)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -20,6 +20,11 @@ from backupflow.core.scope_acts import hop_unblocked
 from backupflow.core.scopes import ScopeKind
 from backupflow.errors import HostKeyMismatch, HostKeyUnapproved, LeaseLost, LoginSuspended
 from tests.integration.db.fleet import HOP_KEY, KEY, LIMITS, Fleet, published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.core.scopes import ScopeUpdate
 
 OTHER = HostKey("ssh-ed25519", b"other")
 MINUTE = timedelta(minutes=1)
@@ -450,7 +455,8 @@ def test_one_session_tries_a_login_that_nobody_has_passed_with(fleet: Fleet, act
     if act == "unblocked":
         ended(fleet, fleet.running(jump_host_id=hop, due=None), REFUSED)
         name = fleet.row("jump_host", hop).name
-        Scopes(fleet.engine("enroller")).change(ScopeKind.JUMP_HOST, fleet.tenant, name, hop_unblocked, "me")
+        unblock = cast("Callable[[Any], ScopeUpdate | None]", hop_unblocked)
+        Scopes(fleet.engine("enroller")).change(ScopeKind.JUMP_HOST, fleet.tenant, name, unblock, "me")
     else:
         fleet.sql(act)
     probe = tick(fleet).new
