@@ -32,7 +32,7 @@ check: setup ## Lint, types, contracts, schema, generated docs and fast tests, i
 	@$(PY) tools/run.py check
 
 test: setup ## Every kind of test once, at small sizes (some ten minutes)
-	@$(PY) tools/run.py test
+	@$(PY) tools/run.py $(if $(filter check,$(MAKECMDGOALS)),test-after-check,test)
 
 corpus: setup ## Real exports, and an independent judge over the normal forms (CORPUS=folder)
 	@test -d "$(CORPUS)/seq" || { echo "no corpus of real exports in $(CORPUS): make corpus CORPUS=folder" >&2; exit 1; }

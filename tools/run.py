@@ -1,8 +1,9 @@
 """Run the checks or the tests, two or three at a time, and print one line for each.
 
-    python tools/run.py check | test
+    python tools/run.py check | test | test-after-check
 
-The output of what succeeds is dropped but for its last line, the output of what fails is shown whole.
+The last leaves out what the checks have run already. The output of what succeeds is dropped but for its last line, the
+output of what fails is shown whole.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-SIDE_BY_SIDE = {"check": 2, "test": 3}  # a small machine has two cores; the slow tests wait more than they compute
+# A small machine has two cores; the slow tests wait more than they compute.
+SIDE_BY_SIDE = {"check": 2, "test": 3, "test-after-check": 3}
 DEMO = "tests/acceptance/test_demo.py"
 STORMS = ("tests/faults/test_chaos.py", "tests/faults/test_networks.py")
+PURE = ("tests/unit/core", "tests/unit/drivers")
 COMMANDS = "tests/integration/test_cli_*.py"
 KINDS = ("integration", "acceptance", "faults", "contract", "unit")
 LONG = ("integration", "acceptance", "faults", "command", "demo", "storm", "unit", "contract")  # the longest first
@@ -45,7 +48,8 @@ def checks() -> dict[str, list[str]]:
     there = [source for source in SOURCES if (ROOT / source).exists()]
     return {
         "mypy": program("mypy", *there),
-        "unit tests": tests("unit", "tests/unit", "tests/test_house.py"),
+        "unit tests": tests("unit", "tests/unit", "tests/test_house.py", *(f"--ignore={pure}" for pure in PURE)),
+        "core tests": tests("core", *PURE),  # apart: two cores are done with them sooner
         "alembic": python("tools/alembic_check.py"),
         "docs": python("tools/generate_docs.py", "--check"),
         "import-linter": program("lint-imports", "--no-logo"),
@@ -64,6 +68,11 @@ def kinds() -> dict[str, list[str]]:
     jobs["command tests"] = tests("command", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(COMMANDS)))
     jobs |= {"demo tests": tests("demo", DEMO), "storm tests": tests("storm", *STORMS)}
     return {name: jobs[name] for name in sorted(jobs, key=lambda name: LONG.index(name.split()[0]))}
+
+
+def kinds_after_checks() -> dict[str, list[str]]:
+    """What `make check test` runs after the checks: the unit tests are among those."""
+    return {name: job for name, job in kinds().items() if name != "unit tests"}
 
 
 def run(name: str, command: list[str]) -> tuple[str, int, float, str]:
@@ -87,7 +96,7 @@ def main(wanted: str) -> int:
     """Run what is wanted; 1 if anything failed."""
     began = time.monotonic()
     failed: list[str] = []
-    jobs = {"check": checks, "test": kinds}[wanted]()
+    jobs = {"check": checks, "test": kinds, "test-after-check": kinds_after_checks}[wanted]()
     with ThreadPoolExecutor(SIDE_BY_SIDE[wanted]) as pool:
         for future in as_completed([pool.submit(run, name, command) for name, command in jobs.items()]):
             name, status, seconds, output = future.result()
@@ -101,6 +110,6 @@ def main(wanted: str) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["check"], ["test"]):
+    if len(sys.argv) != 2 or sys.argv[1] not in SIDE_BY_SIDE:  # noqa: PLR2004 - one word
         sys.exit(__doc__)
     sys.exit(main(sys.argv[1]))
