@@ -15,12 +15,12 @@ from backupflow.core.inventory import (
     Following,
     Placement,
     Update,
-    checked_fingerprint,
     checked_host,
     checked_name,
     checked_port,
 )
-from backupflow.core.model import EndMark, ExpectedKey, TrustedHow
+from backupflow.core.model import EndMark
+from backupflow.core.named_keys import expected_instead
 from backupflow.core.scope import SETTINGS, checked_for
 from backupflow.errors import (
     AlgorithmsIncompatible,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import Login
 
 LONGEST_REASON = 200
+_OTHER_KEY = "`hostkey accept` when it is on offer, `device replaced` for another router"
 KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
 UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
 # An operator's word was for the router as it was known then: its address, its key.
@@ -82,7 +83,8 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
         raise InputInvalid("this device has no login of its own: give a password or a key with the name")
     if _allows_sha1(wanted) and (record.modern_ssh_at is not None or record.blocked_code == SshDowngraded.code):
         columns["modern_ssh_at"] = None
-    expects, placement = _expects(record, wanted), _placed_anew(record, wanted.placement)
+    expects = expected_instead(record, wanted.fingerprint, another=wanted.new_router, remedy=_OTHER_KEY)
+    placement = _placed_anew(record, wanted.placement)
     drops = record.has_own_login and (wanted.forget_login or bool(wanted.placement.profile))
     ended = _blocks_ended(wanted, columns) | (set(KEY_BLOCKS) if expects else set())
     if not any((columns, login, wanted.new_router, expects is not None, placement.named, drops)):
@@ -205,22 +207,6 @@ def _placed_anew(record: DeviceRecord, wanted: Placement) -> Placement:
     now = {"profile": record.profile, "group": record.group, "site": record.site}
     now["jump"] = DIRECT if record.direct else record.jump
     return Placement(**{name: value for name, value in wanted.named.items() if value != (now[name] or "")})
-
-
-def _expects(record: DeviceRecord, wanted: Edit) -> tuple[ExpectedKey, ...] | None:
-    """The one key that a person named, in place of all that was expected; None: as it was. Conflict with a pin."""
-    if wanted.fingerprint is None:
-        return () if wanted.new_router and record.expected else None
-    fingerprint, pinned = checked_fingerprint(wanted.fingerprint), record.pinned
-    if pinned is not None and not wanted.new_router:
-        if pinned.key.fingerprint != fingerprint:
-            raise Conflict(
-                f"{record.name} has another host key pinned: {pinned.key.fingerprint}; if it is to be this one: "
-                "`hostkey accept` when it is on offer, `device replaced` for another router"
-            )
-        return None
-    expects = (ExpectedKey(fingerprint, TrustedHow.IMPORT),)
-    return None if expects == record.expected else expects
 
 
 def _moved(record: DeviceRecord) -> Following:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backupflow.core.enrolment import KEY_BLOCKS, NO_WORD, UNBLOCKED, due_now, keys_in_use
 from backupflow.core.inventory import DeviceRecord, SeenKey, Update, checked_fingerprint
 from backupflow.core.model import ExpectedKey, TrustedHow
+from backupflow.core.named_keys import on_offer
 from backupflow.core.scopes import HopRecord, ScopeUpdate
 from backupflow.errors import Conflict
 
@@ -27,7 +28,7 @@ def key_accepted(record: DeviceRecord, fingerprint: str) -> Update:
     are compared as before, and another serial number blocks it. Nor does it allow SHA-1 anew: whoever could forge the
     key would ask for just that.
     """
-    chosen = _on_offer(record, checked_fingerprint(fingerprint))
+    chosen = on_offer(record, checked_fingerprint(fingerprint))
     if not record.pinned and not record.expected:
         raise Conflict(
             f"{record.name} has no host key yet that could have changed: a first one takes `hostkey approve`"
@@ -53,7 +54,7 @@ def key_approved(record: DeviceRecord, fingerprint: str) -> Update | None:
             "`device edit --fingerprint`, or `hostkey accept` for the one that it offers"
         )
     if record.offered:
-        return _pinned(record, _on_offer(record, fingerprint), TrustedHow.APPROVED)
+        return _pinned(record, on_offer(record, fingerprint), TrustedHow.APPROVED)
     return None if expected else _expected(record, (ExpectedKey(fingerprint, TrustedHow.APPROVED),))
 
 
@@ -107,14 +108,6 @@ def vouched(pinned: SeenKey, how: TrustedHow) -> Update | None:
         return None
     detail = {"fingerprint": pinned.key.fingerprint, "how": how, "was": pinned.trusted_how}
     return Update("host_key_vouched", detail, how=how)
-
-
-def _on_offer(record: DeviceRecord, fingerprint: str) -> SeenKey:
-    chosen = next((key for key in record.offered if key.key.fingerprint == fingerprint), None)
-    if chosen is None:
-        offered = ", ".join(key.key.fingerprint for key in record.offered) or "none"
-        raise Conflict(f"{record.name} does not offer {fingerprint}; offered: {offered}")
-    return chosen
 
 
 def _pinned(record: DeviceRecord, chosen: SeenKey, how: TrustedHow) -> Update:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backupflow.core.enrolment import merged
-from backupflow.core.inventory import DIRECT, checked_fingerprint, checked_host, checked_port
+from backupflow.core.inventory import DIRECT, checked_host, checked_port
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import ExpectedKey, TrustedHow
+from backupflow.core.model import TrustedHow
+from backupflow.core.named_keys import expected_instead, on_offer
 from backupflow.core.scopes import (
     LONGEST_REASON,
     Changes,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.inventory import DeviceLogin
 
+_OTHER_KEY = "`jump accept-key` when it is on offer, `jump edit --new-host` for another machine"
 _KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
 _SHA1_BLOCKS = (AlgorithmsIncompatible.code, SshDowngraded.code)
 
@@ -128,7 +130,7 @@ def hop_edited(record: HopRecord, wanted: Changes) -> ScopeUpdate | None:
     profile = _other(wanted.profile, record.profile)
     if profile == "":
         raise InputInvalid("a jump host needs a credential profile: nobody is let through without a login")
-    expects = _expects(record, wanted)
+    expects = expected_instead(record, wanted.fingerprint, another=wanted.new_host, remedy=_OTHER_KEY)
     if not columns and profile is None and expects is None and not wanted.new_host:
         return None
     detail = {
@@ -154,11 +156,7 @@ def hop_unblocked(record: HopRecord) -> ScopeUpdate | None:
 
 def hop_key_accepted(record: HopRecord, fingerprint: str) -> ScopeUpdate:
     """The offered key becomes the pinned one; Conflict if that key is not the one on offer (any more)."""
-    chosen = next((seen for seen in record.offered if seen.key.fingerprint == fingerprint), None)
-    if chosen is None:
-        offered = ", ".join(seen.key.fingerprint for seen in record.offered) or "none"
-        raise Conflict(f"{record.name} does not offer {fingerprint}; offered: {offered}")
-    pinned = record.pinned
+    chosen, pinned = on_offer(record, fingerprint), record.pinned
     detail = {
         "jump_host": record.name,
         "accepted": fingerprint,
@@ -188,21 +186,6 @@ def hop_removed(record: HopRecord) -> ScopeUpdate:
     """It goes, with its keys; Conflict while anything names it."""
     _refuse_while_named(f"jump host {record.name}", record.named_by)
     return ScopeUpdate("jump_host_removed", {"jump_host": record.name}, removes=True)
-
-
-def _expects(record: HopRecord, wanted: Changes) -> tuple[ExpectedKey, ...] | None:
-    if wanted.fingerprint is None:
-        return () if wanted.new_host and record.expected else None
-    fingerprint = checked_fingerprint(wanted.fingerprint)
-    if record.pinned is not None and not wanted.new_host:
-        if record.pinned.key.fingerprint != fingerprint:
-            raise Conflict(
-                f"{record.name} has another host key pinned: {record.pinned.key.fingerprint}; if it is to be this one: "
-                "`jump accept-key` when it is on offer, `jump edit --new-host` for another machine"
-            )
-        return None
-    expects = (ExpectedKey(fingerprint, TrustedHow.IMPORT),)
-    return None if expects == record.expected else expects
 
 
 def _ends_block(code: str | None, settings: Mapping[str, Any]) -> bool:
