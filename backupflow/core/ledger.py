@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backupflow.core.model import EndMark, SecretsPolicy, Trigger
+from backupflow.core.model import EndMark, LoginOn, SecretsPolicy, Trigger
 from backupflow.core.suspicion import NOTHING, Known
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class Assignment:
     login_changed_at: datetime | None = None
     trigger: Trigger = Trigger.SCHEDULE
     jump_host: JumpHost | None = None  # that it is reached through
+    login_on: LoginOn = LoginOn.CURRENT  # which of two, while they are rotated
+    login_shared: bool = False  # of a profile that others use too
 
     @property
     def via_id(self) -> UUID | None:

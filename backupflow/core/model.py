@@ -58,13 +58,33 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"
     MANUAL = "manual"
+    FORCED = "forced"  # by a person, although the device is blocked or its login waits
+    PROBE = "probe"  # one of two devices of a site that is down: does it answer again?
+    TRIAL = "trial"  # one device for a login that many have refused: is it taken again?
     TEST = "test"  # all of a collection but its observation
     SCAN = "scan"  # the handshake alone: never a login
 
     @property
     def observes(self) -> bool:
         """Whether it adds to the history; what does not ends as `tested`, and moves no due time."""
-        return self in {Trigger.SCHEDULE, Trigger.MANUAL}
+        return self not in {Trigger.TEST, Trigger.SCAN}
+
+    @property
+    def by_person(self) -> bool:
+        """Whether somebody asked for it; the others come by themselves."""
+        return self in {Trigger.MANUAL, Trigger.FORCED, Trigger.TEST, Trigger.SCAN}
+
+
+class LoginOn(StrEnum):
+    """Which of the two logins of a profile that is being rotated."""
+
+    CURRENT = "current"
+    NEXT = "next"
+
+    @property
+    def other(self) -> LoginOn:
+        """The other one."""
+        return LoginOn.NEXT if self is LoginOn.CURRENT else LoginOn.CURRENT
 
 
 class Trust(StrEnum):

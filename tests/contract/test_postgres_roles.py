@@ -32,9 +32,11 @@ PROCESS = "alarm process"
 RIGHTS: dict[str, dict[str, str]] = {
     "scheduler": {
         "SELECT": f"{SCOPES} {PROCESS} device collection request job transit_key outbox queue_canary alembic_version "
-        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings,changed_at",
+        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings,changed_at,name,trial_at,trials",
         "INSERT": f"collection {PROCESS} queue_canary",
-        "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane "
+        "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane,maintenance_until,offline_since "
+        "tenant:maintenance_until device_group:maintenance_until site:maintenance_until,probe_at,probes "
+        "credential_profile:trial_at,trials "
         "request:collection_id,answered_at,answer job:due_at,claimed_at "
         "alarm:cleared_at collection:state,code,detail,emitted_at,emits,ended_at",
         "DELETE": "process",
@@ -54,9 +56,12 @@ RIGHTS: dict[str, dict[str, str]] = {
         "UPDATE": "process alarm:cleared_at queue_canary:answered_at host_key:status,last_seen_at,last_verified_at "
         "jump_host:failures,down_since,retry_at,blocked_code,blocked_detail,blocked_at,reached_at "
         "device:next_due_at,failures,losses,blocked_code,blocked_detail,blocked_at,remembered_command,lane,"
-        "end_mark,modern_ssh_at "
+        "end_mark,modern_ssh_at,answered_at,unreachable_since,probed_at,met_at,hold_until,wary_until,login_on,"
+        "refused_on,refused_at site:down_since,probe_at,probes "
+        "credential_profile:suspended_at,suspended_reason,trial_at,trials,proved_at "
         "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,shape_hash,"
-        "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,report,ended_at",
+        "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,report,ended_at,login_id,login_on,"
+        "login_sent_at",
         "DELETE": "process",
     },
     "ingester": {
@@ -79,18 +84,18 @@ RIGHTS: dict[str, dict[str, str]] = {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
         "audit aside expected_key queue_canary alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
-        "settings,changed_at",
+        "settings,changed_at,next_username,next_method,next_changed_at,trial_at,trials,proved_at",
         "INSERT": "audit",
     },
     "operator": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
         "audit aside expected_key queue_canary alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
-        "settings,changed_at,sealed",
+        "settings,changed_at,sealed,next_username,next_method,next_changed_at,trial_at,trials,proved_at,next_sealed",
         "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit",
         "UPDATE": f"{SCOPES} process device collection request job outbox transit_key alarm:cleared_at "
         "content:sealed,verified_at host_key:status,last_seen_at aside:sealed,verified_at "
-        "credential_profile:suspended_at,suspended_reason,sealed "
+        "credential_profile:suspended_at,suspended_reason,sealed,next_sealed "
         "queue_canary:answered_at quarantine:released_at,released_by",
         "DELETE": "process alarm request collection content quarantine outbox credential_profile aside",
     },

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from backupflow.core.keys import KEYS_LOST, LOGIN_LOST
 from backupflow.core.model import Trigger
 from backupflow.core.scope import LONGEST_INTERVAL, LONGEST_SESSION, SHORTEST_INTERVAL, Policy, resolve
-from backupflow.errors import InputInvalid
+from backupflow.errors import AlgorithmsIncompatible, AuthenticationFailed, InputInvalid
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -35,7 +35,7 @@ LONGEST_RETRY = "interval '2 hours'"
 HOP_DOWN = f"h.retry_at > now() AND h.retry_at <= now() + {LONGEST_RETRY}"
 HOP_LOGIN_HINDRANCE = """
     CASE WHEN h.id IS NULL THEN NULL WHEN hl.id IS NULL THEN 'jump host without login'
-         WHEN hl.suspended_at IS NOT NULL THEN 'jump host login suspended' END"""
+         WHEN hl.suspended_at IS NOT NULL AND hl.trial_at IS NULL THEN 'jump host login suspended' END"""
 # Whether its devices wait for it; one whose time has come is tried by one of them.
 HOP_IN_TROUBLE = f"""
     (h.failures > 0 OR h.down_since IS NOT NULL OR h.blocked_code IS NOT NULL OR {HOP_LOGIN_HINDRANCE} IS NOT NULL)"""
@@ -46,6 +46,12 @@ HOP_HINDRANCE = f"""
          WHEN h.blocked_code IS NOT NULL THEN 'jump host blocked: ' || h.name
          WHEN {HOP_DOWN} THEN 'jump host down: ' || h.name
     END"""
+
+
+# Till when nothing of a device is collected by itself, of whichever scope says so for longest.
+MAINTENANCE_UNTIL = "greatest(d.maintenance_until, g.maintenance_until, s.maintenance_until, t.maintenance_until)"
+# What a person may try in spite of it; past another host key, or another router behind a known one, nobody gets.
+_FORCED_PAST = ", ".join(f"'{error.code}'" for error in (AuthenticationFailed, AlgorithmsIncompatible))
 
 
 def observes(trigger: str) -> str:
@@ -60,21 +66,38 @@ def own_hindrance(trigger: str) -> str:
     blocked for.
     """
     scans = f"{trigger} = '{Trigger.SCAN}'"
+    forced = f"{trigger} = '{Trigger.FORCED}'"
     return f"""
     CASE WHEN d.status = 'removed' OR d.status <> 'active' AND {observes(trigger)} THEN d.status
-         WHEN d.blocked_code IS NOT NULL AND NOT {scans} THEN 'blocked: ' || d.blocked_code
+         WHEN d.blocked_code IS NOT NULL AND NOT {scans} AND NOT ({forced} AND d.blocked_code IN ({_FORCED_PAST}))
+         THEN 'blocked: ' || d.blocked_code
          WHEN t.removed_at IS NOT NULL THEN 'tenant removed'
          WHEN t.pepper IS NULL THEN 'no keys'
          WHEN {scans} THEN NULL
          WHEN l.id IS NULL THEN 'no login'
          WHEN l.suspended_at IS NOT NULL AND l.suspended_reason = '{KEYS_LOST}' THEN '{LOGIN_LOST}'
-         WHEN l.suspended_at IS NOT NULL THEN 'login suspended'
+         WHEN l.suspended_at IS NOT NULL AND l.trial_at IS NULL THEN 'login suspended'
+         WHEN l.suspended_at IS NOT NULL AND {trigger} NOT IN ('{Trigger.TRIAL}', '{Trigger.FORCED}')
+         THEN 'login refused: ' || coalesce(l.name, d.name)
+    END"""
+
+
+def around(trigger: str) -> str:
+    """SQL: what around a device keeps it from being collected by itself; whoever asks for it gets it.
+
+    Not looked at again once a session runs: that is nearly done.
+    """
+    by_itself = f"{trigger} IN ('{Trigger.SCHEDULE}', '{Trigger.PROBE}', '{Trigger.TRIAL}')"
+    return f"""
+    CASE WHEN {by_itself} AND {MAINTENANCE_UNTIL} > now() THEN 'maintenance'
+         WHEN {trigger} IN ('{Trigger.SCHEDULE}', '{Trigger.TRIAL}') AND s.down_since IS NOT NULL
+         THEN 'site down: ' || s.name
     END"""
 
 
 def hindrance(trigger: str) -> str:
-    """SQL: what keeps a device from being claimed and started, its jump host included."""
-    return f"coalesce({own_hindrance(trigger)}, {HOP_HINDRANCE})"
+    """SQL: what keeps a device from being claimed and started, its jump host and its site included."""
+    return f"coalesce({own_hindrance(trigger)}, {HOP_HINDRANCE}, {around(trigger)})"
 
 
 # Of what comes by itself.

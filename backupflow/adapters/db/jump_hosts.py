@@ -39,8 +39,9 @@ _SAME = f"(h.host, h.port) = (:host, :port) AND {same_login('hl')}"
 _ALLOWED = text(f"""
     SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     JOIN host_key k ON k.jump_host_id = h.id AND k.status = 'pinned' AND k.key_type = :key_type AND k.blob = :blob
-    WHERE h.id = :jump_host AND {_SAME} AND hl.suspended_at IS NULL AND h.blocked_code IS NULL
-      AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND {own_hindrance("c.trigger")} IS NULL""")
+    WHERE h.id = :jump_host AND {_SAME} AND (hl.suspended_at IS NULL OR hl.trial_at IS NOT NULL)
+      AND h.blocked_code IS NULL AND c.id = :collection AND c.state = 'running' AND c.holder = :holder
+      AND {own_hindrance("c.trigger")} IS NULL""")
 _LOCK = text(f"""
     SELECT h.failures, h.blocked_code, h.reached_at, {_SAME} AS same,
         h.reached_at > c.started_at AS reached_since, {HOP_DOWN} AND c.started_at < h.retry_at AS known

@@ -47,9 +47,9 @@ _EMPTY = text("'{}'::jsonb")
 OPEN = "state IN ('claimed', 'running')"
 
 
-def _at(name: str, *, needed: bool = False) -> Column[object]:
+def _at(name: str, comment: str | None = None, *, needed: bool = False) -> Column[object]:
     default = {"server_default": _NOW} if needed else {}
-    return Column(name, DateTime(timezone=True), nullable=not needed, **default)  # type: ignore[arg-type]
+    return Column(name, DateTime(timezone=True), nullable=not needed, comment=comment, **default)  # type: ignore[arg-type]
 
 
 def _id() -> Column[object]:
@@ -84,6 +84,7 @@ tenant = Table(
     Column("credential_profile_id", Uuid),
     Column("jump_host_id", Uuid),
     _settings(),
+    _at("maintenance_until"),
     _at("created_at", needed=True),
     _at("removed_at"),
     *(
@@ -125,6 +126,14 @@ credential_profile = Table(
     _settings(),
     _at("suspended_at"),
     Column("suspended_reason", Text),
+    _at("trial_at", "suspended since many devices refused it: when one tries it again"),
+    Column("trials", Integer, nullable=False, server_default="0"),
+    _at("proved_at", "when a trial ended the last such suspension"),
+    # The login that is to take the place of this one, while it is rotated.
+    Column("next_username", Text),
+    Column("next_method", Text),
+    Column("next_sealed", Text, comment="sealed for this profile, while it is rotated"),
+    _at("next_changed_at"),
     _at("created_at", needed=True),
     _at("changed_at", needed=True),
     UniqueConstraint("tenant_id", "id"),
@@ -133,6 +142,13 @@ credential_profile = Table(
     _within_tenant("device_id", "device"),
     CheckConstraint("(name IS NULL) <> (device_id IS NULL)", name="owner"),
     CheckConstraint("method IN ('password', 'key')", name="method"),
+    CheckConstraint("next_method IN ('password', 'key')", name="next_method"),
+    CheckConstraint(
+        "num_nulls(next_username, next_method, next_sealed, next_changed_at) IN (0, 4) "
+        "AND (next_sealed IS NULL OR name IS NOT NULL)",
+        name="next",
+    ),
+    CheckConstraint("trial_at IS NULL OR suspended_at IS NOT NULL", name="trial"),
 )
 
 jump_host = Table(
@@ -185,6 +201,7 @@ def _scope(name: str, *more: SchemaItem) -> Table:
         Column("credential_profile_id", Uuid),
         Column("jump_host_id", Uuid),
         _settings(),
+        _at("maintenance_until"),
         _at("created_at", needed=True),
         UniqueConstraint("tenant_id", "id"),
         UniqueConstraint("tenant_id", "name"),
@@ -194,7 +211,12 @@ def _scope(name: str, *more: SchemaItem) -> Table:
     )
 
 
-site = _scope("site")
+site = _scope(
+    "site",
+    _at("down_since", "since when its devices went away together"),
+    _at("probe_at", "when one of its devices is tried next"),
+    Column("probes", Integer, nullable=False, server_default="0"),
+)
 device_group = _scope("device_group", _direct(), _way())
 
 device = Table(
@@ -219,6 +241,19 @@ device = Table(
     # When it is due: `anchor_at` is its phase, `next_due_at` the next run; see core.cadence.
     _at("anchor_at", needed=True),
     _at("next_due_at"),
+    _at("maintenance_until"),
+    # How it is met: whether it answers, and how often it was connected to lately.
+    _at("answered_at", "when it last said anything at all"),
+    _at("unreachable_since"),
+    _at("probed_at", "when it was last knocked at, out of the collections"),
+    _at("offline_since", "when a poller's word first kept it from being collected"),
+    _at("met_at", "the last connection to it: see core.firewall"),
+    _at("hold_until", "nothing that comes by itself connects before"),
+    _at("wary_until", "one more connection before might get our address banned"),
+    # Which of two logins works, while they are rotated.
+    Column("login_on", Text, nullable=False, server_default="current"),
+    Column("refused_on", Text, comment="which of two logins it has refused"),
+    _at("refused_at", "a refusal that did not block it, since its login was suspended"),
     # Why it is not claimed, and what counts against it.
     Column("paused_reason", Text),
     Column("blocked_code", Text),
@@ -289,6 +324,7 @@ device = Table(
         postgresql_nulls_not_distinct=True,
     ),
     Index("ix_device_via_id", "via_id"),
+    Index("ix_device_site_id", "site_id"),
     Index("ix_device_due", "next_due_at", postgresql_where=text("status = 'active' AND blocked_code IS NULL")),
     _within_tenant("site_id", "site"),
     _within_tenant("device_group_id", "device_group"),
@@ -305,6 +341,8 @@ device = Table(
     ),
     CheckConstraint("status IN ('active', 'paused', 'removed')", name="status"),
     CheckConstraint("lane IN ('collect', 'collect.slow')", name="lane"),
+    CheckConstraint("login_on IN ('current', 'next')", name="login_on"),
+    CheckConstraint("refused_on IN ('current', 'next')", name="refused_on"),
     CheckConstraint("end_mark IN ('untried', 'repeated', 'required', 'absent')", name="end_mark"),
     CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
 )
@@ -428,6 +466,9 @@ collection = Table(
     Column("exit_status", BigInteger, comment="a uint32 on the wire (RFC 4254, section 6.10)"),
     Column("facts", JSONB),
     Column("report", JSONB, comment="what a test or a scan found"),
+    Column("login_id", Uuid, comment="whose login was sent"),
+    Column("login_on", Text),
+    _at("login_sent_at"),
     # Written by ingest.
     _at("stored_at"),
     Column("content_id", BigInteger),
@@ -452,6 +493,8 @@ collection = Table(
     CheckConstraint("lane IN ('collect.now', 'collect', 'collect.slow')", name="lane"),
     CheckConstraint("state <> 'running' OR (holder IS NOT NULL AND lease_until IS NOT NULL)", name="lease"),
     CheckConstraint("state <> 'stored' OR (content_id IS NOT NULL AND digest IS NOT NULL)", name="stored"),
+    CheckConstraint("login_on IN ('current', 'next')", name="login_on"),
+    Index("ix_collection_login", "login_id", "login_sent_at", postgresql_where=text("login_sent_at IS NOT NULL")),
     Index("uq_collection_open", "device_id", unique=True, postgresql_where=text(OPEN)),
     Index("ix_collection_unfinished", "state", "lane", postgresql_where=text(f"{OPEN} OR state = 'published'")),
     Index("ix_collection_stored", "device_id", "seq", postgresql_where=text("state = 'stored'")),
@@ -484,6 +527,7 @@ request = Table(
     _tenant(),
     Column("device_id", Uuid, nullable=False),
     Column("kind", Text, nullable=False, server_default="backup"),
+    Column("forced", Boolean, nullable=False, server_default=text("false")),
     Column("requested_by", Text, nullable=False),
     _at("requested_at", needed=True),
     Column("collection_id", BigInteger),

@@ -43,19 +43,41 @@ NEW = {
         "via_id",
         "source",
         "paused_reason",
+        "maintenance_until",
+        "answered_at",
+        "unreachable_since",
+        "probed_at",
+        "offline_since",
+        "met_at",
+        "hold_until",
+        "wary_until",
+        "login_on",
+        "refused_on",
+        "refused_at",
     ],
-    "tenant": ["credential_profile_id", "jump_host_id"],
-    "credential_profile": ["settings"],
+    "tenant": ["credential_profile_id", "jump_host_id", "maintenance_until"],
+    "site": ["maintenance_until", "down_since", "probe_at", "probes"],
+    "device_group": ["jump_direct", "maintenance_until"],
+    "credential_profile": [
+        "settings",
+        "next_username",
+        "next_method",
+        "next_sealed",
+        "next_changed_at",
+        "trial_at",
+        "trials",
+        "proved_at",
+    ],
     "host_key": ["trusted_how", "trusted_by", "trusted_at"],
-    "request": ["kind"],
-    "collection": ["shape_hash", "masked_hash", "report"],
+    "request": ["kind", "forced"],
+    "collection": ["shape_hash", "masked_hash", "report", "login_id", "login_on", "login_sent_at"],
     "process": ["queues", "worked_at"],
     "transit_key": ["marked_at", "oldest_version"],
     "content": ["verified_at"],
     "job": ["completed_at", "created_at"],
     "quarantine": ["device_id", "released_at", "released_by"],
 }
-NEWEST = "0004"
+NEWEST = "0005"
 
 
 def to(fleet: Fleet, revision: str) -> None:
@@ -131,7 +153,7 @@ def test_nothing_is_lost_on_the_way_up_and_down(first: Fleet) -> None:
     fill(first)
     before = everything(first)
     assert {name for name, rows in before.items() if rows} >= {"device", "collection", "content", "host_key", "audit"}
-    for revision in (NEWEST, "0003", "0002", "0001", NEWEST):
+    for revision in (NEWEST, "0004", "0003", "0002", "0001", NEWEST):
         to(first, revision)
         there = everything(first)
         order = {name: sorted(map(str, rows)) for name, rows in there.items()}
@@ -185,6 +207,9 @@ def test_what_was_kept_aside_goes_with_its_table(first: Fleet) -> None:
         ("UPDATE device SET jump_direct = true", "devices are reached without"),
         ("INSERT INTO request (tenant_id, device_id, kind, requested_by) VALUES (:t, :d, 'scan', 'me')", "asked for"),
         ("UPDATE collection SET trigger = 'test' WHERE state = 'claimed'", "tests and scans run"),
+        ("UPDATE collection SET trigger = 'trial' WHERE state = 'claimed'", "probes, trials and forced"),
+        ("UPDATE credential_profile SET suspended_at = now(), trial_at = now()", "many devices refused"),
+        ('UPDATE device SET settings = \'{"cron": "0 2 * * *"}\'', "a device has a timetable"),
     ],
 )
 def test_nobody_goes_back_from_what_the_version_before_cannot_say(first: Fleet, statement: str, says: str) -> None:
