@@ -178,8 +178,8 @@ class Install:
         return running_install(self.data) is not None
 
 
-def enrol(wiring: Wiring, new: NewDevice, login: Login) -> DeviceId:
-    """Enrol a device, by the code of `device add`."""
+def enrol(wiring: Wiring, new: NewDevice, login: Login | None) -> DeviceId:
+    """Enrol a device, by the code of `device add`; without a login it uses a profile's."""
     store, vault = Devices(wiring.engine("enroller"), wiring.policy), wiring.vault("enroller")
     ports = enroll.EnrollPorts(store, vault, driver, wiring.spread, wiring.dice, "test")
     enroll.add(ports, new, login)
