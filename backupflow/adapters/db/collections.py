@@ -14,10 +14,10 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db import endings, expected_keys, host_keys, jump_hosts, observed
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
-from backupflow.adapters.db.claims import OWED
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, own_hindrance, usable_policy
 from backupflow.adapters.db.engine import transaction, waited_in_vain
 from backupflow.adapters.db.host_keys import Owner
+from backupflow.adapters.db.left_over import OWED
 from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern, same_login
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
 from backupflow.core.model import (

@@ -16,12 +16,15 @@ from backupflow.adapters.db import claims as claims_module
 from backupflow.adapters.db.claims import Claims
 from backupflow.core import backoff
 from backupflow.core.ledger import Assignment, Claimed, Limits, Withdrawn
-from backupflow.core.model import CollectionId, Lane
+from backupflow.core.model import Claim, CollectionId, Lane
 from backupflow.core.scope import Policy
 from backupflow.errors import StoreUnavailable
 from tests.integration.db.fleet import LIMITS, Fleet, message, published
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from backupflow.core.claiming import Room
     from tests.conftest import Size
 
 HOUR = timedelta(hours=1)
@@ -724,10 +727,10 @@ class Stopped(Claims):
         self.holds = threading.Event()
         self.resumes = threading.Event()
 
-    def _withdraw_hindered(self, tx: object) -> int:
+    def _claim(self, tx: Connection, room: Room, limits: Limits) -> list[Claim]:
         self.holds.set()
         self.resumes.wait(60)
-        return super()._withdraw_hindered(tx)  # type: ignore[arg-type]
+        return super()._claim(tx, room, limits)
 
 
 def test_a_stopped_claimer_frees_the_others(fleet: Fleet) -> None:
