@@ -40,7 +40,7 @@ GRANTS = (
     "GRANT UPDATE (down_since, probe_at, probes) ON site TO backupflow_collector",
     f"GRANT UPDATE ({CONTACT}) ON device TO backupflow_collector",
     f"GRANT UPDATE ({SUSPENSION}) ON credential_profile TO backupflow_collector",
-    "GRANT UPDATE (login_id, login_on, login_sent_at) ON collection TO backupflow_collector",
+    "GRANT UPDATE (login_id, login_on, login_sent_at, via_id) ON collection TO backupflow_collector",
     *(
         "GRANT SELECT (next_username, next_method, next_changed_at, trial_at, trials, proved_at) ON credential_profile "
         f"TO backupflow_{role}"
@@ -81,6 +81,14 @@ def _columns() -> dict[str, tuple[sa.Column[object] | sa.Column[int], ...]]:
             sa.Column("login_on", sa.Text(), server_default="current", nullable=False),
             sa.Column("refused_on", sa.Text(), nullable=True, comment="which of two logins it has refused"),
             _at("refused_at", "a refusal that did not block it, since its login was suspended"),
+            sa.Column(
+                "compacted_to_seq",
+                sa.BigInteger(),
+                server_default="0",
+                nullable=False,
+                comment="up to this one collections that say nothing more were taken away",
+            ),
+            _at("compacted_at"),
         ),
         "credential_profile": (
             sa.Column("next_username", sa.Text(), nullable=True),
@@ -95,6 +103,14 @@ def _columns() -> dict[str, tuple[sa.Column[object] | sa.Column[int], ...]]:
             sa.Column("login_id", sa.Uuid(), nullable=True, comment="whose login was sent"),
             sa.Column("login_on", sa.Text(), nullable=True),
             _at("login_sent_at"),
+            sa.Column("via_id", sa.Uuid(), nullable=True, comment="the jump host on its way"),
+            sa.Column(
+                "compacted",
+                sa.Integer(),
+                server_default="0",
+                nullable=False,
+                comment="how many with the same outcome were taken away just before it",
+            ),
         ),
         "request": (sa.Column("forced", sa.Boolean(), server_default=sa.text("false"), nullable=False),),
     }
@@ -122,6 +138,8 @@ def upgrade() -> None:
         postgresql_where=sa.text("login_sent_at IS NOT NULL"),
     )  # fmt: skip
     op.create_index("ix_device_site_id", "device", ["site_id"])
+    op.create_index("ix_request_collection_id", "request", ["collection_id"])
+    op.execute("INSERT INTO job (name, every) VALUES ('compact', interval '1 day')")
     for statement in GRANTS:
         op.execute(statement)
 
@@ -130,6 +148,8 @@ def downgrade() -> None:
     for what, rows in KEPT_HERE.items():
         op.execute(REFUSE.format(what=what, rows=rows))
     op.execute("REVOKE SELECT (name) ON credential_profile FROM backupflow_scheduler")
+    op.execute("DELETE FROM job WHERE name = 'compact'")
+    op.drop_index("ix_request_collection_id", table_name="request")
     op.drop_index("ix_device_site_id", table_name="device")
     op.drop_index("ix_collection_login", table_name="collection")
     for table, name in CHECKS:

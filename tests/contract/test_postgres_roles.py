@@ -61,7 +61,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "credential_profile:suspended_at,suspended_reason,trial_at,trials,proved_at "
         "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,shape_hash,"
         "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,report,ended_at,login_id,login_on,"
-        "login_sent_at",
+        "login_sent_at,via_id",
         "DELETE": "process",
     },
     "ingester": {

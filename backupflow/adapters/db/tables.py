@@ -308,6 +308,14 @@ device = Table(
         comment="the hashes up to this one are under a pepper that was given up: they say nothing any more",
     ),
     _at("history_verified_at"),
+    Column(
+        "compacted_to_seq",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="up to this one collections that say nothing more were taken away",
+    ),
+    _at("compacted_at"),
     Column("current_collection_id", BigInteger),
     _at("created_at", needed=True),
     _at("removed_at"),
@@ -469,12 +477,20 @@ collection = Table(
     Column("login_id", Uuid, comment="whose login was sent"),
     Column("login_on", Text),
     _at("login_sent_at"),
+    Column("via_id", Uuid, comment="the jump host on its way"),
     # Written by ingest.
     _at("stored_at"),
     Column("content_id", BigInteger),
     Column("is_change", Boolean, comment="differs from the observation just before it; null: undecided"),
     Column("interpreted_after_seq", BigInteger, comment="the predecessor of the interpretation that was made"),
     _at("ended_at"),
+    Column(
+        "compacted",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="how many with the same outcome were taken away just before it",
+    ),
     UniqueConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "device_id", "id"),
     UniqueConstraint("device_id", "seq"),
@@ -537,6 +553,7 @@ request = Table(
     ForeignKeyConstraint(["tenant_id", "collection_id"], ["collection.tenant_id", "collection.id"], ondelete="CASCADE"),
     CheckConstraint("kind IN ('backup', 'test', 'scan')", name="kind"),
     Index("ix_request_waiting", "requested_at", postgresql_where=text("answered_at IS NULL")),
+    Index("ix_request_collection_id", "collection_id"),
 )
 
 job = Table(
