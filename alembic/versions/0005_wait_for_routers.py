@@ -30,7 +30,10 @@ REFUSE = """
         RAISE EXCEPTION 'the version before knows nothing of it: {what}; end that first, or restore the backup of then';
     END IF; END $$"""
 SCOPES = ("tenant", "site", "device_group", "device")
-CONTACT = "answered_at, unreachable_since, probed_at, met_at, hold_until, wary_until, login_on, refused_on, refused_at"
+CONTACT = (
+    "answered_at, unreachable_since, probed_at, met_at, hold_until, wary_until, login_on, refused_on, refused_at, "
+    "login_since"
+)
 SUSPENSION = "suspended_at, suspended_reason, trial_at, trials, proved_at"
 GRANTS = (
     *(f"GRANT UPDATE (maintenance_until) ON {table} TO backupflow_scheduler" for table in SCOPES),
@@ -80,6 +83,7 @@ def _columns() -> dict[str, tuple[sa.Column[object] | sa.Column[int], ...]]:
             _at("wary_until", "one more connection before might get our address banned"),
             sa.Column("login_on", sa.Text(), server_default="current", nullable=False),
             sa.Column("refused_on", sa.Text(), nullable=True, comment="which of two logins it has refused"),
+            _at("login_since", "since when that login has worked; not known to, since its rotation began, if null"),
             _at("refused_at", "a refusal that did not block it, since its login was suspended"),
             sa.Column(
                 "compacted_to_seq",

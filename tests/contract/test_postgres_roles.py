@@ -57,7 +57,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "jump_host:failures,down_since,retry_at,blocked_code,blocked_detail,blocked_at,reached_at "
         "device:next_due_at,failures,losses,blocked_code,blocked_detail,blocked_at,remembered_command,lane,"
         "end_mark,modern_ssh_at,answered_at,unreachable_since,probed_at,met_at,hold_until,wary_until,login_on,"
-        "refused_on,refused_at site:down_since,probe_at,probes "
+        "refused_on,refused_at,login_since site:down_since,probe_at,probes "
         "credential_profile:suspended_at,suspended_reason,trial_at,trials,proved_at "
         "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,shape_hash,"
         "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,report,ended_at,login_id,login_on,"

@@ -253,6 +253,7 @@ device = Table(
     # Which of two logins works, while they are rotated.
     Column("login_on", Text, nullable=False, server_default="current"),
     Column("refused_on", Text, comment="which of two logins it has refused"),
+    _at("login_since", "since when that login has worked; not known to, since its rotation began, if null"),
     _at("refused_at", "a refusal that did not block it, since its login was suspended"),
     # Why it is not claimed, and what counts against it.
     Column("paused_reason", Text),

@@ -54,6 +54,7 @@ NEW = {
         "login_on",
         "refused_on",
         "refused_at",
+        "login_since",
         "compacted_to_seq",
         "compacted_at",
     ],
