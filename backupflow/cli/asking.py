@@ -12,9 +12,9 @@ import typer
 
 from backupflow.cli import output
 from backupflow.cli.exits import Exit
-from backupflow.cli.next_step import hindered, next_step
 from backupflow.cli.options import actor
 from backupflow.cli.session import wiring
+from backupflow.core.next_step import hindered, next_step
 from backupflow.core.overview import AT_JUMP_HOST
 
 if TYPE_CHECKING:

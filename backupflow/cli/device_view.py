@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from backupflow.cli import key_view, output
 from backupflow.cli.device_document import document
 from backupflow.cli.device_settings import shown_name, shown_value
-from backupflow.cli.next_step import next_step
 from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
 from backupflow.core.inventory import DIRECT, OWN_LOGIN
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Secrets, State
+from backupflow.core.next_step import next_step
 from backupflow.core.scope import GLOBAL
 from backupflow.errors import ExportSuspect, LoginSuspended
 

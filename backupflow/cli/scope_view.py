@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from backupflow.cli import hop_view, output
 from backupflow.cli.device_settings import shown_name, shown_value
-from backupflow.cli.next_step import next_step, step_for_many
 from backupflow.core.inventory import DIRECT
 from backupflow.core.keys import KEYS_LOST
+from backupflow.core.next_step import next_step, step_for_many
 from backupflow.core.scopes import HopRecord, ProfileRecord, Record, ScopeKind, ScopeRecord
 from backupflow.errors import AuthenticationFailed, LoginSuspended
 

@@ -7,11 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from backupflow.cli import key_view, output
-from backupflow.cli.next_step import next_step, step_for_many
 from backupflow.cli.output import LONGEST_DETAIL, counted
 from backupflow.core.jump import scope_of
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import JumpHostId, State
+from backupflow.core.next_step import next_step, step_for_many
 from backupflow.core.overview import Standing
 from backupflow.errors import AuthenticationFailed, ExportSuspect, LoginSuspended, LoginUnusable
 

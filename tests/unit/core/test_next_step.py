@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backupflow.cli.next_step import _MANY, _SHARED, _STEPS, hindered, next_step, step_for_many
+from backupflow.core.next_step import _MANY, _SHARED, _STEPS, hindered, next_step, step_for_many
 from tests.unit.test_pages import complaint, spans
 
 
