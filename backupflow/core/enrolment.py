@@ -21,7 +21,7 @@ from backupflow.core.inventory import (
 )
 from backupflow.core.model import EndMark
 from backupflow.core.named_keys import expected_instead
-from backupflow.core.scope import SETTINGS, checked_for
+from backupflow.core.scope import SETTINGS, checked_for, merged_settings
 from backupflow.errors import (
     AlgorithmsIncompatible,
     AuthenticationFailed,
@@ -194,7 +194,8 @@ def merged(
         return None
     if stray := sorted(set(unset) - set(SETTINGS)):
         raise InputInvalid(f"no setting is called {stray[0]!r}")
-    return {**{name: value for name, value in there.items() if name not in unset}, **checked_for(kind, wanted or {})}
+    left = {name: value for name, value in there.items() if name not in unset}
+    return merged_settings(left, checked_for(kind, wanted or {}))
 
 
 def _no_two_logins(wanted: Edit, login: DeviceLogin | None) -> None:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from backupflow.core.model import SecretsPolicy, Timeouts, Trust
+from backupflow.core.timetable import Cron, Timetable, read_cron
+from backupflow.core.windows import read_windows
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ _TIMEOUTS = tuple(f"{name}_timeout_seconds" for name in ("connect", "banner", "l
 _PLACES = ("device", "group", "site", "tenant")
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "interval_seconds": _PLACES,
+    "cron": _PLACES,  # in place of an interval: of these two the nearest scope that says either wins
+    "maintenance": _PLACES,  # weekly windows; those of all scopes hold
     **dict.fromkeys(_TIMEOUTS, _PLACES),
     "legacy_ssh": (*_PLACES, "jump_host"),
     "trust": (*_PLACES, "profile", "jump_host"),
@@ -41,9 +45,10 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The effective settings of one device."""
+    """The effective settings of one device. When it runs is asked of its `timetable`: `interval` may not hold."""
 
     interval: timedelta = timedelta(hours=6)
+    cron: Cron | None = None
     timeouts: Timeouts = Timeouts()
     legacy_ssh: bool = False
     trust: Trust = Trust.TOFU
@@ -51,20 +56,28 @@ class Policy:
     secrets: SecretsPolicy = SecretsPolicy.COLLECT
     end_mark: bool = True  # ask routers that repeat one for an end mark
 
+    @property
+    def timetable(self) -> Timetable:
+        """When it runs."""
+        return Timetable(self.interval, self.cron)
+
 
 def resolve(defaults: Policy, *scopes: Mapping[str, Any] | None) -> Policy:
     """Apply the scopes in the order given, the nearest last; unknown names are left to who wrote them."""
     policy = defaults
     for scope in scopes:
         for name, value in (scope or {}).items():
-            policy = _apply(policy, name, value)
+            if name != "interval_seconds" or "cron" not in (scope or {}):
+                policy = _apply(policy, name, value)
     return policy
 
 
 def _apply(policy: Policy, name: str, value: object) -> Policy:
     match name:
         case "interval_seconds":
-            return replace(policy, interval=timedelta(seconds=float(str(value))))
+            return replace(policy, interval=timedelta(seconds=float(str(value))), cron=None)
+        case "cron":
+            return replace(policy, cron=read_cron(str(value)))
         case _ if name in _TIMEOUTS:
             which = name.removesuffix("_timeout_seconds")
             return replace(policy, timeouts=replace(policy.timeouts, **{which: timedelta(seconds=float(str(value)))}))
@@ -95,7 +108,16 @@ def checked_for(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             raise InputInvalid(f"setting {name}: a {kind.replace('_', ' ')} has no such setting")
         if not _makes_sense(name, value):
             raise InputInvalid(f"setting {name}: {value!r}")
-    return dict(settings)
+    if {"cron", "interval_seconds"} <= set(settings):
+        raise InputInvalid("setting cron: an interval or a cron expression, not both")
+    return {**settings, **({"cron": str(read_cron(settings["cron"]))} if "cron" in settings else {})}
+
+
+def merged_settings(there: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of one scope after some are said anew: an interval takes the place of a cron expression, and back."""
+    gone = {"cron": "interval_seconds", "interval_seconds": "cron"}
+    without = {gone[name] for name in said if name in gone}
+    return {**{name: value for name, value in there.items() if name not in without}, **said}
 
 
 def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +141,10 @@ def _makes_sense(name: str, value: object) -> bool:
             return value in set(Trust)
         case "secrets", str():
             return value in set(SecretsPolicy)
+        case "cron", str():
+            return bool(read_cron(value))
+        case "maintenance", list():
+            return bool(value) and all(isinstance(one, str) for one in value) and bool(read_windows(value))
         case _:
             return False
 
@@ -127,23 +153,26 @@ def effective(defaults: Policy, scopes: Sequence[tuple[str, Mapping[str, Any] | 
     """Each setting as `resolve` applies it, and which scope it comes from.
 
     `scopes` are (where it comes from, in words; its settings), the nearest last, as `resolve` takes them. Limits of how
-    many sessions at a time hold all together: the smallest is shown.
+    many sessions at a time hold all together: the smallest is shown. Windows of maintenance add up.
     """
     found: dict[str, tuple[Any, str]] = {name: (value, GLOBAL) for name, value in settings_of(defaults).items()}
     for origin, settings in scopes:
         for name, value in (settings or {}).items():
             if name == "concurrency" and name in found and found[name][0] <= value:
                 continue
-            if name in SETTINGS:
-                found[name] = (value, origin)
+            if name == "maintenance" and name in found:
+                found[name] = ([*found[name][0], *value], f"{found[name][1]}, {origin}")
+            elif name in SETTINGS and (name != "interval_seconds" or "cron" not in (settings or {})):
+                found = merged_settings(found, {name: (value, origin)})
     return found
 
 
 def settings_of(policy: Policy) -> dict[str, Any]:
     """The settings that would make this policy of any other."""
     times = policy.timeouts
+    when = {"cron": str(policy.cron)} if policy.cron else {"interval_seconds": policy.interval.total_seconds()}
     return {
-        "interval_seconds": policy.interval.total_seconds(),
+        **when,
         "connect_timeout_seconds": times.connect.total_seconds(),
         "banner_timeout_seconds": times.banner.total_seconds(),
         "login_timeout_seconds": times.login.total_seconds(),
