@@ -14,13 +14,14 @@ imports = [
 # Each with an exchange of its own: Celery would bind them all to the default one, and each would get every message.
 task_queues = [
     Queue(name, Exchange(name), routing_key=name)
-    for name in ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain")
+    for name in ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain", "status")
 ]
 task_default_queue = "maintain"
 task_create_missing_queues = False
 task_routes = {
     "ingest.drain": {"queue": "ingest"},
     "maintain.run": {"queue": "maintain"},
+    "status.look": {"queue": "status"},
 }
 
 # The row is the truth, a message only a hint: it is acknowledged early, never retried, and what was lost on the way

@@ -33,6 +33,8 @@ HEARTBEAT_FAILED: Final = "heartbeat_failed"
 BACKEND_AWAITED: Final = "backend_awaited"
 JOB_FINISHED: Final = "job_finished"
 ALARM_RAISED: Final = "alarm_raised"
+PRESENCE_UNREAD: Final = "presence_unread"
+PRESENCE_READ: Final = "presence_read"
 
 _SECRET_WORDS = frozenset(
     {

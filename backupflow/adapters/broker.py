@@ -9,7 +9,9 @@ beat's producer and remote control. Redis 7 or Valkey: `%R~` and `%W~` tell read
    commands for them stand in a selector: otherwise who may push to a queue could delete it, or make it a set.
 3. What workers have taken is in `unacked*`, the same for all of them. Whoever waits for anything, an answer to a ping
    too, puts back what a dead worker had taken: so every role pushes to every queue. Messages hold ids only.
-4. Remote control is the channel `/<db>.celery.pidbox`, its answers are lists `<id>.reply.celery.pidbox`; events are the
+4. Pollers say in `device:<id>:status` whether a device is online: the scheduler may read the beginning of that and how
+   long it lasts, in a selector, the user `poller` may write it. Nobody else may either, and that user nothing else.
+5. Remote control is the channel `/<db>.celery.pidbox`, its answers are lists `<id>.reply.celery.pidbox`; events are the
    channels `/<db>.celeryev/<event>`. A pattern that somebody subscribes to must stand here literally. All hear the
    commands, in a selector: a channel of the main rules could be published to as well, and a command shuts workers down.
 """
@@ -28,16 +30,18 @@ from backupflow.errors import SettingsInvalid
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-QUEUES = ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain")
+QUEUES = ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain", "status")
 _CONSUMES: dict[str, tuple[str, ...]] = {
     "scheduler": (),
-    "collector": ("collect.now", "collect", "collect.slow"),
+    "collector": ("collect.now", "collect", "collect.slow", "status"),
     "ingester": ("ingest",),
     "interpreter": ("interpret",),
     "operator": ("maintain",),
     "flower": (),
 }
 ROLES = tuple(_CONSUMES)
+POLLER = "poller"  # no part of ours: somebody's own program, which says whether devices are online
+_SCHEDULER = "scheduler"
 _INSPECTORS = frozenset({"operator", "flower"})
 
 _CONNECTION = "ping hello select client|setinfo client|setname"
@@ -47,6 +51,9 @@ _LISTENING = "punsubscribe unsubscribe script|load script|exists time"
 _RESTORING = "watch unwatch zrange zrem hget hdel rpush"
 _CONSUMING = "brpop rpop hset zadd pexpire"
 _BOOKKEEPING = "sadd srem smembers exists llen del evalsha zadd zrangebyscore zrem set get"
+_PRESENCE = "device:*:status"
+_READING = "getrange pttl"
+_POLLING = "set setex psetex get ttl pttl expire pexpire del unlink multi exec"
 _TABLES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", *QUEUES)
 
 
@@ -61,12 +68,14 @@ class BrokerStatus:
 def acl_text(passwords: Mapping[str, str], *, db: int = 0) -> str:
     """A line of a Redis ACL file for each role; the passwords stand in it as their SHA-256.
 
-    SettingsInvalid if there is a role that is not in `ROLES`.
+    SettingsInvalid if there is a role that is not in `ROLES`, nor `POLLER`.
     """
-    unknown = set(passwords) - set(ROLES)
+    unknown = set(passwords) - {*ROLES, POLLER}
     if unknown:
         raise SettingsInvalid(f"no such roles of the broker: {', '.join(sorted(unknown))}")
-    return "".join(_line(role, password, db) for role, password in passwords.items())
+    return "".join(
+        _poller(password) if role == POLLER else _line(role, password, db) for role, password in passwords.items()
+    )
 
 
 def acl_file(passwords: Mapping[str, str], *, db: int = 0) -> str:
@@ -95,7 +104,14 @@ def _line(role: str, password: str, db: int) -> str:
     rights = [*_allow(_commands(role)), *_keys(role), *says]
     bookkeeping = ["-@all", *_allow(_BOOKKEEPING), *_tables()]
     hearing = ["-@all", *_allow(_HEARING), commands, events]
-    return f"user {role} on #{digest} -@all {' '.join(rights)} ({' '.join(bookkeeping)}) ({' '.join(hearing)})\n"
+    presence = ["-@all", *_allow(_READING), f"%R~{_PRESENCE}"]
+    selectors = [bookkeeping, hearing, *([presence] if role == _SCHEDULER else [])]
+    return " ".join([f"user {role} on #{digest} -@all", *rights, *(f"({' '.join(one)})" for one in selectors)]) + "\n"
+
+
+def _poller(password: str) -> str:
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    return f"user {POLLER} on #{digest} -@all {' '.join(_allow(f'{_CONNECTION} {_POLLING}'))} ~{_PRESENCE}\n"
 
 
 def _allow(commands: str) -> list[str]:

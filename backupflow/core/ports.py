@@ -338,6 +338,22 @@ class QuarantineStore(Protocol):
         ...
 
 
+class Presence(Protocol):
+    """What somebody's poller says of devices."""
+
+    def offline(self, devices: Sequence[DeviceId]) -> Collection[DeviceId]:
+        """Those of them that it says are not online; never raises, and never takes longer than some 0.3 s."""
+        ...
+
+    def without_ttl(self) -> Sequence[DeviceId]:
+        """Some of those of which something is said for ever, which therefore does not count."""
+        ...
+
+    def failure(self) -> str:
+        """Why nobody can be asked at the moment, by the name of an error; empty: somebody can."""
+        ...
+
+
 class Broker(Protocol):
     """How beat hands out work."""
 

@@ -21,6 +21,7 @@ from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows import schedule
 from backupflow.tasks import life
 from backupflow.tasks.liveness import Watch
+from backupflow.tasks.presence import PresenceWatch
 from backupflow.tasks.work import Work
 from backupflow.wiring import wiring
 
@@ -71,6 +72,7 @@ class FleetScheduler(Scheduler):
         self._looking: threading.Thread | None = None
         self._work = Work()
         self._watch = Watch()
+        self._presence = PresenceWatch()
         self._heart = life.Heart("scheduler", self._work, then=self._watch.judge)  # it sees a tick that hangs, too
 
     def tick(self, *_: Any, **__: Any) -> float:
@@ -123,12 +125,14 @@ class FleetScheduler(Scheduler):
         else:
             self._watch.ask(self._send)
         self._tell_broker()
-        if done.new or done.again or done.lost or done.withdrawn:
+        self._presence.look()
+        if done.new or done.again or done.lost or done.withdrawn or done.skipped_offline:
             counts = {
                 "claimed": len(done.new),
                 "again": len(done.again),
                 "lost": done.lost,
                 "withdrawn": done.withdrawn,
+                "skipped_offline": done.skipped_offline,
             }
             telemetry.logger().info(telemetry.CLAIMS_EMITTED, emitted=ticked.emitted, **counts)
 

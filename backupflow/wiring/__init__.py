@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.shared_logins import SharedLogins
     from backupflow.adapters.db.snapshots import Snapshots
     from backupflow.adapters.db.status import Statuses
+    from backupflow.adapters.presence import RedisPresence
     from backupflow.adapters.vault import Vault
     from backupflow.core.model import SealedSecret, TenantId
     from backupflow.flows.enroll import EnrollPorts
@@ -215,9 +216,18 @@ class Wiring:
     @cached_property
     def claims(self) -> Claims:
         """The scheduler's view of the ledger."""
-        from backupflow.adapters.db.claims import Claims
+        from backupflow.adapters.db.claims import Claims, nobody
 
-        return self.port(Claims(self.engine("scheduler"), self.policy, self.dice), ports.ClaimStore)
+        absent = self.presence.offline if self.settings.servers.redis_url else nobody
+        claims = Claims(self.engine("scheduler"), self.policy, self.dice, absent)
+        return self.port(claims, ports.ClaimStore)
+
+    @cached_property
+    def presence(self) -> RedisPresence:
+        """What somebody's poller says of devices."""
+        from backupflow.adapters.presence import RedisPresence
+
+        return self.port(RedisPresence(self.broker_url("scheduler")), ports.Presence)
 
     def keys(self, role: str) -> Keys:
         """The canaries of all tenants."""

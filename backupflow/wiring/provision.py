@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from backupflow.wiring import Wiring
 
 # The roles that log in to each server, each with a file `<role>.<server>`. OpenBao's are made by the server itself.
-REDIS_ROLES = ("scheduler", "collector", "ingester", "interpreter", "operator", "flower")
+# `poller` is nobody of ours: the login of a program that says which devices are online (docs/presence.md).
+REDIS_ROLES = ("scheduler", "collector", "ingester", "interpreter", "operator", "flower", "poller")
 NATS_ROLES = ("scheduler", "collector", "ingester", "operator")
 
 

@@ -17,7 +17,7 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from backupflow.adapters.broker import QUEUES, ROLES, acl_text, ask
+from backupflow.adapters.broker import POLLER, QUEUES, ROLES, acl_text, ask
 from backupflow.embedded import Server, ServerOptions, open_folder, start_servers
 from backupflow.errors import SettingsInvalid
 
@@ -103,7 +103,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Place]:
     """Run a broker whose users are the text under test."""
-    passwords = {role: secrets.token_urlsafe(24) for role in ROLES}
+    passwords = {role: secrets.token_urlsafe(24) for role in (*ROLES, POLLER)}
     users = acl_text(passwords) + "user admin on >admin ~* &* +@all\n"
     options = ServerOptions(leave_out=frozenset(Server) - {Server.REDIS}, redis_users=users, fsync=False)
     with open_folder(tmp_path_factory.mktemp("broker") / "data") as folder, start_servers(folder, options) as servers:
@@ -133,7 +133,7 @@ def worker(queues: str) -> list[str]:
 
 
 CONSUMERS = {
-    "collector": "collect.now,collect,collect.slow",
+    "collector": "collect.now,collect,collect.slow,status",
     "ingester": "ingest",
     "interpreter": "interpret",
     "operator": "maintain",
@@ -235,6 +235,9 @@ NOT_FOR_ANYBODY = [
     "GET device:1:status",
     "SET device:1:status online",
     "SET anything else",
+    "EXPIRE device:1:status 60",
+    "GETRANGE device:1:other 0 11",
+    "GETRANGE collect 0 11",
     "DEL collect",
     "DEL ingest",
     "DEL unacked",
@@ -260,6 +263,8 @@ ONLY_FOR = {
     "RPOP someone.reply.celery.pidbox": {"operator", "flower"},
     "LPUSH someone.reply.celery.pidbox answer": set(ROLES),
     "LLEN collect": set(ROLES),
+    "GETRANGE device:1:status 0 11": {"scheduler"},
+    "PTTL device:1:status": {"scheduler"},
     "PSUBSCRIBE /0.celery.pidbox": set(ROLES),
     "PUBLISH /0.celery.pidbox command": {"operator", "flower"},
     "PUBLISH /0.celeryev/worker.heartbeat event": set(ROLES),
@@ -274,6 +279,30 @@ def test_each_role_may_do_only_what_it_is_for(place: Place, line: str) -> None:
         if place.ask("ACL", "DRYRUN", role, *words(line)) == "OK":
             who.add(role)
     assert who == ONLY_FOR.get(line, set())
+
+
+POLLING = ["SET device:1:status online EX 180", "SETEX device:1:status 180 off", "EXPIRE device:1:status 180"]
+POLLING += ["GET device:1:status", "PTTL device:1:status", "DEL device:1:status"]
+NOT_FOR_POLLERS = ["SET device:1:other online", "GET collect", "MSET device:1:status a collect b", "KEYS device:*"]
+NOT_FOR_POLLERS += ["GETSET device:1:status a", "RENAME device:1:status collect", "COPY device:1:status collect"]
+NOT_FOR_POLLERS += ["PUBLISH device:1:status a", "EVAL return 0", "SCAN 0", "DBSIZE", "INFO", "CONFIG GET *"]
+
+
+@pytest.mark.parametrize("line", POLLING + NOT_FOR_POLLERS + [line for line in ONLY_FOR if "device" not in line])
+def test_a_poller_may_say_who_is_online_and_nothing_else(place: Place, line: str) -> None:
+    """Somebody's poller has a login of its own, which reaches the keys of devices and nothing of ours."""
+    allowed = place.ask("ACL", "DRYRUN", POLLER, *words(line)) == "OK"
+    assert allowed == (line in POLLING)
+
+
+def test_a_poller_logs_in_and_says_it(place: Place) -> None:
+    """What redis-cli or a client library does: log in, write with a TTL, read it back; nothing of it is refused."""
+    with place.client(POLLER) as poller:
+        with poller.pipeline() as both:
+            both.set("device:1:status", "online", ex=180).get("device:1:status")
+            assert both.execute() == [True, b"online"]
+        assert 0 < poller.ttl("device:1:status") <= 180
+    assert place.refusals() == []
 
 
 def test_a_worker_cannot_end_the_others(place: Place, tmp_path: Path) -> None:

@@ -125,6 +125,11 @@ def lose_a_message(field: Field) -> None:
     time.sleep(float(field.stack.environment["CONFIG_LOST_AFTER"]) + 1)
 
 
+def make_devices_due(field: Field) -> None:
+    """Work that comes by itself: what is asked for is collected whatever a poller says."""
+    field.stack.admin("UPDATE device SET next_due_at = now() WHERE next_due_at > now()")
+
+
 def make_jobs_due(field: Field) -> None:
     """Work for the process that keeps house."""
     field.stack.admin("UPDATE job SET due_at = now() WHERE due_at > now()")

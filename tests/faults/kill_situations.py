@@ -118,6 +118,8 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "QuarantineStore.set_aside": (replace(INGEST, ready=circumstances.forge, mend=circumstances.await_forgeries),),
     "QuarantineStore.taken": (replace(INGEST, ready=circumstances.give_back_a_true_one, slow=True),),
     "QuarantineStore.put_back": (replace(INGEST, ready=circumstances.give_back_a_forgery, slow=True),),
+    "Presence": (BEAT,),
+    "Presence.offline": (replace(BEAT, provoke=circumstances.make_devices_due),),
     "Broker": (replace(BEAT, nth=3),),
     "KeyLedger": (BEAT,),
     "HouseStore": (MAINTAIN,),

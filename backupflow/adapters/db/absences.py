@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db.effective import policy_of
+from backupflow.core.presence import may_ask, skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from backupflow.core.model import DeviceId
+    from backupflow.core.presence import Skipped
     from backupflow.core.scope import Policy
 
-AGAIN = timedelta(seconds=60)  # its word is asked for again
+    Absent = Callable[[Sequence[DeviceId]], Collection[DeviceId]]
+
 _AWAY = text("""
     UPDATE device d SET offline_since = away.since, next_due_at = away.again
     FROM unnest(CAST(:devices AS uuid[]), CAST(:since AS timestamptz[]), CAST(:again AS timestamptz[]))
         AS away (id, since, again) WHERE d.id = away.id""")
 
 
-def postpone(tx: Connection, rows: Sequence[Row[Any]], away: Collection[UUID], defaults: Policy) -> list[Row[Any]]:
-    """Let those wait that are away; those of these due rows, which are locked, that are to be claimed all the same."""
+def there(tx: Connection, rows: Sequence[Row[Any]], absent: Absent, defaults: Policy) -> Sequence[Row[Any]]:
+    """Of these due rows, which are locked, those to be claimed; the others wait, and leave no other trace."""
+    if not rows:
+        return rows
     now: datetime = tx.scalar(text("SELECT now()"))
-    there, waiting = [], []
-    for row in rows:
-        since = min(row.offline_since or now, now)
-        until = since + policy_of(defaults, row).interval
-        if row.id not in away or until <= now:
-            there.append(row)
-        else:
-            waiting.append((row.id, since, min(now + AGAIN, until)))
-    if waiting:
-        devices, since_, again = (list(column) for column in zip(*waiting, strict=True))
-        tx.execute(_AWAY, {"devices": devices, "since": since_, "again": again})
-    return there
+    intervals = {row.id: policy_of(defaults, row).interval for row in rows}
+    away = absent([row.id for row in rows if may_ask(row.offline_since, intervals[row.id], now)])
+    if away:
+        _postpone(tx, {row.id: skipped(row.offline_since, intervals[row.id], now) for row in rows if row.id in away})
+    return [row for row in rows if row.id not in away]
+
+
+def _postpone(tx: Connection, waiting: dict[UUID, Skipped]) -> None:
+    since, again = [one.since for one in waiting.values()], [one.due_at for one in waiting.values()]
+    tx.execute(_AWAY, {"devices": list(waiting), "since": since, "again": again})

@@ -5,11 +5,11 @@ Lock order everywhere: device, then collection. Here devices are locked with SKI
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, text
 
-from backupflow.adapters.db.absences import postpone
+from backupflow.adapters.db.absences import there
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claim_rows import FIELDS, FITS, OPEN, Attempts, full_by_lane, insert, places
 from backupflow.adapters.db.contacts import HELD
@@ -26,6 +26,7 @@ from backupflow.core.model import Claim, DeviceId, Lane, Trigger
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from backupflow.adapters.db.absences import Absent
     from backupflow.core.claiming import Room
     from backupflow.core.scope import Policy
 
@@ -37,6 +38,8 @@ _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
 
 _ROUNDS = 50  # of questions for due devices, each with what has become full left out
+# Where some are away, so many at a time: thousands of them, each due again after a minute, must not fill the rounds.
+_LOOK_AT = 500
 _DUE = text(f"""
     SELECT {FIELDS} FROM device d {LOGIN}
     WHERE d.status = 'active' AND d.blocked_code IS NULL AND d.next_due_at <= now() AND d.lane = :lane
@@ -68,7 +71,7 @@ class Claims:
         engine: Engine,
         defaults: Policy,
         dice: Callable[[], float],
-        absent: Callable[[Sequence[DeviceId]], Collection[DeviceId]] = nobody,
+        absent: Absent = nobody,
     ) -> None:
         self._engine = engine
         self._defaults = defaults
@@ -89,23 +92,27 @@ class Claims:
             if "reconcile" in jobs:
                 draw_nearer(tx, self._defaults)
             new: list[Claim] = []
+            away = 0
             if limits.may_claim:
                 slots, processes = slots_of(tx, limits)
                 room = room_of(tx, limits, slots, processes)
                 if forsaken := withdraw_forsaken(tx, slots, room):
                     room, withdrawn = room_of(tx, limits, slots, processes), withdrawn + forsaken
                 _tell_of_lanes(tx, slots, limits)
-                new = self._claim(tx, room, limits)
-            return Claimed(tuple(new), again, lost, withdrawn, jobs)
+                new, away = self._claim(tx, room, limits)
+            return Claimed(tuple(new), again, lost, withdrawn, jobs, skipped_offline=away)
 
-    def _claim(self, tx: Connection, room: Room, limits: Limits) -> list[Claim]:
+    def _claim(self, tx: Connection, room: Room, limits: Limits) -> tuple[list[Claim], int]:
+        """What is claimed, and how many were due and are said to be away."""
         new = answer_requests(tx, room, limits, self._defaults)
         for attempts in ATTEMPTS:
             new += self._claim_attempts(tx, attempts, room)
+        away = 0
         for lane in (Lane.NORMAL, Lane.SLOW):
-            new += self._claim_due(tx, lane, room, limits)
+            due, absent = self._claim_due(tx, lane, room, limits)
+            new, away = new + due, away + absent
         room.trials.clear()  # what nothing that is due has taken
-        return new + answer_requests(tx, room, limits, self._defaults, TRIALS)
+        return new + answer_requests(tx, room, limits, self._defaults, TRIALS), away
 
     def _claim_attempts(self, tx: Connection, attempts: Attempts, room: Room) -> list[Claim]:
         new: list[Claim] = []
@@ -118,25 +125,26 @@ class Claims:
             attempts.claimed(tx, taken)
         return new
 
-    def _claim_due(self, tx: Connection, lane: Lane, room: Room, limits: Limits) -> list[Claim]:
-        """Who has waited longest first; what waits for a full jump host or scope is passed by what does not."""
+    def _claim_due(self, tx: Connection, lane: Lane, room: Room, limits: Limits) -> tuple[list[Claim], int]:
+        """Who has waited longest first; what waits for a full jump host or scope is passed by what does not.
+
+        And so is whoever is said to be away; how many those are.
+        """
         new: list[Claim] = []
+        away = 0
         for _ in range(_ROUNDS):
             left = min(room.left(lane), limits.batch - len(new))
             if left <= 0:
                 break
-            rows = tx.execute(_DUE, {"lane": lane, "room": left, "full": room.full(lane)}).all()
-            there = self._there(tx, rows)
-            taken = [row for row in there if room.take(lane, places(row))]
+            look_at = max(left, _LOOK_AT) if away else left
+            rows = tx.execute(_DUE, {"lane": lane, "room": look_at, "full": room.full(lane)}).all()
+            here = there(tx, rows, self._absent, self._defaults)
+            away += len(rows) - len(here)
+            taken = [row for row in here if room.take(lane, places(row))]
             new += insert(tx, taken, Trigger.SCHEDULE, lane, self._defaults)
-            if len(rows) < left:
+            if len(rows) < look_at:
                 break
-        return new
-
-    def _there(self, tx: Connection, rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-        """Those that nobody says are away; the others wait."""
-        away = frozenset(self._absent([row.id for row in rows])) if rows else frozenset()
-        return rows if not away else postpone(tx, rows, away, self._defaults)
+        return new, away
 
 
 def _tell_of_lanes(tx: Connection, slots: dict[Lane, int], limits: Limits) -> None:
