@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0005"
 down_revision = "0004"
@@ -116,6 +117,7 @@ def _columns() -> dict[str, tuple[sa.Column[object] | sa.Column[int], ...]]:
                 comment="how many with the same outcome were taken away just before it",
             ),
         ),
+        "job": (sa.Column("noted", postgresql.JSONB(), nullable=True, comment="what a run leaves to the next one"),),
         "request": (sa.Column("forced", sa.Boolean(), server_default=sa.text("false"), nullable=False),),
     }
 
@@ -142,6 +144,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("login_sent_at IS NOT NULL"),
     )  # fmt: skip
     op.create_index("ix_device_site_id", "device", ["site_id"])
+    op.create_index(
+        "ix_collection_change", "collection", ["device_id"], postgresql_where=sa.text("state = 'stored' AND is_change")
+    )
     op.create_index("ix_request_collection_id", "request", ["collection_id"])
     op.execute("INSERT INTO job (name, every) VALUES ('compact', interval '1 day')")
     for statement in GRANTS:
@@ -154,6 +159,7 @@ def downgrade() -> None:
     op.execute("REVOKE SELECT (name) ON credential_profile FROM backupflow_scheduler")
     op.execute("DELETE FROM job WHERE name = 'compact'")
     op.drop_index("ix_request_collection_id", table_name="request")
+    op.drop_index("ix_collection_change", table_name="collection")
     op.drop_index("ix_device_site_id", table_name="device")
     op.drop_index("ix_collection_login", table_name="collection")
     for table, name in CHECKS:

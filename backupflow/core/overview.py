@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN
-from backupflow.core.model import State
+from backupflow.core.model import LoginOn, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.ledger import Step
-    from backupflow.core.model import DeviceId, TenantId
+    from backupflow.core.model import ContentHash, DeviceId, TenantId
 
 LATE = timedelta(minutes=15)  # at the least; a tenth of the interval if that is more (I9)
 ALIVE = timedelta(seconds=30)  # a heartbeat comes every 5 s
 JOB_LATE = "job_late"  # code of an alarm
 SOON = timedelta(minutes=1)  # what failed at a jump host is due again by then (core.backoff)
 BEAT_SILENT = timedelta(seconds=10)
+LONGEST_HOLD = timedelta(hours=2)  # a firewall's hold that lies farther ahead is of a clock that stood wrong
 OPEN = frozenset({State.CLAIMED, State.RUNNING, State.PUBLISHED})
 AT_JUMP_HOST = frozenset({JUMP_HOST_DOWN, JUMP_HOST_BLOCKED})  # codes of collections that came no farther
 GOOD = frozenset({State.STORED, State.PUBLISHED, State.TESTED})
@@ -36,6 +38,9 @@ class Standing(StrEnum):
     BLOCKED = "blocked"
     NO_LOGIN = "no login"
     SUSPENDED = "suspended"
+    REFUSED = "login refused"  # by many: it waits until one of them takes it again
+    MAINTENANCE = "maintenance"
+    OFFLINE = "offline"  # it, or all of its site
     AT_JUMP_HOST = "waiting for jump host"  # which has a line of its own
     OVERDUE = "overdue"
     FAILING = "failing"
@@ -45,8 +50,22 @@ class Standing(StrEnum):
     @property
     def needs_somebody(self) -> bool:
         """Whether an operator should look."""
-        at_rest = {Standing.OK, Standing.WAITING, Standing.AT_JUMP_HOST, Standing.PAUSED, Standing.REMOVED}
-        return self not in at_rest
+        return self not in _AT_REST
+
+
+_AT_REST = frozenset(
+    {
+        Standing.OK,
+        Standing.WAITING,
+        Standing.AT_JUMP_HOST,
+        Standing.MAINTENANCE,
+        Standing.PAUSED,
+        Standing.REMOVED,
+    }
+)
+_OF_HINDRANCE = {"no login": Standing.NO_LOGIN, "login refused": Standing.REFUSED}
+# What is told by the fields of its own; the rest of what is in the way keeps it from being collected for good.
+_AROUND = frozenset({"maintenance", "site down"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +108,15 @@ class DeviceState:
     jump: str | None = None  # the jump host on its way
     by_key: bool = False
     paused_reason: str | None = None
+    site_id: UUID | None = None
+    site_down_since: datetime | None = None
+    maintenance_until: datetime | None = None  # of whichever scope says so for longest
+    answered_at: datetime | None = None  # when it last said anything at all
+    unreachable_since: datetime | None = None
+    offline_since: datetime | None = None  # a poller's word keeps it from being asked
+    hold_until: datetime | None = None  # its firewall might ban us: nothing that comes by itself connects before
+    login_on: LoginOn = LoginOn.CURRENT  # which of two took it last, while they are rotated
+    seconds: float | None = None  # that its last session took
 
     @property
     def blocked(self) -> str | None:
@@ -104,7 +132,33 @@ class DeviceState:
         if self.waits_for is not None:
             return False
         since = self.claimed_at or self.next_due_at
-        return since is not None and now - since > max(LATE, self.interval / 10)
+        if since is None:
+            return False
+        held = self.claimed_at is None and self.held(now)
+        return not held and now - since > self.tolerance
+
+    @property
+    def tolerance(self) -> timedelta:
+        """How much later than its due time is no delay yet (I9)."""
+        return max(LATE, self.interval / 10)
+
+    def held(self, now: datetime) -> bool:
+        """Whether we keep away for fear of its firewall; a time too far ahead is of a clock that was set right."""
+        return self.hold_until is not None and now < self.hold_until <= now + LONGEST_HOLD
+
+    def in_maintenance(self, now: datetime) -> bool:
+        """Whether nothing of it is collected by itself, and nobody is to be told."""
+        return self.maintenance_until is not None and self.maintenance_until > now
+
+    @property
+    def away_since(self) -> datetime | None:
+        """Since when it, or all of its site, does not answer or is said to be off; None: it is there."""
+        times = (self.site_down_since, self.unreachable_since, self.offline_since)
+        return min(filter(None, times), default=None)
+
+    def fresh(self, now: datetime) -> bool:
+        """Whether its newest observation, changed or not, is no older than its interval and what is no delay."""
+        return self.current_at is not None and now - self.current_at <= self.interval + self.tolerance
 
     def stands(self, now: datetime) -> str:
         """How it stands, in words: of a paused one also why, as far as somebody said so."""
@@ -117,8 +171,16 @@ class DeviceState:
             return Standing(self.status)
         if self.blocked_code:
             return Standing.BLOCKED
-        if self.hindrance and self.waits_for is None:
-            return Standing.NO_LOGIN if self.hindrance == "no login" else Standing.SUSPENDED
+        kind = (self.hindrance or "").partition(": ")[0]
+        if kind and kind not in _AROUND and self.waits_for is None:
+            return _OF_HINDRANCE.get(kind, Standing.SUSPENDED)
+        return self._standing_by_itself(now)
+
+    def _standing_by_itself(self, now: datetime) -> Standing:
+        if self.in_maintenance(now):
+            return Standing.MAINTENANCE
+        if self.away_since is not None:
+            return Standing.OFFLINE
         if self.waits(now):
             return Standing.AT_JUMP_HOST
         if self.overdue(now):
@@ -146,6 +208,31 @@ class JumpHostState:
     def in_trouble(self) -> bool:
         """Whether its devices wait for it."""
         return self.hindrance is not None or self.blocked_code is not None or self.down_since is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """How a site stands."""
+
+    site_id: UUID
+    name: str
+    down_since: datetime | None
+    probe_at: datetime | None  # when one of its devices is asked next
+    maintenance_until: datetime | None
+    concurrency: int | None  # most sessions at a time with all of its devices
+
+
+@dataclass(frozen=True, slots=True)
+class LoginState:
+    """How a login stands that devices share."""
+
+    profile_id: UUID
+    name: str
+    suspended_at: datetime | None
+    suspended_reason: str | None
+    trial_at: datetime | None  # suspended since many refused it: when one device tries it again
+    trials: int
+    next_changed_at: datetime | None  # it is being rotated since
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +297,18 @@ class Overview:
     given_up: tuple[GivenUp, ...] = ()
     jobs: tuple[Job, ...] = ()
     jump_hosts: tuple[JumpHostState, ...] = ()
+    sites: tuple[SiteState, ...] = ()
+    logins: tuple[LoginState, ...] = ()
+    running: int = 0  # sessions at this moment
+
+    @property
+    def slots(self) -> Mapping[str, int]:
+        """How many sessions at a time the workers that live can hold, by lane."""
+        found: Counter[str] = Counter()
+        for process in self.processes:
+            if process.alive(self.now):
+                found.update(process.slots)
+        return found
 
     @property
     def beat_silent_for(self) -> timedelta | None:
@@ -229,6 +328,14 @@ class Within:
 EVERYWHERE = Within()
 
 
+class Result(StrEnum):
+    """What came of something that was asked for."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    LOCKED = "locked"  # nothing was tried: the device is blocked, paused, its login waits, it was met too often
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request and what became of it."""
@@ -246,6 +353,10 @@ class Asked:
     profile: str | None = None  # whose login the device uses; None: its own, or none
     by_key: bool = False
     jump: str | None = None  # the jump host on its way
+    run: int | None = None  # the number of its collection
+    content_hash: ContentHash | None = None  # of what was stored
+    blocked: str | None = None  # why the device is blocked now
+    forced: bool = False
 
     @property
     def refused(self) -> bool:
@@ -261,3 +372,12 @@ class Asked:
     def succeeded(self) -> bool:
         """There is a new observation in the history, or all is well that was to be tested."""
         return self.state is State.STORED or (self.state is State.TESTED and not self.code)
+
+    @property
+    def result(self) -> Result | None:
+        """In a word; None: it has not ended."""
+        if not self.ended:
+            return None
+        if self.succeeded:
+            return Result.SUCCESS
+        return Result.LOCKED if self.refused or self.state is State.WITHDRAWN else Result.FAILED

@@ -11,6 +11,7 @@ from backupflow.adapters.db.effective import (
     HOP_IN_TROUBLE,
     HOP_LOGIN_HINDRANCE,
     LOGIN,
+    MAINTENANCE_UNTIL,
     SETTINGS,
     due_behind,
     observes,
@@ -19,7 +20,7 @@ from backupflow.adapters.db.effective import (
 )
 from backupflow.adapters.db.engine import transaction
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import DeviceId, State, TenantId, Trigger
+from backupflow.core.model import DeviceId, LoginOn, State, TenantId, Trigger
 from backupflow.core.overview import (
     Alarm,
     DeviceState,
@@ -28,7 +29,9 @@ from backupflow.core.overview import (
     JumpHostState,
     LastCollection,
     LivingProcess,
+    LoginState,
     Overview,
+    SiteState,
 )
 
 if TYPE_CHECKING:
@@ -45,12 +48,17 @@ _DEVICES = text(f"""
         coalesce(last.ended_at, last.collected_at, last.started_at, last.claimed_at) AS last_at,
         CASE WHEN last.state = 'claimed' THEN last.claimed_at END AS claimed_at, current.collected_at AS current_at,
         current.facts, d.driver, d.source, g.name AS group_name, s.name AS site, l.name AS profile,
-        l.method = 'key' AS by_key, h.name AS jump,
-        (SELECT count(*) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored' AND c.is_change) AS snapshots
+        l.method = 'key' AS by_key, h.name AS jump, d.site_id, s.down_since AS site_down_since,
+        {MAINTENANCE_UNTIL} AS maintenance_until, d.answered_at, d.unreachable_since, d.offline_since, d.hold_until,
+        d.login_on, coalesce(changes.count, 0) AS snapshots,
+        extract(epoch FROM coalesce(last.collected_at, last.ended_at) - last.started_at) AS seconds
     FROM device d {LOGIN}
     LEFT JOIN LATERAL (
         SELECT * FROM collection c WHERE c.device_id = d.id AND {observes("c.trigger")}
         ORDER BY c.seq DESC LIMIT 1) last ON true
+    LEFT JOIN (
+        SELECT device_id, count(*) FROM collection WHERE state = 'stored' AND is_change GROUP BY device_id
+        ) changes ON changes.device_id = d.id
     LEFT JOIN collection current ON current.id = d.current_collection_id
     WHERE (CAST(:tenant AS uuid) IS NULL OR d.tenant_id = :tenant) AND (d.status <> 'removed' OR :removed)
     ORDER BY d.name, d.removed_at""")
@@ -79,6 +87,20 @@ _GIVEN_UP = text("""
 _JOBS = text("SELECT name, due_at, completed_at, finished_at, outcome FROM job ORDER BY name")
 _NOW = text("SELECT now()")
 _CLOCK = text("SELECT clock_timestamp()")
+_SITES = text("""
+    SELECT s.id, s.name, s.down_since, s.probe_at, greatest(s.maintenance_until, t.maintenance_until),
+        CASE WHEN jsonb_typeof(s.settings -> 'concurrency') = 'number'
+             THEN CAST(least(CAST(s.settings -> 'concurrency' AS numeric), 1000000) AS int) END
+    FROM site s JOIN tenant t ON t.id = s.tenant_id
+    WHERE CAST(:tenant AS uuid) IS NULL OR s.tenant_id = :tenant ORDER BY s.name""")
+_LOGINS = text("""
+    SELECT id, name, suspended_at, suspended_reason, trial_at, trials, next_changed_at FROM credential_profile
+    WHERE name IS NOT NULL AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant) ORDER BY name""")
+_RUNNING = text("SELECT count(*) FROM collection WHERE state = 'running'")
+_AS_THEY_ARE = (
+    "paused_reason", "site_id", "site_down_since", "maintenance_until", "answered_at", "unreachable_since",
+    "offline_since", "hold_until",
+)  # fmt: skip
 _MANY = 1000
 
 
@@ -96,8 +118,19 @@ class Statuses:
             devices = tuple(_device(row, self._defaults) for row in rows)
             now = tx.execute(_NOW).scalar_one()
             jobs = tuple(Job(*row) for row in tx.execute(_JOBS))
-            hops = tuple(JumpHostState(*row) for row in tx.execute(_JUMP_HOSTS, {"tenant": tenant_id}))
-            return Overview(now, devices, _alarms(tx), _processes(tx), _given_up(tx, tenant_id), jobs, hops)
+            within = {"tenant": tenant_id}
+            return Overview(
+                now,
+                devices,
+                _alarms(tx),
+                _processes(tx),
+                _given_up(tx, tenant_id),
+                jobs,
+                tuple(JumpHostState(*row) for row in tx.execute(_JUMP_HOSTS, within)),
+                tuple(SiteState(*row) for row in tx.execute(_SITES, within)),
+                tuple(LoginState(*row) for row in tx.execute(_LOGINS, within)),
+                int(tx.scalar(_RUNNING) or 0),
+            )
 
     def alarms(self, *, cleared: bool = False) -> tuple[Alarm, ...]:
         """The standing alarms, and the cleared ones too if asked for; the newest first."""
@@ -137,7 +170,9 @@ def _device(row: Row[Any], defaults: Policy) -> DeviceState:
         row.profile,
         row.jump,
         bool(row.by_key),
-        paused_reason=row.paused_reason,
+        **{name: getattr(row, name) for name in _AS_THEY_ARE},
+        login_on=LoginOn(row.login_on),
+        seconds=None if row.seconds is None else max(float(row.seconds), 0.0),
     )
 
 

@@ -515,6 +515,7 @@ collection = Table(
     Index("uq_collection_open", "device_id", unique=True, postgresql_where=text(OPEN)),
     Index("ix_collection_unfinished", "state", "lane", postgresql_where=text(f"{OPEN} OR state = 'published'")),
     Index("ix_collection_stored", "device_id", "seq", postgresql_where=text("state = 'stored'")),
+    Index("ix_collection_change", "device_id", postgresql_where=text("state = 'stored' AND is_change")),
 )
 
 aside = Table(
@@ -567,6 +568,7 @@ job = Table(
     _at("finished_at"),
     Column("outcome", Text),
     _at("completed_at"),
+    Column("noted", JSONB, comment="what a run leaves to the next one"),
     _at("created_at", needed=True),
 )
 
