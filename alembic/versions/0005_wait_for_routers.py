@@ -53,6 +53,46 @@ GRANTS = (
     "GRANT SELECT (next_sealed), UPDATE (next_sealed) ON credential_profile TO backupflow_operator",
 )
 
+# The rows of the outbox: nobody may write one for an alarm but this, and nobody who raises an alarm can forget it.
+# Its times are the defaults of the columns.
+TELL_OF_ALARM = """
+    CREATE FUNCTION alarm_told() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS $$
+    DECLARE what text := CASE TG_OP WHEN 'INSERT' THEN 'raised' ELSE 'cleared' END;
+    BEGIN
+        INSERT INTO public.outbox (tenant_id, kind, key, alarm_id)
+        VALUES (NEW.tenant_id, what, 'alarm ' || NEW.id || ' ' || what, NEW.id) ON CONFLICT (key) DO NOTHING;
+        RETURN NULL;
+    END $$
+    """
+ATTEMPT = "due_at, attempts, failing_since, tried_at, answer, sent_at, given_up_at"
+EVENTS = (
+    TELL_OF_ALARM,
+    "REVOKE ALL ON FUNCTION alarm_told() FROM PUBLIC",
+    "CREATE TRIGGER alarm_raised AFTER INSERT ON alarm FOR EACH ROW EXECUTE FUNCTION alarm_told()",
+    """
+    CREATE TRIGGER alarm_cleared AFTER UPDATE OF cleared_at ON alarm FOR EACH ROW
+    WHEN (OLD.cleared_at IS NULL AND NEW.cleared_at IS NOT NULL) EXECUTE FUNCTION alarm_told()
+    """,
+    "REVOKE UPDATE ON outbox FROM backupflow_operator",
+    "GRANT UPDATE (due_at, event_id) ON outbox TO backupflow_operator",
+    "GRANT SELECT, INSERT, DELETE ON event TO backupflow_operator",
+    f"GRANT UPDATE ({ATTEMPT}) ON event TO backupflow_operator",
+    "GRANT SELECT ON event TO backupflow_reader",
+    "GRANT SELECT (due_at, sent_at, given_up_at) ON event TO backupflow_scheduler",
+)
+NO_EVENTS = (
+    "DROP TRIGGER alarm_raised ON alarm",
+    "DROP TRIGGER alarm_cleared ON alarm",
+    "DROP FUNCTION alarm_told()",
+    "DELETE FROM outbox",
+)
+EVENTS_BEFORE = (
+    "GRANT UPDATE (sent_at) ON outbox TO backupflow_interpreter",
+    "REVOKE UPDATE (due_at, event_id) ON outbox FROM backupflow_operator",
+    "GRANT UPDATE ON outbox TO backupflow_operator",
+)
+
 
 def _at(name: str, comment: str | None = None) -> sa.Column[object]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=True, comment=comment)
@@ -133,6 +173,75 @@ CHECKS = {
 }
 
 
+def _make_events() -> None:
+    op.create_table(
+        "event",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column(
+            "place", sa.Text(), nullable=False, comment="a site, jump host or login; empty: none, or all of them"
+        ),
+        sa.Column("body", sa.Text(), nullable=False, comment="JSON, byte for byte as it is signed and sent"),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        _count("attempts"),
+        _at("failing_since"),
+        _at("tried_at"),
+        sa.Column("answer", sa.Text(), nullable=True, comment="what came of the last attempt"),
+        _at("sent_at"),
+        _at("given_up_at"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_event_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
+        sa.UniqueConstraint("number", name=op.f("uq_event_number")),
+    )
+    op.create_index("ix_event_told", "event", ["kind", "code", "created_at"])
+    unsent = sa.text("sent_at IS NULL AND given_up_at IS NULL")
+    op.create_index("ix_event_unsent", "event", ["number"], postgresql_where=unsent)
+    op.execute("DELETE FROM outbox")  # nobody ever wrote one
+    op.drop_index("ix_outbox_waiting", table_name="outbox")
+    op.drop_column("outbox", "sent_at")
+    op.alter_column("outbox", "tenant_id", nullable=True)
+    op.alter_column("outbox", "payload", server_default=sa.text("'{}'::jsonb"))
+    op.alter_column("outbox", "kind", comment="raised or cleared, of an alarm; else a kind of event")
+    for column in (
+        sa.Column("key", sa.Text(), nullable=False, comment="of what happened: it is told once"),
+        sa.Column("alarm_id", sa.BigInteger(), nullable=True),
+        _at("due_at", "not looked at before; null: soon after it was written"),
+        sa.Column("event_id", sa.Uuid(), nullable=True, comment="that tells of it; null: it waits"),
+    ):
+        op.add_column("outbox", column)
+    op.create_unique_constraint(op.f("uq_outbox_key"), "outbox", ["key"])
+    for column, table in (("alarm_id", "alarm"), ("event_id", "event")):
+        name = op.f(f"fk_outbox_{column}")
+        op.create_foreign_key(name, "outbox", table, [column], ["id"], ondelete="CASCADE")
+        op.create_index(f"ix_outbox_{column}", "outbox", [column])
+    op.create_index("ix_outbox_waiting", "outbox", ["id"], postgresql_where=sa.text("event_id IS NULL"))
+    for statement in EVENTS:
+        op.execute(statement)
+
+
+def _drop_events() -> None:
+    """What was to be told is not: `status` shows it."""
+    for statement in NO_EVENTS:
+        op.execute(statement)
+    op.drop_index("ix_outbox_waiting", table_name="outbox")
+    op.add_column("outbox", _at("sent_at"))
+    for statement in EVENTS_BEFORE:
+        op.execute(statement)
+    for column in ("key", "alarm_id", "due_at", "event_id"):
+        op.drop_column("outbox", column)
+    op.alter_column("outbox", "tenant_id", nullable=False)
+    op.alter_column("outbox", "payload", server_default=None)
+    op.alter_column("outbox", "kind", comment=None)
+    op.create_index(
+        "ix_outbox_waiting", "outbox", ["created_at"], unique=False, postgresql_where=sa.text("sent_at IS NULL")
+    )
+    op.drop_table("event")
+
+
 def upgrade() -> None:
     for table, columns in _columns().items():
         for column in columns:
@@ -147,8 +256,10 @@ def upgrade() -> None:
     op.create_index(
         "ix_collection_change", "collection", ["device_id"], postgresql_where=sa.text("state = 'stored' AND is_change")
     )
+    op.execute("INSERT INTO job (name, every) VALUES ('watch', interval '1 minute')")
     op.create_index("ix_request_collection_id", "request", ["collection_id"])
     op.execute("INSERT INTO job (name, every) VALUES ('compact', interval '1 day')")
+    _make_events()
     for statement in GRANTS:
         op.execute(statement)
 
@@ -156,9 +267,11 @@ def upgrade() -> None:
 def downgrade() -> None:
     for what, rows in KEPT_HERE.items():
         op.execute(REFUSE.format(what=what, rows=rows))
+    _drop_events()
     op.execute("REVOKE SELECT (name) ON credential_profile FROM backupflow_scheduler")
     op.execute("DELETE FROM job WHERE name = 'compact'")
     op.drop_index("ix_request_collection_id", table_name="request")
+    op.execute("DELETE FROM job WHERE name = 'watch'")
     op.drop_index("ix_collection_change", table_name="collection")
     op.drop_index("ix_device_site_id", table_name="device")
     op.drop_index("ix_collection_login", table_name="collection")

@@ -626,16 +626,46 @@ quarantine = Table(
     Index("ix_quarantine_released", "id", postgresql_where=text("released_at IS NOT NULL")),
 )
 
+# What is told to others: made of rows of the outbox, and sent as it is until it was taken. Its id is told with it.
+event = Table(
+    "event",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False, unique=True),
+    Column("tenant_id", Uuid, ForeignKey("tenant.id")),
+    Column("kind", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("place", Text, nullable=False, comment="a site, jump host or login; empty: none, or all of them"),
+    Column("body", Text, nullable=False, comment="JSON, byte for byte as it is signed and sent"),
+    _at("created_at", needed=True),
+    _at("due_at", needed=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _at("failing_since"),
+    _at("tried_at"),
+    Column("answer", Text, comment="what came of the last attempt"),
+    _at("sent_at"),
+    _at("given_up_at"),
+    Index("ix_event_told", "kind", "code", "created_at"),
+    Index("ix_event_unsent", "number", postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL")),
+)
+
+# What happened that others may want to be told of, written in the transaction in which it did. Of an alarm a trigger
+# does it: one row when it is raised, one when it is cleared.
 outbox = Table(
     "outbox",
     metadata,
     _number(),
-    _tenant(),
-    Column("kind", Text, nullable=False),
-    Column("payload", JSONB, nullable=False),
+    Column("tenant_id", Uuid, ForeignKey("tenant.id")),
+    Column("kind", Text, nullable=False, comment="raised or cleared, of an alarm; else a kind of event"),
+    Column("key", Text, nullable=False, unique=True, comment="of what happened: it is told once"),
+    Column("alarm_id", BigInteger, ForeignKey("alarm.id", ondelete="CASCADE")),
+    Column("payload", JSONB, nullable=False, server_default=_EMPTY),
     _at("created_at", needed=True),
-    _at("sent_at"),
-    Index("ix_outbox_waiting", "created_at", postgresql_where=text("sent_at IS NULL")),
+    _at("due_at", "not looked at before; null: soon after it was written"),
+    Column("event_id", Uuid, ForeignKey("event.id", ondelete="CASCADE"), comment="that tells of it; null: it waits"),
+    Index("ix_outbox_waiting", "id", postgresql_where=text("event_id IS NULL")),
+    Index("ix_outbox_alarm_id", "alarm_id"),
+    Index("ix_outbox_event_id", "event_id"),
 )
 
 audit = Table(

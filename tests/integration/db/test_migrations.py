@@ -87,6 +87,7 @@ NEW = {
     "transit_key": ["marked_at", "oldest_version"],
     "content": ["verified_at"],
     "job": ["completed_at", "created_at"],
+    "outbox": ["key", "alarm_id", "due_at", "event_id"],
     "quarantine": ["device_id", "released_at", "released_by"],
 }
 NEWEST = "0005"
@@ -156,7 +157,7 @@ def everything(fleet: Fleet) -> dict[str, list[Any]]:
             for found in fleet.sql(f"SELECT to_jsonb(x) FROM {row.tablename} x ORDER BY to_jsonb(x)::text")
         ]
         for row in tables
-        if row.tablename not in {"alembic_version", "aside", "queue_canary", "job", "expected_key"}
+        if row.tablename not in {"alembic_version", "aside", "queue_canary", "job", "expected_key", "event"}
     }
 
 
