@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from backupflow.core.timetable import Cron, Timetable
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class SeenKey:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """A device as it stands; `now` is PostgreSQL's, `interval` the effective one.
+    """A device as it stands; `now` is PostgreSQL's, `interval` the effective one: how far its turns lie apart.
 
     `group`, `site`, `profile` and `jump` are the names of its own, `direct` that it says so itself; `via` is the jump
     host that it is really reached through. `effective` has each setting, and beside them `profile` and `jump_host`: the
@@ -136,6 +137,13 @@ class DeviceRecord:
     login_suspended: str | None = None  # why, if it is
     expected: tuple[ExpectedKey, ...] = ()
     effective: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    cron: Cron | None = None  # that says when, in place of an interval
+    maintenance_until: datetime | None = None  # nothing of it is collected by itself before, by whichever scope
+
+    @property
+    def timetable(self) -> Timetable:
+        """When it runs."""
+        return Timetable(self.interval, self.cron)
 
     @property
     def pinned(self) -> SeenKey | None:

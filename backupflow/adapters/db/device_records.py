@@ -24,6 +24,7 @@ _LOAD = text(f"""
         s.credential_profile_id AS site_profile_id, g.jump_host_id AS group_jump_id, s.jump_host_id AS site_jump_id,
         CASE WHEN l.suspended_at IS NOT NULL THEN coalesce(l.suspended_reason, 'suspended') END AS login_suspended,
         coalesce(l.suspended_at IS NOT NULL AND l.suspended_reason = :lost, false) AS login_lost,
+        ARRAY[d.maintenance_until, g.maintenance_until, s.maintenance_until, t.maintenance_until] AS maintenance,
         CASE WHEN d.unreadable_to_seq > 0 THEN (SELECT k.created_at FROM transit_key k
             WHERE k.tenant_id = d.tenant_id AND k.purpose = 'data') END AS keys_given_up_at,
         (SELECT max(c.collected_at) FROM collection c WHERE c.device_id = d.id AND c.state = 'stored')
@@ -84,6 +85,7 @@ def _seen(row: Row[Any]) -> SeenKey:
 def _record(
     row: Row[Any], keys: tuple[SeenKey, ...], expected: tuple[ExpectedKey, ...], defaults: Policy
 ) -> DeviceRecord:
+    timetable = policy_of(defaults, row).timetable
     return DeviceRecord(
         tenant_id=TenantId(row.tenant_id),
         device_id=DeviceId(row.id),
@@ -102,7 +104,11 @@ def _record(
         failures=row.failures,
         anchor_at=row.anchor_at,
         next_due_at=row.next_due_at,
-        interval=policy_of(defaults, row).interval,
+        interval=timetable.period(row.now),
+        cron=timetable.cron,
+        maintenance_until=max(
+            (until for until in row.maintenance if until is not None and until > row.now), default=None
+        ),
         last_collected_at=row.last_collected_at,
         now=row.now,
         keys=keys,

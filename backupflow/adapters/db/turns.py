@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
@@ -12,10 +13,12 @@ from backupflow.core import backoff, cadence
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from backupflow.core.scope import Policy
+    from backupflow.core.timetable import Timetable
 
+_LONGEST_START = timedelta(hours=2)  # many new devices are spread over as long as their number asks for
 # When each is due that waits for its turn, to be measured against its interval.
 _WAITING = text(f"""
     SELECT d.id, d.anchor_at, {SETTINGS}, d.next_due_at, d.created_at, d.failures + d.losses AS failing, now() AS now
@@ -33,22 +36,22 @@ _SOONER = text("""
 def next_turn(tx: Connection, defaults: Policy, row: Row[Any], now: datetime) -> datetime:
     """One device whose settings make no sense must not stop the fleet: its collector refuses it, in each period."""
     try:
-        interval = usable_policy(defaults, row).interval
+        timetable = usable_policy(defaults, row).timetable
     except InputInvalid as exc:
-        interval = defaults.interval
+        timetable = defaults.timetable
         raise_alarm(tx, "settings_unusable", f"device {row.id}", exc.detail, row.tenant_id)
-    return cadence.next_due(row.anchor_at, interval, now)
+    return timetable.next_run(row.id, row.anchor_at, now)
 
 
 def draw_nearer(tx: Connection, defaults: Policy) -> None:
-    """What is due later than its interval says: that was made shorter, or a clock stood ahead for a while."""
+    """What is due later than its settings say: the global ones were changed, or a clock stood ahead for a while."""
     late = []
     for row in tx.execute(_WAITING):
         try:
-            interval = usable_policy(defaults, row).interval
+            timetable = usable_policy(defaults, row).timetable
         except InputInvalid:
             continue
-        latest = _latest_due(row, interval)
+        latest = _latest_due(row, timetable)
         if row.next_due_at > latest:
             late.append((row.id, row.next_due_at, latest))
     if late:
@@ -56,8 +59,15 @@ def draw_nearer(tx: Connection, defaults: Policy) -> None:
         tx.execute(_SOONER, {"devices": devices, "was": was, "due": due})
 
 
-def _latest_due(row: Row[Any], interval: timedelta) -> datetime:
+def _latest_due(row: Row[Any], timetable: Timetable) -> datetime:
     """No turn comes later than this, but for what waits after a failure."""
-    began = row.created_at <= row.now  # else a clock stood ahead when the device was added, and its anchor is as wrong
-    due = (cadence.next_due if began else cadence.next_in_phase)(row.anchor_at, interval, row.now)
+    if timetable.cron is None and _ahead(row, timetable.interval):
+        due = cadence.next_in_phase(row.anchor_at, timetable.interval, row.now)
+    else:
+        due = timetable.next_run(row.id, row.anchor_at, row.now)
     return max(due, row.now + backoff.LONGEST_WAIT) if row.failing else due
+
+
+def _ahead(row: Row[Any], interval: timedelta) -> bool:
+    """Whether a clock stood ahead when the phase was set: when the device was added, or its timetable changed."""
+    return bool(row.created_at > row.now or row.anchor_at > row.now + max(interval, _LONGEST_START))
