@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from backupflow.core.overview import Asked
 
 POLL_SECONDS = 0.5
+# What `backup --force` tries in spite of it; see adapters.db.effective.
+_FORCIBLE = ("blocked: authentication_failed", "blocked: algorithms_incompatible", "login refused: ")
 _SHOWN_WRONG = 8  # of the last that were not well, while others are still under way
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="DEVICE…", help="Names of devices.", show_default=False)]
@@ -121,6 +123,16 @@ def mind_beat(silent_for: timedelta | None) -> bool:
     return True
 
 
+def exit_of(asked: Sequence[Asked]) -> Exit:
+    """The exit code of who has waited for these: what failed, or has not ended, counts more than what is locked."""
+    from backupflow.core.overview import Result
+
+    results = {one.result for one in asked}
+    if results <= {Result.SUCCESS}:
+        return Exit.OK
+    return Exit.LOCKED if results <= {Result.SUCCESS, Result.LOCKED} else Exit.WRONG
+
+
 def why(one: Asked) -> str:
     """Why it is not well, in a word or two: a code, or what became of it instead."""
     if one.refused:
@@ -142,6 +154,9 @@ def withdrawal(one: Asked) -> str:
 
 def _with_step(reason: str, one: Asked) -> str:
     step = hindered(reason, one.device, one.profile, by_key=one.by_key)
+    if reason.startswith(_FORCIBLE) and not one.forced:
+        once = f"`backup {shlex.quote(one.device)} --force --wait` tries it once more in spite of it"
+        step = f"{step}; {once}" if step else once
     if reason == "login suspended" and one.profile:
         reason = f"login suspended: {one.profile}"
     return f"{reason}; {step}" if step else reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.overview import Asked
 
-_STYLES = {"stored": "green", "failed": "red", "blocked": "red", "lost": "yellow", "refused": "red", "running": "cyan"}
+_STYLES = {"success": "green", "failed": "red", "locked": "yellow", "running": "cyan"}
 
 
 def backup(
@@ -27,36 +28,56 @@ def backup(
     *,
     every: Annotated[bool, typer.Option("--all", help="All that are active and not blocked.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Show how it goes until all have ended.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Try once although the login was refused, or too many connections were made: a refusal may lock the "
+            "account. Never past another host key or another router.",
+        ),
+    ] = False,
     timeout: Annotated[
         str | None, typer.Option(metavar="SPAN", help="With --wait: give up watching after this.", show_default=False)
     ] = None,
     tenant: InTenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Collect devices now, before their turn.
+    """Collect devices now, before their turn, whatever they wait for after a failure.
 
-    Without --wait it returns when the request is written down; with it, exit code 1 says that one did not succeed.
+    Without --wait it returns when the request is written down. With it each device ends in one word: success, with
+    the hash of its configuration and whether it changed; failed; or locked, where nothing was tried. Exit code 1 says
+    that one failed, 75 that the others were locked. A block stays, whatever --force brings: `device unblock` ends it.
 
     \b
     Examples:
       backupflow backup core-1 core-2 --wait
+      backupflow backup core-1 --wait --force
       backupflow backup --all
     """  # noqa: D301 - \b keeps the lines of the examples
     if bool(devices) == every:
         raise typer.BadParameter("name devices, or say --all")
+    if force and not devices:
+        raise typer.BadParameter("--force is of devices that are named: each refusal may lock an account")
     patience = seconds(timeout)
-    tenant_id = wiring().devices("reader").tenant(tenant)
-    numbers = wiring().requests.ask(tenant_id, None if every else devices, actor())
-    if not numbers:
-        output.stop(Exit.NOT_FOUND, "no device is active and not blocked; see `device list`")
+    numbers = _ask(devices, tenant, force=force)
     asked = _watch(numbers, patience, quiet=as_json) if wait else wiring().requests.asked(numbers)
     if as_json:
         output.as_document({"requests": [document(one) for one in asked]})
     elif not wait:
         output.say(f"asked for {len(numbers)}: " + ", ".join(one.device for one in asked[:10]))
         asking.mind_beat(wiring().requests.beat_silent_for())
-    if wait and not all(one.succeeded for one in asked):
-        raise typer.Exit(Exit.WRONG)
+    if wait and (code := asking.exit_of(asked)) is not Exit.OK:
+        raise typer.Exit(code)
+
+
+def _ask(devices: list[str] | None, tenant: str, *, force: bool) -> Sequence[int]:
+    tenant_id = wiring().devices("reader").tenant(tenant)
+    if force and devices:
+        return wiring().requests.force(tenant_id, devices, actor())
+    numbers = wiring().requests.ask(tenant_id, devices, actor())
+    if not numbers:
+        output.stop(Exit.NOT_FOUND, "no device is active and not blocked; see `device list`")
+    return numbers
 
 
 def document(asked: Asked) -> dict[str, Any]:
@@ -66,12 +87,17 @@ def document(asked: Asked) -> dict[str, Any]:
         "device": asked.device,
         "ended": asked.ended,
         "succeeded": asked.succeeded,
+        "result": asked.result,
         "answer": asked.answer,
+        "says": says(asked) if asked.ended else None,
+        "run": asked.run,
         "seq": asked.seq,
         "state": asked.state,
         "code": asked.code,
         "detail": asked.detail,
         "is_change": asked.is_change,
+        "hash": asked.content_hash.hex() if asked.content_hash else None,
+        "blocked": asked.blocked,
     }
 
 
@@ -90,33 +116,35 @@ def _watch(numbers: Sequence[int], patience: float | None, *, quiet: bool) -> Se
 
 def _say_moved(asked: Sequence[Asked], said: dict[int, str]) -> None:
     for one in asked:
-        words = _words(one)
+        words = " – ".join(word for word in (_stands(one), says(one)) if word)
         if said.get(one.number) != words:
             said[one.number] = words
             output.say(f"{one.device}: {words}")
 
 
-def _words(one: Asked) -> str:
-    return " – ".join(word for word in (_state(one), _says(one)) if word)
-
-
 def _table(asked: Sequence[Asked]) -> RenderableType:
-    rows = [(one.device, _state(one), _says(one)) for one in asked]
-    return output.make_table(("device", "state", ""), rows, _STYLES)
+    rows = [(one.device, _stands(one), says(one)) for one in asked]
+    return output.make_table(("device", "", ""), rows, _STYLES)
 
 
-def _state(one: Asked) -> str:
-    if one.refused:
-        return "refused"
+def _stands(one: Asked) -> str:
+    if one.result:
+        return one.result
     return one.state.value if one.state else "waiting for beat"
 
 
-def _says(one: Asked) -> str:
-    """What came of it, and what to do if it failed."""
+def says(one: Asked) -> str:
+    """What came of it, and what to do where that was not what was asked for."""
     if one.refused:
         return asking.refusal(one)
-    if one.succeeded:
-        return {True: "changed", False: "unchanged", None: ""}[one.is_change]
     if one.state == "withdrawn":
         return asking.withdrawal(one)
-    return asking.failure(one)
+    return _stored(one) if one.succeeded else asking.failure(one)
+
+
+def _stored(one: Asked) -> str:
+    words = [{True: "changed", False: "unchanged", None: ""}[one.is_change], f"snapshot {one.seq}"]
+    if one.content_hash:
+        words.append(f"hash {output.short(one.content_hash)}")
+    stays = f"; it stays blocked: {one.blocked}, `device unblock {shlex.quote(one.device)}` ends that"
+    return ", ".join(filter(None, words)) + (stays if one.blocked else "")

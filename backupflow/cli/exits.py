@@ -17,6 +17,7 @@ class Exit(IntEnum):
     NOT_FOUND = 66
     UNAVAILABLE = 69
     WOULD_OVERWRITE = 73
+    LOCKED = 75
     REFUSED = 77
     SETTINGS = 78
     INTERRUPTED = 130
@@ -35,6 +36,7 @@ _MEANINGS = {
     Exit.NOT_FOUND: "there is nothing of that name",
     Exit.UNAVAILABLE: "a server does not answer, refuses or has lost its keys",
     Exit.WOULD_OVERWRITE: "a file is there already: --force",
+    Exit.LOCKED: "nothing was tried: a device is blocked or paused, its login waits, or it was met too often",
     Exit.REFUSED: "refused: not confirmed, not private, or against what is there",
     Exit.SETTINGS: "a setting or the database schema is not right",
     Exit.INTERRUPTED: "interrupted",

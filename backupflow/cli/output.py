@@ -150,6 +150,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def short(digest: bytes) -> str:
+    """A hash by its first digits, to be compared by eye; whole ones are in --json."""
+    return digest.hex()[:8]
+
+
 def span(length: timedelta) -> str:
     """A span in its largest unit, and the next one if there is some of it: `2 h 5 min`."""
     left, words = int(abs(length).total_seconds()), list[str]()

@@ -102,6 +102,10 @@ class Kind(StrEnum):
         """Of the collection that answers it."""
         return Trigger.MANUAL if self is Kind.BACKUP else Trigger(self)
 
+    def asked(self, *, forced: bool) -> Trigger:
+        """The same, of a request that may be one by force."""
+        return Trigger.FORCED if forced and self is Kind.BACKUP else self.trigger
+
     def is_met_by(self, trigger: Trigger) -> bool:
         """Whether a collection that is open already does what is asked for."""
         return trigger.observes if self is Kind.BACKUP else trigger is self.trigger

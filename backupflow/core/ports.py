@@ -633,6 +633,10 @@ class RequestStore(Protocol):
         """
         ...
 
+    def force(self, tenant_id: TenantId, names: Sequence[str], actor: str) -> Sequence[int]:
+        """Backups of these devices, audited, though they may be blocked or their login waits; else as `ask`."""
+        ...
+
     def asked(self, numbers: Sequence[int], *, reports: bool = False) -> Sequence[Asked]:
         """What became of these requests, with what a test or a scan found if `reports`."""
         ...

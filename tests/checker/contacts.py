@@ -22,6 +22,7 @@ BLOCKED_BY_TESTS = {
     "algorithms_incompatible",
     "ssh_downgraded",
 }
+FORCED_PAST = {"authentication_failed", "algorithms_incompatible"}  # where a person may try once more
 UNBLOCKS = RETIRES | {"host_key_approved", "host_key_expected", "device_unblocked", "device_edited"}
 
 
@@ -110,9 +111,16 @@ def _contacts_after(case: Case, row: Row, ends: list[datetime], terms: Terms) ->
         of = case.row_of(session)
         if of is not None and of.trigger == "scan":  # a look, which sends nothing that anybody could be blocked for
             continue
+        if of is not None and of.trigger == "forced" and row.code in FORCED_PAST and _forced_before(case, of):
+            continue
         if row.ended_at + terms.slack < session.opened_at < until:
             blocked = f"it was blocked at {row.ended_at} ({row.code})"
             yield case.says("I7", f"{blocked}, and session {session.number} was opened at {session.opened_at}")
+
+
+def _forced_before(case: Case, row: Row) -> bool:
+    """Whether a person had said so when it was claimed."""
+    return any(act.action == "config_backup_forced" and act.at <= row.claimed_at for act in case.acts)
 
 
 def _outside_of_rows(case: Case, terms: Terms) -> Iterator[str]:

@@ -147,11 +147,20 @@ def resume(field: Field) -> None:
 
 def asked(field: Field) -> tuple[int, int]:
     """Requests, and acts."""
+    return _asked(field, "config_backup_manual_trigger")
+
+
+def forced(field: Field) -> tuple[int, int]:
+    """The same by force."""
+    return _asked(field, "config_backup_forced")
+
+
+def _asked(field: Field, action: str) -> tuple[int, int]:
     rows = field.stack.rows(
         "SELECT count(*) AS n FROM request WHERE requested_by LIKE 'cli:%' AND requested_at >= :since",
         since=field.case_began_at,
     )
-    return rows[0].n, audited(field, "config_backup_manual_trigger")
+    return rows[0].n, audited(field, action)
 
 
 def settle_trust(field: Field, life: int) -> list[str]:

@@ -152,6 +152,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "TrustStore": (Commanded(commands.settle_trust, commands.settled, mend=commands.drop_shared, program=("-c",)),),
     "AlarmBell": (replace(EXPORT, begin=commands.damage, mend=commands.mend_damage, again=65),),
     "RequestStore": (Commanded(lambda _field, _life: ["backup", DESK], commands.asked),),
+    "RequestStore.force": (Commanded(lambda _field, _life: ["backup", DESK, "--force"], commands.forced),),
 }
 
 

@@ -68,7 +68,7 @@ _LOAD = text(f"""
 # outlast a session that begins now.
 _START = text("""
     UPDATE collection SET state = 'running', holder = :holder, started_at = clock_timestamp(),
-        lease_until = clock_timestamp() + :lease
+        lease_until = clock_timestamp() + :lease, via_id = :via
     WHERE id = :collection AND state = 'claimed' RETURNING id""")
 _WITHDRAW = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = :reason, ended_at = now()
@@ -139,7 +139,7 @@ class Collections:
             lease = policy.timeouts.deadline + self._grace
             # Before the row has its lease, so that the session ends first whatever the time between was spent on (I4).
             not_after = time.monotonic() + lease.total_seconds() - LEASE_MARGIN.total_seconds()
-            values = {"collection": collection_id, "holder": holder, "lease": lease}
+            values = {"collection": collection_id, "holder": holder, "lease": lease, "via": row.via_id}
             if tx.scalar(_START, values) is None:
                 return None
             return replace(assignment, target=replace(assignment.target, not_after=not_after))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, text
 
 from backupflow.adapters.db import host_keys, jump_hosts, observed
-from backupflow.adapters.db.alarms import raise_alarm
+from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
 from backupflow.core import backoff
-from backupflow.core.model import State
+from backupflow.core.model import State, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,7 @@ _FAILED = text("""
         next_due_at = CASE WHEN status <> 'active' OR CAST(:wait AS interval) IS NULL THEN next_due_at
                            WHEN :spread THEN greatest(now(), least(next_due_at, now() + :wait)) ELSE now() + :wait END
     WHERE id = :device""")
+_BLOCKED = text("SELECT blocked_code FROM device WHERE id = :device")
 _BLOCK = text("""
     UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
 
@@ -50,6 +51,7 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
     """running (or published, after a definite refusal) -> a final state; False if the lease is gone."""
     meanwhile = acted(tx, assignment, defaults)
     ending = _unless_answered(meanwhile, replace(ending, detail=observed.storable(ending.detail)))
+    ending = _by_force(tx, assignment, ending)
     values = {
         "collection": assignment.collection_id,
         "holder": assignment.holder,
@@ -120,6 +122,22 @@ def _unless_answered(meanwhile: Meanwhile, ending: Ending) -> Ending:
         offered=None,
         alarm="",
     )
+
+
+def _by_force(tx: Connection, assignment: Assignment, ending: Ending) -> Ending:
+    """What a person tried in spite of a block leaves it as it is, and counts nothing more: it stands for that already.
+
+    Another reason to block is a new one, such as another host key: it takes the place of the one that stood.
+    """
+    if assignment.trigger is not Trigger.FORCED:
+        return ending
+    blocked = tx.scalar(_BLOCKED, {"device": assignment.device_id})
+    if blocked is None:
+        return ending
+    blocks = ending.blocks and ending.code != blocked
+    if blocks:
+        clear_alarm(tx, blocked, f"device {assignment.device_id}")
+    return replace(ending, counts=False, blocks=blocks, again_in=None, pauses=False)
 
 
 def _consequences(tx: Connection, assignment: Assignment, ending: Ending) -> None:

@@ -1,8 +1,8 @@
 """What a row keeps of an observation, to be compared with a later one: core.suspicion.Observed <-> columns.
 
 The JSON document `facts` is {version, model, serial, system_id, identity, markers, sections, size, secret_count,
-secrets, known_serial}. Rows from before the second migration have less of it and no `shape_hash`: of those nothing is
-compared but the serial number, so that another router is seen on the first run after the upgrade too.
+secrets, known_serial, end_mark}. Rows from before the second migration have less of it and no `shape_hash`: of those
+nothing is compared but the serial number, so that another router is seen on the first run after the upgrade too.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def columns(published: Published) -> dict[str, Any]:
         "secret_count": observed.secret_count,
         "secrets": observed.secrets,
         "known_serial": _stored(observed.known_serial),
+        "end_mark": published.end_mark,
     }
     return {
         "content_hash": observed.content_hash,

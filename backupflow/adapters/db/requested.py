@@ -24,10 +24,12 @@ TRIALS = tuple(kind for kind in Kind if not kind.trigger.observes)  # tests and 
 _PAGES = 20  # of requests that are looked at in one tick
 # What is full leaves a request waiting, but for one that may be attached to what is open.
 _REQUESTS = text(f"""
-    SELECT r.id, r.device_id, r.kind FROM request r JOIN device d ON d.id = r.device_id
+    SELECT r.id, r.device_id, r.kind, r.forced FROM request r JOIN device d ON d.id = r.device_id
     WHERE r.answered_at IS NULL AND r.id > :after AND r.kind = ANY(:kinds) AND ({FITS_ITS_LANE} OR {OPEN})
     ORDER BY r.id LIMIT :batch""")
-_HINDRANCES = ", ".join(hindrance(f"'{kind.trigger}'") + f" AS {kind}_hindrance" for kind in Kind)
+_HINDRANCES = ", ".join(
+    hindrance(f"'{trigger}'") + f" AS {trigger}_hindrance" for trigger in Trigger if trigger.by_person
+)
 _REQUESTED = text(f"""
     SELECT {FIELDS}, {_HINDRANCES}, {WARY} AS wary, c.id AS open, c.trigger AS open_trigger
     FROM device d {LOGIN} LEFT JOIN collection c ON c.device_id = d.id AND c.state IN ('claimed', 'running')
@@ -63,19 +65,20 @@ def _answer(tx: Connection, waiting: Sequence[Row[Any]], room: Room, defaults: P
         if device is None:  # locked by somebody at this moment: next tick
             continue
         kind = Kind(request.kind)
-        if hindered := getattr(device, f"{kind}_hindrance"):
+        asked = kind.asked(forced=request.forced)
+        if hindered := getattr(device, f"{asked}_hindrance"):
             answer, collection = f"refused: {hindered}", None
         elif device.id in open_rows:
             collection, trigger = open_rows[device.id]
             if not kind.is_met_by(trigger):  # it waits until this row has ended
                 continue
             answer = "attached"
-        elif device.wary:
+        elif device.wary and not request.forced:
             answer, collection = f"refused: {device.wary}", None
         elif room.take(lane := _lane(device), places(device), trial=kind in TRIALS):
-            claim = insert(tx, [device], kind.trigger, lane, defaults)[0]
+            claim = insert(tx, [device], asked, lane, defaults)[0]
             answer, collection = "claimed", claim.collection_id
-            open_rows[device.id] = claim.collection_id, kind.trigger
+            open_rows[device.id] = claim.collection_id, asked
             new.append(claim)
         else:
             continue

@@ -11,7 +11,7 @@ from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
 from backupflow.core import report
 from backupflow.core.ledger import Kind
-from backupflow.core.model import State
+from backupflow.core.model import ContentHash, State, Trigger
 from backupflow.core.overview import EVERYWHERE, Asked, Within
 from backupflow.errors import NotFound
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from backupflow.core.model import TenantId
 
 _NAMED = text("""
-    SELECT id, name FROM device WHERE tenant_id = :tenant AND status <> 'removed' AND name = ANY(:names)
+    SELECT id, name, blocked_code FROM device
+    WHERE tenant_id = :tenant AND status <> 'removed' AND name = ANY(:names)
     ORDER BY name""")
 _WITHIN = text("""
     SELECT id, name, blocked_code FROM device
@@ -34,15 +35,17 @@ _WITHIN = text("""
 _GROUP = text("SELECT id FROM device_group WHERE tenant_id = :tenant AND name = :name")
 _SITE = text("SELECT id FROM site WHERE tenant_id = :tenant AND name = :name")
 _ASK = text("""
-    INSERT INTO request (tenant_id, device_id, kind, requested_by) VALUES (:tenant, :device, :kind, :actor)
-    RETURNING id""")
+    INSERT INTO request (tenant_id, device_id, kind, forced, requested_by)
+    VALUES (:tenant, :device, :kind, :forced, :actor) RETURNING id""")
 _ACTIONS = {
-    Kind.BACKUP: "config_backup_manual_trigger",
-    Kind.TEST: "device_test_requested",
-    Kind.SCAN: "host_key_scan_requested",
+    Trigger.MANUAL: "config_backup_manual_trigger",
+    Trigger.FORCED: "config_backup_forced",
+    Trigger.TEST: "device_test_requested",
+    Trigger.SCAN: "host_key_scan_requested",
 }
 _ASKED = text(f"""
-    SELECT r.id, d.name, r.answer, c.state, c.code, c.detail, c.is_change, c.seq,
+    SELECT r.id, d.name, r.answer, c.id AS run, c.state, c.code, c.detail, c.is_change, c.seq, c.content_hash,
+        d.blocked_code, r.forced,
         CAST(extract(epoch FROM c.ended_at - c.started_at) AS float) AS seconds,
         CASE WHEN :reports THEN c.report END AS report, l.name AS profile, l.method = 'key' AS by_key, h.name AS jump
     FROM request r JOIN device d ON d.id = r.device_id {LOGIN} LEFT JOIN collection c ON c.id = r.collection_id
@@ -91,13 +94,13 @@ class Requests:
         """
         with transaction(self._engine) as tx:
             devices = _within(tx, tenant_id, within, kind) if names is None else _named(tx, tenant_id, names)
-            numbers = []
-            for row in devices:
-                values = {"tenant": tenant_id, "device": row.id, "kind": kind, "actor": actor}
-                numbers.append(tx.execute(_ASK, values).scalar_one())
-                owner = {"tenant_id": tenant_id, "device_id": row.id}
-                record_act(tx, actor, _ACTIONS[kind], **owner, detail={"request": numbers[-1]})
-            return numbers
+            return [_ask(tx, tenant_id, row, actor, kind.trigger) for row in devices]
+
+    def force(self, tenant_id: TenantId, names: Sequence[str], actor: str) -> list[int]:
+        """Backups of these devices, though they may be blocked or their login waits; else as `ask`."""
+        with transaction(self._engine) as tx:
+            devices = _named(tx, tenant_id, names)
+            return [_ask(tx, tenant_id, row, actor, Trigger.FORCED) for row in devices]
 
     def asked(self, numbers: Sequence[int], *, reports: bool = False) -> list[Asked]:
         """What became of these requests, with what a test or a scan found if `reports`."""
@@ -125,6 +128,16 @@ class Requests:
             detail = {"code": row.code, "scope": row.scope}
             record_act(tx, actor, "alarm_cleared", tenant_id=row.tenant_id, detail=detail)
             return f"{row.code} of {row.scope}"
+
+
+def _ask(tx: Connection, tenant_id: TenantId, device: Row[Any], actor: str, trigger: Trigger) -> int:
+    forced = trigger is Trigger.FORCED
+    kind = Kind.BACKUP if trigger.observes else Kind(trigger)
+    values = {"tenant": tenant_id, "device": device.id, "kind": kind, "forced": forced, "actor": actor}
+    number: int = tx.execute(_ASK, values).scalar_one()
+    detail = {"request": number} | ({"blocked": device.blocked_code} if forced else {})
+    record_act(tx, actor, _ACTIONS[trigger], tenant_id=tenant_id, device_id=device.id, detail=detail)
+    return number
 
 
 def _named(tx: Connection, tenant_id: TenantId, names: Sequence[str]) -> Sequence[Row[Any]]:
@@ -166,4 +179,8 @@ def _asked(row: Row[Any], key: Row[Any] | None) -> Asked:
         row.profile,
         bool(row.by_key),
         row.jump,
+        row.run,
+        ContentHash(bytes(row.content_hash)) if row.state == State.STORED else None,
+        row.blocked_code,
+        row.forced,
     )

@@ -239,7 +239,7 @@ def test_publishing_writes_what_ingest_will_check(fleet: Fleet) -> None:
     assert row.facts == {
         "version": "7.14", "model": "CCR", "serial": None, "system_id": None, "identity": "core",
         "markers": ["#error exporting /user"], "sections": 20, "size": 1000, "secret_count": 2, "secrets": "shown",
-            "known_serial": "S1",
+        "known_serial": "S1", "end_mark": "untried",
     }  # fmt: skip
     assert (bytes(row.shape_hash), bytes(row.masked_hash)) == (said.shape_hash, said.masked_hash)
     assert (row.normalization_version, row.command, row.exit_status, row.raw_bytes) == (1, "/export", 0, 100)
