@@ -134,6 +134,8 @@ class DeviceState:
         since = self.claimed_at or self.next_due_at
         if since is None:
             return False
+        if self.maintenance_until is not None:  # or was: what fell due meanwhile is late from its end on
+            since = max(since, self.maintenance_until)
         held = self.claimed_at is None and self.held(now)
         return not held and now - since > self.tolerance
 

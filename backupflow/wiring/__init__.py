@@ -320,6 +320,13 @@ class Wiring:
 
         return ScopePorts(self.scopes("enroller"), _LateSealer(self), actor)
 
+    @cached_property
+    def capacity(self) -> Capacity:
+        """Whether the workers can keep up."""
+        from backupflow.adapters.db.capacity import Capacity
+
+        return Capacity(self.engine("reader"), self.policy)
+
     def key_desk(self, role: str) -> KeyDesk:
         """Host keys of a whole fleet at one look."""
         from backupflow.adapters.db.key_desk import KeyDesk

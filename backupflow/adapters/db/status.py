@@ -115,8 +115,8 @@ class Statuses:
         """All of it in one transaction; `removed` shows removed devices too."""
         with transaction(self._engine) as tx:
             rows = tx.execute(_DEVICES, {"tenant": tenant_id, "removed": removed}).all()
-            devices = tuple(_device(row, self._defaults) for row in rows)
-            now = tx.execute(_NOW).scalar_one()
+            now: datetime = tx.execute(_NOW).scalar_one()
+            devices = tuple(_device(row, self._defaults, now) for row in rows)
             jobs = tuple(Job(*row) for row in tx.execute(_JOBS))
             within = {"tenant": tenant_id}
             return Overview(
@@ -143,7 +143,7 @@ class Statuses:
             return tx.execute(_CLOCK).scalar_one()  # type: ignore[no-any-return]
 
 
-def _device(row: Row[Any], defaults: Policy) -> DeviceState:
+def _device(row: Row[Any], defaults: Policy, now: datetime) -> DeviceState:
     last = LastCollection(row.seq, State(row.state), row.code, row.detail, row.last_at) if row.seq else None
     return DeviceState(
         TenantId(row.tenant_id),
@@ -155,7 +155,7 @@ def _device(row: Row[Any], defaults: Policy) -> DeviceState:
         row.hindrance,
         row.blocked_code,
         row.failures,
-        policy_of(defaults, row).interval,
+        policy_of(defaults, row).timetable.period(now),
         row.next_due_at,
         row.claimed_at,
         last,
