@@ -1,0 +1,153 @@
+"""What an event says, as JSON of a documented form (docs/events.md); texts of routers in it are bounded and masked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import TYPE_CHECKING, Any, Final
+
+from backupflow.core.events import Kind, severity_of
+from backupflow.core.next_step import next_step, step_for_many
+from backupflow.errors import LoginSuspended
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from backupflow.core.gathering import Happened, Key
+
+VERSION: Final = 1  # of the form: it grows when a field changes its meaning or goes; a new field may come at any time
+NAMED: Final = 20  # devices by name
+LONGEST_TEXT: Final = 300  # characters of what may quote a router
+_LONGEST_NAME = 120
+_LONGEST_STEP = 600
+_ENV = "BACKUPFLOW_EVENT_"
+
+# What a value in a configuration looks like, or a secret in a sentence, wherever it comes from.
+_VALUES = re.compile(r"""([\w.-]+)=("(?:[^"\\]|\\.)*"?|'[^']*'?|\S+)""")
+_SECRETS = re.compile(
+    r"""(?i)\b((?:pass(?:word|phrase|wd)?|secret|token|community|psk|(?:pre-shared|private|api|wpa2?)[-_ ]\w*key)"?)
+        (\s*[:=]\s*)("[^"]*"?|\S+)""",
+    re.VERBOSE,
+)
+_SEALED = re.compile(r"vault:v\d+:\S+")
+_KEYS = re.compile(r"-----BEGIN.*", re.DOTALL)
+
+
+def masked(text: str, longest: int = LONGEST_TEXT) -> str:
+    """One line of bounded length without control characters, and without anything that looks like a value or a key."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 10 * longest]).split())
+    for pattern, instead in ((_KEYS, "…"), (_SEALED, "vault:…"), (_VALUES, r"\1=…"), (_SECRETS, r"\1\2…")):
+        line = pattern.sub(instead, line)
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def body(event_id: UUID, key: Key, rows: Sequence[Happened], at: dt.datetime) -> str:
+    """One event of these rows, in ASCII: it is kept, signed and sent byte for byte as it is here."""
+    names = sorted({one.about.device for one in rows if one.about.device})
+    return _text(
+        {
+            "version": VERSION,
+            "id": webhook_id(event_id),
+            "kind": key.kind.value,
+            "code": key.code,
+            "severity": severity_of(key.kind, key.code).value,
+            "at": _time(at),
+            "since": _time(min(one.since for one in rows)),
+            "tenant": _name(rows[0].about.tenant),
+            "site": _name(rows[0].about.site) if key.place or len({one.about.site for one in rows}) == 1 else None,
+            "devices": [_name(name) for name in names[:NAMED]],
+            "device_count": len(names),
+            "text": _says(key, rows, names),
+            "remedy": _remedy(key, rows, names),
+        }
+    )
+
+
+def trial_body(event_id: UUID, at: dt.datetime) -> str:
+    """One that says nothing but that the hook works."""
+    return _text(
+        {
+            "version": VERSION, "id": webhook_id(event_id), "kind": Kind.TEST.value, "code": "test",
+            "severity": severity_of(Kind.TEST, "test").value, "at": _time(at), "since": _time(at), "tenant": None,
+            "site": None, "devices": [], "device_count": 0, "text": "somebody tries the hook: all is well",
+            "remedy": "",
+        }
+    )  # fmt: skip
+
+
+def webhook_id(event_id: UUID) -> str:
+    """The same for every attempt: whoever was told twice knows it by this."""
+    return f"evt_{event_id.hex}"
+
+
+def environment(text: str) -> Mapping[str, str]:
+    """What a command is told beside its input: each field as text, the devices one a line."""
+    said: dict[str, Any] = json.loads(text)
+    lines = {name: "\n".join(value) if isinstance(value, list) else value for name, value in said.items()}
+    return {f"{_ENV}{name.upper()}": "" if value is None else str(value) for name, value in lines.items()}
+
+
+def _says(key: Key, rows: Sequence[Happened], names: Sequence[str]) -> str:
+    what, who = key.code.replace("_", " "), _who(rows, names)
+    if key.kind is Kind.RECOVERED:
+        return masked(f"{who}: {what} is over")
+    details = list(dict.fromkeys(one.about.detail for one in rows if one.about.detail))
+    if len(rows) == 1:
+        return masked(details[0] if details else f"{who}: {what}")
+    more = f"; first: {details[0]}" if details else ""
+    return masked(f"{who}: {what}{more}")
+
+
+def _who(rows: Sequence[Happened], names: Sequence[str]) -> str:
+    about = rows[0].about
+    if len(names) > 1:
+        return f"{len(names):,} devices" + (f" at site {about.site}" if about.site and rows[0].place else "")
+    if names:
+        return names[0]
+    if about.jump_host:
+        return f"jump host {about.jump_host}"
+    if about.site:
+        return f"site {about.site}"
+    if about.profile:
+        return f"login {about.profile}"
+    return rows[0].scope if len({one.scope for one in rows}) == 1 else f"{len(rows):,} times"
+
+
+def _remedy(key: Key, rows: Sequence[Happened], names: Sequence[str]) -> str:
+    """The command line that `status` shows for the same, or the page that says more."""
+    if key.kind is Kind.RECOVERED:
+        return ""
+    about, profiles = rows[0].about, {one.about.profile for one in rows}
+    profile = about.profile if len(profiles) == 1 else None
+    step: str | None = None
+    if len(names) > 1:
+        step = step_for_many(key.code, profile, by_key=about.by_key)
+    elif names:
+        step = next_step(key.code, names[0], profile, by_key=about.by_key)
+    elif about.jump_host:
+        step = next_step(key.code, about.jump_host) or f"`jump show {shlex.quote(about.jump_host)}`"
+    elif profile:
+        step = next_step(key.code, "", profile) or next_step(LoginSuspended.code, "", profile)
+    return _printable(step)[:_LONGEST_STEP] if step else f"docs/runbook/{key.code}.md"
+
+
+def _name(name: str | None) -> str | None:
+    if name is None:
+        return None
+    shown = _printable(name)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _time(at: dt.datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _text(said: Mapping[str, Any]) -> str:
+    return json.dumps(said, separators=(",", ":"))
