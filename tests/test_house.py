@@ -80,6 +80,7 @@ ALARMS = {
     "lane_without_workers",
     "look_hangs",
     "process_deaf",
+    "presence_without_ttl",
     "quarantine",
     "row_unusable",
     "secrets_hidden",

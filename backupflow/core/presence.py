@@ -28,15 +28,15 @@ class Skipped:
     due_at: datetime  # when it is looked at again
 
 
-def may_ask(offline_since: datetime | None, interval: timedelta, now: datetime) -> bool:
+def may_ask(offline_since: datetime | None, period: timedelta, now: datetime) -> bool:
     """Whether a poller's word counts: for one period only, then the device is tried whatever it says (I9).
 
     A time that lies in the future is of a clock that stood ahead, and says nothing.
     """
-    return offline_since is None or offline_since > now or now - offline_since < interval
+    return offline_since is None or offline_since > now or now - offline_since < period
 
 
-def skipped(offline_since: datetime | None, interval: timedelta, now: datetime) -> Skipped:
+def skipped(offline_since: datetime | None, period: timedelta, now: datetime) -> Skipped:
     """Since when such a device is kept back, and till when."""
     since = now if offline_since is None or offline_since > now else offline_since
-    return Skipped(since, min(now + LOOK_AGAIN, since + interval))
+    return Skipped(since, min(now + LOOK_AGAIN, since + period))

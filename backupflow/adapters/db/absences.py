@@ -31,10 +31,10 @@ def there(tx: Connection, rows: Sequence[Row[Any]], absent: Absent, defaults: Po
     if not rows:
         return rows
     now: datetime = tx.scalar(text("SELECT now()"))
-    intervals = {row.id: policy_of(defaults, row).interval for row in rows}
-    away = absent([row.id for row in rows if may_ask(row.offline_since, intervals[row.id], now)])
+    periods = {row.id: policy_of(defaults, row).timetable.period(row.offline_since or now) for row in rows}
+    away = absent([row.id for row in rows if may_ask(row.offline_since, periods[row.id], now)])
     if away:
-        _postpone(tx, {row.id: skipped(row.offline_since, intervals[row.id], now) for row in rows if row.id in away})
+        _postpone(tx, {row.id: skipped(row.offline_since, periods[row.id], now) for row in rows if row.id in away})
     return [row for row in rows if row.id not in away]
 
 
