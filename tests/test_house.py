@@ -78,6 +78,7 @@ ALARMS = {
     "clock_skew",
     "job_late",
     "lane_without_workers",
+    "login_refused",
     "look_hangs",
     "process_deaf",
     "presence_without_ttl",

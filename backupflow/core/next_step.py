@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from backupflow.core.keys import KEYS_LOST
+from backupflow.core.refusals import LOGIN_REFUSED
 from backupflow.errors import AuthenticationFailed, LoginSuspended, LoginUnusable
 
 # Where a device stands in the way of itself; what a failure says of its kind is in backupflow.errors.
@@ -31,6 +32,8 @@ _SHARED = {
     LoginUnusable.code: "`credential edit {profile} {secret}` for all that use it, with --passphrase-file if the key "
     "has one",
     LoginSuspended.code: "`credential show {profile}` says why; `credential resume {profile}` ends it",
+    LOGIN_REFUSED: "`credential show {profile}` says when a device tries it again; "
+    "`credential edit {profile} {secret}` gives it another secret, `credential resume {profile}` tries it on all now",
 }
 _MANY = {
     AuthenticationFailed.code: "`device unblock --where blocked=authentication_failed` if it was mended there",
@@ -70,6 +73,8 @@ def hindered(reason: str, name: str, profile: str | None, *, by_key: bool = Fals
         case "login suspended":
             quoted = shlex.quote(name)
             return next_step(LoginSuspended.code, name, profile) or f"`device edit {quoted}` with another login"
+        case "login refused":
+            return next_step(LOGIN_REFUSED, name, profile or what, by_key=by_key)
         case "no login":
             return f"`device edit {shlex.quote(name)} --profile NAME`, or a login of its own"
         case _ if kind.startswith("jump host"):

@@ -95,11 +95,14 @@ def profile_edited(
 
 
 def profile_suspended(record: ProfileRecord, reason: str) -> ScopeUpdate | None:
-    """No login is sent any more, wherever it is used: what was claimed is withdrawn."""
+    """No login is sent any more, wherever it is used: what was claimed is withdrawn.
+
+    A person's word takes the place of a suspension that would end by itself.
+    """
     reason = reason.strip()
     if not 1 <= len(reason) <= LONGEST_REASON or not reason.isprintable() or reason == KEYS_LOST:
         raise InputInvalid(f"a reason has 1 to {LONGEST_REASON} characters, none of them a control character")
-    if record.suspended_at is not None:
+    if record.suspended_at is not None and record.trial_at is None:
         return None
     detail = {"credential_profile": record.name, "reason": reason}
     return ScopeUpdate("credential_profile_suspended", detail, {"suspended_reason": reason})

@@ -93,6 +93,9 @@ class ProfileRecord:
     named_by: tuple[str, ...]
     refused: int  # devices that are blocked since it was refused
 
+    trial_at: datetime | None = None  # suspended since many devices refused it: when one tries it again
+    trials: int = 0
+    waiting: int = 0  # devices that are due, and would be collected if it were not suspended
     @property
     def scope_id(self) -> UUID:
         """Its id, as any scope has one."""

@@ -1,6 +1,6 @@
 """The collector's view of one collection. Each move names the state it comes from, and its holder: that is the fence.
 
-Lock order: device, then collection, then jump host.
+Lock order: device, then collection, then jump host, profile, site.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db import endings, expected_keys, host_keys, jump_hosts, observed
+from backupflow.adapters.db import endings, expected_keys, host_keys, jump_hosts, observed, refusals
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
-from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, own_hindrance, usable_policy
+from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, usable_policy
 from backupflow.adapters.db.engine import transaction, waited_in_vain
 from backupflow.adapters.db.host_keys import Owner
 from backupflow.adapters.db.left_over import OWED
-from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern, same_login
+from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
 from backupflow.core.model import (
     CollectionId,
@@ -60,7 +60,8 @@ _LOAD = text(f"""
     SELECT c.seq, c.tenant_id, c.trigger, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.losses,
         d.remembered_command, d.router_since_seq, d.believe_seq, d.end_mark, d.modern_ssh_at, d.via_id,
         {SETTINGS}, t.pepper, {hindrance("c.trigger")} AS hindrance,
-        l.id AS login_id, l.device_id AS login_device_id, l.username, l.sealed, l.changed_at, k.key_type, k.blob
+        l.id AS login_id, l.name IS NOT NULL AS login_shared, l.device_id AS login_device_id, l.username, l.sealed,
+        l.changed_at, k.key_type, k.blob
     FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE c.id = :collection AND c.state = 'claimed'""")
@@ -76,15 +77,6 @@ _WITHDRAW = text("""
 _HELD = text(f"""
     SELECT {THERE} AS there FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder""")
-# Where it connected to must still be where the device is, and the key that was admitted still its pinned one: an
-# operator may have moved the device, replaced the router, or withdrawn the key while the handshake ran (I6).
-# A jump host that others find down is no matter here: this session has passed it.
-_ALLOWED = text(f"""
-    SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
-    JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned' AND k.key_type = :key_type AND k.blob = :blob
-    WHERE {THERE}
-      AND c.id = :collection AND c.state = 'running' AND c.holder = :holder AND {same_login("l")}
-      AND {own_hindrance("c.trigger")} IS NULL AND c.trigger <> '{Trigger.SCAN}'""")
 _PUBLISH = text(f"""
     UPDATE collection SET state = 'published', {observed.SET}, lease_until = NULL
     WHERE id = :collection AND state = 'running' AND holder = :holder AND {observes("trigger")} RETURNING id""")
@@ -154,17 +146,12 @@ class Collections:
             host_keys.pin_first(tx, Owner.device(assignment), key, how, meanwhile.trust)
 
     def login_allowed(self, assignment: Assignment, key: HostKey) -> bool:
-        """Looked at right before the login is sent: device, address, pinned key or login may be others by now."""
+        """Looked at right before the login is sent: device, address, pinned key or login may be others by now.
+
+        A login that is allowed is on record as sent.
+        """
         with transaction(self._engine) as tx:
-            if assignment.sealed_login is None:
-                return False
-            values = {
-                "collection": assignment.collection_id,
-                "holder": assignment.holder,
-                "key_type": key.key_type,
-                "blob": key.blob,
-            }
-            return tx.scalar(_ALLOWED, values | as_assigned(assignment)) is not None
+            return refusals.sent(tx, assignment, key)
 
     def pin_jump_host(self, assignment: Assignment, key: HostKey, how: TrustedHow) -> None:
         """Commit a jump host's first key, before any login is sent to it (I6)."""
@@ -218,6 +205,8 @@ def _publish(tx: Connection, assignment: Assignment, published: Published, defau
         return False
     meanwhile = acted(tx, assignment, defaults)
     _refuse_stale(meanwhile)
+    if not meanwhile.other_login:
+        refusals.taken(tx, assignment)
     _learnt(tx, assignment, published)
     if published.modern_ssh:
         learn_modern(tx, assignment, meanwhile)
@@ -313,4 +302,5 @@ def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: R
         known=known,
         login_changed_at=row.changed_at,
         trigger=Trigger(row.trigger),
+        login_shared=row.login_shared,
     )

@@ -1,6 +1,6 @@
 """How a collection ends short of its observation, and what follows for its device; all in the caller's transaction.
 
-The caller holds the device's lock (lock order: device, then collection, then jump host).
+The caller holds the device's lock (lock order: device, then collection, then jump host, profile, site).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
-from backupflow.adapters.db import host_keys, jump_hosts, observed
+from backupflow.adapters.db import host_keys, jump_hosts, observed, refusals
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
 from backupflow.core import backoff
@@ -64,6 +64,7 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
         return False
     if ending.aside and ending.state is State.SUSPECT and ending.aside.published.modern_ssh:
         learn_modern(tx, assignment, meanwhile)  # its text is in doubt, not its handshake
+    ending = refusals.ended(tx, assignment, ending, other_login=meanwhile.other_login)
     _consequences(tx, assignment, ending)
     if ending.scanned is not None and not meanwhile.elsewhere:
         host_keys.shown(tx, assignment, ending.scanned)

@@ -35,7 +35,7 @@ _SOON = text("""
     UPDATE device SET next_due_at = least(next_due_at, now() + random() * interval '5 minutes')
     WHERE tenant_id = :tenant AND status = 'active'""")
 _LOGINS = text("""
-    UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason
+    UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason, trial_at = NULL, trials = 0
     WHERE tenant_id = :tenant
       AND coalesce(CAST(substring(sealed FROM '^vault:v([1-9][0-9]*):') AS bigint) > :above, true)""")
 _CLAIMS = text("""

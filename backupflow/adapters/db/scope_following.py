@@ -39,6 +39,8 @@ _NOT_REFUSED = text("""
     UPDATE device SET blocked_code = NULL, blocked_detail = NULL, blocked_at = NULL, failures = 0,
         next_due_at = CASE WHEN status = 'active' THEN now() END
     WHERE id = ANY(:devices) AND blocked_code = :refused RETURNING id""")
+# What was refused of another login, or before a person said that this one may be tried again.
+_FORGET_REFUSALS = text("UPDATE device SET refused_at = NULL WHERE id = ANY(:devices) AND refused_at IS NOT NULL")
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = ANY(:codes) AND scope = ANY(:scopes) AND cleared_at IS NULL""")
 # Since when it is down stays until it is passed: an attempt that fails again is the same trouble.
@@ -108,6 +110,11 @@ def follow(tx: Connection, before: Mapping[UUID, Row[Any]], update: ScopeUpdate,
         if row.login_id is not None and (row.login_id == login or row.login_id != before[key].login_id)
     ]
     refused = {"refused": AuthenticationFailed.code}
+    resumed = (
+        [k for k, row in after.items() if row.login_id == scope_id] if "suspended_reason" in update.columns else []
+    )
+    if others or resumed:
+        tx.execute(_FORGET_REFUSALS, {"devices": others + resumed})
     if others:
         freed = list(tx.scalars(_NOT_REFUSED, {"devices": others} | refused))
         scopes = [f"device {device}" for device in freed]

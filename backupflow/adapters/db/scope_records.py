@@ -54,12 +54,14 @@ _NAMED_BY = """
              FROM device WHERE {column} = x.id AND status <> 'removed' HAVING count(*) > 0)"""
 _PROFILE = f"""
     SELECT x.id, x.tenant_id, x.name, x.username, x.method, x.settings, x.suspended_at, x.suspended_reason,
-        x.changed_at, {_NAMED_BY.format(column="credential_profile_id")}
+        x.trial_at, x.trials, x.changed_at, {_NAMED_BY.format(column="credential_profile_id")}
         || ARRAY(SELECT 'jump host ' || name FROM jump_host WHERE credential_profile_id = x.id ORDER BY name)
             AS named_by
     FROM credential_profile x WHERE {{which}} ORDER BY x.name"""
 _USES = text(f"""
     SELECT l.id, count(*) AS n, count(*) FILTER (WHERE d.blocked_code = :refused) AS refused,
+        count(*) FILTER (WHERE d.status = 'active' AND d.blocked_code IS NULL AND d.next_due_at <= now()
+            AND l.suspended_at IS NOT NULL) AS waiting,
         CASE WHEN d.credential_profile_id IS NOT NULL THEN 'device'
              WHEN g.credential_profile_id IS NOT NULL THEN 'group'
              WHEN s.credential_profile_id IS NOT NULL THEN 'site' ELSE 'tenant' END AS through
@@ -114,14 +116,16 @@ def _scope(kind: ScopeKind, row: Row[Any]) -> ScopeRecord:
 
 def _profiles(tx: Connection, rows: Sequence[Row[Any]]) -> list[Record]:
     uses: dict[UUID, dict[str, int]] = {row.id: {} for row in rows}
-    refused = dict.fromkeys(uses, 0)
+    refused, waiting = dict.fromkeys(uses, 0), dict.fromkeys(uses, 0)
     for row in tx.execute(_USES, {"profiles": list(uses), "refused": AuthenticationFailed.code}):
         uses[row.id][row.through] = row.n
         refused[row.id] += row.refused
+        waiting[row.id] += row.waiting
     return [
         ProfileRecord(
             row.id, TenantId(row.tenant_id), row.name, row.username, row.method, row.settings, row.suspended_at,
             row.suspended_reason, row.changed_at, uses[row.id], tuple(row.named_by), refused[row.id],
+            row.trial_at, row.trials, waiting[row.id],
         )
         for row in rows
     ]  # fmt: skip

@@ -32,7 +32,9 @@ from backupflow.adapters.db.scope_records import LISTED, TABLES, record, records
 from backupflow.core.inventory import Placement
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Purpose
-from backupflow.core.scopes import NewScope, Record, ScopeKind, ScopeUpdate
+from backupflow.core.refusals import LOGIN_REFUSED
+from backupflow.core.scope import Policy
+from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
 from backupflow.errors import Conflict, LoginUnusable, NotFound
 
 if TYPE_CHECKING:
@@ -46,17 +48,30 @@ _FIND = "SELECT id FROM {table} WHERE tenant_id = :tenant AND name = :name"
 _FIND_TENANT = text("SELECT id FROM tenant WHERE id = :tenant AND removed_at IS NULL")
 _LOGIN = text("""
     UPDATE credential_profile SET username = :username, method = :method, sealed = :sealed, changed_at = now(),
-        suspended_at = NULL, suspended_reason = NULL WHERE id = :scope""")
+        suspended_at = NULL, suspended_reason = NULL, trial_at = NULL, trials = 0 WHERE id = :scope""")
 # What a person suspended stays so; a new secret is readable in any case.
 _LOGIN_UNTRIED = text(f"""
     UPDATE credential_profile SET username = :username, method = :method, sealed = :sealed, changed_at = now(),
         suspended_at = CASE WHEN suspended_reason IS DISTINCT FROM '{KEYS_LOST}' THEN suspended_at END,
         suspended_reason = CASE WHEN suspended_reason IS DISTINCT FROM '{KEYS_LOST}' THEN suspended_reason END
     WHERE id = :scope""")
-# Another name does not bring a secret back whose key was lost. Nor does it let what a person suspended be used again.
-_RENAME_LOGIN = text("UPDATE credential_profile SET username = :username, changed_at = now() WHERE id = :scope")
-_SUSPEND = text("UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason WHERE id = :scope")
-_RESUME = text("UPDATE credential_profile SET suspended_at = NULL, suspended_reason = NULL WHERE id = :scope")
+# Another name does not bring a secret back whose key was lost. Nor does it let what a person suspended be used again;
+# that devices refused the login of the other name says nothing of this one, if it is tried at once.
+_RENAME_LOGIN = text("""
+    UPDATE credential_profile SET username = :username, changed_at = now(),
+        suspended_at = CASE WHEN trial_at IS NULL OR NOT :tried THEN suspended_at END,
+        suspended_reason = CASE WHEN trial_at IS NULL OR NOT :tried THEN suspended_reason END,
+        trial_at = CASE WHEN NOT :tried THEN trial_at END, trials = CASE WHEN :tried THEN 0 ELSE trials END
+    WHERE id = :scope""")
+# A person's word takes the place of a suspension that would end by itself.
+_SUSPEND = text("""
+    UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason, trial_at = NULL, trials = 0
+    WHERE id = :scope""")
+# What was refused before is not counted any more.
+_RESUME = text("""
+    UPDATE credential_profile SET suspended_at = NULL, suspended_reason = NULL, trial_at = NULL, trials = 0,
+        proved_at = now()
+    WHERE id = :scope""")
 # What was removed still says where it stood: that must not hold up what is gone from everywhere else.
 _LEAVE = "UPDATE device SET {column} = NULL WHERE {column} = :scope AND status = 'removed'"
 _OF_DEVICE = {
@@ -173,6 +188,7 @@ def _write(tx: Connection, kind: ScopeKind, there: Record, update: ScopeUpdate, 
         sets = ", ".join(f"{n} = CAST(:{n} AS jsonb)" if n == "settings" else f"{n} = :{n}" for n in columns)
         values = {name: json.dumps(v) if name == "settings" else v for name, v in columns.items()}
         with _name_taken(kind, str(columns.get("name"))), _addresses_apart(tx, kind, scope_id, columns):
+        clear_alarm(tx, LOGIN_REFUSED, f"login {scope_id}")
             tx.execute(text(f"UPDATE {TABLES[kind]} SET {sets} WHERE id = :scope"), values | scope)
     if update.login:
         _log_in(tx, there.tenant_id, scope_id, update.login, tried=update.ends_refusals)
@@ -190,6 +206,8 @@ def _remove(tx: Connection, kind: ScopeKind, there: Record) -> None:
     scope = {"scope": there.scope_id}
     tx.execute(text(_LEAVE.format(column=_OF_DEVICE[kind])), scope)
     try:
+    if kind is ScopeKind.PROFILE:
+        clear_alarm(tx, LOGIN_REFUSED, f"login {there.scope_id}")
         with tx.begin_nested():
             tx.execute(text(f"DELETE FROM {TABLES[kind]} WHERE id = :scope"), scope)
     except IntegrityError as exc:
@@ -213,7 +231,9 @@ def _write_hop(tx: Connection, tenant_id: UUID, scope_id: UUID, update: ScopeUpd
 def _log_in(tx: Connection, tenant_id: UUID, scope_id: UUID, login: DeviceLogin, *, tried: bool) -> None:
     values = {"scope": scope_id, "username": login.username}
     if login.sealed is None:
-        tx.execute(_RENAME_LOGIN, values)
+        tx.execute(_RENAME_LOGIN, values | {"tried": tried})
+    if tried:
+        clear_alarm(tx, LOGIN_REFUSED, f"login {scope_id}")
     else:
         _still_good(tx, tenant_id, login)
         clear_alarm(tx, LoginUnusable.code, f"login {scope_id}")
