@@ -18,13 +18,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # A small machine has two cores; the slow tests wait more than they compute.
-SIDE_BY_SIDE = {"check": 2, "test": 3, "test-after-check": 3}
+SIDE_BY_SIDE = {"check": 2, "test": 4, "test-after-check": 4}
 DEMO = "tests/acceptance/test_demo.py"
 STORMS = ("tests/faults/test_chaos.py", "tests/faults/test_networks.py")
 PURE = ("tests/unit/core", "tests/unit/drivers")
 COMMANDS = "tests/integration/test_cli_*.py"
 KINDS = ("integration", "acceptance", "faults", "contract", "unit")
-LONG = ("integration", "acceptance", "faults", "command", "demo", "storm", "unit", "contract")  # the longest first
+LEDGER = "tests/integration/db"
+# The longest first.
+LONG = ("acceptance", "integration", "ledger", "faults", "command", "demo", "storm", "unit", "contract")
 SOURCES = ("backupflow", "tests", "tools", "bench", "celeryconfig.py")
 
 
@@ -64,7 +66,8 @@ def kinds() -> dict[str, list[str]]:
     # Apart, since each takes half of its kind's time.
     jobs["acceptance tests"].append(f"--ignore={DEMO}")
     jobs["faults tests"] += [f"--ignore={storm}" for storm in STORMS]
-    jobs["integration tests"].append(f"--ignore-glob={COMMANDS}")
+    jobs["integration tests"] += [f"--ignore-glob={COMMANDS}", f"--ignore={LEDGER}"]
+    jobs["ledger tests"] = tests("ledger", LEDGER)
     jobs["command tests"] = tests("command", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(COMMANDS)))
     jobs |= {"demo tests": tests("demo", DEMO), "storm tests": tests("storm", *STORMS)}
     return {name: jobs[name] for name in sorted(jobs, key=lambda name: LONG.index(name.split()[0]))}
