@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
+from backupflow.adapters.db import login_trials
 from backupflow.adapters.db.absences import there
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claim_rows import FIELDS, FITS, OPEN, Attempts, full_by_lane, insert, places
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 LANE_WITHOUT_WORKERS = "lane_without_workers"  # code of an alarm
 # What is claimed beside the turns and the requests, before what is due.
-ATTEMPTS: tuple[Attempts, ...] = ()
+ATTEMPTS: tuple[Attempts, ...] = (Attempts(Trigger.TRIAL, login_trials.due),)
 # One beat at a time. Of the transaction, not of the session: a stopped beat is freed of it by its time-out.
 _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
