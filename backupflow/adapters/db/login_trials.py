@@ -1,0 +1,43 @@
+"""Which device tries a suspended login again, when its time has come: one a login, each time another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Row, text
+
+from backupflow.adapters.db.claim_rows import FIELDS, FITS_ITS_LANE, OPEN
+from backupflow.adapters.db.contacts import HELD
+from backupflow.adapters.db.effective import LOGIN, LONGEST_RETRY, hindrance
+from backupflow.core.model import Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+_TRIAL = f"'{Trigger.TRIAL}'"
+# A time too far ahead is of a clock that was set right. Of a login whose trial is under way nobody else tries it.
+_DUE = text(f"""
+    SELECT x.id FROM credential_profile x
+    WHERE (x.trial_at <= now() OR x.trial_at > now() + {LONGEST_RETRY}) AND NOT EXISTS (
+        SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
+        WHERE c.trigger = {_TRIAL} AND c.state IN ('claimed', 'running') AND l.id = x.id)
+    ORDER BY x.trial_at""")
+# First one that has not refused it and answers, and of those the one that has waited longest; one whose turn is yet to
+# come only if nothing counts against it. Whoever has tried in vain to try it lets the others have their turn.
+_DEVICE = text(f"""
+    SELECT {FIELDS} FROM device d {LOGIN}
+    WHERE l.id = :login AND d.status = 'active' AND (d.next_due_at <= now() OR d.failures + d.losses = 0)
+      AND {FITS_ITS_LANE} AND NOT {HELD} AND {hindrance(_TRIAL)} IS NULL AND NOT {OPEN}
+      AND NOT EXISTS (
+        SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.seq = d.last_seq AND c.trigger = {_TRIAL}
+          AND c.claimed_at >= l.trial_at AND c.claimed_at > now() - interval '1 hour')
+    ORDER BY d.refused_at NULLS FIRST, d.unreachable_since IS NOT NULL OR d.offline_since IS NOT NULL,
+        d.next_due_at > now(), d.next_due_at, d.id
+    LIMIT 1 FOR NO KEY UPDATE OF d SKIP LOCKED""")
+
+
+def due(tx: Connection, full: dict[str, list[UUID]]) -> Sequence[Row[Any]]:
+    """The one device for each login whose trial is due, locked; it moves on when a trial ends, see `refusals`."""
+    found = (tx.execute(_DEVICE, full | {"login": login}).one_or_none() for login in tx.scalars(_DUE).all())
+    return [row for row in found if row is not None]
