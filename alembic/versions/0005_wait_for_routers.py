@@ -38,10 +38,9 @@ CONTACT = (
 SUSPENSION = "suspended_at, suspended_reason, trial_at, trials, proved_at"
 GRANTS = (
     *(f"GRANT UPDATE (maintenance_until) ON {table} TO backupflow_scheduler" for table in SCOPES),
-    "GRANT UPDATE (probe_at, probes) ON site TO backupflow_scheduler",
+    "GRANT UPDATE (down_since, probe_at, probes) ON site TO backupflow_scheduler",
     "GRANT UPDATE (offline_since) ON device TO backupflow_scheduler",
     "GRANT SELECT (name, trial_at, trials), UPDATE (trial_at, trials) ON credential_profile TO backupflow_scheduler",
-    "GRANT UPDATE (down_since, probe_at, probes) ON site TO backupflow_collector",
     f"GRANT UPDATE ({CONTACT}) ON device TO backupflow_collector",
     f"GRANT UPDATE ({SUSPENSION}) ON credential_profile TO backupflow_collector",
     "GRANT UPDATE (login_id, login_on, login_sent_at, via_id) ON collection TO backupflow_collector",
@@ -254,6 +253,10 @@ def upgrade() -> None:
     )  # fmt: skip
     op.create_index("ix_device_site_id", "device", ["site_id"])
     op.create_index(
+        "ix_device_unreachable", "device", ["unreachable_since"],
+        postgresql_where=sa.text("unreachable_since IS NOT NULL"),
+    )  # fmt: skip
+    op.create_index(
         "ix_collection_change", "collection", ["device_id"], postgresql_where=sa.text("state = 'stored' AND is_change")
     )
     op.execute("INSERT INTO job (name, every) VALUES ('watch', interval '1 minute')")
@@ -273,6 +276,7 @@ def downgrade() -> None:
     op.drop_index("ix_request_collection_id", table_name="request")
     op.execute("DELETE FROM job WHERE name = 'watch'")
     op.drop_index("ix_collection_change", table_name="collection")
+    op.drop_index("ix_device_unreachable", table_name="device")
     op.drop_index("ix_device_site_id", table_name="device")
     op.drop_index("ix_collection_login", table_name="collection")
     for table, name in CHECKS:

@@ -36,7 +36,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings,changed_at,name,trial_at,trials",
         "INSERT": f"collection {PROCESS} queue_canary",
         "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane,maintenance_until,offline_since "
-        "tenant:maintenance_until device_group:maintenance_until site:maintenance_until,probe_at,probes "
+        "tenant:maintenance_until device_group:maintenance_until site:maintenance_until,down_since,probe_at,probes "
         "credential_profile:trial_at,trials "
         "request:collection_id,answered_at,answer job:due_at,claimed_at "
         "alarm:cleared_at collection:state,code,detail,emitted_at,emits,ended_at",
@@ -58,7 +58,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "jump_host:failures,down_since,retry_at,blocked_code,blocked_detail,blocked_at,reached_at "
         "device:next_due_at,failures,losses,blocked_code,blocked_detail,blocked_at,remembered_command,lane,"
         "end_mark,modern_ssh_at,answered_at,unreachable_since,probed_at,met_at,hold_until,wary_until,login_on,"
-        "refused_on,refused_at,login_since site:down_since,probe_at,probes "
+        "refused_on,refused_at,login_since "
         "credential_profile:suspended_at,suspended_reason,trial_at,trials,proved_at "
         "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,shape_hash,"
         "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,report,ended_at,login_id,login_on,"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
-from backupflow.adapters.db import login_trials
+from backupflow.adapters.db import login_trials, outages
 from backupflow.adapters.db.absences import there
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claim_rows import FIELDS, FITS, OPEN, Attempts, full_by_lane, insert, places
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 LANE_WITHOUT_WORKERS = "lane_without_workers"  # code of an alarm
 # What is claimed beside the turns and the requests, before what is due.
-ATTEMPTS: tuple[Attempts, ...] = (Attempts(Trigger.TRIAL, login_trials.due),)
+ATTEMPTS: tuple[Attempts, ...] = (
+    Attempts(Trigger.TRIAL, login_trials.due),
+    Attempts(Trigger.PROBE, outages.probes, outages.probed),
+)
 # One beat at a time. Of the transaction, not of the session: a stopped beat is freed of it by its time-out.
 _CLAIMING = 0x62666361
 _IDLE_SECONDS = 5
@@ -86,6 +89,7 @@ class Claims:
             if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _CLAIMING}):
                 return None
             lost = lose_lapsed(tx, self._dice)
+            outages.watch(tx, self._dice)
             withdrawn = withdraw_hindered(tx)
             again = emit_again(tx, limits.emit_again_after)
             jobs = claim_jobs(tx)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db import endings, expected_keys, host_keys, jump_hosts, observed, refusals
+from backupflow.adapters.db import contacts, endings, expected_keys, host_keys, jump_hosts, observed, refusals
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, usable_policy
 from backupflow.adapters.db.engine import transaction, waited_in_vain
@@ -59,7 +59,7 @@ _LOCK = text("""
 _LOAD = text(f"""
     SELECT c.seq, c.tenant_id, c.trigger, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.losses,
         d.remembered_command, d.router_since_seq, d.believe_seq, d.end_mark, d.modern_ssh_at, d.via_id,
-        {SETTINGS}, t.pepper, {hindrance("c.trigger")} AS hindrance,
+        {SETTINGS}, {contacts.MET}, t.pepper, {hindrance("c.trigger")} AS hindrance,
         l.id AS login_id, l.name IS NOT NULL AS login_shared, l.device_id AS login_device_id, l.username, l.sealed,
         l.changed_at, k.key_type, k.blob
     FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
@@ -91,7 +91,7 @@ _SUCCEEDED = text("""
 _USABLE = text("""
     UPDATE alarm SET cleared_at = now()
     WHERE cleared_at IS NULL AND (
-        scope = :scope AND code IN ('settings_unusable', 'row_unusable', 'unexpected', 'export_suspect')
+        scope = :scope AND code IN ('settings_unusable', 'row_unusable', 'unexpected', 'export_suspect', 'device_down')
         OR scope = :collecting AND code IN ('vault_unavailable', 'transit_key_missing'))""")
 
 
@@ -134,6 +134,7 @@ class Collections:
             values = {"collection": collection_id, "holder": holder, "lease": lease, "via": row.via_id}
             if tx.scalar(_START, values) is None:
                 return None
+            contacts.meet(tx, row.device_id, row, policy.interval)
             return replace(assignment, target=replace(assignment.target, not_after=not_after))
 
     def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:
@@ -208,6 +209,7 @@ def _publish(tx: Connection, assignment: Assignment, published: Published, defau
     if not meanwhile.other_login:
         refusals.taken(tx, assignment)
     _learnt(tx, assignment, published)
+    contacts.succeeded(tx, assignment)
     if published.modern_ssh:
         learn_modern(tx, assignment, meanwhile)
     host_keys.verified(tx, assignment, published.host_key)

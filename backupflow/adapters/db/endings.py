@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
-from backupflow.adapters.db import host_keys, jump_hosts, observed, refusals
+from backupflow.adapters.db import contacts, host_keys, jump_hosts, observed, refusals
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
 from backupflow.core import backoff
@@ -66,8 +66,10 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
         learn_modern(tx, assignment, meanwhile)  # its text is in doubt, not its handshake
     ending = refusals.ended(tx, assignment, ending, other_login=meanwhile.other_login)
     _consequences(tx, assignment, ending)
-    if ending.scanned is not None and not meanwhile.elsewhere:
-        host_keys.shown(tx, assignment, ending.scanned)
+    if not meanwhile.elsewhere:
+        contacts.heard(tx, assignment, ending)
+        if ending.scanned is not None:
+            host_keys.shown(tx, assignment, ending.scanned)
     return True
 
 

@@ -334,6 +334,7 @@ device = Table(
     ),
     Index("ix_device_via_id", "via_id"),
     Index("ix_device_site_id", "site_id"),
+    Index("ix_device_unreachable", "unreachable_since", postgresql_where=text("unreachable_since IS NOT NULL")),
     Index("ix_device_due", "next_due_at", postgresql_where=text("status = 'active' AND blocked_code IS NULL")),
     _within_tenant("site_id", "site"),
     _within_tenant("device_group_id", "device_group"),
