@@ -166,6 +166,10 @@ class Keeping(BaseSettings):
         description="percent of all that is kept which is opened and verified each day, beside the current ones; "
         "4: each within 25 days",
     )  # fmt: skip
+    runs_days: int = Field(
+        30, ge=1, le=36500, validation_alias=_env("CONFIG_RUNS_DAYS"),
+        description="days after which attempts are kept as the first and last of each stretch with one outcome only",
+    )  # fmt: skip
 
 
 def _read(group: type[G], environment: Mapping[str, str] | None) -> G:

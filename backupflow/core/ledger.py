@@ -40,7 +40,9 @@ class Stored(StrEnum):
 
     STORED = "stored"
     ALREADY = "already_stored"  # a duplicate of what is stored: acknowledged, nothing written
-    EXPIRED = "expired"  # below the device's kept_from_seq, or of a removed tenant: acknowledged, nothing written
+    # Below the device's kept_from_seq, of a row that was taken away since it said nothing more, or of a removed tenant:
+    # acknowledged, nothing written.
+    EXPIRED = "expired"
     UNKNOWN = "unknown_collection"
     FOREIGN = "other_owner"  # tenant, device or seq are not those of the row
     OTHER_DIGEST = "other_digest"

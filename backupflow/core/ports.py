@@ -446,6 +446,21 @@ class HouseStore(Protocol):
         ...
 
 
+class CompactingStore(Protocol):
+    """What taking old attempts away sees of the ledger."""
+
+    def waiting(self, window: timedelta, after: DeviceId | None, limit: int) -> Sequence[DeviceId]:
+        """The next devices by id that were not looked at within `window`."""
+        ...
+
+    def compact(self, device_id: DeviceId, keep: timedelta, most: int) -> int:
+        """Of a device take away what ended longer ago than `keep` and says nothing more, at most so many; how many.
+
+        Fewer than `most`: nothing is left to do there.
+        """
+        ...
+
+
 # --- the operator ------------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ class Holder:
     tenant_removed: bool
     kept_from_seq: Seq  # retention has taken away what lies below it
     current_seq: Seq  # the greatest that is stored; 0: none is
+    compacted_to_seq: int = 0  # up to this one rows that said nothing more were taken away
     oldest_version: int = 1  # of the key; the vault opens nothing that is sealed under an older one
 
 
@@ -59,8 +60,9 @@ def judge(message: SnapshotMessage, row: Standing | None, device: Holder | None)
     """Nothing in a message is believed but what its collector wrote at the fence; STORED: it is to be stored now."""
     if device is None:
         return Stored.UNKNOWN
-    if row is None:  # retention takes rows away below kept_from_seq: what is late for them has had its time
-        expired = device.tenant_id == message.tenant_id and message.seq < device.kept_from_seq
+    if row is None:  # rows are taken away below kept_from_seq, and of long ago: what is late for them has had its time
+        gone = message.seq < device.kept_from_seq or message.seq <= device.compacted_to_seq
+        expired = device.tenant_id == message.tenant_id and gone
         return Stored.EXPIRED if expired else Stored.UNKNOWN
     if (row.tenant_id, row.device_id, row.seq) != (message.tenant_id, message.device_id, message.seq):
         return Stored.FOREIGN

@@ -14,7 +14,8 @@ from backupflow.flows.verify import verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from backupflow.core.ports import HouseStore
+    from backupflow.core.model import DeviceId
+    from backupflow.core.ports import CompactingStore, HouseStore
     from backupflow.core.verification import Rest
     from backupflow.flows.verify import VerifyPorts, Watching
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 VERIFY_WINDOW = timedelta(hours=20)
 NEXT_PART = timedelta(minutes=1)  # leaves the queue, and half of a core, to the other jobs
 AFTER_TROUBLE = timedelta(minutes=10)
+DEVICES = 100  # that are asked for at once
+AT_ONCE = 2000  # attempts that are taken away in one transaction: nobody waits for a device's lock for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,22 @@ def verify_part(ports: VerifyPorts, share: float, watching: Watching, rest: Rest
     if done.rest is not None:
         return Ran(counts, "to be continued", NEXT_PART, done.rest)
     return Ran(counts, f"ended by {done.trouble.code}", AFTER_TROUBLE) if done.trouble is not None else Ran(counts)
+
+
+def compact_part(store: CompactingStore, keep: timedelta, enough: Callable[[], bool]) -> Ran:
+    """Take away what is older than `keep` and says nothing more, a device at a time, until there was enough."""
+    devices = attempts = 0
+    last: DeviceId | None = None
+    while page := store.waiting(VERIFY_WINDOW, last, DEVICES):
+        for last in page:
+            gone = AT_ONCE
+            while gone == AT_ONCE:
+                if enough():
+                    return Ran({"devices": devices, "taken_away": attempts}, "to be continued", NEXT_PART)
+                gone = store.compact(last, keep, AT_ONCE)
+                attempts += gone
+            devices += 1
+    return Ran({"devices": devices, "taken_away": attempts})
 
 
 def run(name: str, store: HouseStore, others: Mapping[str, Callable[[], Ran]] | None = None) -> Ran:

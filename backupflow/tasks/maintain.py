@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backupflow.core.verification import Finding, Rest
 
 VERIFY_SECONDS = 60.0  # of one part of a day's share
+COMPACT_SECONDS = 60.0  # of one part
 REST_SECONDS = 600.0  # what an earlier part left counts for no longer: another process may have gone on meanwhile
 _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds the turn
 
@@ -24,7 +25,7 @@ _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds th
 @app.task(name="maintain.run", longest=timedelta(hours=1))
 def run(job: str) -> None:
     """Run a job by its name."""
-    ran = maintain.run(job, wiring().house, {"verify": _verify})
+    ran = maintain.run(job, wiring().house, {"verify": _verify, "compact": _compact})
     telemetry.logger().info(telemetry.JOB_FINISHED, job=job, outcome=ran.outcome, **ran.counts)
 
 
@@ -37,6 +38,12 @@ def _verify() -> maintain.Ran:
     ran = maintain.verify_part(house.verify_ports("job"), house.settings.keeping.verify_sample / 100, watching, rest)
     _rest = (time.monotonic(), ran.rest) if ran.rest else None
     return ran
+
+
+def _compact() -> maintain.Ran:
+    house, until = wiring(), time.monotonic() + COMPACT_SECONDS
+    keep = timedelta(days=house.settings.keeping.runs_days)
+    return maintain.compact_part(house.compacting, keep, lambda: time.monotonic() > until)
 
 
 def _found(finding: Finding) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.alarms import Alarms
     from backupflow.adapters.db.canaries import Canaries
     from backupflow.adapters.db.claims import Claims
+    from backupflow.adapters.db.compacting import Compacting
     from backupflow.adapters.db.devices import Devices
     from backupflow.adapters.db.fleet import FleetDesk
     from backupflow.adapters.db.house import House
@@ -354,6 +355,13 @@ class Wiring:
 
         store, keys = self.port(Verifying(self.engine("operator")), ports.VerifyStore), self.keys("operator")
         return VerifyPorts(store, self.history_ports(actor), keys, self.vault("reader"))
+
+    @cached_property
+    def compacting(self) -> Compacting:
+        """What taking old attempts away needs."""
+        from backupflow.adapters.db.compacting import Compacting
+
+        return self.port(Compacting(self.engine("operator")), ports.CompactingStore)
 
     @cached_property
     def snapshots(self) -> Snapshots:

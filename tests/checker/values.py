@@ -76,6 +76,7 @@ class Row:
     is_change: bool | None
     ended_at: datetime | None
     trigger: str = "schedule"
+    compacted: int = 0  # how many with its outcome were taken away just before it
 
     @property
     def over_at(self) -> datetime | None:

@@ -149,6 +149,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
         Commanded(lambda field, _: commands.export_to_file(field, DOUBTED, "--aside"), commands.read),
     ),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
+    "CompactingStore": (MAINTAIN,),
     "TrustStore": (Commanded(commands.settle_trust, commands.settled, mend=commands.drop_shared, program=("-c",)),),
     "AlarmBell": (replace(EXPORT, begin=commands.damage, mend=commands.mend_damage, again=65),),
     "RequestStore": (Commanded(lambda _field, _life: ["backup", DESK], commands.asked),),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from backupflow.core.message import SnapshotMessage
 
 _LOCK = text("""
-    SELECT d.id, d.tenant_id, d.kept_from_seq, d.current_seq, t.removed_at AS tenant_removed_at
+    SELECT d.id, d.tenant_id, d.kept_from_seq, d.current_seq, d.compacted_to_seq, t.removed_at AS tenant_removed_at
     FROM device d JOIN tenant t ON t.id = d.tenant_id WHERE d.id = ANY(:devices)
     ORDER BY d.id FOR NO KEY UPDATE OF d""")
 _ROW = text("""
@@ -161,7 +161,8 @@ def _content(tx: Connection, message: SnapshotMessage, raw_bytes: int) -> int:
 
 def _holder(row: Row[Any]) -> Holder:
     removed = row.tenant_removed_at is not None
-    return Holder(TenantId(row.tenant_id), removed, Seq(row.kept_from_seq), Seq(row.current_seq))
+    seqs = Seq(row.kept_from_seq), Seq(row.current_seq)
+    return Holder(TenantId(row.tenant_id), removed, *seqs, row.compacted_to_seq)
 
 
 def _standing(row: Row[Any] | None) -> Standing | None:

@@ -25,7 +25,7 @@ _DEVICE = text("""
 # normalization is not shown as a change.
 _RUNS = text("""
     WITH numbered AS (
-        SELECT c.seq, c.collected_at, c.raw_bytes, c.content_hash, c.facts,
+        SELECT c.seq, c.collected_at, c.raw_bytes, c.content_hash, c.facts, c.compacted,
             count(*) FILTER (WHERE c.is_change) OVER before AS run,
             coalesce(c.is_change AND c.masked_hash = lag(c.masked_hash) OVER before
                 AND c.normalization_version = lag(c.normalization_version) OVER before
@@ -36,7 +36,7 @@ _RUNS = text("""
             SELECT k.created_at FROM transit_key k JOIN device d ON d.tenant_id = k.tenant_id
             WHERE d.id = :device AND k.purpose = 'data') END AS given_up_at,
         min(seq) AS seq, min(collected_at) AS collected_at, max(seq) AS last_seq,
-        max(collected_at) AS last_collected_at, count(*) AS observations,
+        max(collected_at) AS last_collected_at, count(*) + sum(compacted) AS observations,
         (array_agg(raw_bytes ORDER BY seq))[1] AS raw_bytes,
         (array_agg(content_hash ORDER BY seq))[1] AS content_hash,
         (array_agg(facts ORDER BY seq DESC))[1] AS facts, bool_or(only_secrets) AS only_secrets,
@@ -55,7 +55,13 @@ _SNAPSHOT = f"""
     LEFT JOIN collection f ON f.device_id = d.id AND f.seq = o.first_seq
     WHERE d.id = :device AND {{which}} ORDER BY c.seq DESC LIMIT 1"""
 _CURRENT = text(_SNAPSHOT.format(which="c.seq = d.current_seq"))
-_BY_SEQ = text(_SNAPSHOT.format(which="c.seq = :at"))
+# One that was taken away since it said nothing more (adapters.db.compacting) had the content of the next that is left.
+_BY_SEQ = text(
+    _SNAPSHOT.format(
+        which="""c.seq = (SELECT min(x.seq) FROM collection x WHERE x.device_id = d.id AND x.seq >= :at)
+            AND (c.seq = :at OR c.compacted > 0)"""
+    )
+)
 _BY_TIME = text(_SNAPSHOT.format(which="c.collected_at <= :at"))
 _ASIDES = text(f"""
     SELECT c.seq, c.collected_at, c.state, c.code, c.detail, c.raw_bytes, c.facts, {GIVEN_UP.format(seq="c.seq")}

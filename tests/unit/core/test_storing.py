@@ -152,6 +152,15 @@ def test_what_retention_has_taken_away_has_had_its_time() -> None:
     assert judge(MESSAGE, None, at_the_cut) is Stored.UNKNOWN
 
 
+def test_a_message_whose_row_was_taken_away_is_done_with() -> None:
+    """It was stored, or never was one: no alarm. Above what was looked at, or of another tenant, it is a stranger."""
+    compacted = replace(HOLDER, compacted_to_seq=2)
+    assert judge(MESSAGE, None, compacted) is Stored.EXPIRED
+    assert judge(MESSAGE, ROW, compacted) is Stored.STORED
+    assert judge(MESSAGE, None, replace(HOLDER, compacted_to_seq=1)) is Stored.UNKNOWN
+    assert judge(MESSAGE, None, replace(compacted, tenant_id=TenantId(OTHER))) is Stored.UNKNOWN
+
+
 def test_of_a_removed_tenant_nothing_new_is_stored() -> None:
     """What is stored already stays."""
     removed = replace(HOLDER, tenant_removed=True)
