@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from backupflow.core.capacity import Load
     from backupflow.core.ledger import Step
     from backupflow.core.model import ContentHash, DeviceId, TenantId
 
@@ -221,7 +221,16 @@ class SiteState:
     down_since: datetime | None
     probe_at: datetime | None  # when one of its devices is asked next
     maintenance_until: datetime | None
-    concurrency: int | None  # most sessions at a time with all of its devices
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many sessions at a time a scope allows with all of its devices together."""
+
+    kind: str  # group, site or tenant
+    tenant_id: UUID
+    name: str
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,15 +311,24 @@ class Overview:
     sites: tuple[SiteState, ...] = ()
     logins: tuple[LoginState, ...] = ()
     running: int = 0  # sessions at this moment
+    load: Load | None = None
+    concurrency: tuple[Concurrency, ...] = ()
 
     @property
-    def slots(self) -> Mapping[str, int]:
-        """How many sessions at a time the workers that live can hold, by lane."""
-        found: Counter[str] = Counter()
-        for process in self.processes:
-            if process.alive(self.now):
-                found.update(process.slots)
-        return found
+    def slots(self) -> int:
+        """How many sessions at a time the workers that live can hold."""
+        return sum(sum(process.slots.values()) for process in self.processes if process.alive(self.now))
+
+    @property
+    def round(self) -> timedelta | None:
+        """How long all devices that are collected would take once, in all slots, by the mean of the last sessions.
+
+        None if nothing was collected yet, or nobody is there to do it.
+        """
+        if self.load is None or self.load.session is None or not self.slots:
+            return None
+        taken = sum(one.status == "active" and one.blocked_code is None for one in self.devices)
+        return self.load.session * taken / self.slots
 
     @property
     def beat_silent_for(self) -> timedelta | None:

@@ -25,10 +25,10 @@ _JUMP_HOSTS = text("""
     SELECT h.id, h.failures > 0 OR h.down_since IS NOT NULL OR h.reached_at IS NULL
         OR coalesce(hl.changed_at > h.reached_at, false) AS one_at_a_time
     FROM jump_host h LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id""")
-_MOST = 1_000_000  # more is no limit, and what is no number of PostgreSQL's would end every tick
+MOST = 1_000_000  # more is no limit, and what is no number of PostgreSQL's would end every tick
 _CONCURRENCY = text(
     " UNION ALL ".join(
-        f"SELECT id, CAST(greatest(least(CAST(settings -> 'concurrency' AS numeric), {_MOST}), 1) AS int) AS most "
+        f"SELECT id, CAST(greatest(least(CAST(settings -> 'concurrency' AS numeric), {MOST}), 1) AS int) AS most "
         f"FROM {scope} "
         "WHERE jsonb_typeof(settings -> 'concurrency') = 'number'"
         for scope in ("device_group", "site", "tenant")

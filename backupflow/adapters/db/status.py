@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
+from backupflow.adapters.db.capacity import load
 from backupflow.adapters.db.effective import (
     HINDRANCE,
     HOP_IN_TROUBLE,
@@ -19,10 +20,12 @@ from backupflow.adapters.db.effective import (
     policy_of,
 )
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.room import MOST
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, LoginOn, State, TenantId, Trigger
 from backupflow.core.overview import (
     Alarm,
+    Concurrency,
     DeviceState,
     GivenUp,
     Job,
@@ -88,14 +91,22 @@ _JOBS = text("SELECT name, due_at, completed_at, finished_at, outcome FROM job O
 _NOW = text("SELECT now()")
 _CLOCK = text("SELECT clock_timestamp()")
 _SITES = text("""
-    SELECT s.id, s.name, s.down_since, s.probe_at, greatest(s.maintenance_until, t.maintenance_until),
-        CASE WHEN jsonb_typeof(s.settings -> 'concurrency') = 'number'
-             THEN CAST(least(CAST(s.settings -> 'concurrency' AS numeric), 1000000) AS int) END
+    SELECT s.id, s.name, s.down_since, s.probe_at, greatest(s.maintenance_until, t.maintenance_until)
     FROM site s JOIN tenant t ON t.id = s.tenant_id
     WHERE CAST(:tenant AS uuid) IS NULL OR s.tenant_id = :tenant ORDER BY s.name""")
 _LOGINS = text("""
     SELECT id, name, suspended_at, suspended_reason, trial_at, trials, next_changed_at FROM credential_profile
     WHERE name IS NOT NULL AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant) ORDER BY name""")
+_CONCURRENCY = text(
+    " UNION ALL ".join(
+        f"SELECT '{kind}', {tenant}, name, CAST(least(CAST(settings -> 'concurrency' AS numeric), {MOST}) AS int) "
+        f"FROM {table} WHERE jsonb_typeof(settings -> 'concurrency') = 'number' "
+        f"AND (CAST(:tenant AS uuid) IS NULL OR {tenant} = :tenant)"
+        for kind, table, tenant in (
+            ("group", "device_group", "tenant_id"), ("site", "site", "tenant_id"), ("tenant", "tenant", "id"),
+        )
+    )
+)  # fmt: skip
 _RUNNING = text("SELECT count(*) FROM collection WHERE state = 'running'")
 _AS_THEY_ARE = (
     "paused_reason", "site_id", "site_down_since", "maintenance_until", "answered_at", "unreachable_since",
@@ -130,6 +141,8 @@ class Statuses:
                 tuple(SiteState(*row) for row in tx.execute(_SITES, within)),
                 tuple(LoginState(*row) for row in tx.execute(_LOGINS, within)),
                 int(tx.scalar(_RUNNING) or 0),
+                load(tx, self._defaults),
+                tuple(Concurrency(*row) for row in tx.execute(_CONCURRENCY, within)),
             )
 
     def alarms(self, *, cleared: bool = False) -> tuple[Alarm, ...]:

@@ -1,0 +1,211 @@
+"""Is all well, in one word: how many devices stand how, what everything hangs on, and what of that calls somebody.
+
+A tenth of a fleet is always down, slow or misconfigured, so no single device changes the word; docs/status.md has the
+table of what does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+from backupflow.core.jump import JUMP_HOST_BLOCKED
+from backupflow.core.model import State
+from backupflow.core.overview import OPEN, Standing
+from backupflow.core.verification import DAMAGED
+from backupflow.errors import BusUnavailable, StoreUnavailable, TransitKeyMissing, VaultUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from backupflow.core.overview import Alarm, DeviceState, Overview
+
+
+class Level(IntEnum):
+    """The word, and the exit code that says it."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+
+
+class Count(StrEnum):
+    """What a device is counted as: one of these, of several the first that holds."""
+
+    PAUSED = "paused"
+    BLOCKED = "blocked"
+    NO_LOGIN = "without a login"
+    LOGIN = "waiting for a login"  # that many refused, or that was suspended
+    MAINTENANCE = "in maintenance"
+    OFFLINE = "offline"  # it does not answer, is said to be off, or its site is down
+    BEHIND = "behind a jump host in trouble"
+    OVERDUE = "overdue"
+    FRESH = "fresh"
+    FAILING = "failing"
+    WAITING = "new"  # not collected yet, and not late
+    STALE = "stale"  # what there is of it is too old, and nobody has said why
+
+
+# Of which nobody expects a fresh observation.
+AT_REST = frozenset({Count.PAUSED, Count.MAINTENANCE, Count.WAITING})
+_OF_STANDING = {
+    Standing.PAUSED: Count.PAUSED,
+    Standing.BLOCKED: Count.BLOCKED,
+    Standing.NO_LOGIN: Count.NO_LOGIN,
+    Standing.SUSPENDED: Count.LOGIN,
+    Standing.REFUSED: Count.LOGIN,
+    Standing.MAINTENANCE: Count.MAINTENANCE,
+    Standing.OFFLINE: Count.OFFLINE,
+    Standing.AT_JUMP_HOST: Count.BEHIND,
+    Standing.OVERDUE: Count.OVERDUE,
+}
+WARN_ABOVE, CRITICAL_ABOVE = 10.0, 50.0  # per cent of those that should be fresh
+VAULT, BUS, BROKER, DATABASE = "vault", "bus", "broker", "db"
+SERVERS = (VAULT, BUS, BROKER, DATABASE)
+_SERVER_OF = {
+    VaultUnavailable.code: VAULT,
+    TransitKeyMissing.code: VAULT,
+    BusUnavailable.code: BUS,
+    "broker_unavailable": BROKER,
+    StoreUnavailable.code: DATABASE,
+}
+# Nothing, or nothing of a lane or a tenant, is collected or stored; or what is kept cannot be trusted.
+CRITICAL_ALARMS = frozenset({*_SERVER_OF, "look_hangs", "unexpected", "lane_without_workers", DAMAGED})
+# Of one device, site, login or jump host; the others of these are counted with the devices.
+OWN_SCOPES = ("device ", "site ", "login ", "jump host ")
+LOUD_ALARMS = frozenset({DAMAGED, "wrong_current", JUMP_HOST_BLOCKED})
+NEEDED = {
+    "scheduler": "beat",
+    "collector": "collect worker",
+    "ingester": "ingest worker",
+    "operator": "maintain worker",
+}
+_MAINTAIN = "operator"  # without it nothing is mended and nobody is told; collecting goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many devices are counted as what; each as one, so that the sum is all of them."""
+
+    counts: Mapping[Count, int]
+
+    def __getitem__(self, what: Count) -> int:
+        """How many there are of one kind."""
+        return self.counts.get(what, 0)
+
+    @property
+    def total(self) -> int:
+        """All devices that were not removed."""
+        return sum(self.counts.values())
+
+    @property
+    def wanted(self) -> int:
+        """Of how many a fresh observation is expected."""
+        return self.total - sum(self[what] for what in AT_REST)
+
+    @property
+    def missing(self) -> float:
+        """Of how many of them there is none, in per cent."""
+        return 100 * (self.wanted - self[Count.FRESH]) / self.wanted if self.wanted else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the word is not OK, in a few words."""
+
+    level: Level
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The word, why it is not OK, the figures, and what is wrong with each server, empty if it is well."""
+
+    reasons: tuple[Reason, ...]
+    tally: Tally
+    servers: Mapping[str, str]
+
+    @property
+    def level(self) -> Level:
+        """The gravest of the reasons."""
+        return max((reason.level for reason in self.reasons), default=Level.OK)
+
+
+def counted_as(device: DeviceState, now: datetime) -> Count:
+    """What a device is counted as; it was not removed."""
+    standing = device.standing(now)
+    if standing in _OF_STANDING:
+        return _OF_STANDING[standing]
+    if device.fresh(now):
+        return Count.FRESH
+    if standing is Standing.FAILING:
+        return Count.FAILING
+    last = device.last
+    under_way = last is None or (last.state in OPEN | {State.WITHDRAWN} and now - last.at <= device.tolerance)
+    return Count.WAITING if device.current_at is None and under_way else Count.STALE
+
+
+def tally(devices: Iterable[DeviceState], now: datetime) -> Tally:
+    """Each device counted once; removed ones are no devices any more."""
+    return Tally(Counter(counted_as(one, now) for one in devices if one.status != Standing.REMOVED))
+
+
+def judge(overview: Overview) -> Verdict:
+    """Over everything at one moment, which its database has just told: it is well."""
+    counted = tally(overview.devices, overview.now)
+    found = [*_of_processes(overview), *_of_alarms(overview), *_of_logins(overview), *of_devices(counted)]
+    return Verdict(tuple(sorted(found, key=lambda one: -one.level)), counted, _servers(overview))
+
+
+def of_devices(counted: Tally, warn: float = WARN_ABOVE, critical: float = CRITICAL_ABOVE) -> Iterator[Reason]:
+    """By their numbers alone; `warn` and `critical` are per cent of those that should be fresh."""
+    overdue = 100 * counted[Count.OVERDUE]
+    if overdue:
+        level = Level.CRITICAL if overdue > critical * counted.wanted else Level.WARNING
+        yield Reason(level, f"{counted[Count.OVERDUE]:,} overdue")
+    if counted.missing > min(warn, critical):
+        level = Level.CRITICAL if counted.missing > critical else Level.WARNING
+        yield Reason(level, f"{counted.missing:.0f} % not fresh")
+
+
+def _of_processes(overview: Overview) -> Iterator[Reason]:
+    alive = {process.role for process in overview.processes if process.alive(overview.now)}
+    for role, name in NEEDED.items():
+        if role not in alive:
+            yield Reason(Level.WARNING if role == _MAINTAIN else Level.CRITICAL, f"no {name} lives")
+
+
+def _of_alarms(overview: Overview) -> Iterator[Reason]:
+    """One reason for all alarms of one code."""
+    found = Counter(alarm.code for alarm in overview.alarms if level_of(alarm) is not Level.OK)
+    for code, count in found.items():
+        level = Level.CRITICAL if code in CRITICAL_ALARMS else Level.WARNING
+        yield Reason(level, code if count == 1 else f"{code} ({count:,})")
+
+
+def level_of(alarm: Alarm) -> Level:
+    """What one alarm makes of the word; what stands in no list is no reason to be silent about it."""
+    if alarm.cleared_at is not None or (alarm.scope.startswith(OWN_SCOPES) and alarm.code not in LOUD_ALARMS):
+        return Level.OK
+    return Level.CRITICAL if alarm.code in CRITICAL_ALARMS else Level.WARNING
+
+
+def _of_logins(overview: Overview) -> Iterator[Reason]:
+    """A login that many devices share, and that is sent nowhere."""
+    waiting = {one.profile for one in overview.devices if counted_as(one, overview.now) is Count.LOGIN}
+    for login in overview.logins:
+        if login.suspended_at is not None and login.name in waiting:
+            yield Reason(Level.WARNING, f"login {login.name} {'refused' if login.trial_at else 'suspended'}")
+
+
+def _servers(overview: Overview) -> dict[str, str]:
+    """By the alarms that beat and the workers keep: nobody else looks at them all the time."""
+    beat = any(process.role == "scheduler" and process.alive(overview.now) for process in overview.processes)
+    found = dict.fromkeys(SERVERS, "" if beat else "unknown") | {DATABASE: ""}
+    for alarm in overview.alarms:
+        if alarm.cleared_at is None and alarm.code in _SERVER_OF:
+            found[_SERVER_OF[alarm.code]] = alarm.code
+    return found
