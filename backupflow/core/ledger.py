@@ -85,6 +85,7 @@ class Assignment:
     jump_host: JumpHost | None = None  # that it is reached through
     login_on: LoginOn = LoginOn.CURRENT  # which of two, while they are rotated
     login_shared: bool = False  # of a profile that others use too
+    login_rotates: bool = False  # there are two, see core.rotation
 
     @property
     def via_id(self) -> UUID | None:

@@ -76,6 +76,13 @@ def after_success(on: LoginOn) -> Standing:
     return Standing(on)
 
 
+def told_turn(standing: Standing, detail: str) -> str:
+    """What is said of a session whose login was refused, and the other one has its turn."""
+    names = {LoginOn.CURRENT: "the old login", LoginOn.NEXT: "the new login"}
+    refused, other = names[standing.login_on.other], names[standing.login_on]
+    return f"{refused} was refused, {other} has its turn in a later connection{f' ({detail})' if detail else ''}"
+
+
 def begun_anew(standing: Standing) -> Standing:
     """Unblocked by a person, or forgiven since many refused both: first what worked last, then the other."""
     return Standing(standing.worked_on)
@@ -95,16 +102,17 @@ class Tally:
     new: int = 0  # the next login was accepted last
     old: int = 0  # the current one was, since the rotation began
     unseen: int = 0  # none was accepted since then: perhaps they were not reached
+    waiting: int = 0  # one was refused, the other one has its turn
     neither: int = 0  # both were refused
 
     def left_behind(self, act: Act) -> int:
-        """How many are not known to take the login that is left; whoever refused both is among them either way."""
-        return self.neither + (self.old + self.unseen if act is Act.FINISH else self.new)
+        """How many are not known to take the login that is left; whoever has refused one last is among them."""
+        return self.waiting + self.neither + (self.old + self.unseen if act is Act.FINISH else self.new)
 
     @property
     def devices(self) -> int:
         """All of them."""
-        return self.new + self.old + self.unseen + self.neither
+        return self.new + self.old + self.unseen + self.waiting + self.neither
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +139,8 @@ def told_left(act: Act, tally: Tally) -> str:
         "on old": tally.old if act is Act.FINISH else 0,
         "not seen since it began": tally.unseen if act is Act.FINISH else 0,
         "on new": tally.new if act is Act.CANCEL else 0,
-        "refused both": tally.neither,
+        "have refused one": tally.waiting,
+        "have refused both": tally.neither,
     }
     parts = ", ".join(f"{count:,} {what}" for what, count in there.items() if count)
     left = tally.left_behind(act)

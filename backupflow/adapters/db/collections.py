@@ -19,12 +19,14 @@ from backupflow.adapters.db.engine import transaction, waited_in_vain
 from backupflow.adapters.db.host_keys import Owner
 from backupflow.adapters.db.left_over import OWED
 from backupflow.adapters.db.meanwhile import THERE, Meanwhile, acted, as_assigned, learn_modern
+from backupflow.adapters.db.rotating import SENT
 from backupflow.core.ledger import COLLECTING, Assignment, Withdrawn
 from backupflow.core.model import (
     CollectionId,
     DeviceId,
     EndMark,
     HostKey,
+    LoginOn,
     SealedSecret,
     Secrets,
     Seq,
@@ -60,8 +62,7 @@ _LOAD = text(f"""
     SELECT c.seq, c.tenant_id, c.trigger, d.id AS device_id, d.name, d.host, d.port, d.driver, d.failures, d.losses,
         d.remembered_command, d.router_since_seq, d.believe_seq, d.end_mark, d.modern_ssh_at, d.via_id,
         {SETTINGS}, {contacts.MET}, t.pepper, {hindrance("c.trigger")} AS hindrance,
-        l.id AS login_id, l.name IS NOT NULL AS login_shared, l.device_id AS login_device_id, l.username, l.sealed,
-        l.changed_at, k.key_type, k.blob
+        l.id AS login_id, l.device_id AS login_device_id, {SENT}, k.key_type, k.blob
     FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     LEFT JOIN host_key k ON k.device_id = d.id AND k.status = 'pinned'
     WHERE c.id = :collection AND c.state = 'claimed'""")
@@ -304,5 +305,7 @@ def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: R
         known=known,
         login_changed_at=row.changed_at,
         trigger=Trigger(row.trigger),
-        login_shared=row.login_shared,
+        login_on=LoginOn(row.login_on),
+        login_shared=bool(row.login_shared),
+        login_rotates=bool(row.login_rotates),
     )

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from backupflow.adapters.db import contacts, host_keys, jump_hosts, observed, refusals
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.meanwhile import Meanwhile, acted, learn_modern
+from backupflow.adapters.db.rotating import other_has_its_turn
 from backupflow.core import backoff
 from backupflow.core.model import State, Trigger
 
@@ -51,6 +52,7 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
     """running (or published, after a definite refusal) -> a final state; False if the lease is gone."""
     meanwhile = acted(tx, assignment, defaults)
     ending = _unless_answered(meanwhile, replace(ending, detail=observed.storable(ending.detail)))
+    ending = other_has_its_turn(tx, assignment, ending) or ending
     ending = _by_force(tx, assignment, ending)
     values = {
         "collection": assignment.collection_id,

@@ -31,14 +31,22 @@ THERE = """((d.host, d.port) = (:host, :port) AND d.via_id IS NOT DISTINCT FROM 
     AND (h.host, h.port) IS NOT DISTINCT FROM (CAST(:via_host AS text), CAST(:via_port AS integer)))"""
 
 
-def same_login(login: str) -> str:
-    """SQL: whether the login of this name is the one that was assigned (values: `as_sealed`).
+def same(login: str, which: str = "") -> str:
+    """SQL: whether the login of this name is the one that was assigned (values: `as_sealed`); `next_`: its next one.
 
     A shared one keeps its id when it is edited. The same login under a newer version of its key is no other one.
     """
-    return f"""({login}.id = :login AND {login}.username = :username AND {login}.changed_at = :changed_at
-    AND ({login}.sealed = :sealed
-         OR CAST(substring({login}.sealed FROM '^vault:v([1-9][0-9]*):') AS bigint) > :version))"""
+    sealed = f"{login}.{which}sealed"
+    return f"""({login}.id = :login AND {login}.{which}username = :username AND {login}.{which}changed_at = :changed_at
+    AND ({sealed} = :sealed OR CAST(substring({sealed} FROM '^vault:v([1-9][0-9]*):') AS bigint) > :version))"""
+
+
+def same_login(login: str) -> str:
+    """SQL: whether the login of this name is, or is to become, the one that was assigned (values: `as_sealed`).
+
+    While it is rotated there are two; the next one stays the same when it takes the place of the current one.
+    """
+    return f"({same(login)} OR coalesce({same(login, 'next_')}, false))"
 
 
 _NOW = text(f"""

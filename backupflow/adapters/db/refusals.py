@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, text
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.effective import LOGIN, own_hindrance
 from backupflow.adapters.db.meanwhile import THERE, as_assigned, same_login
+from backupflow.adapters.db.rotating import ANEW, accepted
 from backupflow.core import refusals
 from backupflow.core.model import State, Trigger
 from backupflow.core.refusals import LOGIN_REFUSED, Meaning, Refused
@@ -57,14 +58,14 @@ _SUSPEND = text("""
 _NEXT_TRIAL = text("UPDATE credential_profile SET trial_at = :trial, trials = trials + 1 WHERE id = :login")
 _LIFT = text(f"""
     UPDATE device x SET blocked_code = NULL, blocked_detail = NULL, blocked_at = NULL, failures = 0,
-        refused_at = x.blocked_at, next_due_at = CASE WHEN x.status = 'active' THEN now() ELSE x.next_due_at END
+        refused_at = x.blocked_at, {ANEW}, next_due_at = CASE WHEN x.status = 'active' THEN now() ELSE x.next_due_at END
     FROM (SELECT d.id FROM device d WHERE EXISTS (
               SELECT 1 FROM collection c WHERE c.device_id = d.id AND {_SENT_SINCE} AND {_BLOCKED})
           ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED) lifted
     WHERE x.id = lifted.id RETURNING x.id""")
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = :code AND scope = ANY(:scopes) AND cleared_at IS NULL""")
-_FORGIVE = text("UPDATE device SET refused_at = :at WHERE id = :device")
+_FORGIVE = text(f"UPDATE device SET refused_at = :at, {ANEW} WHERE id = :device")
 _AS_FAILED = text(f"UPDATE collection SET state = '{State.FAILED}' WHERE id = :collection")
 # Nearly every session finds nothing to write: looked at without a lock.
 _WORKS = text("""
@@ -146,6 +147,7 @@ def refused(tx: Connection, assignment: Assignment, ending: Ending) -> Ending:
 def taken(tx: Connection, assignment: Assignment) -> None:
     """The device has taken its login: nothing is held against it, and a suspended one that is tried again is proved."""
     tx.execute(_WORKS, {"device": assignment.device_id})
+    accepted(tx, assignment)
     known = {"collection": assignment.collection_id, "login": assignment.login_id}
     if not assignment.login_shared or tx.scalar(_PROVES, known) is None:
         return
