@@ -9,6 +9,7 @@ from backupflow.core.inventory import DIRECT, checked_host, checked_port
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import TrustedHow
 from backupflow.core.named_keys import expected_instead, on_offer
+from backupflow.core.rotation_acts import refuse_rotating
 from backupflow.core.scopes import (
     LONGEST_REASON,
     Changes,
@@ -88,6 +89,8 @@ def profile_edited(
         login = None
     if not columns and login is None:
         return None
+    if login is not None:
+        refuse_rotating(record)
     detail = {"credential_profile": record.name, "changed": _changed(columns, login=login)}
     return ScopeUpdate(
         "credential_profile_edited", detail, columns, login=login, ends_refusals=tried and login is not None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.inventory import DeviceLogin, SeenKey
     from backupflow.core.model import ExpectedKey, JumpHostId, TenantId, TrustedHow
+    from backupflow.core.rotation import Act, Rotation
 
 LONGEST_NAME = 100
 LONGEST_REASON = 200
@@ -92,10 +93,11 @@ class ProfileRecord:
     uses: Mapping[str, int]
     named_by: tuple[str, ...]
     refused: int  # devices that are blocked since it was refused
-
     trial_at: datetime | None = None  # suspended since many devices refused it: when one tries it again
     trials: int = 0
     waiting: int = 0  # devices that are due, and would be collected if it were not suspended
+    rotation: Rotation | None = None  # what is to take its place, if anything is
+
     @property
     def scope_id(self) -> UUID:
         """Its id, as any scope has one."""
@@ -183,6 +185,8 @@ class ScopeUpdate:
     ends_refusals: bool = False
     sooner: bool = False
     removes: bool = False
+    rotates_to: DeviceLogin | None = None  # what is to take the place of the login, see core.rotation
+    ends_rotation: Act | None = None
 
 
 @dataclass(frozen=True, slots=True)

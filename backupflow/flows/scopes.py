@@ -116,22 +116,22 @@ def edit_profile(
     def decide(record: ProfileRecord) -> ScopeUpdate | None:
         return scope_acts.profile_edited(record, wanted, stored, tried=tried)
 
-    return _profile_act(ports, tenant_id, name, decide)
+    return profile_act(ports, tenant_id, name, decide)
 
 
 def suspend_profile(ports: ScopePorts, tenant_id: TenantId, name: str, reason: str) -> Done:
     """Send it nowhere until it is resumed."""
-    return _profile_act(ports, tenant_id, name, lambda record: scope_acts.profile_suspended(record, reason))
+    return profile_act(ports, tenant_id, name, lambda record: scope_acts.profile_suspended(record, reason))
 
 
 def resume_profile(ports: ScopePorts, tenant_id: TenantId, name: str) -> Done:
     """Use it again."""
-    return _profile_act(ports, tenant_id, name, scope_acts.profile_resumed)
+    return profile_act(ports, tenant_id, name, scope_acts.profile_resumed)
 
 
 def remove_profile(ports: ScopePorts, tenant_id: TenantId, name: str) -> Done:
     """It goes; Conflict while anything names it."""
-    return _profile_act(ports, tenant_id, name, scope_acts.profile_removed)
+    return profile_act(ports, tenant_id, name, scope_acts.profile_removed)
 
 
 def edit_hop(ports: ScopePorts, tenant_id: TenantId, name: str, wanted: Changes) -> Done:
@@ -166,9 +166,10 @@ def sealed_profile(ports: ScopePorts, tenant_id: TenantId, profile_id: UUID, log
     return DeviceLogin(username, method, ports.sealer.seal_login(tenant_id, profile_id, login_secret(login)))
 
 
-def _profile_act(
+def profile_act(
     ports: ScopePorts, tenant_id: TenantId, name: str, decide: Callable[[ProfileRecord], ScopeUpdate | None]
 ) -> Done:
+    """One act on a shared login, decided over it while it is locked."""
     return _act(ports, ScopeKind.PROFILE, tenant_id, name, lambda record: decide(_profile(record)))
 
 

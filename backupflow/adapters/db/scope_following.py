@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db.effective import LOGIN
+from backupflow.adapters.db.rotating import UNKNOWN
 from backupflow.adapters.db.scope_records import MEMBERS, TABLES
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN, scope_of
 from backupflow.core.model import JumpHostId
@@ -41,6 +42,7 @@ _NOT_REFUSED = text("""
     WHERE id = ANY(:devices) AND blocked_code = :refused RETURNING id""")
 # What was refused of another login, or before a person said that this one may be tried again.
 _FORGET_REFUSALS = text("UPDATE device SET refused_at = NULL WHERE id = ANY(:devices) AND refused_at IS NOT NULL")
+_UNKNOWN = text(f"UPDATE device SET {UNKNOWN} WHERE id = ANY(:devices)")
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = ANY(:codes) AND scope = ANY(:scopes) AND cleared_at IS NULL""")
 # Since when it is down stays until it is passed: an attempt that fails again is the same trouble.
@@ -115,6 +117,9 @@ def follow(tx: Connection, before: Mapping[UUID, Row[Any]], update: ScopeUpdate,
     )
     if others or resumed:
         tx.execute(_FORGET_REFUSALS, {"devices": others + resumed})
+    elsewhere = [key for key, row in after.items() if row.login_id != before[key].login_id]
+    if elsewhere:  # which of two logins a device was on says nothing of another profile's
+        tx.execute(_UNKNOWN, {"devices": elsewhere})
     if others:
         freed = list(tx.scalars(_NOT_REFUSED, {"devices": others} | refused))
         scopes = [f"device {device}" for device in freed]

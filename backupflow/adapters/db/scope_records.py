@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
 
-from backupflow.adapters.db import host_keys
+from backupflow.adapters.db import host_keys, rotations
 from backupflow.adapters.db.effective import LOGIN, due_behind
 from backupflow.adapters.db.expected_keys import expected_of_jump_host
 from backupflow.core.model import JumpHostId, TenantId
+from backupflow.core.rotation import Rotation
 from backupflow.core.scopes import HopRecord, ProfileRecord, Record, ScopeKind, ScopeRecord
 from backupflow.errors import AuthenticationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
+
+    from backupflow.core.rotation import Tally
 
 TABLES = {
     ScopeKind.PROFILE: "credential_profile",
@@ -54,7 +57,8 @@ _NAMED_BY = """
              FROM device WHERE {column} = x.id AND status <> 'removed' HAVING count(*) > 0)"""
 _PROFILE = f"""
     SELECT x.id, x.tenant_id, x.name, x.username, x.method, x.settings, x.suspended_at, x.suspended_reason,
-        x.trial_at, x.trials, x.changed_at, {_NAMED_BY.format(column="credential_profile_id")}
+        x.trial_at, x.trials, x.changed_at, x.next_username, x.next_method, x.next_changed_at,
+        {_NAMED_BY.format(column="credential_profile_id")}
         || ARRAY(SELECT 'jump host ' || name FROM jump_host WHERE credential_profile_id = x.id ORDER BY name)
             AS named_by
     FROM credential_profile x WHERE {{which}} ORDER BY x.name"""
@@ -121,14 +125,20 @@ def _profiles(tx: Connection, rows: Sequence[Row[Any]]) -> list[Record]:
         uses[row.id][row.through] = row.n
         refused[row.id] += row.refused
         waiting[row.id] += row.waiting
+    tallies = rotations.tallies(tx, [row.id for row in rows if row.next_changed_at])
     return [
         ProfileRecord(
             row.id, TenantId(row.tenant_id), row.name, row.username, row.method, row.settings, row.suspended_at,
             row.suspended_reason, row.changed_at, uses[row.id], tuple(row.named_by), refused[row.id],
-            row.trial_at, row.trials, waiting[row.id],
+            row.trial_at, row.trials, waiting[row.id], _rotation(row, tallies),
         )
         for row in rows
     ]  # fmt: skip
+
+
+def _rotation(row: Row[Any], tallies: Mapping[UUID, Tally]) -> Rotation | None:
+    tally = tallies.get(row.id)
+    return None if tally is None else Rotation(row.next_username, row.next_method, row.next_changed_at, tally)
 
 
 def _hop(tx: Connection, row: Row[Any]) -> HopRecord:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from backupflow.adapters.db import host_keys
+from backupflow.adapters.db import host_keys, rotations
 from backupflow.adapters.db.alarms import clear_alarm
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
@@ -33,12 +33,11 @@ from backupflow.core.inventory import Placement
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Purpose
 from backupflow.core.refusals import LOGIN_REFUSED
-from backupflow.core.scope import Policy
-from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
+from backupflow.core.scopes import NewScope, Record, ScopeKind, ScopeUpdate
 from backupflow.errors import Conflict, LoginUnusable, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from backupflow.core.inventory import DeviceLogin
@@ -125,6 +124,7 @@ class Scopes:
                 return there, False
             before = standing(tx, devices)
             _write(tx, kind, there, update, actor)
+            _rotate(tx, there, update, devices)
             follow(tx, before, update, there.scope_id)
             record_act(tx, actor, update.action, tenant_id=there.tenant_id, detail=update.detail)
             return (there if update.removes else record(tx, kind, scope_id)), True
@@ -174,7 +174,17 @@ def _missing(kind: ScopeKind, name: str) -> NotFound:
 
 def _named(tx: Connection, kind: ScopeKind, tenant_id: UUID, profile: str | None, jump: str | None) -> dict[str, Any]:
     columns = columns_of(tx, tenant_id, Placement(profile=profile, jump=jump))
+    if kind is ScopeKind.JUMP_HOST and columns.get("credential_profile_id"):
+        rotations.refuse_for_jump_host(tx, columns["credential_profile_id"])
     return {name: value for name, value in columns.items() if name != "jump_direct" or kind is ScopeKind.GROUP}
+
+
+def _rotate(tx: Connection, there: Record, update: ScopeUpdate, devices: Sequence[UUID]) -> None:
+    if update.rotates_to is not None:
+        _still_good(tx, there.tenant_id, update.rotates_to)
+        rotations.begin(tx, there.scope_id, devices, update.rotates_to)
+    if update.ends_rotation is not None:
+        rotations.end(tx, there.scope_id, devices, update.ends_rotation)
 
 
 def _write(tx: Connection, kind: ScopeKind, there: Record, update: ScopeUpdate, actor: str) -> None:
@@ -184,11 +194,11 @@ def _write(tx: Connection, kind: ScopeKind, there: Record, update: ScopeUpdate, 
     if "suspended_reason" in columns:
         reason = columns.pop("suspended_reason")
         tx.execute(_SUSPEND if reason else _RESUME, scope | ({"reason": reason} if reason else {}))
+        clear_alarm(tx, LOGIN_REFUSED, f"login {scope_id}")
     if columns:
         sets = ", ".join(f"{n} = CAST(:{n} AS jsonb)" if n == "settings" else f"{n} = :{n}" for n in columns)
         values = {name: json.dumps(v) if name == "settings" else v for name, v in columns.items()}
         with _name_taken(kind, str(columns.get("name"))), _addresses_apart(tx, kind, scope_id, columns):
-        clear_alarm(tx, LOGIN_REFUSED, f"login {scope_id}")
             tx.execute(text(f"UPDATE {TABLES[kind]} SET {sets} WHERE id = :scope"), values | scope)
     if update.login:
         _log_in(tx, there.tenant_id, scope_id, update.login, tried=update.ends_refusals)
@@ -204,10 +214,10 @@ def _write(tx: Connection, kind: ScopeKind, there: Record, update: ScopeUpdate, 
 
 def _remove(tx: Connection, kind: ScopeKind, there: Record) -> None:
     scope = {"scope": there.scope_id}
-    tx.execute(text(_LEAVE.format(column=_OF_DEVICE[kind])), scope)
-    try:
     if kind is ScopeKind.PROFILE:
         clear_alarm(tx, LOGIN_REFUSED, f"login {there.scope_id}")
+    tx.execute(text(_LEAVE.format(column=_OF_DEVICE[kind])), scope)
+    try:
         with tx.begin_nested():
             tx.execute(text(f"DELETE FROM {TABLES[kind]} WHERE id = :scope"), scope)
     except IntegrityError as exc:
