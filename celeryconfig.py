@@ -6,6 +6,7 @@ from kombu import Exchange, Queue
 
 imports = [
     "backupflow.tasks.collect",
+    "backupflow.tasks.events",
     "backupflow.tasks.ingest",
     "backupflow.tasks.liveness",
     "backupflow.tasks.maintain",
@@ -21,6 +22,7 @@ task_create_missing_queues = False
 task_routes = {
     "ingest.drain": {"queue": "ingest"},
     "maintain.run": {"queue": "maintain"},
+    "events.send": {"queue": "maintain"},
     "status.look": {"queue": "status"},
 }
 

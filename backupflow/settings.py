@@ -9,11 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backupflow.core.hook_target import target
 from backupflow.core.model import SecretsPolicy
-from backupflow.errors import SettingsInvalid
+from backupflow.errors import InputInvalid, SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,6 +173,30 @@ class Keeping(BaseSettings):
     )  # fmt: skip
 
 
+class Telling(BaseSettings):
+    """Who is told what happens (docs/events.md)."""
+
+    model_config = _FROZEN
+    on_event: str = Field(
+        "", validation_alias=_env("CONFIG_ON_EVENT"),
+        description="a command, or an http(s) address that takes a signed POST, which is told of alarms; empty: nobody",
+    )  # fmt: skip
+    on_event_ca: Path | None = Field(
+        None, validation_alias=_env("CONFIG_ON_EVENT_CA"),
+        description="file with the authorities that the address's certificate is trusted by, instead of the usual ones",
+    )  # fmt: skip
+
+    @field_validator("on_event")
+    @classmethod
+    def _is_target(cls, text: str) -> str:
+        """What is wrong with it must not quote it."""
+        try:
+            target(text)
+        except InputInvalid as exc:
+            raise ValueError(exc.detail) from None
+        return text
+
+
 def _read(group: type[G], environment: Mapping[str, str] | None) -> G:
     if environment is None:
         return group()
@@ -187,6 +212,7 @@ class Settings:
             self.process = _read(Process, environment)
             self.collecting = _read(Collecting, environment)
             self.keeping = _read(Keeping, environment)
+            self.telling = _read(Telling, environment)
         except ValidationError as exc:
             first = exc.errors(include_input=False, include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])
@@ -195,4 +221,4 @@ class Settings:
             raise SettingsInvalid("CONFIG_BACKUP_SPREAD_TO is less than CONFIG_BACKUP_SPREAD_FROM")
 
 
-GROUPS: tuple[type[BaseSettings], ...] = (Servers, Process, Collecting, Keeping)
+GROUPS: tuple[type[BaseSettings], ...] = (Servers, Process, Collecting, Keeping, Telling)

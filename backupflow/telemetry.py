@@ -33,6 +33,7 @@ HEARTBEAT_FAILED: Final = "heartbeat_failed"
 BACKEND_AWAITED: Final = "backend_awaited"
 JOB_FINISHED: Final = "job_finished"
 ALARM_RAISED: Final = "alarm_raised"
+EVENTS_TOLD: Final = "events_told"
 PRESENCE_UNREAD: Final = "presence_unread"
 PRESENCE_READ: Final = "presence_read"
 

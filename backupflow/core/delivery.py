@@ -31,6 +31,35 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedEvent:
+    """One for a person."""
+
+    event_id: UUID
+    number: int
+    kind: str
+    code: str
+    body: str
+    created_at: datetime
+    due_at: datetime
+    attempts: int
+    tried_at: datetime | None
+    answer: str | None
+    sent_at: datetime | None
+    given_up_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class HookState:
+    """How it stands with what is to be told."""
+
+    sent_at: datetime | None  # the last one
+    waiting: int
+    failing: int  # of those
+    given_up: int
+    answer: str | None  # what came of the last attempt at what was not taken
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What came of an attempt; `says` is for a person, and holds no secret."""
 

@@ -195,4 +195,5 @@ class Claimed:
     lost: int = 0
     withdrawn: int = 0
     jobs: tuple[str, ...] = field(default=())
+    tells: bool = False  # something is to be told
     skipped_offline: int = 0  # due, and not claimed since a poller says that they are away; no rows

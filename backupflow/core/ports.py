@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from uuid import UUID
 
+    from backupflow.core.delivery import Answer, Event, Failed
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
     from backupflow.core.fleet import Candidate, CarriedOut, Orders
+    from backupflow.core.gathering import Gathered, Happened, Key
     from backupflow.core.history import Aside, Run, SealedSnapshot
     from backupflow.core.importing import Fleet
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Placement, Update
@@ -633,6 +635,46 @@ class AlarmBell(Protocol):
 
     def alarm(self, code: str, scope: str, detail: str) -> bool:
         """True if it is new."""
+        ...
+
+
+class EventStore(Protocol):
+    """The teller's view of what happened, and of what is told of it."""
+
+    def turn(self) -> AbstractContextManager[bool]:
+        """Nobody else sends meanwhile; False if somebody does."""
+        ...
+
+    def gather(
+        self,
+        decide: Callable[[Sequence[Happened], Mapping[Key, datetime], datetime], Gathered],
+        compose: Callable[[UUID, Key, Sequence[Happened], datetime], str],
+    ) -> int:
+        """Make events of what waits, in one transaction; how many. What an event says never changes after that."""
+        ...
+
+    def forget(self, older: timedelta) -> int:
+        """Drop what has waited for longer, since there is no hook; how many."""
+        ...
+
+    def next_due(self) -> tuple[Event, datetime] | None:
+        """The next event to be sent, and PostgreSQL's time."""
+        ...
+
+    def delivered(self, event: Event, says: str) -> None:
+        """It was taken."""
+        ...
+
+    def failed(self, event: Event, says: str, failed: Failed) -> bool:
+        """It was not, and this follows; True if that is a new alarm."""
+        ...
+
+
+class Hook(Protocol):
+    """Where events go."""
+
+    def deliver(self, event_id: UUID, body: str) -> Answer:
+        """Tell it once, within a bounded time; never raises: what came of it is an answer."""
         ...
 
 

@@ -38,6 +38,7 @@ BROKER_SECONDS = 0.5  # a tick must not wait for a broker that does not answer
 # finds its row taken, or little to do.
 LONGEST = {"ingest": 10, "maintain": 100}
 LONGEST_LANE = 10_000
+TELL_SECONDS = 5.0  # between two rounds of telling
 LOOK_SECONDS = 2.0
 LOOK_STALE_SECONDS = 30.0  # a look that takes longer hangs: what it last saw counts no more
 ROOM_PER_SLOT = 8 * 1024 * 1024  # the largest message
@@ -68,6 +69,7 @@ class FleetScheduler(Scheduler):
         self._broker_failed = False
         self._broker_failed_at = 0.0  # monotonic seconds
         self._broker_told: bool | None = None  # as an alarm; None: not known, an earlier beat may have left one
+        self._told_at = 0.0  # monotonic seconds
         self._ended = threading.Event()
         self._looking: threading.Thread | None = None
         self._work = Work()
@@ -120,6 +122,9 @@ class FleetScheduler(Scheduler):
             self._seen.claimed = True
         self._send([("ingest.drain", [], "ingest")])
         self._send([("maintain.run", [job], "maintain") for job in done.jobs])
+        if done.tells and time.monotonic() - self._told_at >= TELL_SECONDS:
+            self._told_at = time.monotonic()
+            self._send([("events.send", [], "maintain")])
         if self._broker_failed:
             self._watch.broker_is_away()
         else:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.claims import Claims
     from backupflow.adapters.db.compacting import Compacting
     from backupflow.adapters.db.devices import Devices
+    from backupflow.adapters.db.event_desk import EventDesk
     from backupflow.adapters.db.fleet import FleetDesk
     from backupflow.adapters.db.house import House
     from backupflow.adapters.db.key_desk import KeyDesk
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from backupflow.flows.outcome import CollectPorts
     from backupflow.flows.renewing import RenewPorts
     from backupflow.flows.scopes import ScopePorts
+    from backupflow.flows.telling import TellPorts
     from backupflow.flows.verify import VerifyPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
@@ -264,6 +266,39 @@ class Wiring:
         from backupflow.adapters.db.house import House
 
         return self.port(House(self.engine("operator"), self.policy.secrets), ports.HouseStore)
+
+    @cached_property
+    def hook(self) -> ports.Hook | None:
+        """Who is told of events; None: nobody."""
+        from backupflow.core.hook_target import Command, target
+
+        telling, folder = self.settings.telling, self.settings.servers.secrets_dir
+        match target(telling.on_event):
+            case None:
+                return None
+            case Command(words):
+                from backupflow.adapters.hook.command import CommandHook
+
+                return self.port(CommandHook(words), ports.Hook)
+            case address:
+                from backupflow.adapters.hook import WebHook, read_secrets
+
+                hook = WebHook(address, lambda: read_secrets(folder), telling.on_event_ca)
+                return self.port(hook, ports.Hook)
+
+    @cached_property
+    def tell_ports(self) -> TellPorts:
+        """What telling of events needs."""
+        from backupflow.adapters.db.outbox import Outbox
+        from backupflow.flows.telling import TellPorts
+
+        return TellPorts(self.port(Outbox(self.engine("operator")), ports.EventStore), self.hook, self.dice)
+
+    def event_desk(self, role: str) -> EventDesk:
+        """What was told; `reader` may look, `operator` have it tried again."""
+        from backupflow.adapters.db.event_desk import EventDesk
+
+        return EventDesk(self.engine(role))
 
     def processes(self, role: str) -> Processes:
         """The heartbeat of this process."""

@@ -18,6 +18,7 @@ from backupflow.adapters.db.effective import HINDRANCE, LOGIN
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.jobs import claim_jobs, tell_of_jobs
 from backupflow.adapters.db.left_over import emit_again, lose_lapsed, withdraw_forsaken, withdraw_hindered
+from backupflow.adapters.db.outbox import something_due
 from backupflow.adapters.db.requested import TRIALS, answer_requests
 from backupflow.adapters.db.room import room_of, slots_of
 from backupflow.adapters.db.turns import draw_nearer
@@ -105,7 +106,8 @@ class Claims:
                     room, withdrawn = room_of(tx, limits, slots, processes), withdrawn + forsaken
                 _tell_of_lanes(tx, slots, limits)
                 new, away = self._claim(tx, room, limits)
-            return Claimed(tuple(new), again, lost, withdrawn, jobs, skipped_offline=away)
+            tells = something_due(tx)
+            return Claimed(tuple(new), again, lost, withdrawn, jobs, tells, skipped_offline=away)
 
     def _claim(self, tx: Connection, room: Room, limits: Limits) -> tuple[list[Claim], int]:
         """What is claimed, and how many were due and are said to be away."""
