@@ -10,6 +10,7 @@ imports = [
     "backupflow.tasks.ingest",
     "backupflow.tasks.liveness",
     "backupflow.tasks.maintain",
+    "backupflow.tasks.status",
 ]
 
 # Each with an exchange of its own: Celery would bind them all to the default one, and each would get every message.

@@ -152,6 +152,11 @@ class Collecting(BaseSettings):
         validation_alias=_env("CONFIG_JUMP_HOST_RETRY"),
         description="seconds that a jump host which could not be passed is left alone; 5-25 % longer, then one tries",
     )  # fmt: skip
+    status_interval: Seconds = Field(
+        timedelta(0), ge=timedelta(0), le=timedelta(days=1), validation_alias=_env("CONFIG_STATUS_INTERVAL"),
+        description="seconds between two looks whether devices that did not answer do again, in a process of its own, "
+        "each device at most every 10 minutes; 0: none",
+    )  # fmt: skip
     stream_max_bytes: int = Field(
         1024**3, ge=16 * 1024**2, validation_alias=_env("CONFIG_STREAM_MAX_BYTES"),
         description="room of the stream between collectors and ingester",

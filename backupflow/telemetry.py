@@ -34,6 +34,7 @@ BACKEND_AWAITED: Final = "backend_awaited"
 JOB_FINISHED: Final = "job_finished"
 ALARM_RAISED: Final = "alarm_raised"
 EVENTS_TOLD: Final = "events_told"
+DEVICES_KNOCKED_AT: Final = "devices_knocked_at"
 PRESENCE_UNREAD: Final = "presence_unread"
 PRESENCE_READ: Final = "presence_read"
 

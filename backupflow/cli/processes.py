@@ -10,6 +10,7 @@ _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "backupflow.celery")
 _QUIET = ("--without-gossip", "--without-mingle")
 DRAINS = 2  # one more than works at a time, so that a slow one does not delay the look at the stream
 JOBS = 2
+LOOKS = 1  # it knocks at many at a time by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,14 @@ class Process:
     argv: tuple[str, ...]
 
 
-def processes(max_concurrent: int) -> tuple[Process, ...]:
+def processes(max_concurrent: int, *, status: bool) -> tuple[Process, ...]:
     """All of them, in the order of starting; beat is the last.
 
-    `max_concurrent` is the pool size of the collect worker, the slow lane has a quarter more.
+    `max_concurrent` is the pool size of the collect worker, the slow lane has a quarter more. `status`: with the one
+    that looks whether devices answer again.
     """
     return (
+        *((_worker("status", "collector", "status", LOOKS),) if status else ()),
         _worker("maintain", "operator", "maintain", JOBS),
         _worker("ingest", "ingester", "ingest", DRAINS),
         _worker("collect-slow", "collector", "collect.slow", ceil(max_concurrent / 4)),

@@ -95,7 +95,7 @@ def installed(
 
 def start_processes(install: Install, on_line: Callable[[str, str], None] | None = None) -> None:
     """Start the Celery processes and wait until each has said that it lives; `on_line` is told what they log."""
-    wanted = processes(install.wiring.settings.collecting.max_concurrent)
+    wanted = _wanted(install)
     living = install.wiring.processes("reader")
     dead = living.ids()  # after a power cut in a container the same process ids come again
     for process in wanted:
@@ -107,9 +107,14 @@ def start_processes(install: Install, on_line: Callable[[str, str], None] | None
         time.sleep(0.1)
 
 
+def _wanted(install: Install) -> tuple[Process, ...]:
+    collecting = install.wiring.settings.collecting
+    return processes(collecting.max_concurrent, status=bool(collecting.status_interval))
+
+
 def _stop_processes(install: Install) -> None:
     """Nothing new is claimed first; then the workers end what they have begun, all at the same time."""
-    names = [process.name for process in processes(1)]
+    names = [process.name for process in _wanted(install)]
     install.servers.supervisor.stop_together(names[-1:])
     install.servers.supervisor.stop_together(names[:-1])
 

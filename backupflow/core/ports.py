@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Placement, Update
     from backupflow.core.jump import Via
     from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Renewal, Renewed, Stock
+    from backupflow.core.knocking import Knock
     from backupflow.core.ledger import Assignment, Claimed, Ending, Kind, Limits, Published, Stored, Withdrawn
     from backupflow.core.message import SnapshotMessage
     from backupflow.core.model import (
@@ -353,6 +354,26 @@ class Presence(Protocol):
 
     def failure(self) -> str:
         """Why nobody can be asked at the moment, by the name of an error; empty: somebody can."""
+        ...
+
+
+class KnockStore(Protocol):
+    """The status task's view: devices that did not answer."""
+
+    def take(self) -> Sequence[Knock]:
+        """Those to be knocked at now, which is written down as a connection to each; of bounded number."""
+        ...
+
+    def answered(self, devices: Mapping[DeviceId, timedelta]) -> int:
+        """Let these be due after so long, if that is sooner; how many are."""
+        ...
+
+
+class Knocker(Protocol):
+    """Whether an address answers."""
+
+    def answering(self, knocks: Sequence[Knock]) -> Collection[DeviceId]:
+        """Knock at all of them; those that answered in time."""
         ...
 
 

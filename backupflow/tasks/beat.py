@@ -36,7 +36,7 @@ BROKER_SECONDS = 0.5  # a tick must not wait for a broker that does not answer
 # row that was not sent is sent again, and a drain is asked for every second. None of them expires: Celery compares that
 # with the clock of the worker's host, and one that goes wrong would discard all of them without a word. What comes late
 # finds its row taken, or little to do.
-LONGEST = {"ingest": 10, "maintain": 100}
+LONGEST = {"ingest": 10, "maintain": 100, "status": 2}
 LONGEST_LANE = 10_000
 TELL_SECONDS = 5.0  # between two rounds of telling
 LOOK_SECONDS = 2.0
@@ -75,6 +75,7 @@ class FleetScheduler(Scheduler):
         self._work = Work()
         self._watch = Watch()
         self._presence = PresenceWatch()
+        self._asked_status: float | None = None  # monotonic seconds
         self._heart = life.Heart("scheduler", self._work, then=self._watch.judge)  # it sees a tick that hangs, too
 
     def tick(self, *_: Any, **__: Any) -> float:
@@ -130,6 +131,7 @@ class FleetScheduler(Scheduler):
         else:
             self._watch.ask(self._send)
         self._tell_broker()
+        self._ask_status()
         self._presence.look()
         if done.new or done.again or done.lost or done.withdrawn or done.skipped_offline:
             counts = {
@@ -140,6 +142,13 @@ class FleetScheduler(Scheduler):
                 "skipped_offline": done.skipped_offline,
             }
             telemetry.logger().info(telemetry.CLAIMS_EMITTED, emitted=ticked.emitted, **counts)
+
+    def _ask_status(self) -> None:
+        """Last of all that is sent: a broker whose users were made before this queue refuses it, and nothing else."""
+        every, now = wiring().settings.collecting.status_interval.total_seconds(), time.monotonic()
+        if every and self._readiness.may_claim and (self._asked_status is None or now - self._asked_status >= every):
+            self._asked_status = now
+            self._send([("status.look", [], "status")])
 
     def _send(self, tasks: Sequence[tuple[str, list[Any], str]]) -> int:
         sent = 0

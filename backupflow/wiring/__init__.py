@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from backupflow.flows.renewing import RenewPorts
     from backupflow.flows.scopes import ScopePorts
     from backupflow.flows.telling import TellPorts
+    from backupflow.flows.status import StatusPorts
     from backupflow.flows.verify import VerifyPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
@@ -233,6 +234,16 @@ class Wiring:
         return self.port(RedisPresence(self.broker_url("scheduler")), ports.Presence)
 
     def keys(self, role: str) -> Keys:
+    @cached_property
+    def status_ports(self) -> StatusPorts:
+        """What it takes to find out that devices answer again."""
+        from backupflow.adapters.db.knocking import Knocking
+        from backupflow.adapters.knocker import TcpKnocker
+        from backupflow.flows.status import StatusPorts
+
+        store = self.port(Knocking(self.engine("collector"), self.policy), ports.KnockStore)
+        return StatusPorts(store, self.port(TcpKnocker(), ports.Knocker), self.dice)
+
         """The canaries of all tenants."""
         from backupflow.adapters.db.keys import Keys
 

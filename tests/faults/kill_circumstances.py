@@ -130,6 +130,20 @@ def make_devices_due(field: Field) -> None:
     field.stack.admin("UPDATE device SET next_due_at = now() WHERE next_due_at > now()")
 
 
+def silence(field: Field) -> None:
+    """Nothing was heard of a router for a while, as far as its row says; it is there and answers who knocks."""
+    field.stack.admin(
+        "UPDATE device SET unreachable_since = now(), probed_at = NULL, met_at = NULL, hold_until = NULL, "
+        "next_due_at = now() + interval '1 hour' WHERE name = :name",
+        name=DESK,
+    )
+
+
+def hear(field: Field) -> None:
+    """As ever."""
+    field.stack.admin("UPDATE device SET unreachable_since = NULL WHERE name = :name", name=DESK)
+
+
 def make_jobs_due(field: Field) -> None:
     """Work for the process that keeps house."""
     field.stack.admin("UPDATE job SET due_at = now() WHERE due_at > now()")

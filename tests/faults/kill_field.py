@@ -57,6 +57,7 @@ SETTINGS: dict[str, Any] = {
     "CONFIG_LEASE_GRACE": 1,
     "CONFIG_EMIT_AGAIN_AFTER": 2,  # less than a worker takes to start: what waited for it was sent twice
     "CONFIG_LOST_AFTER": 20,
+    "CONFIG_STATUS_INTERVAL": 1,
 }
 
 

@@ -62,6 +62,9 @@ COLLECT: Final = Served("collect")
 JUMP: Final = Served("collect", begin=circumstances.put_behind_jump_host, mend=circumstances.put_straight, slow=True)
 INGEST: Final = Served("ingest", ready=Field.await_published, provoke=nothing)  # more would keep the stream busy
 MAINTAIN: Final = Served("maintain", ready=circumstances.make_jobs_due, provoke=circumstances.make_jobs_due)
+KNOCK: Final = Served(
+    "status", ready=circumstances.silence, provoke=circumstances.silence, mend=circumstances.hear, slow=True
+)
 EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
 EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)
 IMPORT: Final = Commanded(commands.import_fleet, commands.added, mend=commands.remove_added)
@@ -119,6 +122,8 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "QuarantineStore.taken": (replace(INGEST, ready=circumstances.give_back_a_true_one, slow=True),),
     "QuarantineStore.put_back": (replace(INGEST, ready=circumstances.give_back_a_forgery, slow=True),),
     "Presence": (BEAT,),
+    "KnockStore": (KNOCK,),
+    "Knocker": (KNOCK,),
     "Presence.offline": (replace(BEAT, provoke=circumstances.make_devices_due),),
     "Broker": (replace(BEAT, nth=3),),
     "KeyLedger": (BEAT,),

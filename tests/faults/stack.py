@@ -17,7 +17,7 @@ from sqlalchemy import NullPool, Row, create_engine, make_url, text
 
 import backupflow
 from backupflow.adapters.db.engine import transaction
-from backupflow.cli.processes import processes
+from backupflow.cli.processes import Process, processes
 from backupflow.cli.up import installed
 from backupflow.core.inventory import NewDevice
 from backupflow.core.model import DeviceId, Login, TenantId
@@ -113,12 +113,12 @@ class Stack:
     # --- processes -----------------------------------------------------------------------------------------------
 
     def start(self, kind: str, *, restart: bool | str = False, **environment: str) -> Worker:
-        """Start one more process of a kind (maintain, ingest, collect-slow, collect, beat); does not wait for it.
+        """Start one more process of a kind (maintain, ingest, collect-slow, collect, status, beat); does not wait.
 
         `restart`: it is started again when it ends, a second later, as under a supervisor. (A text, so that a mapping
         of variables may be spread here.)
         """
-        wanted = {process.name: process for process in processes(self.wiring.settings.collecting.max_concurrent)}[kind]
+        wanted = {process.name: process for process in self._processes(status=True)}[kind]
         number = sum(worker.kind == kind for worker in self.workers)
         name = f"{kind}-{number + 1}" if number else kind
         worker = Worker(
@@ -134,9 +134,13 @@ class Stack:
         self.workers.append(worker)
         return worker
 
+    def _processes(self, *, status: bool = False) -> tuple[Process, ...]:
+        collecting = self.wiring.settings.collecting
+        return processes(collecting.max_concurrent, status=status or bool(collecting.status_interval))
+
     def start_all(self) -> None:
         """Start one of each kind, and wait until they live."""
-        for process in processes(1):
+        for process in self._processes():
             self.start(process.name)
         self.await_alive()
 

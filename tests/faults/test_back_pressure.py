@@ -282,7 +282,7 @@ def run_supervised(place: Place, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(up, "STOP_WITHIN", timedelta(seconds=1))  # no wait makes a thread that stands still go on
     path = os.pathsep.join((str(STANDS_STILL), stack.environment["PYTHONPATH"]))
     install = up.Install(stack.servers, stack.wiring, {**stack.environment, "PYTHONPATH": path}, stack.seal_key)
-    process = next(process for process in processes(1) if process.name == "collect-slow")
+    process = next(process for process in processes(1, status=False) if process.name == "collect-slow")
     next(worker for worker in stack.workers if worker.kind == process.name).stop()
     stack.servers.supervisor.start(up._program(install, process, None))
     return process.name

@@ -56,7 +56,7 @@ def install(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> up.Install:
     monkeypatch.setattr(up, "STOP_WITHIN", timedelta(seconds=1))  # no wait makes a thread that stands still go on
     path = os.pathsep.join((str(STANDS_STILL), stack.environment["PYTHONPATH"]))
     made = up.Install(stack.servers, stack.wiring, {**stack.environment, "PYTHONPATH": path}, stack.seal_key)
-    for process in processes(SLOTS):
+    for process in processes(SLOTS, status=False):
         if process.name in STARTED:
             stack.servers.supervisor.start(up._program(made, process, None))
     wait_for(lambda: heard(stack, list(pids(made).values())), "them to be alive", PATIENCE)
