@@ -76,6 +76,7 @@ CODES = {failure.code for failure in FAILURES.values()}
 ALARMS = {
     "broker_unavailable",
     "clock_skew",
+    "device_down",
     "job_late",
     "lane_without_workers",
     "login_refused",
@@ -86,6 +87,7 @@ ALARMS = {
     "row_unusable",
     "secrets_hidden",
     "settings_unusable",
+    "site_down",
     "snapshot_damaged",
     "stream_remade",
     "unexpected",

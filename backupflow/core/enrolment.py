@@ -21,6 +21,7 @@ from backupflow.core.inventory import (
 )
 from backupflow.core.model import EndMark
 from backupflow.core.named_keys import expected_instead
+from backupflow.core.outages import DEVICE_DOWN
 from backupflow.core.scope import SETTINGS, checked_for, merged_settings
 from backupflow.errors import (
     AlgorithmsIncompatible,
@@ -45,8 +46,8 @@ KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
 UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
 # An operator's word was for the router as it was known then: its address, its key.
 NO_WORD: Mapping[str, Any] = {"believe_seq": 0}
-# Alarms that speak of what a router says, not of whether it can be worked with.
-_OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden")
+# Alarms of a router that is not blocked: they end with it.
+_OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden", DEVICE_DOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
         columns |= NO_WORD
     if ended or {"host", "port"} & set(columns):
         columns |= {"failures": 0} | due_now(record)
+        ended.add(DEVICE_DOWN)
     return Update(
         "device_edited", detail, columns, login, drops, retires, clears=tuple(sorted(ended)), placement=placement,
         expects=expects, if_moved=_moved(record), if_other_login=_other_login(record),
@@ -124,7 +126,7 @@ def paused(record: DeviceRecord, reason: str | None = None) -> Update | None:
     if record.status == "paused" and reason in {None, record.paused_reason}:
         return None
     columns = {"status": "paused", "next_due_at": None, "paused_reason": reason}
-    return Update("device_paused", {"reason": reason} if reason else {}, columns)
+    return Update("device_paused", {"reason": reason} if reason else {}, columns, clears=(DEVICE_DOWN,))
 
 
 def checked_reason(reason: str) -> str:
@@ -212,7 +214,7 @@ def _placed_anew(record: DeviceRecord, wanted: Placement) -> Placement:
 
 def _moved(record: DeviceRecord) -> Following:
     """Another way leads to another place, as another address does; the pin stays."""
-    return Following({"failures": 0, **NO_WORD, **due_now(record)})
+    return Following({"failures": 0, **NO_WORD, **due_now(record)}, (DEVICE_DOWN,))
 
 
 def _other_login(record: DeviceRecord) -> Following:

@@ -79,6 +79,10 @@ def hindered(reason: str, name: str, profile: str | None, *, by_key: bool = Fals
             return f"`device edit {shlex.quote(name)} --profile NAME`, or a login of its own"
         case _ if kind.startswith("jump host"):
             return f"`jump show {shlex.quote(what)}`" if what else "`jump list`"
+        case "site down":
+            return "`status`: it is tried every 5 minutes, and all of it is due once anything there answers"
+        case "maintenance":
+            return "`site maintenance NAME --end`, or of the tenant or the group that it is in"
         case "paused":
             return f"`device resume {shlex.quote(name)}`"
         case _:

@@ -243,6 +243,13 @@ def test_a_paused_device_stays_paused_whatever_is_edited() -> None:
     assert "next_due_at" not in update.columns
 
 
+def test_a_device_that_is_left_alone_is_no_alarm() -> None:
+    """Whoever pauses one that is down, or gives it another address, knows of it."""
+    for update in (paused(RECORD), edited(RECORD, Edit(host="192.0.2.2"), None)):
+        assert update
+        assert "device_down" in update.clears
+
+
 def test_a_user_name_alone_needs_a_login_to_belong_to() -> None:
     """A device that uses its group's login has no password of its own to keep."""
     with pytest.raises(InputInvalid):
@@ -302,7 +309,7 @@ def test_a_removed_device_keeps_no_login() -> None:
     """Its sealed login goes with the act, and it is never due again."""
     update = removed(RECORD)
     assert update.drops_login
-    assert set(update.clears) == {"export_suspect", "secrets_hidden"}
+    assert set(update.clears) == {"export_suspect", "secrets_hidden", "device_down"}
     assert update.columns["next_due_at"] is None
 
 

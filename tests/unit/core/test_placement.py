@@ -56,7 +56,7 @@ def test_another_way_is_like_another_address() -> None:
     update = edited(replace(PINNED, blocked_code="host_key_mismatch"), Edit(placement=Placement(jump="hop-2")), None)
     assert update
     assert update.if_moved.columns == {"failures": 0, "believe_seq": 0, "next_due_at": NOW}
-    assert (update.retires, update.clears, update.if_moved.clears) == ((), (), ())
+    assert (update.retires, update.clears, update.if_moved.clears) == ((), (), ("device_down",))
     paused = edited(replace(RECORD, status="paused"), Edit(placement=Placement(jump="hop-2")), None)
     assert paused
     assert "next_due_at" not in paused.if_moved.columns
