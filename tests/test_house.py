@@ -77,6 +77,7 @@ ALARMS = {
     "broker_unavailable",
     "clock_skew",
     "device_down",
+    "events_undelivered",
     "job_late",
     "lane_without_workers",
     "login_refused",
