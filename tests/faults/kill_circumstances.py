@@ -149,6 +149,26 @@ def make_jobs_due(field: Field) -> None:
     field.stack.admin("UPDATE job SET due_at = now() WHERE due_at > now()")
 
 
+def let_something_be_told(field: Field) -> None:
+    """Something happened a while ago, of a code of its own: more than one event an hour is told of no other."""
+    field.stack.admin(
+        "INSERT INTO outbox (kind, key, payload, created_at) SELECT 'down', 'kill ' || n, "
+        "jsonb_build_object('code', 'kill ' || n), now() - interval '1 minute' FROM (SELECT gen_random_uuid() AS n) x"
+    )
+
+
+def let_something_grow_old(field: Field) -> None:
+    """Something happened long ago that nobody was told."""
+    let_something_be_told(field)
+    field.stack.admin("UPDATE outbox SET created_at = now() - interval '2 hours' WHERE event_id IS NULL")
+
+
+def forget_what_was_told(field: Field) -> None:
+    """Nothing waits, and nothing failed."""
+    field.stack.admin("DELETE FROM outbox WHERE alarm_id IS NULL")
+    field.stack.admin("DELETE FROM event")
+
+
 def give_back_a_forgery(field: Field) -> None:
     """An operator releases from quarantine what will be refused again."""
     field.start("ingest")

@@ -65,6 +65,13 @@ MAINTAIN: Final = Served("maintain", ready=circumstances.make_jobs_due, provoke=
 KNOCK: Final = Served(
     "status", ready=circumstances.silence, provoke=circumstances.silence, mend=circumstances.hear, slow=True
 )
+TELL: Final = Served(
+    "maintain",
+    ready=circumstances.let_something_be_told,
+    provoke=circumstances.let_something_be_told,
+    mend=circumstances.forget_what_was_told,
+    environment=(("CONFIG_ON_EVENT", "true"),),
+)
 EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
 EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)
 IMPORT: Final = Commanded(commands.import_fleet, commands.added, mend=commands.remove_added)
@@ -157,6 +164,17 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "CompactingStore": (MAINTAIN,),
     "TrustStore": (Commanded(commands.settle_trust, commands.settled, mend=commands.drop_shared, program=("-c",)),),
     "AlarmBell": (replace(EXPORT, begin=commands.damage, mend=commands.mend_damage, again=65),),
+    "EventStore": (TELL,),
+    "EventStore.failed": (replace(TELL, environment=(("CONFIG_ON_EVENT", "false"),)),),
+    "EventStore.forget": (
+        replace(
+            TELL,
+            ready=circumstances.let_something_grow_old,
+            provoke=circumstances.let_something_grow_old,
+            environment=(),
+        ),
+    ),
+    "Hook": (TELL,),
     "RequestStore": (Commanded(lambda _field, _life: ["backup", DESK], commands.asked),),
     "RequestStore.force": (Commanded(lambda _field, _life: ["backup", DESK, "--force"], commands.forced),),
 }

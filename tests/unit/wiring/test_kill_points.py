@@ -125,6 +125,7 @@ def wired(secrets_dir: Path) -> Wiring:
         "NATS_URL": "nats://127.0.0.1:1",
         "OPENBAO_ADDR": "http://127.0.0.1:1",
         "CONFIG_SECRETS_DIR": str(secrets_dir),
+        "CONFIG_ON_EVENT": "true",
     }
     return Wiring(Settings(environment))
 
