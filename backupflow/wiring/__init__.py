@@ -233,7 +233,6 @@ class Wiring:
 
         return self.port(RedisPresence(self.broker_url("scheduler")), ports.Presence)
 
-    def keys(self, role: str) -> Keys:
     @cached_property
     def status_ports(self) -> StatusPorts:
         """What it takes to find out that devices answer again."""
@@ -244,6 +243,7 @@ class Wiring:
         store = self.port(Knocking(self.engine("collector"), self.policy), ports.KnockStore)
         return StatusPorts(store, self.port(TcpKnocker(), ports.Knocker), self.dice)
 
+    def keys(self, role: str) -> Keys:
         """The canaries of all tenants."""
         from backupflow.adapters.db.keys import Keys
 
