@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from backupflow.core import cadence
 from backupflow.core.inventory import (
     DIRECT,
     NOWHERE,
@@ -90,7 +88,6 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
     ended = _blocks_ended(wanted, columns) | (set(KEY_BLOCKS) if expects else set())
     if not any((columns, login, wanted.new_router, expects is not None, placement.named, drops)):
         return None
-    columns |= _due_sooner(record, wanted)
     others = {"login": login or drops, "host_key": expects, **placement.named}
     detail = {
         "changed": sorted(set(columns) - {"next_due_at"}) + sorted(name for name, what in others.items() if what),
@@ -141,8 +138,9 @@ def resumed(record: DeviceRecord) -> Update | None:
     """Active again; due at once if a run was missed meanwhile."""
     if record.status == "active":
         return None
-    missed = record.last_collected_at is None or record.now - record.last_collected_at >= record.interval
-    due = record.now if missed else cadence.next_due(record.anchor_at, record.interval, record.now)
+    due = record.timetable.next_run(record.device_id, record.anchor_at, record.now)
+    if record.timetable.missed(record.device_id, record.last_collected_at, record.now):
+        due = record.now
     return Update("device_resumed", {}, {"status": "active", "next_due_at": due, "paused_reason": None})
 
 
@@ -253,15 +251,6 @@ def _blocks_ended(wanted: Edit, columns: Mapping[str, Any]) -> set[str]:
     if wanted.new_router:
         ended.update((*KEY_BLOCKS, SshDowngraded.code, IdentityChanged.code, *_OF_ITS_EXPORTS))
     return ended
-
-
-def _due_sooner(record: DeviceRecord, wanted: Edit) -> dict[str, Any]:
-    """A shorter interval takes effect at once, not after the longer one; a failing device keeps its wait."""
-    seconds = (wanted.settings or {}).get("interval_seconds")
-    if seconds is None or record.status != "active" or record.next_due_at is None or record.failures:
-        return {}
-    due = cadence.next_due(record.anchor_at, timedelta(seconds=seconds), record.now)
-    return {"next_due_at": due} if due < record.next_due_at else {}
 
 
 def due_now(record: DeviceRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Update
     from backupflow.core.model import DeviceId, TenantId, Trust
+    from backupflow.core.rescheduling import Rescheduled
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class CarriedOut:
 
     added: int = 0
     changed: frozenset[DeviceId] = frozenset()
+    rescheduled: Rescheduled | None = None  # those whose timetable became another
 
 
 @dataclass(frozen=True, slots=True)

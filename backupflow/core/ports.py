@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
     from backupflow.core.overview import Asked, Within
     from backupflow.core.quarantine import Released, SetAside
-    from backupflow.core.scopes import NewScope, Record, ScopeKind, ScopeUpdate
+    from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
     from backupflow.core.trust import SharedLogin
     from backupflow.core.verification import Due, Flaw, Kept, Keyless, Sight, Standing, Wanted
     from backupflow.errors import BackupflowError
@@ -562,10 +562,10 @@ class ScopeStore(Protocol):
         name: str,
         decide: Callable[[Record], ScopeUpdate | None],
         actor: str,
-    ) -> tuple[Record, bool]:
+    ) -> Acted:
         """Lock its devices, then it, let `decide` say what changes, and apply that, to its devices too.
 
-        The record afterwards, or as it was if it is removed, and whether anything changed. Conflict if two devices
+        Devices whose timetable becomes another run by it from then on. Conflict if two devices
         would have one address, or some no login.
         """
         ...

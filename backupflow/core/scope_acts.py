@@ -51,9 +51,7 @@ def scope_edited(record: ScopeRecord, wanted: Changes) -> ScopeUpdate | None:
     if not columns and profile is None and jump is None:
         return None
     detail = {record.kind.value: record.name, "changed": _changed(columns, profile=profile, jump=jump)}
-    settings = columns.get("settings", record.settings)
-    sooner = settings.get("interval_seconds") != record.settings.get("interval_seconds")
-    return ScopeUpdate(f"{record.kind}_edited", detail, columns, profile, jump, sooner=sooner)
+    return ScopeUpdate(f"{record.kind}_edited", detail, columns, profile, jump)
 
 
 def scope_removed(record: ScopeRecord) -> ScopeUpdate:

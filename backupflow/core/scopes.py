@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backupflow.core.inventory import DIRECT
 from backupflow.errors import InputInvalid
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.inventory import DeviceLogin, SeenKey
     from backupflow.core.model import ExpectedKey, JumpHostId, TenantId, TrustedHow
+    from backupflow.core.rescheduling import Rescheduled
     from backupflow.core.rotation import Act, Rotation
 
 LONGEST_NAME = 100
@@ -168,7 +169,7 @@ class ScopeUpdate:
     """What an act changes, all in one transaction with its audit row; None stays, `""` is none any more.
 
     `ends_refusals`: the login is another one, so whoever was blocked since it was refused is tried again, devices and
-    jump hosts. `ends_trouble`: a jump host is tried anew, at once. `sooner`: an interval is another.
+    jump hosts. `ends_trouble`: a jump host is tried anew, at once.
     """
 
     action: str
@@ -183,10 +184,17 @@ class ScopeUpdate:
     expects: tuple[ExpectedKey, ...] | None = None
     ends_trouble: bool = False
     ends_refusals: bool = False
-    sooner: bool = False
     removes: bool = False
     rotates_to: DeviceLogin | None = None  # what is to take the place of the login, see core.rotation
     ends_rotation: Act | None = None
+
+
+class Acted(NamedTuple):
+    """What an act did. Of what was removed: as it was before. `rescheduled`: devices that run at other times now."""
+
+    record: Record
+    changed: bool
+    rescheduled: Rescheduled | None = None
 
 
 @dataclass(frozen=True, slots=True)

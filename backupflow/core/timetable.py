@@ -74,6 +74,12 @@ class Timetable:
         runs = (at + min(gap * SPREAD, LONGEST_SPREAD) * share for at, gap in _near(self.cron, now))
         return next(run for run in runs if run > now)
 
+    def missed(self, device_id: UUID, since: datetime | None, now: datetime) -> bool:
+        """Whether a turn has passed since it was collected last; None: it never was."""
+        if since is None or self.cron is None:
+            return since is None or now - since >= self.interval
+        return self.next_run(device_id, since, since) <= now
+
     def period(self, now: datetime) -> timedelta:
         """How far the turns lie apart at this moment: from the one before it to the next."""
         return self.interval if self.cron is None else _gap(self.cron, now)

@@ -141,7 +141,7 @@ def _learn_hop(
         record = store.find(ScopeKind.JUMP_HOST, tenant_id, owner.name)
         decide(record)
     else:
-        record, _ = store.change(ScopeKind.JUMP_HOST, tenant_id, owner.name, decide, ports.actor)
+        record = store.change(ScopeKind.JUMP_HOST, tenant_id, owner.name, decide, ports.actor)[0]
     pinned = cast("HopRecord", record).pinned
     return _learnt(owner, updates[0].expects if updates else None, pinned, keys, changed=bool(updates))
 

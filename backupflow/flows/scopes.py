@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.model import Login, TenantId
     from backupflow.core.ports import ScopeStore, SecretSealer
+    from backupflow.core.rescheduling import Rescheduled
 
 R = TypeVar("R", ScopeRecord, ProfileRecord, HopRecord)
 
@@ -46,10 +47,14 @@ class ScopePorts:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an act did; `changed` is False if all was so already. Of what was removed: as it was before."""
+    """What an act did; `changed` is False if all was so already. Of what was removed: as it was before.
+
+    `rescheduled`: devices that run at other times now.
+    """
 
     record: Record
     changed: bool
+    rescheduled: Rescheduled | None = None
 
 
 def add(ports: ScopePorts, new: NewScope, login: Login | None = None) -> Done:

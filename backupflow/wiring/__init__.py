@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.bus import Bus
     from backupflow.adapters.db.alarms import Alarms
     from backupflow.adapters.db.canaries import Canaries
+    from backupflow.adapters.db.capacity import Capacity
     from backupflow.adapters.db.claims import Claims
     from backupflow.adapters.db.compacting import Compacting
     from backupflow.adapters.db.devices import Devices
@@ -59,8 +60,8 @@ if TYPE_CHECKING:
     from backupflow.flows.outcome import CollectPorts
     from backupflow.flows.renewing import RenewPorts
     from backupflow.flows.scopes import ScopePorts
-    from backupflow.flows.telling import TellPorts
     from backupflow.flows.status import StatusPorts
+    from backupflow.flows.telling import TellPorts
     from backupflow.flows.verify import VerifyPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
@@ -359,7 +360,7 @@ class Wiring:
         """What stands above devices; `enroller` may write, `reader` only look."""
         from backupflow.adapters.db.scopes import Scopes
 
-        return self.port(Scopes(self.engine(role)), ports.ScopeStore)
+        return self.port(Scopes(self.engine(role), self.policy), ports.ScopeStore)
 
     def scope_ports(self, actor: str) -> ScopePorts:
         """What acts on logins, groups, sites, tenants and jump hosts need."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import IntegrityError
 
 from backupflow.adapters.db.devices import (
+    may_reschedule,
     statement_of,
     values_of,
     what_follows,
@@ -20,12 +21,15 @@ from backupflow.adapters.db.devices import (
 )
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.placing import columns_of
+from backupflow.adapters.db.rescheduling import reschedule, timetables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
     from backupflow.core.inventory import DeviceRecord, Following, Update
+    from backupflow.core.rescheduling import Rescheduled
+    from backupflow.core.scope import Policy
 
     Decided = tuple[DeviceRecord, Update]
     Written = tuple[DeviceRecord, Mapping[str, Any]]
@@ -35,8 +39,10 @@ _DROP_LOGINS = text("DELETE FROM credential_profile WHERE device_id = ANY(:devic
 _CLEAR = text("UPDATE alarm SET cleared_at = now() WHERE code = :code AND scope = ANY(:scopes) AND cleared_at IS NULL")
 
 
-def write_all(tx: Connection, decided: Sequence[Decided], actor: str) -> None:
+def write_all(tx: Connection, decided: Sequence[Decided], actor: str, defaults: Policy) -> Rescheduled | None:
     """Write what was decided over locked devices, each of them once, without audit rows; fails as `write` does."""
+    turning = [there.device_id for there, update in decided if may_reschedule(update)]
+    timetables_before = timetables(tx, turning, defaults)
     leading = [each for each in decided if each[1].placement.named or each[1].login or each[1].drops_login]
     before = _used(tx, leading)
     _write_sets(tx, _with_places(tx, decided))
@@ -50,6 +56,7 @@ def write_all(tx: Connection, decided: Sequence[Decided], actor: str) -> None:
         write_keys(tx, there, update, actor)
     _write_sets(tx, _joined(follows))
     _clear(tx, [*((there, update.clears) for there, update in decided), *((t, f.clears) for t, f in follows)])
+    return reschedule(tx, timetables_before, defaults)
 
 
 def _with_places(tx: Connection, decided: Iterable[Decided]) -> list[Written]:

@@ -19,6 +19,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.expected_keys import expect, forget
 from backupflow.adapters.db.keys import oldest_version
 from backupflow.adapters.db.placing import columns_of, inherited_profile, needs_login, placed
+from backupflow.adapters.db.rescheduling import reschedule, timetables
 from backupflow.core.inventory import Placement, composed
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, Purpose, TenantId, TrustedHow
@@ -85,6 +86,7 @@ _COLUMNS = {
     "modern_ssh_at",
     "source",
     "paused_reason",
+    "maintenance_until",
 }
 
 
@@ -137,7 +139,7 @@ class Devices:
             update = decide(there)
             if update is None:
                 return there, False
-            apply(tx, there, update, actor)
+            apply(tx, there, update, actor, self._defaults)
             return record(tx, there.device_id, self._defaults), True
 
 
@@ -181,11 +183,18 @@ def told_of(new: NewDevice) -> dict[str, Any]:
     return told
 
 
-def apply(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:
+def apply(tx: Connection, there: DeviceRecord, update: Update, actor: str, defaults: Policy) -> None:
     """Write what was decided over a locked device, with its audit row; fails as `insert` does."""
+    before = timetables(tx, [there.device_id] if may_reschedule(update) else [], defaults)
     write(tx, there, update, actor)
+    reschedule(tx, before, defaults)
     owner = {"tenant_id": there.tenant_id, "device_id": there.device_id}
     record_act(tx, actor, update.action, **owner, detail=update.detail)
+
+
+def may_reschedule(update: Update) -> bool:
+    """Whether its timetable may become another one."""
+    return "settings" in update.columns or update.placement.group is not None or update.placement.site is not None
 
 
 def write(tx: Connection, there: DeviceRecord, update: Update, actor: str) -> None:

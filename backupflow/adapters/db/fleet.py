@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from backupflow.core.fleet import Act, Candidate, NewProfile, NewScope, Orders
     from backupflow.core.importing import Fleet
     from backupflow.core.model import DeviceId, TenantId
+    from backupflow.core.rescheduling import Rescheduled
     from backupflow.core.scope import Policy
 
 _AT_ONCE = 100  # devices between two words about the progress
@@ -94,6 +95,7 @@ class _Work:
         self._defaults = defaults
         self._moved = moved
         self._audit: list[Done] = []
+        self._rescheduled: Rescheduled | None = None
 
     def done(self, orders: Orders) -> CarriedOut:
         for profile in orders.profiles:
@@ -107,7 +109,7 @@ class _Work:
             self._moved(len(part))
         self._audit += [Done(orders.action, tenant, None, about) for tenant, about in orders.about.items()]
         record_acts(self._tx, self._actor, self._audit)
-        return CarriedOut(len(orders.added), changed)
+        return CarriedOut(len(orders.added), changed, self._rescheduled)
 
     def _make_profile(self, new: NewProfile) -> None:
         login = new.login
@@ -143,7 +145,8 @@ class _Work:
                     decided.append((there, replace(update, columns={**left, **update.columns})))
                     self._audit.append(Done(update.action, there.tenant_id, there.device_id, update.detail))
                     changed.add(act.device_id)
-            write_all(self._tx, decided, self._actor)
+            anew = write_all(self._tx, decided, self._actor, self._defaults)
+            self._rescheduled = anew if self._rescheduled is None or anew is None else self._rescheduled + anew
             self._moved(len(part))
         if hosts:
             raise Conflict("a device that was to move stays where it is; nothing was done")

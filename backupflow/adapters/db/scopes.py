@@ -20,6 +20,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.expected_keys import expect_of_jump_host, forget_of_jump_host
 from backupflow.adapters.db.keys import oldest_version
 from backupflow.adapters.db.placing import columns_of
+from backupflow.adapters.db.rescheduling import reschedule, timetables
 from backupflow.adapters.db.scope_following import (
     clash,
     follow,
@@ -33,7 +34,8 @@ from backupflow.core.inventory import Placement
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Purpose
 from backupflow.core.refusals import LOGIN_REFUSED
-from backupflow.core.scopes import NewScope, Record, ScopeKind, ScopeUpdate
+from backupflow.core.scope import Policy
+from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
 from backupflow.errors import Conflict, LoginUnusable, NotFound
 
 if TYPE_CHECKING:
@@ -79,14 +81,15 @@ _OF_DEVICE = {
     ScopeKind.SITE: "site_id",
     ScopeKind.JUMP_HOST: "jump_host_id",
 }
-_SOONER = text("UPDATE job SET due_at = now() WHERE name = 'reconcile'")
+STANDARD = Policy()
 
 
 class Scopes:
-    """core.ports.ScopeStore."""
+    """core.ports.ScopeStore. `defaults` are the global settings."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, defaults: Policy = STANDARD) -> None:
         self._engine = engine
+        self._defaults = defaults
 
     def find(self, kind: ScopeKind, tenant_id: TenantId, name: str) -> Record:
         """The one of that kind and name; NotFound if there is none. Of a tenant: itself, whatever its name."""
@@ -111,7 +114,7 @@ class Scopes:
         name: str,
         decide: Callable[[Record], ScopeUpdate | None],
         actor: str,
-    ) -> tuple[Record, bool]:
+    ) -> Acted:
         """Lock its devices, then it, let `decide` say what changes, and apply that with what follows."""
         with transaction(self._engine) as tx:
             scope_id = _found(tx, kind, tenant_id, name)
@@ -121,13 +124,15 @@ class Scopes:
             there = record(tx, kind, scope_id)
             update = decide(there)
             if update is None:
-                return there, False
+                return Acted(there, changed=False)
             before = standing(tx, devices)
+            turns = timetables(tx, devices if "settings" in update.columns else (), self._defaults)
             _write(tx, kind, there, update, actor)
             _rotate(tx, there, update, devices)
             follow(tx, before, update, there.scope_id)
+            anew = reschedule(tx, turns, self._defaults)
             record_act(tx, actor, update.action, tenant_id=there.tenant_id, detail=update.detail)
-            return (there if update.removes else record(tx, kind, scope_id)), True
+            return Acted(there if update.removes else record(tx, kind, scope_id), changed=True, rescheduled=anew)
 
 
 def insert(tx: Connection, new: NewScope, actor: str) -> UUID:
@@ -206,8 +211,6 @@ def _write(tx: Connection, kind: ScopeKind, there: Record, update: ScopeUpdate, 
         try_hops_again(tx, refused_hops(tx, scope_id))
     if kind is ScopeKind.JUMP_HOST:
         _write_hop(tx, there.tenant_id, scope_id, update, actor)
-    if update.sooner:
-        tx.execute(_SOONER)
     if update.removes:
         _remove(tx, kind, there)
 
@@ -240,10 +243,10 @@ def _write_hop(tx: Connection, tenant_id: UUID, scope_id: UUID, update: ScopeUpd
 
 def _log_in(tx: Connection, tenant_id: UUID, scope_id: UUID, login: DeviceLogin, *, tried: bool) -> None:
     values = {"scope": scope_id, "username": login.username}
-    if login.sealed is None:
-        tx.execute(_RENAME_LOGIN, values | {"tried": tried})
     if tried:
         clear_alarm(tx, LOGIN_REFUSED, f"login {scope_id}")
+    if login.sealed is None:
+        tx.execute(_RENAME_LOGIN, values | {"tried": tried})
     else:
         _still_good(tx, tenant_id, login)
         clear_alarm(tx, LoginUnusable.code, f"login {scope_id}")

@@ -256,25 +256,6 @@ def test_a_user_name_alone_needs_a_login_to_belong_to() -> None:
         edited(replace(RECORD, has_own_login=False), Edit(username="x"), DeviceLogin("x"))
 
 
-@pytest.mark.parametrize(
-    ("record", "seconds", "due"),
-    [
-        (RECORD, 60, NOW + timedelta(minutes=1)),
-        (RECORD, 7 * 86400, None),
-        (replace(RECORD, failures=2), 60, None),
-        (replace(RECORD, status="paused", next_due_at=None), 60, None),
-        (replace(RECORD, anchor_at=NOW + timedelta(seconds=90), next_due_at=NOW + timedelta(seconds=90)), 60, None),
-    ],
-    ids=["shorter", "longer", "failing", "paused", "new"],
-)
-def test_a_shorter_interval_takes_effect_at_once(record: DeviceRecord, seconds: int, due: datetime | None) -> None:
-    """From a week to a minute: it is due within a minute; what waits after failures or for its first turn waits on."""
-    update = edited(record, Edit(settings={"interval_seconds": seconds}), None)
-    assert update is not None
-    assert update.columns.get("next_due_at") == due
-    assert update.detail["changed"] == ["settings"]
-
-
 def test_resumed_within_its_interval_it_waits_for_its_phase() -> None:
     """Nothing was missed, so the phase is kept."""
     update = resumed(replace(RECORD, status="paused"))

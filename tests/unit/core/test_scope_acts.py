@@ -60,23 +60,18 @@ def test_settings_are_merged_and_taken_back() -> None:
     update = acts.scope_edited(SITE, Changes(settings={"concurrency": 3}, unset=("interval_seconds",)))
     assert update
     assert update.columns == {"settings": {"concurrency": 3}}
-    assert update.sooner
 
 
-@pytest.mark.parametrize(
-    ("wanted", "sooner"),
-    [
-        (Changes(settings={"interval_seconds": 30}), True),
-        (Changes(settings={"interval_seconds": 60, "trust": "tofu"}), False),
-        (Changes(name="south"), False),
-        (Changes(jump=""), False),
-    ],
-)
-def test_only_another_interval_draws_turns_nearer(wanted: Changes, sooner: bool) -> None:
-    """The job that does it looks at the whole fleet."""
-    update = acts.scope_edited(SITE, wanted)
+def test_a_cron_expression_takes_the_place_of_an_interval_and_back() -> None:
+    """One scope says when in one way: of two nobody could tell which holds."""
+    update = acts.scope_edited(SITE, Changes(settings={"cron": "0  2 * * sun"}))
     assert update
-    assert update.sooner is sooner
+    assert update.columns == {"settings": {"cron": "0 2 * * SUN"}}
+    back = acts.scope_edited(
+        replace(SITE, settings=update.columns["settings"]), Changes(settings={"interval_seconds": 60})
+    )
+    assert back
+    assert back.columns == {"settings": {"interval_seconds": 60}}
 
 
 def test_only_a_group_may_say_direct() -> None:

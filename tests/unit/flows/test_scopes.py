@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from backupflow.core.model import ExpectedKey, Login, SealedSecret, TenantId, TrustedHow
-from backupflow.core.scopes import Changes, NewScope, ProfileRecord, ScopeKind
+from backupflow.core.scopes import Acted, Changes, NewScope, ProfileRecord, ScopeKind
 from backupflow.errors import InputInvalid, VaultUnavailable
 from backupflow.flows import scopes
 from backupflow.flows.admitting import login_of
@@ -66,10 +66,10 @@ class World:
         name: str,
         decide: Callable[[Record], ScopeUpdate | None],
         actor: str,
-    ) -> tuple[Record, bool]:
+    ) -> Acted:
         """Let it be decided."""
         self.acts.append(decide(RECORD))
-        return RECORD, True
+        return Acted(RECORD, changed=True)
 
     @property
     def ports(self) -> scopes.ScopePorts:
