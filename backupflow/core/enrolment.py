@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from backupflow.core import rotation
 from backupflow.core.inventory import (
     DIRECT,
     NOWHERE,
@@ -17,7 +18,7 @@ from backupflow.core.inventory import (
     checked_name,
     checked_port,
 )
-from backupflow.core.model import EndMark
+from backupflow.core.model import EndMark, LoginOn
 from backupflow.core.named_keys import expected_instead
 from backupflow.core.outages import DEVICE_DOWN
 from backupflow.core.scope import SETTINGS, checked_for, merged_settings
@@ -44,6 +45,13 @@ KEY_BLOCKS = (HostKeyMismatch.code, HostKeyUnapproved.code)
 UNBLOCKED: Mapping[str, Any] = {"blocked_code": None, "blocked_detail": None, "blocked_at": None, "failures": 0}
 # An operator's word was for the router as it was known then: its address, its key.
 NO_WORD: Mapping[str, Any] = {"believe_seq": 0}
+# Which of two logins it was on and what it had refused says nothing of another login, nor of another router.
+NOT_ASKED: Mapping[str, Any] = {
+    "login_on": LoginOn.CURRENT,
+    "refused_on": None,
+    "login_since": None,
+    "refused_at": None,
+}
 # Alarms of a router that is not blocked: they end with it.
 _OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden", DEVICE_DOWN)
 
@@ -108,6 +116,7 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
     return Update(
         "device_edited", detail, columns, login, drops, retires, clears=tuple(sorted(ended)), placement=placement,
         expects=expects, if_moved=_moved(record), if_other_login=_other_login(record),
+        if_login_differs=Following(NOT_ASKED),
     )  # fmt: skip
 
 
@@ -152,6 +161,8 @@ def unblocked(record: DeviceRecord) -> Update | None:
     if record.blocked_code is None:
         return None
     columns = {**UNBLOCKED, **due_now(record)}
+    if record.blocked_code == AuthenticationFailed.code:  # while its login is rotated both are sent once more
+        columns |= {**NOT_ASKED, "login_on": rotation.begun_anew(record.standing).login_on}
     return Update("device_unblocked", {"was": record.blocked_code}, columns, clears=(record.blocked_code,))
 
 
@@ -233,6 +244,7 @@ def _another_router(record: DeviceRecord) -> dict[str, Any]:
         "end_mark": EndMark.UNTRIED,
         "modern_ssh_at": None,
         **NO_WORD,
+        **NOT_ASKED,
     }
 
 

@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from backupflow.core.rotation import Standing
 from backupflow.core.timetable import Cron, Timetable
 from backupflow.errors import InputInvalid
 
@@ -135,6 +136,9 @@ class DeviceRecord:
     source: str | None = None  # the inventory that it came from
     paused_reason: str | None = None
     login_suspended: str | None = None  # why, if it is
+    login_rotates: bool = False  # there are two, and `standing` says which one it takes, see core.rotation
+    standing: Standing = field(default_factory=Standing)
+    login_since: datetime | None = None  # since when that one has worked, if it did since the rotation began
     expected: tuple[ExpectedKey, ...] = ()
     effective: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     cron: Cron | None = None  # that says when, in place of an interval
@@ -185,6 +189,7 @@ class Update:
     expects: tuple[ExpectedKey, ...] | None = None  # in place of those of before
     if_moved: Following = Following()
     if_other_login: Following = Following()
+    if_login_differs: Following = Following()  # whether it is tried at once or not
     tries_login: bool = True  # another login is tried at once; else what was refused or suspended stays so
 
 

@@ -9,15 +9,20 @@ from sqlalchemy import Connection, Row, text
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, policy_of
 from backupflow.core.inventory import DIRECT, OWN_LOGIN, DeviceRecord, SeenKey
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import DeviceId, ExpectedKey, HostKey, TenantId, TrustedHow
+from backupflow.core.model import DeviceId, ExpectedKey, HostKey, LoginOn, TenantId, TrustedHow
+from backupflow.core.rotation import Standing
 from backupflow.core.scope import GLOBAL, Policy, effective
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
+# Also told to who may not see that there is a sealed text.
+_ON_NEXT = "(l.next_changed_at IS NOT NULL AND d.login_on = 'next')"
 _LOAD = text(f"""
-    SELECT d.*, {SETTINGS}, l.username, l.method,
+    SELECT d.*, {SETTINGS}, l.next_changed_at IS NOT NULL AS login_rotates,
+        CASE WHEN {_ON_NEXT} THEN l.next_username ELSE l.username END AS username,
+        CASE WHEN {_ON_NEXT} THEN l.next_method ELSE l.method END AS method,
         own.id IS NOT NULL AS has_own_login, now() AS now, t.name AS tenant_name,
         g.name AS group_name, s.name AS site_name, dp.name AS own_profile, dj.name AS own_jump, h.name AS via,
         l.name AS used_profile, g.credential_profile_id AS group_profile_id, g.jump_direct AS group_direct,
@@ -129,6 +134,9 @@ def _record(
         source=row.source,
         paused_reason=row.paused_reason,
         login_suspended=row.login_suspended,
+        login_rotates=row.login_rotates,
+        standing=Standing(LoginOn(row.login_on), LoginOn(row.refused_on) if row.refused_on else None),
+        login_since=row.login_since,
         expected=expected,
         effective=_effective(defaults, row),
     )

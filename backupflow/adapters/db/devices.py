@@ -87,6 +87,10 @@ _COLUMNS = {
     "source",
     "paused_reason",
     "maintenance_until",
+    "login_on",
+    "refused_on",
+    "login_since",
+    "refused_at",
 }
 
 
@@ -224,8 +228,9 @@ def what_follows(there: DeviceRecord, update: Update, used: Row[Any], now: Row[A
     if update.columns.get("status") != "removed" and used.login_id is not None and now.login_id is None:
         raise needs_login(there.name)
     follows = [update.if_moved] if used.via_id != now.via_id else []
-    tried = update.tries_login and used.login_id != now.login_id
-    return follows + ([update.if_other_login] if tried else [])
+    if used.login_id == now.login_id:
+        return follows
+    return [*follows, update.if_login_differs, *([update.if_other_login] if update.tries_login else [])]
 
 
 def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId:
