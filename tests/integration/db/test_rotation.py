@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -21,6 +21,7 @@ from backupflow.errors import Conflict
 from tests.integration.db.fleet import LIMITS, Fleet, published
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from backupflow.core.ledger import Assignment
@@ -32,13 +33,12 @@ REFUSED = Ending(State.BLOCKED, "authentication_failed", "", counts=True, blocks
 OLD, NEW = "vault:v1:bG9naW4=", "vault:v1:bmV4dA=="
 
 
-def act(fleet: Fleet, decide: Any) -> ProfileRecord:
+def act(fleet: Fleet, decide: Callable[[ProfileRecord], ScopeUpdate | None]) -> ProfileRecord:
     """What a person does to the profile `p`."""
 
     def decided(record: Record) -> ScopeUpdate | None:
         assert isinstance(record, ProfileRecord)
-        update: ScopeUpdate | None = decide(record)
-        return update
+        return decide(record)
 
     found = Scopes(fleet.engine("enroller")).change(ScopeKind.PROFILE, fleet.tenant, "p", decided, "me")[0]
     assert isinstance(found, ProfileRecord)
@@ -278,7 +278,8 @@ def test_a_login_that_is_rotated_is_neither_edited_nor_rotated_again(fleet: Flee
         end(fleet, Act.FINISH)
 
 
-def test_a_jump_host_has_one_login(fleet: Fleet, profile: UUID) -> None:
+@pytest.mark.usefixtures("profile")
+def test_a_jump_host_has_one_login(fleet: Fleet) -> None:
     """A profile that one uses is not rotated, and no jump host gets one that is; nor at the same moment."""
     scopes = Scopes(fleet.engine("enroller"))
     hop = NewScope(ScopeKind.JUMP_HOST, fleet.tenant, uuid4(), "hop-1", {}, "p", host="203.0.113.7")
@@ -296,7 +297,7 @@ def test_a_jump_host_has_one_login(fleet: Fleet, profile: UUID) -> None:
         acts = [lambda: begin(fleet), lambda: scopes.add(NewScope(
             ScopeKind.JUMP_HOST, fleet.tenant, uuid4(), name, {}, "p", host=name), "me")]  # fmt: skip
 
-        def tried(what: Any) -> bool:
+        def tried(what: Callable[[], object]) -> bool:
             try:
                 what()
             except Conflict:
@@ -313,10 +314,9 @@ def test_a_jump_host_has_one_login(fleet: Fleet, profile: UUID) -> None:
 
     for number in range(5):
         round_of(number)
-    assert profile
 
 
-def test_what_was_refused_before_begins_with_the_next_login(fleet: Fleet, profile: UUID, router: DeviceId) -> None:
+def test_what_was_refused_before_begins_with_the_next_login(fleet: Fleet, router: DeviceId) -> None:
     """A password that was changed by hand is made known by a rotation: its blocks end, the old one stays unsent."""
     session(fleet, router, NEW)
     assert fleet.row("device", router).blocked_code == "authentication_failed"
@@ -325,10 +325,9 @@ def test_what_was_refused_before_begins_with_the_next_login(fleet: Fleet, profil
     assert fleet.alarms() == []
     assert session(fleet, router, NEW).login_on is LoginOn.NEXT
     assert tally(fleet) == Tally(new=1)
-    assert profile
 
 
-def test_another_profile_or_router_is_nothing_known_of(fleet: Fleet, profile: UUID, router: DeviceId) -> None:
+def test_another_profile_or_router_is_nothing_known_of(fleet: Fleet, router: DeviceId) -> None:
     """What a device was on says nothing of another login, nor of the router in its place."""
     begin(fleet)
     session(fleet, router, NEW)
@@ -346,7 +345,6 @@ def test_another_profile_or_router_is_nothing_known_of(fleet: Fleet, profile: UU
     fleet.act(router, router_replaced)
     assert fleet.collections.publish(with_other, published("A"))
     assert standing(fleet, router) == ("current", None, False)
-    assert profile
 
 
 def test_a_session_of_before_says_what_it_knows(fleet: Fleet, router: DeviceId) -> None:
@@ -362,7 +360,7 @@ def test_a_session_of_before_says_what_it_knows(fleet: Fleet, router: DeviceId) 
     assert fleet.row("device", router).blocked_code is None
 
 
-def test_rotated_keys_are_no_other_login(fleet: Fleet, profile: UUID, router: DeviceId) -> None:
+def test_rotated_keys_are_no_other_login(fleet: Fleet, router: DeviceId) -> None:
     """The same login under a newer version of its key, current or next, is the one that was sent."""
     begin(fleet)
     session(fleet, router, "another")
@@ -370,7 +368,6 @@ def test_rotated_keys_are_no_other_login(fleet: Fleet, profile: UUID, router: De
     fleet.sql("UPDATE credential_profile SET next_sealed = 'vault:v2:bmV4dA==', sealed = 'vault:v2:bG9naW4='")
     assert fleet.collections.publish(running, published("A"))
     assert standing(fleet, router) == ("next", None, True)
-    assert profile
 
 
 def test_a_claim_waits_for_the_turn_of_the_other_login(fleet: Fleet, router: DeviceId) -> None:
