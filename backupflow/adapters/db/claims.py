@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
-from backupflow.adapters.db import login_trials, outages
+from backupflow.adapters.db import login_trials, outages, windows
 from backupflow.adapters.db.absences import there
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.claim_rows import FIELDS, FITS, OPEN, Attempts, full_by_lane, insert, places
@@ -82,6 +82,7 @@ class Claims:
         self._defaults = defaults
         self._dice = dice
         self._absent = absent
+        self._ticks = 0
 
     def claim(self, limits: Limits) -> Claimed | None:
         """One claim transaction; None if another beat is at it."""
@@ -89,6 +90,9 @@ class Claims:
             tx.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"))
             if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _CLAIMING}):
                 return None
+            if self._ticks % windows.EVERY == 0:
+                windows.open_and_close(tx)
+            self._ticks += 1
             lost = lose_lapsed(tx, self._dice)
             outages.watch(tx, self._dice)
             withdrawn = withdraw_hindered(tx)

@@ -334,6 +334,11 @@ device = Table(
     ),
     Index("ix_device_via_id", "via_id"),
     Index("ix_device_site_id", "site_id"),
+    Index(
+        "ix_device_maintenance",
+        "id",
+        postgresql_where=text("settings ? 'maintenance' OR maintenance_until IS NOT NULL"),
+    ),
     Index("ix_device_unreachable", "unreachable_since", postgresql_where=text("unreachable_since IS NOT NULL")),
     Index("ix_device_due", "next_due_at", postgresql_where=text("status = 'active' AND blocked_code IS NULL")),
     _within_tenant("site_id", "site"),
