@@ -253,6 +253,10 @@ def upgrade() -> None:
     )  # fmt: skip
     op.create_index("ix_device_site_id", "device", ["site_id"])
     op.create_index(
+        "ix_device_maintenance", "device", ["id"],
+        postgresql_where=sa.text("settings ? 'maintenance' OR maintenance_until IS NOT NULL"),
+    )  # fmt: skip
+    op.create_index(
         "ix_device_unreachable", "device", ["unreachable_since"],
         postgresql_where=sa.text("unreachable_since IS NOT NULL"),
     )  # fmt: skip
@@ -277,6 +281,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM job WHERE name = 'watch'")
     op.drop_index("ix_collection_change", table_name="collection")
     op.drop_index("ix_device_unreachable", table_name="device")
+    op.drop_index("ix_device_maintenance", table_name="device")
     op.drop_index("ix_device_site_id", table_name="device")
     op.drop_index("ix_collection_login", table_name="collection")
     for table, name in CHECKS:
