@@ -70,6 +70,15 @@ _MENDS |= {
         ("alarm_long_cleared", "alarm", "cleared_at"),
     )
 }
+# What was told, or given up; but not as long as its end may still have to be told.
+_TOLD_FOR = "interval '30 days'"
+_MENDS["event_long_told"] = f"""
+    DELETE FROM event WHERE id IN (
+        SELECT e.id FROM event e
+        WHERE coalesce(e.sent_at, e.given_up_at) < now() - {_TOLD_FOR} AND NOT EXISTS (
+            SELECT 1 FROM outbox o JOIN alarm a ON a.id = o.alarm_id
+            WHERE o.event_id = e.id AND (a.cleared_at IS NULL OR a.cleared_at > now() - {_TOLD_FOR}))
+        ORDER BY e.number LIMIT {_PART} FOR UPDATE OF e SKIP LOCKED) RETURNING id"""
 # Of what was kept aside a device's newest few say what there is to say, for a while. What a device gave that is gone, a
 # router that was replaced (a stranger, maybe), or one whose secrets are to stay on it, is needed no more. No lock: such
 # a row never changes, and one that comes meanwhile is left to the next time.

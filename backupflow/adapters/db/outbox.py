@@ -52,7 +52,7 @@ _WAITING = text(f"""
         coalesce(login.name, x.profile) AS profile, coalesce(login.method, x.method) = 'key' AS by_key
     FROM w LEFT JOIN LATERAL (
         SELECT d.tenant_id, d.name, d.site_id, s.name AS site, l.name AS profile, l.method
-        FROM device d {LOGIN} WHERE d.id = {_ID.format(kind="(?:device|login)")}) x ON true
+        FROM device d {LOGIN} WHERE d.id = coalesce({_ID.format(kind="device")}, {_ID.format(kind="login")})) x ON true
     LEFT JOIN site place ON place.id = {_ID.format(kind="site")}
     LEFT JOIN jump_host hop ON hop.id = {_ID.format(kind="jump host")}
     LEFT JOIN credential_profile login ON login.id = {_ID.format(kind="login")}
