@@ -493,6 +493,8 @@ class Wiring:
             bus.close()
         for engine in self._engines.values():
             engine.dispose()
+        if "presence" in self.__dict__:
+            self.presence.close()
 
 
 class _LateSealer:

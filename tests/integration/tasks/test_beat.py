@@ -26,13 +26,15 @@ from sqlalchemy import make_url
 import celeryconfig
 from backupflow import telemetry
 from backupflow import wiring as wiring_module
+from backupflow.adapters import presence as redis_presence
 from backupflow.adapters.broker import acl_text
 from backupflow.adapters.db.alarms import Alarms
 from backupflow.adapters.db.processes import Processes
 from backupflow.core.model import Purpose
+from backupflow.core.presence import key
 from backupflow.flows import schedule
 from backupflow.settings import Settings
-from backupflow.tasks import beat, clock, life, liveness
+from backupflow.tasks import beat, clock, life, liveness, presence
 from backupflow.tasks.beat import FleetScheduler
 from backupflow.tasks.work import Work
 from backupflow.wiring import Wiring
@@ -202,6 +204,61 @@ def test_queues_that_nobody_empties_stay_short(house: House, monkeypatch: pytest
     house.admin.ltrim("ingest", 0, 0)
     house.tick()
     assert (len(house.queue("collect")), len(house.queue("ingest"))) == (4, 2)
+
+
+def test_who_a_poller_says_is_away_is_not_claimed(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """By the rights and the wiring of an install: one is said to be away, one to be there, of one nothing is said."""
+    caplog.set_level(logging.INFO)
+    house.fleet.workers(collect=5)
+    away, there, _ = (house.fleet.device() for _ in range(3))
+    house.admin.set(key(away), "offline", px=600_000)
+    house.admin.set(key(there), "online", px=600_000)
+    house.tick()
+    assert len(house.claimed()) == 2
+    assert house.fleet.row("device", away).offline_since is not None
+    (told,) = [one.message for one in caplog.records if telemetry.CLAIMS_EMITTED in one.message]
+    assert "'claimed': 2" in told
+    assert "'skipped_offline': 1" in told
+
+
+def test_a_key_without_a_ttl_is_an_alarm_until_none_is_left(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is collected, the alarm names the key, and ends by itself; as does one that an earlier beat left."""
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(redis_presence, "LOOK_AGAIN", 0.0)
+    house.fleet.sql("INSERT INTO alarm (code, scope) VALUES ('presence_without_ttl', 'presence')")
+    house.fleet.workers(collect=5)
+    house.tick()
+    assert house.fleet.alarms() == []
+    device = house.fleet.device()
+    house.admin.set(key(device), "offline")
+    house.tick()
+    house.tick()
+    assert len(house.claimed()) == 1
+    assert house.fleet.alarms() == [("presence_without_ttl", "presence")]
+    assert key(device) in house.fleet.value("SELECT detail FROM alarm WHERE cleared_at IS NULL")
+    house.admin.expire(key(device), 600)
+    house.tick()
+    assert house.fleet.alarms() == []
+
+
+def test_the_status_task_is_asked_for_at_its_interval_and_only_if_it_is_wanted(house: House) -> None:
+    """None by default; at most two wait where nobody takes them, and none while ours is down."""
+    house.tick()
+    assert house.queue("status") == []
+    settings = wiring_module.wiring().settings
+    settings.collecting = settings.collecting.model_copy(update={"status_interval": timedelta(milliseconds=1)})
+    house.scheduler._readiness = schedule.Readiness("vault_unavailable")
+    house.tick()
+    assert house.queue("status") == []
+    house.scheduler._readiness = READY
+    for _ in range(4):
+        house.tick()
+    assert house.queue("status") == [None] * 2
+    assert json.loads(house.admin.lrange("status", 0, 0)[0])["headers"]["task"] == "status.look"
+    house.admin.delete("status")
+    settings.collecting = settings.collecting.model_copy(update={"status_interval": timedelta(hours=1)})
+    house.tick()
+    assert house.queue("status") == []
 
 
 @pytest.mark.parametrize("mute", [False, True], ids=["refused", "mute"])
