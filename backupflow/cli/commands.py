@@ -25,6 +25,7 @@ from backupflow.cli import (
     keys,
     output,
     quarantine,
+    runs,
     session,
     site,
     status,
@@ -81,6 +82,8 @@ app.add_typer(jump.app)
 app.add_typer(hostkey.app)
 app.add_typer(inventory.app)
 app.command()(backup.backup)
+app.command()(runs.runs)
+app.add_typer(runs.app)
 app.command()(history.snapshots)
 app.command()(export.export)
 app.command()(verify.verify)

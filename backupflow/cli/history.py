@@ -59,7 +59,7 @@ def snapshots(
 
 
 def _show_runs(runs: Sequence[Run]) -> None:
-    columns: tuple[str, ...] = ("snapshot", "collected", "last seen", "seen", "bytes", "version", "secrets")
+    columns: tuple[str, ...] = ("snapshot", "collected", "last seen", "seen", "bytes", "hash", "version", "secrets")
     rows = [_row(run) for run in runs]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
@@ -87,7 +87,8 @@ def _show_asides(name: str, asides: Sequence[Aside], *, as_json: bool) -> None:
 def _row(run: Run) -> tuple[output.Cell, ...]:
     last = run.last_collected_at if run.observations > 1 else None
     version = output.told(run.facts.get("version"))
-    return (run.seq, run.collected_at, last, run.observations, run.raw_bytes, version, _secrets(run))
+    digest = output.short(run.content_hash)
+    return (run.seq, run.collected_at, last, run.observations, run.raw_bytes, digest, version, _secrets(run))
 
 
 def _secrets(run: Run) -> str:
@@ -106,6 +107,7 @@ def _document(run: Run) -> dict[str, Any]:
         "observations": run.observations,
         "bytes": run.raw_bytes,
         "facts": dict(run.facts),
+        "hash": run.content_hash.hex(),
         "current": run.is_current,
         "secrets": run.secrets or None,
         "only_visibility_of_secrets_changed": run.only_secrets,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from backupflow.adapters.bus import Bus
     from backupflow.adapters.db.alarms import Alarms
+    from backupflow.adapters.db.attempts import Attempts
     from backupflow.adapters.db.canaries import Canaries
     from backupflow.adapters.db.capacity import Capacity
     from backupflow.adapters.db.claims import Claims
@@ -409,6 +410,13 @@ class Wiring:
         from backupflow.adapters.db.compacting import Compacting
 
         return self.port(Compacting(self.engine("operator")), ports.CompactingStore)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """What was tried of devices."""
+        from backupflow.adapters.db.attempts import Attempts
+
+        return Attempts(self.engine("reader"))
 
     @cached_property
     def snapshots(self) -> Snapshots:

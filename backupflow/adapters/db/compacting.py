@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # How a row ended, as far as a stretch is made of it; NULL belongs to none. An observation goes with those of the same
 # content, unless it is a change, or nobody knows; a lost one only if it never passed the fence: the message of another
 # may still come.
-_OUTCOME = """
+OUTCOME = """
     CASE WHEN c.state = 'stored' AND NOT c.is_change THEN 'stored ' || c.content_id
          WHEN c.state IN ('failed', 'blocked', 'suspect') OR c.state = 'lost' AND c.digest IS NULL
          THEN c.state || ' ' || coalesce(c.code, '')
@@ -34,8 +34,8 @@ _LOCK = text("SELECT 1 FROM device WHERE id = :device FOR NO KEY UPDATE SKIP LOC
 # What a request still shows, what was kept aside, and what a sealed export names as its first, stays as well.
 _COMPACT = text(f"""
     WITH placed AS (
-        SELECT c.id, c.seq, c.compacted, c.ended_at < now() - CAST(:keep AS interval) AS old, {_OUTCOME} AS outcome,
-            lag({_OUTCOME}) OVER w AS before, lead({_OUTCOME}) OVER w AS after
+        SELECT c.id, c.seq, c.compacted, c.ended_at < now() - CAST(:keep AS interval) AS old, {OUTCOME} AS outcome,
+            lag({OUTCOME}) OVER w AS before, lead({OUTCOME}) OVER w AS after
         FROM collection c WHERE c.device_id = :device WINDOW w AS (ORDER BY c.seq)),
     doomed AS (
         SELECT p.id FROM placed p WHERE p.old AND p.outcome = p.before AND p.outcome = p.after

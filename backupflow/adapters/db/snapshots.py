@@ -93,14 +93,14 @@ class Snapshots:
     def runs(self, tenant_id: TenantId, name: str, limit: int) -> Sequence[Run]:
         """The newest runs of equal observations, the newest first; NotFound if there is no such device."""
         with transaction(self._engine) as tx:
-            rows = tx.execute(_RUNS, {"device": _device(tx, tenant_id, name), "limit": limit}).all()
+            rows = tx.execute(_RUNS, {"device": device_named(tx, tenant_id, name), "limit": limit}).all()
         return [_run(row) for row in rows]
 
     def read(self, tenant_id: TenantId, name: str, at: Seq | datetime | None, actor: str) -> SealedSnapshot:
         """One observation with its sealed export, and who reads it written down in the same transaction."""
         statement = _CURRENT if at is None else _BY_TIME if isinstance(at, datetime) else _BY_SEQ
         with transaction(self._engine) as tx:
-            row = tx.execute(statement, {"device": _device(tx, tenant_id, name), "at": at}).one_or_none()
+            row = tx.execute(statement, {"device": device_named(tx, tenant_id, name), "at": at}).one_or_none()
             if row is None:
                 raise NotFound(f"device {name!r} has no snapshot{'' if at is None else f' at {at}'}; see `snapshots`")
             owner = {"tenant_id": row.tenant_id, "device_id": row.id}
@@ -125,13 +125,13 @@ class Snapshots:
     def asides(self, tenant_id: TenantId, name: str) -> Sequence[Aside]:
         """What was kept aside of a device, the newest first; NotFound if there is no such device."""
         with transaction(self._engine) as tx:
-            rows = tx.execute(_ASIDES, {"device": _device(tx, tenant_id, name)}).all()
+            rows = tx.execute(_ASIDES, {"device": device_named(tx, tenant_id, name)}).all()
         return [_aside(row) for row in rows]
 
     def read_aside(self, tenant_id: TenantId, name: str, seq: Seq | None, actor: str) -> SealedSnapshot:
         """One export that was kept aside, None: the newest; who reads it is written down in the same transaction."""
         with transaction(self._engine) as tx:
-            row = tx.execute(_ASIDE, {"device": _device(tx, tenant_id, name), "seq": seq}).one_or_none()
+            row = tx.execute(_ASIDE, {"device": device_named(tx, tenant_id, name), "seq": seq}).one_or_none()
             if row is None:
                 raise NotFound(f"device {name!r} has nothing kept aside{'' if seq is None else f' of {seq}'}")
             owner = {"tenant_id": row.tenant_id, "device_id": row.id}
@@ -139,7 +139,8 @@ class Snapshots:
         return snapshot_of(row)
 
 
-def _device(tx: Connection, tenant_id: TenantId, name: str) -> DeviceId:
+def device_named(tx: Connection, tenant_id: TenantId, name: str) -> DeviceId:
+    """The device that has this name now, else the one that had it last; NotFound if there is none."""
     found = tx.scalar(_DEVICE, {"tenant": tenant_id, "name": name})
     if found is None:
         raise NotFound(f"device {name!r}; see `device list`")

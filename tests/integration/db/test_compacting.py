@@ -20,7 +20,8 @@ from backupflow.core.model import Pepper, Seq
 from backupflow.errors import MessageMalformed, NotFound
 from backupflow.flows import maintain
 from tests.checker.case import Terms
-from tests.checker.check import gather, judge
+from tests.checker.check import judge
+from tests.checker.reading import gather
 from tests.conftest import SIZE
 from tests.integration.db.fleet import Fleet, hashed
 from tests.integration.db.invariants import check
