@@ -143,6 +143,7 @@ class DeviceRecord:
     effective: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     cron: Cron | None = None  # that says when, in place of an interval
     maintenance_until: datetime | None = None  # nothing of it is collected by itself before, by whichever scope
+    own_maintenance_until: datetime | None = None  # by its own word; also one that is over
 
     @property
     def timetable(self) -> Timetable:

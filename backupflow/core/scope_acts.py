@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from backupflow.core.enrolment import merged
 from backupflow.core.inventory import DIRECT, checked_host, checked_port
 from backupflow.core.keys import KEYS_LOST
+from backupflow.core.maintenance import with_windows
 from backupflow.core.model import TrustedHow
 from backupflow.core.named_keys import expected_instead, on_offer
 from backupflow.core.rotation_acts import refuse_rotating
@@ -46,6 +47,7 @@ def scope_edited(record: ScopeRecord, wanted: Changes) -> ScopeUpdate | None:
     """What an edit of a group, a site or a tenant changes for all that belongs to it."""
     checked_jump(record.kind, wanted.jump)
     columns = _columns(record, record.kind, wanted)
+    columns |= with_windows(record.settings, columns.get("settings"), record.maintenance_until, record.now)
     profile = _other(wanted.profile, record.profile)
     jump = _other(wanted.jump, DIRECT if record.direct else record.jump)
     if not columns and profile is None and jump is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,6 @@ from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
     from uuid import UUID
 
     from backupflow.core.inventory import DeviceLogin, SeenKey
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backupflow.core.rescheduling import Rescheduled
     from backupflow.core.rotation import Act, Rotation
 
+NEVER = datetime.min.replace(tzinfo=UTC)
 LONGEST_NAME = 100
 LONGEST_REASON = 200
 
@@ -73,6 +74,8 @@ class ScopeRecord:
     jump: str | None
     direct: bool
     devices: int
+    maintenance_until: datetime | None = None  # also one that is over
+    now: datetime = NEVER  # PostgreSQL's
 
 
 @dataclass(frozen=True, slots=True)

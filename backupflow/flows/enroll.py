@@ -32,6 +32,7 @@ from backupflow.core.inventory import (
     checked_username,
 )
 from backupflow.core.key_acts import key_accepted, key_approved, key_reset
+from backupflow.core.maintenance import Wish, device_maintained
 from backupflow.core.scope import checked
 from backupflow.errors import InputInvalid
 from backupflow.flows.admitting import login_secret
@@ -121,6 +122,11 @@ def resume(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
 def unblock(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
     """Try again at once whatever blocked it; a pinned host key stays pinned."""
     return _act(ports, tenant_id, name, unblocked)
+
+
+def maintain(ports: EnrollPorts, tenant_id: TenantId, name: str, wish: Wish) -> Done:
+    """Nobody comes to it by himself for a while, or somebody does again."""
+    return _act(ports, tenant_id, name, lambda record: device_maintained(record, wish))
 
 
 def believe(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from backupflow.core import scope_acts
 from backupflow.core.inventory import DeviceLogin, checked_fingerprint, checked_host, checked_port, checked_username
+from backupflow.core.maintenance import Wish, scope_maintained
 from backupflow.core.scope import checked_for
 from backupflow.core.scopes import (
     Changes,
@@ -80,6 +81,11 @@ def add(ports: ScopePorts, new: NewScope, login: Login | None = None) -> Done:
 def edit(ports: ScopePorts, kind: ScopeKind, tenant_id: TenantId, name: str, wanted: Changes) -> Done:
     """Change a group, a site or a tenant for all that belongs to it."""
     return _act(ports, kind, tenant_id, name, lambda record: scope_acts.scope_edited(_scope(record), wanted))
+
+
+def maintain(ports: ScopePorts, kind: ScopeKind, tenant_id: TenantId, name: str, wish: Wish) -> Done:
+    """Nobody comes to its devices by himself for a while, or somebody does again."""
+    return _act(ports, kind, tenant_id, name, lambda record: scope_maintained(_scope(record), wish))
 
 
 def remove(ports: ScopePorts, kind: ScopeKind, tenant_id: TenantId, name: str) -> Done:

@@ -111,6 +111,7 @@ def _record(
         next_due_at=row.next_due_at,
         interval=timetable.period(row.now),
         cron=timetable.cron,
+        own_maintenance_until=row.maintenance_until,
         maintenance_until=max(
             (until for until in row.maintenance if until is not None and until > row.now), default=None
         ),

@@ -45,7 +45,7 @@ _ALL = dict.fromkeys(ScopeKind, "x.tenant_id = :tenant") | {
     ScopeKind.PROFILE: "x.tenant_id = :tenant AND x.name IS NOT NULL",
 }
 _SCOPE = """
-    SELECT x.id, {tenant} AS tenant_id, x.name, x.settings, p.name AS profile, h.name AS jump, {direct} AS direct,
+    SELECT x.id, {tenant} AS tenant_id, x.name, x.settings, x.maintenance_until, now() AS now, p.name AS profile, h.name AS jump, {direct} AS direct,
         (SELECT count(*) FROM device d WHERE {members} AND d.status <> 'removed') AS devices
     FROM {table} x LEFT JOIN credential_profile p ON p.id = x.credential_profile_id
     LEFT JOIN jump_host h ON h.id = x.jump_host_id WHERE {{which}} ORDER BY x.name"""
@@ -114,8 +114,9 @@ def _statement(kind: ScopeKind) -> str:
 
 def _scope(kind: ScopeKind, row: Row[Any]) -> ScopeRecord:
     return ScopeRecord(
-        kind, row.id, TenantId(row.tenant_id), row.name, row.settings, row.profile, row.jump, row.direct, row.devices
-    )
+        kind, row.id, TenantId(row.tenant_id), row.name, row.settings, row.profile, row.jump, row.direct, row.devices,
+        row.maintenance_until, row.now,
+    )  # fmt: skip
 
 
 def _profiles(tx: Connection, rows: Sequence[Row[Any]]) -> list[Record]:
