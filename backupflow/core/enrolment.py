@@ -18,6 +18,7 @@ from backupflow.core.inventory import (
     checked_name,
     checked_port,
 )
+from backupflow.core.maintenance import with_windows
 from backupflow.core.model import EndMark, LoginOn
 from backupflow.core.named_keys import expected_instead
 from backupflow.core.outages import DEVICE_DOWN
@@ -96,9 +97,11 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
     ended = _blocks_ended(wanted, columns) | (set(KEY_BLOCKS) if expects else set())
     if not any((columns, login, wanted.new_router, expects is not None, placement.named, drops)):
         return None
+    columns |= with_windows(record.settings, columns.get("settings"), record.own_maintenance_until, record.now)
     others = {"login": login or drops, "host_key": expects, **placement.named}
     detail = {
-        "changed": sorted(set(columns) - {"next_due_at"}) + sorted(name for name, what in others.items() if what),
+        "changed": sorted(set(columns) - {"next_due_at", "maintenance_until"})
+        + sorted(name for name, what in others.items() if what),
         "new_router": wanted.new_router,
     }
     detail |= {"placement": placement.named} if placement.named else {}
