@@ -105,7 +105,7 @@ def _await_all(install: Install, routers: int) -> None:
             told = spent
             print(f"  {spent:4.0f} s: {stored} stored; {_failed(install)}", flush=True)
         if spent > 2 * LONGEST_SECONDS:
-            raise AssertionError(install.command("status").stdout.decode()[-4000:])
+            raise AssertionError(install.command("status", "--all", check=False).stdout.decode()[-4000:])
         time.sleep(0.5)
 
 

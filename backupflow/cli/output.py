@@ -54,6 +54,18 @@ def say_long(text: str) -> None:
     _write(sys.stdout, wrapped(text))
 
 
+def say_verdict(text: str, style: str) -> None:
+    """The same, its first word in a style (rich's words for one) where there is colour."""
+    if not sys.stdout.isatty():
+        say(text)
+        return
+    from rich.text import Text
+
+    shown = Text(_writable(sys.stdout, wrapped(text)))
+    shown.stylize(style, 0, len(text.split(maxsplit=1)[0]))
+    console().print(shown, soft_wrap=True)
+
+
 def wrapped(text: str, room: int = 0) -> str:
     """The same as text; at its end so many columns are left. No word is cut: it may be a fingerprint."""
     width = max(shutil.get_terminal_size().columns - room, len(_GOES_ON) + 20)
@@ -168,9 +180,14 @@ def span(length: timedelta) -> str:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    encoding = stream.encoding or "ascii"
-    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(_writable(stream, line) + "\n")
     stream.flush()
+
+
+def _writable(stream: TextIO, text: str) -> str:
+    """What the stream has no character for as escapes."""
+    encoding = stream.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _plain(value: object) -> str | float:

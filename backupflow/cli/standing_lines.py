@@ -13,15 +13,17 @@ from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import JumpHostId, State
 from backupflow.core.next_step import next_step, step_for_many
 from backupflow.core.overview import Standing
+from backupflow.core.refusals import LOGIN_REFUSED
 from backupflow.errors import AuthenticationFailed, ExportSuspect, LoginSuspended, LoginUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LastCollection, Overview
+    from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LastCollection, LoginState, Overview
 
 EACH = 3  # of one code that have a line of their own
+_STILL = {Standing.SUSPENDED, Standing.REFUSED}
 _OF_LOGINS = {AuthenticationFailed.code, LoginUnusable.code, KEYS_LOST}
 
 
@@ -30,6 +32,11 @@ def alarm_lines(alarms: Sequence[Alarm], overview: Overview) -> list[str]:
 
     That is the shared login, if they have one, where the login was refused; else the site.
     """
+    return [line for _, line in alarm_problems(alarms, overview)]
+
+
+def alarm_problems(alarms: Sequence[Alarm], overview: Overview) -> list[tuple[int, str]]:
+    """The same with how many devices each line is about."""
     devices = {_scope(device): device for device in overview.devices}
     of_code = Counter(alarm.code for alarm in alarms if alarm.scope in devices)
     many: dict[tuple[str, str, str | None], list[Alarm]] = {}
@@ -37,10 +44,10 @@ def alarm_lines(alarms: Sequence[Alarm], overview: Overview) -> list[str]:
     for alarm in alarms:
         device = devices.get(alarm.scope)
         if device is None or of_code[alarm.code] <= EACH:
-            lines.append(alarm_line(alarm, device))
+            lines.append((1, alarm_line(alarm, device)))
         else:
             many.setdefault((alarm.code, *_cause(alarm.code, device)), []).append(alarm)
-    return [_many(code, what, name, found, devices) for (code, what, name), found in many.items()] + lines
+    return [(len(found), _many(code, what, name, found, devices)) for (code, what, name), found in many.items()] + lines
 
 
 def alarm_line(alarm: Alarm, device: DeviceState | None) -> str:
@@ -104,17 +111,30 @@ def without_name(name: str, says: str) -> str:
 
 
 def suspended_lines(overview: Overview) -> list[str]:
-    """A line for each shared login that is suspended: so many devices stand still."""
-    still = Counter(
-        device.profile
-        for device in overview.devices
-        if device.profile and device.standing(overview.now) is Standing.SUSPENDED
-    )
+    """A line for each shared login that is sent nowhere: so many devices stand still."""
+    return [line for _, line in login_problems(overview)]
+
+
+def login_problems(overview: Overview) -> list[tuple[int, str]]:
+    """The same with how many devices each line is about; none for a login that nobody waits for."""
+    still = Counter(device.profile for device in overview.devices if device.standing(overview.now) in _STILL)
     return [
-        f"SUSPENDED  login {name}: {counted(count, 'device')} not collected – "
-        f"{next_step(LoginSuspended.code, '', name)}"
-        for name, count in still.items()
+        (still[login.name], _login_line(login, still[login.name], overview.now))
+        for login in overview.logins
+        if login.suspended_at is not None and still[login.name]
     ]
+
+
+def _login_line(login: LoginState, count: int, now: datetime) -> str:
+    many = counted(count, "device")
+    if login.trial_at is None:
+        return f"SUSPENDED  login {login.name}: {many} not collected – {next_step(LoginSuspended.code, '', login.name)}"
+    again = f"in {output.span(login.trial_at - now)}" if login.trial_at > now else "now"
+    return (
+        f"LOGIN REFUSED  {login.name} since {output.in_words(login.suspended_at)}, {login.suspended_reason}: "
+        f"{many} {'waits' if count == 1 else 'wait'}, one tries it again {again} – "
+        f"{next_step(LOGIN_REFUSED, '', login.name)}"
+    )
 
 
 def suspect_lines(overview: Overview) -> list[str]:

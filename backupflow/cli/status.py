@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from backupflow.cli import output
 from backupflow.cli.options import AsJson, InTenant
+from backupflow.cli.problem_lines import problems
 from backupflow.cli.session import wiring
-from backupflow.cli.standing_lines import (
-    alarm_lines,
-    given_up_lines,
-    jobs_line,
-    jump_host_lines,
-    suspect_lines,
-    suspended_lines,
-)
+from backupflow.cli.standing_lines import jobs_line
 from backupflow.cli.status_document import document
-from backupflow.core.jump import scope_of
-from backupflow.core.model import JumpHostId
+from backupflow.cli.verdict_line import verdict_document, verdict_line
+from backupflow.core.verdict import Level, judge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from backupflow.core.overview import DeviceState, Overview
+    from backupflow.core.verdict import Verdict
 
-SHOWN = 30  # devices, those that need somebody first
+SHOWN = 30  # lines of what is wrong
 STYLES = {
     "ok": "green",
     "blocked": "red",
@@ -33,67 +33,104 @@ STYLES = {
     "overdue": "red",
     "no login": "red",
     "suspended": "red",
+    "login refused": "red",
+    "offline": "yellow",
     "waiting": "cyan",
     "waiting for jump host": "yellow",
+    "maintenance": "dim",
     "paused": "dim",
     "removed": "dim",
     "alive": "green",
     "silent": "red",
 }
+LEVEL_STYLES = {Level.OK: "bold green", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
 COLUMNS = ("device", "stands", "last", "ago", "stored", "changes", "due in")
 _DROPS = ("changes", "stored", "ago")  # where there is no room, in this order
 
+ShowAll = Annotated[bool, typer.Option("--all", help="Show all devices too, and every line of what is wrong.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Show it again and again, until q or Ctrl-C.")]
 
-def status(tenant: InTenant = "default", as_json: AsJson = False) -> None:
-    """Show how everything stands, at one look.
 
-    Devices by how they stand, what is overdue or blocked, the alarms, and who is alive.
+def status(
+    tenant: InTenant = "default", *, show_all: ShowAll = False, watch: Watch = False, as_json: AsJson = False
+) -> None:
+    """Say in one line whether all is well, then show only what is not.
+
+    The first line is the verdict, OK, WARNING or CRITICAL, and the exit code says the same: 0, 1 or
+    2. Below stands what is wrong, by reason and site, the largest first, each with the command that
+    mends it. docs/status.md says what each number counts, and what makes which verdict.
 
     \b
-    Example: backupflow status
-    """  # noqa: D301 - \b keeps the line of the example
-    overview = wiring().statuses.overview(wiring().devices("reader").tenant(tenant))
-    quarantined = wiring().quarantine_desk("reader").count()
-    if as_json:
-        output.as_document(document(overview) | {"quarantined": quarantined})
-    else:
-        _show(overview, quarantined)
+    Examples:
+      backupflow status
+      backupflow status --watch
+    """  # noqa: D301 - \b keeps the lines of the examples
+    if watch and as_json:
+        raise typer.BadParameter("--watch or --json")
+    tenant_id = wiring().devices("reader").tenant(tenant)
 
+    def look() -> Page:
+        overview = wiring().statuses.overview(tenant_id)
+        return Page(overview, judge(overview), wiring().quarantine_desk("reader").count())
 
-def _show(overview: Overview, quarantined: int) -> None:
-    now = overview.now
-    counts = Counter(device.standing(now) for device in overview.devices)
-    stands = ", ".join(f"{n:,} {s}" for s, n in counts.items()) or "none yet"
-    output.say(f"{output.counted(len(overview.devices), 'device')}: {stands}")
-    told = {scope_of(JumpHostId(hop.jump_host_id)) for hop in overview.jump_hosts if hop.in_trouble}
-    alarms = [alarm for alarm in overview.alarms if alarm.scope not in told]  # those have a line below
-    for line in (
-        *alarm_lines(alarms, overview),
-        *jump_host_lines(overview),
-        *suspended_lines(overview),
-        *suspect_lines(overview),
-        *given_up_lines(overview),
-    ):
-        output.say_long(line)
-    if quarantined:
-        output.say(f"in quarantine: {quarantined}; see `quarantine list`")
-    alive = Counter(process.role for process in overview.processes if process.alive(now))
-    words = ", ".join(f"{n} {role}" for role, n in sorted(alive.items()))
-    output.say(f"alive: {words or 'nobody: start `backupflow up`, or see `doctor`'}")
-    if "scheduler" not in alive and alive:
-        output.say("no beat is alive: nothing is claimed; see `doctor`")
-    output.say(jobs_line(overview))
-    if not overview.devices:
-        output.say("add one: backupflow device add NAME HOST")
+    if watch and sys.stdout.isatty():
+        from backupflow.cli.status_watch import keep_watching
+
+        keep_watching(lambda: lines(look(), show_all=show_all))
         return
+    page = look()
+    if as_json:
+        summary = verdict_document(page.verdict, page.overview)
+        output.as_document(document(page.overview) | {"quarantined": page.quarantined, "summary": summary})
+    else:
+        _show(page, show_all=show_all)
+    raise typer.Exit(page.verdict.level)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one look gives."""
+
+    overview: Overview
+    verdict: Verdict
+    quarantined: int
+
+
+def lines(page: Page, *, show_all: bool) -> list[str]:
+    """The verdict, then what is wrong."""
+    found = problems(page.overview, wiring().limits.max_total)
+    if page.quarantined:
+        found.append(f"QUARANTINE  {output.counted(page.quarantined, 'message')} – `quarantine list`")
+    shown = found if show_all else found[:SHOWN]
+    more = [f"… and {len(found) - len(shown):,} more lines: `status --all`"] if len(found) > len(shown) else []
+    new = [] if page.overview.devices else ["add one: backupflow device add NAME HOST"]
+    return [verdict_line(page.verdict, page.overview), *shown, *more, *new, *(_rest(page) if show_all else [])]
+
+
+def _rest(page: Page) -> Iterator[str]:
+    """What is well: who lives, and when the jobs were done."""
+    alive = Counter(process.role for process in page.overview.processes if process.alive(page.overview.now))
+    yield f"alive: {', '.join(f'{n} {role}' for role, n in sorted(alive.items())) or 'nobody'}"
+    yield jobs_line(page.overview)
+
+
+def _show(page: Page, *, show_all: bool) -> None:
+    first, *others = lines(page, show_all=show_all)
+    output.say_verdict(first, LEVEL_STYLES[page.verdict.level])
+    for line in others:
+        output.say_long(line)
+    if show_all and page.overview.devices:
+        _show_devices(page.overview)
+
+
+def _show_devices(overview: Overview) -> None:
+    now = overview.now
     ordered = sorted(overview.devices, key=lambda device: (not device.standing(now).needs_somebody, device.name))
     output.say("")
-    rows = [device_row(device, now) for device in ordered[:SHOWN]]
+    rows = [device_row(device, now) for device in ordered]
     kept = output.fitting(COLUMNS, rows, _DROPS)
     places = [COLUMNS.index(column) for column in kept]
     output.show_table(kept, [[row[place] for place in places] for row in rows], STYLES)
-    if len(ordered) > SHOWN:
-        output.say(f"… and {len(ordered) - SHOWN} more: `device list`")
 
 
 def device_row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:

@@ -70,7 +70,7 @@ def test_a_site_is_paused_with_a_reason_and_resumed(fleet: Scene) -> None:
         "edge-1": "rebuilt",
         "edge-2": None,
     }
-    for command in (("device", "list"), ("status",), ("device", "show", "core-1")):
+    for command in (("device", "list"), ("status", "--all"), ("device", "show", "core-1")):
         said = fleet.run(*command).out.decode()
         assert ("paused" in said, "rebuilt" in said) == (True, True), command
     listed = json.loads(fleet.run("device", "list", "--json").out)["devices"]

@@ -272,13 +272,13 @@ def test_the_word_has_to_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_status_and_doctor_tell_of_it(scene: Scene) -> None:
     """Also after its alarm was cleared by hand."""
-    assert "quarantine" not in scene.run("status").out.decode()
+    assert "QUARANTINE" not in scene.run("status").out.decode()
     aside(scene, b"noise", "x")
     aside(scene, b"more", "x")
     alarm = json.loads(scene.run("alarm", "list", "--json").out)["alarms"][0]
     assert "`quarantine list`" in alarm["detail"]
     scene.run("alarm", "clear", str(alarm["number"]))
-    assert "in quarantine: 2; see `quarantine list`" in scene.run("status").out.decode()
+    assert "QUARANTINE  2 messages – `quarantine list`" in scene.run("status").out.decode()
     assert json.loads(scene.run("status", "--json").out)["quarantined"] == 2
     checks = {check["part"]: check for check in json.loads(scene.run("doctor", "--json").out)["checks"]}
     assert checks["quarantine"]["finding"] == "2 messages could not be stored"

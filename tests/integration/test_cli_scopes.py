@@ -214,7 +214,7 @@ def test_a_suspended_profile_is_resumed_by_a_person_or_a_new_secret(scene: Scene
     placed(scene, "r-1", "192.0.2.1", profile="routers")
     said = ok(scene, "credential", "suspend", "routers", "--reason", "RADIUS is rebuilt").out
     assert b"; 1 device is not collected any more; `credential resume routers` ends that" in said
-    assert b"SUSPENDED  login routers: 1 device not collected" in ok(scene, "status").out
+    assert b"SUSPENDED  login routers: 1 device not collected" in scene.run("status").out
     assert "credential resume routers" in scene.run("doctor").out.decode()
     assert b"suspended: RADIUS is rebuilt" in ok(scene, "credential", "list").out
     ok(scene, "credential", "edit", "routers", "--username", "other")
@@ -402,7 +402,7 @@ def test_what_waits_for_a_jump_host_is_told_alike_everywhere(scene: Scene) -> No
     scene.write("collector", "UPDATE device SET blocked_code = 'identity_changed' WHERE name = 'blocked'")
     went_down = "UPDATE jump_host SET failures = 1, down_since = now(), retry_at = now() + :wait WHERE id = :id"
     scene.write("collector", went_down, wait=timedelta(minutes=3), id=hop_id)
-    status = shown(scene, "status")
+    status = json.loads(scene.run("status", "--json").out)
     stands = {device["name"]: device["standing"] for device in status["devices"]}
     assert stands == {
         "due": "waiting for jump host", "later": "waiting", "paused": "paused", "blocked": "blocked",

@@ -70,9 +70,12 @@ _JUMP_HOSTS = text(f"""
         h.blocked_detail, h.reached_at, {due_behind("x.id")} AS waiting
     FROM jump_host x JOIN jump_host h ON h.id = x.id LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id
     WHERE CAST(:tenant AS uuid) IS NULL OR h.tenant_id = :tenant ORDER BY h.name""")
+# The newest first; where there are too many, those of single devices are left out before the others.
 _ALARMS = text("""
-    SELECT id, code, scope, detail, since, cleared_at FROM alarm WHERE cleared_at IS NULL OR :cleared
-    ORDER BY since DESC LIMIT :limit""")
+    SELECT * FROM (
+        SELECT id, code, scope, detail, since, cleared_at FROM alarm WHERE cleared_at IS NULL OR :cleared
+        ORDER BY cleared_at IS NULL DESC, starts_with(scope, 'device '), since DESC LIMIT :limit) found
+    ORDER BY since DESC""")
 _PROCESSES = text("""
     SELECT id, role, host, pid, slots, started_at, heartbeat_at, queues, worked_at FROM process
     ORDER BY role, started_at""")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from backupflow.cli.standing_lines import EACH, alarm_lines, jump_host_lines, suspended_lines
 from backupflow.core.model import DeviceId, TenantId
-from backupflow.core.overview import Alarm, DeviceState, JumpHostState, Overview
+from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LoginState, Overview
 
 NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
 
@@ -66,7 +66,11 @@ def test_many_changed_keys_are_told_by_site() -> None:
 def test_a_suspended_login_says_how_much_stands_still_and_the_way_out() -> None:
     """One line for each profile."""
     still = [replace(device(n), hindrance="login suspended") for n in (1, 2)]
-    lines = suspended_lines(Overview(NOW, (*still, device(3)), (), ()))
+    old, new = (
+        LoginState(UUID(int=7), "old", NOW, "by hand", None, 0, None),
+        LoginState(UUID(int=8), "new", NOW, "by hand", None, 0, None),
+    )
+    lines = suspended_lines(Overview(NOW, (*still, device(3)), (), (), logins=(old, new)))
     assert len(lines) == 1
     assert lines[0].startswith("SUSPENDED  login old: 2 devices not collected")
     assert "`credential resume old`" in lines[0]

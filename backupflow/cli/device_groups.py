@@ -1,0 +1,107 @@
+"""Devices that stand alike for one reason, by site, each group in a line."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from backupflow.cli import key_view, output
+from backupflow.core.next_step import next_step, step_for_many
+from backupflow.core.outages import DEVICE_DOWN
+from backupflow.core.verdict import Count, counted_as
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backupflow.core.overview import DeviceState, Overview
+
+_FAILURES = 3  # in a row: before that it is asked again soon, and most often answers
+_GROUPED = {
+    Count.OFFLINE: "offline",
+    Count.OVERDUE: "overdue",
+    Count.FAILING: "failing",
+    Count.STALE: "",
+    Count.NO_LOGIN: "no login",
+    Count.LOGIN: "suspended",
+    Count.BLOCKED: "blocked",
+}
+
+
+def device_groups(overview: Overview) -> Iterator[tuple[int, str]]:
+    """What no alarm and no line of a site or a login tells of, by reason and site, with how many they are."""
+    told = {alarm.scope for alarm in overview.alarms if alarm.code != DEVICE_DOWN}
+    shared = {login.name for login in overview.logins if login.suspended_at is not None}
+    groups: dict[tuple[Count, str, str | None], list[DeviceState]] = defaultdict(list)
+    for device in overview.devices:
+        what = _told_as(device, overview)
+        if what is None or (what is Count.BLOCKED and f"device {device.device_id}" in told):
+            continue
+        if what is Count.LOGIN and device.profile in shared:
+            continue
+        groups[what, _reason(device, what), device.site].append(device)
+    for (what, reason, site), found in groups.items():
+        yield len(found), _group_line(what, reason, site, found)
+
+
+def _told_as(device: DeviceState, overview: Overview) -> Count | None:
+    """As what it is told of; None if it needs nobody, or its site has a line."""
+    if device.status == "removed" or (device.site_down_since and not device.blocked_code):
+        return None
+    what = counted_as(device, overview.now)
+    if what is Count.FRESH and device.failures >= _FAILURES:
+        what = Count.FAILING
+    return what if what in _GROUPED else None
+
+
+def _reason(device: DeviceState, what: Count) -> str:
+    match what:
+        case Count.BLOCKED:
+            return device.blocked_code or ""
+        case Count.FAILING:
+            return (device.last.code or device.last.state) if device.last else ""
+        case Count.OFFLINE:
+            return "a poller says so" if device.offline_since else (device.last and device.last.code) or ""
+        case Count.LOGIN:
+            return device.hindrance or ""
+        case Count.STALE:
+            return "nothing was stored in time"
+        case _:
+            return ""
+
+
+def _group_line(what: Count, reason: str, site: str | None, found: Sequence[DeviceState]) -> str:
+    found = sorted(found, key=lambda device: device.name)
+    where = f" at site {site}" if site else ""
+    names = key_view.named([device.name for device in found])
+    many = f"{len(found):,} devices{where}: {names}" if len(found) > 1 else names
+    since = _since(what, found)
+    words = [what.upper(), output.told(reason, output.LONGEST_DETAIL) or "", since, many]
+    return f"{'  '.join(filter(None, words))} – {_step(what, reason, site, found)}"
+
+
+def _since(what: Count, found: Sequence[DeviceState]) -> str:
+    match what:
+        case Count.OFFLINE:
+            times = [device.away_since for device in found]
+        case Count.OVERDUE:
+            times = [device.claimed_at or device.next_due_at for device in found]
+        case Count.FAILING | Count.STALE:
+            times = [device.current_at for device in found]
+        case _:
+            times = []
+    since = min(filter(None, times), default=None)
+    word = "last good" if what in {Count.FAILING, Count.STALE} else "since"
+    return f"{word} {output.in_words(since)}" if since else ""
+
+
+def _step(what: Count, reason: str, site: str | None, found: Sequence[DeviceState]) -> str:
+    first = found[0]
+    if what is Count.STALE:
+        return "`doctor`: does anybody store what is collected?"
+    if len(found) == 1:
+        known = next_step(reason, first.name, first.profile, by_key=first.by_key)
+        return known or f"`device show {shlex.quote(first.name)}`"
+    known = step_for_many(reason, None, by_key=first.by_key)
+    at = f" --site {shlex.quote(site)}" if site else ""
+    return known or f"`device list --status {shlex.quote(_GROUPED[what])}{at}`"

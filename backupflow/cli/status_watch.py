@@ -1,0 +1,87 @@
+"""`backupflow status --watch`: the same look again and again, on one screen of a terminal."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import sys
+import termios
+import time
+import tty
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from rich.live import Live
+from rich.text import Text
+
+from backupflow.cli import output
+from backupflow.errors import BackupflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+EVERY_SECONDS = 2.0
+SHARE = 5.0  # of the time at least four fifths are rest, however large the fleet is
+_END = b"q"
+
+
+def keep_watching(look: Callable[[], Sequence[str]]) -> None:
+    """Until q or Ctrl-C. A database that goes away meanwhile is told, and asked again."""
+    with (
+        suppress(KeyboardInterrupt),
+        _keys() as typed,
+        Live(console=output.console(), screen=True, auto_refresh=False) as live,
+    ):
+        while True:
+            began = time.monotonic()
+            live.update(_screen(_seen(look)), refresh=True)
+            took = time.monotonic() - began
+            if typed(max(EVERY_SECONDS, SHARE * took)):
+                return
+
+
+def _seen(look: Callable[[], Sequence[str]]) -> Sequence[str]:
+    try:
+        return look()
+    except BackupflowError as exc:
+        return [f"UNKNOWN: {exc}"]
+
+
+def _screen(lines: Sequence[str]) -> Text:
+    """As much of it as the screen holds; cut at its end, since the largest comes first."""
+    room = shutil.get_terminal_size().lines - 1
+    rows = [row for line in lines for row in output.wrapped(line).split("\n")]
+    if len(rows) > room:
+        rows = [*rows[: room - 1], f"… and {len(rows) - room + 1:,} more rows: `status`"]
+    page = Text("\n".join(rows), no_wrap=True, overflow="crop")
+    page.stylize("bold", 0, len(rows[0].split()[0]) if rows and rows[0] else 0)
+    return page
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[float], bool]]:
+    """Whether q is typed within so many seconds; without a keyboard it is only waited."""
+    if not sys.stdin.isatty():
+        yield _only_waits
+        return
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)  # Ctrl-C stays what it is
+    try:
+        yield _typed
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _typed(seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        ready, _, _ = select.select([sys.stdin], [], [], left)
+        if ready and os.read(sys.stdin.fileno(), 1).lower() in {_END, b""}:  # nothing: its terminal is gone
+            return True
+    return False
+
+
+def _only_waits(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
