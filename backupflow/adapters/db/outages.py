@@ -6,6 +6,7 @@ devices are locked with SKIP LOCKED: what an operator works on at this moment is
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
@@ -29,6 +30,7 @@ from backupflow.errors import DeviceUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from uuid import UUID
 
 _AWAY = "d.status = 'active' AND d.blocked_code IS NULL AND d.unreachable_since IS NOT NULL"
@@ -44,7 +46,7 @@ _DOWN = text(f"""
     WHERE s.down_since IS NOT NULL OR s.probe_at IS NOT NULL ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED""")
 # Since when it is up again, for those that could not be made due yet.
 _UP = text("""
-    UPDATE site SET down_since = NULL, probes = 0, probe_at = CASE WHEN :answered THEN now() END WHERE id = :site""")
+    UPDATE site SET down_since = NULL, probes = 0, probe_at = now() WHERE id = :site RETURNING probe_at""")
 _RELEASED = text("UPDATE site SET probe_at = NULL WHERE id = :site")
 _TO_RELEASE = """
     SELECT d.id FROM device d WHERE d.site_id = :site AND d.status = 'active' AND d.blocked_code IS NULL
@@ -59,7 +61,7 @@ _SUSPECTED = text(f"""
     SELECT s.id, s.tenant_id, s.name,
         array_agg(d.unreachable_since) FILTER (WHERE {_AWAY}) AS away,
         array_agg(d.answered_at) FILTER (WHERE d.unreachable_since IS NULL AND d.answered_at IS NOT NULL) AS heard
-    FROM site s JOIN device d ON d.site_id = s.id
+    FROM site s JOIN device d ON d.site_id = s.id JOIN tenant t ON t.id = s.tenant_id AND t.removed_at IS NULL
     WHERE s.down_since IS NULL AND d.status <> 'removed' AND s.id IN (
         SELECT d.site_id FROM device d WHERE {_AWAY} AND d.unreachable_since BETWEEN now() - :together AND now()
         GROUP BY d.site_id HAVING count(*) >= :at_least)
@@ -100,10 +102,10 @@ def watch(tx: Connection, dice: Callable[[], float]) -> None:
     """See which sites went down, which are up again, and which outages are certain by now."""
     for row in tx.execute(_DOWN, {"every": PROBE_EVERY}).all():
         if row.down_since is None:
-            _release(tx, row, dice)
+            _release(tx, row.id, row.probe_at, dice)
         elif row.answered or not row.lasts:
-            tx.execute(_UP, {"site": row.id, "answered": row.answered})
             clear_alarm(tx, SITE_DOWN, site_scope(row.id))
+            _release(tx, row.id, tx.execute(_UP, {"site": row.id}).scalar_one(), dice)
         elif not row.told and row.probes:
             _tell(tx, row)
     for row in tx.execute(_SUSPECTED, {"together": TOGETHER, "at_least": AT_LEAST}).all():
@@ -136,13 +138,13 @@ def _tell(tx: Connection, site: Row[Any]) -> None:
     raise_alarm(tx, SITE_DOWN, site_scope(site.id), says, site.tenant_id)
 
 
-def _release(tx: Connection, site: Row[Any], dice: Callable[[], float]) -> None:
+def _release(tx: Connection, site_id: UUID, up: datetime, dice: Callable[[], float]) -> None:
     """All that waited are due soon; what somebody else has locked at this moment in the next tick."""
-    values = {"site": site.id, "up": site.probe_at, "spread": SPREAD}
+    values = {"site": site_id, "up": up, "spread": SPREAD}
     devices = list(tx.scalars(_LOCK_WAITING, values))
     if devices:
         tx.execute(_DUE, values | {"devices": devices, "shares": [dice() for _ in devices]})
-    if tx.scalar(_WAITING, values) is None or _now(tx) - site.probe_at > SPREAD or site.probe_at > _now(tx):
+    if tx.scalar(_WAITING, values) is None or not timedelta(0) <= _now(tx) - up <= SPREAD:
         tx.execute(_RELEASED, values)
 
 
