@@ -61,6 +61,8 @@ class WebHook:
             with hurry.hurried(self._connection()) as connection:
                 connection.request("POST", self._address.path, body.encode("ascii"), headers)
                 with connection.getresponse() as response:
+                    if hurry.is_over:  # what it was cut off in looks like an answer
+                        raise TimeoutError
                     return _answer(response.status, response.getheader("Retry-After"), response)
         except SettingsInvalid as exc:
             return Answer(delivered=False, says=exc.detail)
