@@ -87,6 +87,7 @@ class Bench:
 
     def round(self, what: str, *, bad: bool, known: bool = True) -> float:
         """Make them due, and wait for the healthy ones; seconds. `known`: of the bad ones, from an earlier round."""
+        self._rest()
         self._forget(known=known)
         names = {router["name"] for router in self.routers.known}
         healthy = sorted(names - self.routers.bad)
@@ -110,7 +111,6 @@ class Bench:
         wait_for(lambda: len(collected()) == len(healthy), f"{what}: {len(healthy)} exports", LONGEST_SECONDS)
         seconds = float((max(collected()) - began).total_seconds())
         self._say(what, seconds, began)
-        self._rest()
         return seconds
 
     def _say(self, what: str, seconds: float, began: Any) -> None:  # noqa: ANN401 - a time
@@ -181,7 +181,10 @@ def _rounds(bench: Bench) -> None:
     dripping = bench.round("nothing known, half mute, half dripping", bad=True, known=False)
     bench.routers.let_bad(MUTE, MUTE_LATER, DRIPS)
     known = bench.round("the bad ones known from an earlier round", bad=True)
-    print(f"known {known / alone:.2f} x, first contact {first / alone:.2f} x, with drippers {dripping / alone:.2f} x")
+    bench.routers.let_bad(DRIPS)
+    all_drip = bench.round("nothing known, all of the bad ones dripping", bad=True, known=False)
+    print(f"known {known / alone:.2f} x; first contact: mute {first / alone:.2f} x, half of them dripping ", end="")
+    print(f"{dripping / alone:.2f} x, all dripping {all_drip / alone:.2f} x")
 
 
 @contextmanager

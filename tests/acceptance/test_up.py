@@ -1,11 +1,15 @@
-"""`backupflow up` as a whole: what it keeps over kills and moves, and who may run it beside itself."""
+"""`backupflow up` as a whole: what it keeps over kills and moves, who may run it beside itself, and who says when."""
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+import redis
+from sqlalchemy import make_url
 
 from backupflow.core.model import Login
 from backupflow.simulator import Fleet, RouterSpec
@@ -15,13 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sqlalchemy import Row
+
+    from backupflow.core.model import DeviceId
+
 SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
-    """One router."""
-    with Fleet([RouterSpec("core-1", seed=1)]) as routers:
+    """A router for each test that needs one."""
+    with Fleet([RouterSpec("core-1", seed=1), RouterSpec("edge-1", seed=2)]) as routers:
         yield routers
 
 
@@ -29,6 +37,7 @@ def fleet() -> Iterator[Fleet]:
 def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
     """An install that is up; each test leaves it up."""
     settings = {"CONFIG_BACKUP_INTERVAL": 3600, "CONFIG_BACKUP_SPREAD_FROM": 0, "CONFIG_BACKUP_SPREAD_TO": 0}
+    settings["CONFIG_STATUS_INTERVAL"] = 1
     it = Install(tmp_path_factory.mktemp("up"), **settings)
     it.start()
     try:
@@ -55,6 +64,51 @@ def test_data_and_keys_are_found_again_after_kill_9_and_a_move(install: Install,
     install.command("backup", "core-1", "--wait")
     wait_for(lambda: len(install.rows("SELECT 1 FROM content")) == 2, "a second snapshot", SECONDS)
     assert install.command("export", "core-1", "-o", "-").stdout != before
+
+
+def test_a_poller_and_the_status_task_decide_when_a_router_is_due(install: Install, fleet: Fleet) -> None:
+    """A poller with the login that it was given says that a router is away, and is back; it is not tried meanwhile.
+
+    And one that did not answer is found to do so by the process that looks for that, and due some minutes later.
+    """
+    device = install.add("edge-1", fleet["edge-1"].port, Login("backup", "backup"))
+
+    def state() -> Row[Any]:
+        return install.rows(
+            "SELECT last_seq, offline_since, next_due_at - now() AS due, current_seq, probed_at, met_at FROM device "
+            "WHERE id = :id",
+            id=device,
+        )[0]
+
+    wait_for(lambda: state().current_seq == 1, "a first snapshot", SECONDS)
+    address = install.wiring.settings.servers.redis_url
+    password = (install.data / "secrets" / "poller.redis").read_text("utf-8").strip()
+    with redis.Redis.from_url(address, username="poller", password=password) as poller:
+        poller.set(f"device:{device}:status", "offline", ex=600)
+        set_device(install, device, "next_due_at = now()")
+        wait_for(lambda: state().offline_since is not None, "it to be passed over", SECONDS)
+        assert timedelta(0) < state().due <= timedelta(seconds=60)
+        poller.set(f"device:{device}:status", "online", ex=600)
+        set_device(install, device, "next_due_at = now()")
+        wait_for(lambda: state().last_seq == 2 and state().current_seq == 2, "it to be collected again", SECONDS)
+        assert state().offline_since is None
+        poller.delete(f"device:{device}:status")
+    # What a session leaves that found nobody, some minutes ago.
+    silent = "unreachable_since = now(), met_at = NULL, hold_until = NULL, next_due_at = now() + interval '1 hour'"
+    set_device(install, device, silent)
+    wait_for(lambda: state().probed_at is not None and state().due < timedelta(minutes=8), "a knock", SECONDS)
+    assert timedelta(minutes=5) < state().due
+    assert abs(state().met_at - state().probed_at) < timedelta(seconds=30)
+    set_device(install, device, "unreachable_since = NULL")
+
+
+def set_device(install: Install, device: DeviceId, what: str) -> None:
+    """As the superuser of the database."""
+    url = make_url(install.wiring.settings.servers.database_url)
+    where = psycopg.conninfo.make_conninfo(host=url.host, port=url.port, dbname=url.database, user="admin")
+    password = (install.data / "secrets" / "admin.postgres").read_text("utf-8").strip()
+    with psycopg.connect(where, password=password) as connection:
+        connection.execute(f"UPDATE device SET {what} WHERE id = %s", [device])  # noqa: S608
 
 
 def test_a_second_up_on_the_folder_is_refused_in_one_line(install: Install) -> None:
