@@ -49,7 +49,8 @@ GRANTS = (
         f"TO backupflow_{role}"
         for role in ("reader", "operator")
     ),
-    "GRANT SELECT (next_sealed), UPDATE (next_sealed) ON credential_profile TO backupflow_operator",
+    "GRANT SELECT (next_sealed), UPDATE (next_username, next_method, next_sealed, next_changed_at, trial_at, "
+    "trials) ON credential_profile TO backupflow_operator",
 )
 
 # The rows of the outbox: nobody may write one for an alarm but this, and nobody who raises an alarm can forget it.

@@ -13,6 +13,7 @@ from backupflow.cli.credentials import Source, read_login
 from backupflow.cli.device_settings import TrustFirst, Unset, unset_names
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, Yes, actor, confirm
+from backupflow.cli.rotate import rotate
 from backupflow.cli.scope_commands import Name, Rename, Whose
 from backupflow.cli.session import wiring
 from backupflow.cli.trust_question import settle_trust
@@ -114,6 +115,9 @@ def edit(
             settle_trust(tenant_id, {name: 0}, to_password={name})
     wanted = Changes(rename, _trust(trust) or None, unset_names(unset))
     _told(scopes.edit_profile(ports, tenant_id, name, wanted, login or username), "edited", as_json=as_json)
+
+
+app.command()(rotate)
 
 
 @app.command()

@@ -23,6 +23,7 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "status": record.status,
         "username": record.username,
         "method": record.method,
+        "rotation": _rotation(record),
         "settings": dict(record.settings),
         "effective": {name: {"value": value, "from": origin} for name, (value, origin) in record.effective.items()},
         "group": record.group,
@@ -51,3 +52,11 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "keys_given_up_at": record.keys_given_up_at,
         "router": router_document(record.facts),
     }
+
+
+def _rotation(record: DeviceRecord) -> dict[str, Any] | None:
+    """Which of two logins it is sent next, while they are rotated, and since when that one has worked."""
+    if not record.login_rotates:
+        return None
+    standing = record.standing
+    return {"sends": standing.login_on, "refused": standing.refused_on, "works_since": record.login_since}

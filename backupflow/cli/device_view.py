@@ -13,7 +13,7 @@ from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
 from backupflow.core.inventory import DIRECT, OWN_LOGIN
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import Secrets, State
+from backupflow.core.model import LoginOn, Secrets, State
 from backupflow.core.next_step import next_step
 from backupflow.core.scope import GLOBAL
 from backupflow.errors import ExportSuspect, LoginSuspended
@@ -123,7 +123,21 @@ def _login(record: DeviceRecord) -> str | None:
     if not record.username:
         return None
     suspended = "its keys were lost" if record.login_lost else record.login_suspended
-    return f"{record.username} ({record.method}{f'; suspended: {suspended}' if suspended else ''})"
+    rotates = f"; {_on(record)}" if record.login_rotates else ""
+    return f"{record.username} ({record.method}{rotates}{f'; suspended: {suspended}' if suspended else ''})"
+
+
+def _on(record: DeviceRecord) -> str:
+    """Which of two logins it takes, as far as is known."""
+    standing = record.standing
+    name = {LoginOn.CURRENT: "old", LoginOn.NEXT: "new"}
+    if standing.refused_both:
+        return "refused both old and new"
+    if standing.refused_on is not None:
+        return f"refused the {name[standing.refused_on]} one, the {name[standing.login_on]} has its turn"
+    if record.login_since is None:
+        return f"rotated: not seen since, the {name[standing.login_on]} one is sent first"
+    return f"on {name[standing.login_on]} since {output.in_words(record.login_since)}"
 
 
 def _next(record: DeviceRecord) -> str | None:

@@ -30,7 +30,13 @@ app = typer.Typer(
 )
 OfTenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose keys.")]
 LOOK_AGAIN_SECONDS = 2.0
-_AT_STAKE = {"content": "snapshots", "aside": "exports kept aside", "login": "logins", "pepper": "pepper"}
+_AT_STAKE = {
+    "content": "snapshots",
+    "aside": "exports kept aside",
+    "login": "logins",
+    "next login": "next logins of rotations",
+    "pepper": "pepper",
+}
 _SHOWN = 20  # texts that could not be moved
 
 

@@ -10,11 +10,17 @@ from backupflow.cli.device_settings import shown_name, shown_value
 from backupflow.core.inventory import DIRECT
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.next_step import next_step, step_for_many
+from backupflow.core.rotation import told
 from backupflow.core.scopes import HopRecord, ProfileRecord, Record, ScopeKind, ScopeRecord
 from backupflow.errors import AuthenticationFailed, LoginSuspended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from backupflow.core.rotation import Rotation
+
+
+_SHOWN = 10  # names of devices
 
 
 def say_done(done: str, record: Record, *, changed: bool, as_json: bool, more: str = "") -> None:
@@ -64,6 +70,7 @@ def document(record: Record) -> dict[str, Any]:
                 "devices": record.devices,
                 "devices_by": dict(record.uses),
                 "refused": record.refused,
+                "rotation": _rotation_document(record.rotation),
                 "named_by": list(record.named_by),
             }
         case HopRecord():
@@ -105,6 +112,7 @@ def _row(record: Record) -> tuple[output.Cell, ...]:
         case ProfileRecord():
             state = f"suspended: {record.suspended_reason}" if record.suspended_at else "ok"
             state = f"{state}; {record.refused} refused" if record.refused else state
+            state = f"{state}; rotated: {told(record.rotation.tally)}" if record.rotation else state
             return (record.username, record.method, record.devices, record.settings.get("trust"), state)
         case HopRecord():
             return hop_view.row(record)
@@ -132,6 +140,7 @@ def _of_profile(record: ProfileRecord) -> list[tuple[str, output.Cell]]:
         ("state", f"suspended: {record.suspended_reason}" if record.suspended_at else "ok"),
         ("suspended", record.suspended_at),
         ("devices", f"{record.devices}: {how}" if how else 0),
+        *_of_rotation(record),
         ("refused", f"{_are(record.refused)} blocked since it was refused" if record.refused else None),
         ("what next", _next(record)),
         ("named by", ", ".join(record.named_by) or None),
@@ -139,6 +148,38 @@ def _of_profile(record: ProfileRecord) -> list[tuple[str, output.Cell]]:
         ("changed", record.changed_at),
         ("id", str(record.profile_id)),
     ]
+
+
+def _of_rotation(record: ProfileRecord) -> list[tuple[str, output.Cell]]:
+    if record.rotation is None:
+        return []
+    name, tally = shlex.quote(record.name), record.rotation.tally
+    names = record.rotation.others
+    others, count = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+    return [
+        ("next login", f"{record.rotation.username} ({record.rotation.method})"),
+        ("rotated", record.rotation.begun_at),
+        ("how far", told(tally)),
+        ("not on new", f"{others}{f' and {count:,} more (--json names all)' if count > 0 else ''}" if others else None),
+        ("ends with", f"`credential rotate {name} --finish`, `--cancel` gives it up"),
+    ]
+
+
+def _rotation_document(rotation: Rotation | None) -> dict[str, Any] | None:
+    if rotation is None:
+        return None
+    tally = rotation.tally
+    return {
+        "username": rotation.username,
+        "method": rotation.method,
+        "begun_at": rotation.begun_at,
+        "on_new": tally.new,
+        "on_old": tally.old,
+        "not_seen": tally.unseen,
+        "refused_one": tally.waiting,
+        "refused_both": tally.neither,
+        "not_on_new": list(rotation.others),
+    }
 
 
 def _are(count: int) -> str:

@@ -28,13 +28,18 @@ class Held(StrEnum):
 
     PEPPER = "pepper"
     LOGIN = "login"
+    NEXT_LOGIN = "next login"  # of a profile that is being rotated
     ASIDE = "aside"
     CONTENT = "content"
 
     @property
     def purpose(self) -> Purpose:
         """Of the key that it is sealed under."""
-        return {Held.PEPPER: Purpose.PEPPER, Held.LOGIN: Purpose.CREDENTIALS}.get(self, Purpose.DATA)
+        return {
+            Held.PEPPER: Purpose.PEPPER,
+            Held.LOGIN: Purpose.CREDENTIALS,
+            Held.NEXT_LOGIN: Purpose.CREDENTIALS,
+        }.get(self, Purpose.DATA)
 
     @property
     def sealed_as(self) -> type[Sealed]:

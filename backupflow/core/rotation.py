@@ -123,6 +123,22 @@ class Rotation:
     method: str  # password or key
     begun_at: datetime
     tally: Tally
+    others: tuple[str, ...] = ()  # the names of those that are not known to be on the new one
+
+
+def told(tally: Tally) -> str:
+    """`1,742 on new, 58 on old`, and what else there is."""
+    parts = [f"{tally.new:,} on new", f"{tally.old:,} on old"]
+    parts += [
+        f"{count:,} {what}"
+        for count, what in (
+            (tally.unseen, "not seen since it began"),
+            (tally.waiting, "refused one, the other has its turn"),
+            (tally.neither, "refused both"),
+        )
+        if count
+    ]
+    return ", ".join(parts)
 
 
 def confirmed(act: Act, tally: Tally, typed: int | None) -> None:

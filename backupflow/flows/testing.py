@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from backupflow.core import backoff, report, suspicion, trust
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.ledger import Assignment, Ending, Step
-from backupflow.core.model import ContentHash, HostKey, Secrets, State, Trigger, Trust
+from backupflow.core.model import ContentHash, HostKey, LoginOn, Secrets, State, Trigger, Trust
 from backupflow.core.report import SECRETS_HIDDEN, Stage
 from backupflow.errors import (
     BackupflowError,
@@ -145,7 +145,7 @@ def _test(ports: CollectPorts, assignment: Assignment, seen: _Seen) -> None:
     judged = suspicion.judge(replace(assignment.known, aside=None), observed, cut=said.cut)
     found = (
         _key(assignment, said.host_key, modern=said.modern_ssh),
-        Step(Stage.LOGIN, well=True, says=f"as {assignment.username}", facts={"username": assignment.username}),
+        _login(assignment),
         Step(Stage.RIGHTS, well=True, says="the user may export"),
         _completeness(judged, said),
         _version(judged, observed.facts),
@@ -185,6 +185,14 @@ def _key(assignment: Assignment, key: HostKey, *, modern: bool = True) -> Step:
     facts = {"key_type": key.key_type, "fingerprint": key.fingerprint, "standing": standing}
     says = f"{key.key_type} {key.fingerprint}: {words}"
     return Step(Stage.KEY, not changed, says, HostKeyMismatch.code if changed else "", facts)
+
+
+def _login(assignment: Assignment) -> Step:
+    """As whom, and which of two logins that was while they are rotated."""
+    which = {LoginOn.CURRENT: "old", LoginOn.NEXT: "new"}[assignment.login_on] if assignment.login_rotates else ""
+    facts = {"username": assignment.username} | ({"login": which} if which else {})
+    says = f"as {assignment.username}{f', the {which} login' if which else ''}"
+    return Step(Stage.LOGIN, well=True, says=says, facts=facts)
 
 
 def _completeness(judged: suspicion.Accepted | suspicion.Suspect | suspicion.OtherRouter, said: Interview) -> Step:

@@ -97,8 +97,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "UPDATE": f"{SCOPES} process device collection request job transit_key alarm:cleared_at "
         "outbox:due_at,event_id event:due_at,attempts,failing_since,tried_at,answer,sent_at,given_up_at "
         "content:sealed,verified_at host_key:status,last_seen_at aside:sealed,verified_at "
-        "credential_profile:suspended_at,suspended_reason,sealed,next_sealed "
-        "queue_canary:answered_at quarantine:released_at,released_by",
+        "credential_profile:suspended_at,suspended_reason,sealed,next_sealed,next_username,next_method,next_changed_at,"
+        "trial_at,trials queue_canary:answered_at quarantine:released_at,released_by",
         "DELETE": "process alarm request collection content quarantine outbox credential_profile aside event",
     },
 }
@@ -172,6 +172,7 @@ def test_each_role_may_do_only_what_it_is_for(engines: dict[str, Engine], role: 
     ("column", "readers"),
     [
         ("credential_profile.sealed", {"collector", "enroller", "operator"}),
+        ("credential_profile.next_sealed", {"collector", "enroller", "operator"}),
         ("tenant.pepper", set(OTHERS) - {"ingester"}),
         ("content.sealed", {"ingester", "interpreter", "reader", "operator"}),
         ("aside.sealed", {"reader", "operator"}),

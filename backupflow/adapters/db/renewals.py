@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, text
 
 from backupflow.adapters.db.audit import record_act
+from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.rotating import UNKNOWN
 from backupflow.core.keys import KEY_MADE, KEYS_LOST, Renewal, Renewed
 from backupflow.core.ledger import COLLECTING
 from backupflow.core.model import Purpose
@@ -34,10 +36,18 @@ _HASHES = text("UPDATE device SET unhashed_to_seq = last_seq WHERE tenant_id = :
 _SOON = text("""
     UPDATE device SET next_due_at = least(next_due_at, now() + random() * interval '5 minutes')
     WHERE tenant_id = :tenant AND status = 'active'""")
-_LOGINS = text("""
-    UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason, trial_at = NULL, trials = 0
-    WHERE tenant_id = :tenant
-      AND coalesce(CAST(substring(sealed FROM '^vault:v([1-9][0-9]*):') AS bigint) > :above, true)""")
+_LOST = "coalesce(CAST(substring({column} FROM '^vault:v([1-9][0-9]*):') AS bigint) > :above, true)"
+# A rotation of which one login is lost cannot go on: nobody knows what is on which router, and one secret is to be set.
+_ROTATIONS = text(f"""
+    SELECT id FROM credential_profile WHERE tenant_id = :tenant AND next_sealed IS NOT NULL
+      AND ({_LOST.format(column="sealed")} OR {_LOST.format(column="next_sealed")}) ORDER BY id FOR NO KEY UPDATE""")
+_LOGINS = text(f"""
+    UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason, trial_at = NULL, trials = 0,
+        next_username = NULL, next_method = NULL, next_sealed = NULL, next_changed_at = NULL
+    WHERE tenant_id = :tenant AND ({_LOST.format(column="sealed")} OR id = ANY(:rotations))""")
+_NOT_ASKED = text(f"""
+    UPDATE device x SET {UNKNOWN} FROM (SELECT d.id FROM device d {LOGIN} WHERE l.id = ANY(:rotations)) rotated
+    WHERE x.id = rotated.id""")
 _CLAIMS = text("""
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = 'the keys were renewed', ended_at = now()
     WHERE tenant_id = :tenant AND state = 'claimed'""")
@@ -76,13 +86,21 @@ class Renewals:
             if renewal.gives_up_snapshots:
                 devices = tx.execute(_SNAPSHOTS, tenant).rowcount
             if renewal.logins_above is not None:
-                logins = tx.execute(_LOGINS, tenant | {"reason": KEYS_LOST, "above": renewal.logins_above}).rowcount
+                logins = _give_logins_up(tx, renewal, renewal.logins_above)
             tx.execute(_CLAIMS, tenant)
             tx.execute(_SOON, tenant)
             tx.execute(_ALARM, {"scope": COLLECTING, "code": TransitKeyMissing.code})
             done = Renewed(renewal.lost, devices, logins)
             record_act(tx, actor, DONE, tenant_id=renewal.tenant_id, detail=_detail(renewal, done, pepper_before))
             return done
+
+
+def _give_logins_up(tx: Connection, renewal: Renewal, above: int) -> int:
+    """How many are to be set again. Whatever their devices were on, the next secret is the only one."""
+    values = {"tenant": renewal.tenant_id, "above": above}
+    rotations = list(tx.scalars(_ROTATIONS, values))
+    tx.execute(_NOT_ASKED, {"rotations": rotations})
+    return tx.execute(_LOGINS, values | {"reason": KEYS_LOST, "rotations": rotations}).rowcount
 
 
 def _marks(tx: Connection, renewal: Renewal) -> None:

@@ -83,8 +83,9 @@ def other_has_its_turn(tx: Connection, assignment: Assignment, ending: Ending) -
             state = State.FAILED if ending.state is State.BLOCKED else ending.state
             says = rotation.told_turn(standing, ending.detail)
             return replace(
-                ending, state=state, detail=says, counts=False, blocks=False, again_in=again_in, slow=False, alarm=""
-            )
+                ending, state=state, detail=says, counts=False, blocks=False, again_in=again_in, alarm="",
+                report=tuple(replace(s, says=says) if s.code == ending.code else s for s in ending.report),
+            )  # fmt: skip
         case RefusedBoth(standing):
             _write(tx, assignment, standing, None)
             return None

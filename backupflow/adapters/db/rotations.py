@@ -48,13 +48,13 @@ _BEGIN_WITH_NEXT = text("""
 _LOGIN_REFUSED = "login_refused"  # code of the alarm of a login that many refuse
 _CLEAR = text("""
     UPDATE alarm SET cleared_at = now() WHERE code = :code AND scope = ANY(:scopes) AND cleared_at IS NULL""")
+_WORKS = "d.refused_on IS NULL AND d.login_since IS NOT NULL AND d.login_on"
 _TALLY = text(f"""
-    SELECT l.id,
-        count(*) FILTER (WHERE d.refused_on IS NULL AND d.login_since IS NOT NULL AND d.login_on = 'next') AS new,
-        count(*) FILTER (WHERE d.refused_on IS NULL AND d.login_since IS NOT NULL AND d.login_on = 'current') AS old,
+    SELECT l.id, count(*) FILTER (WHERE {_WORKS} = 'next') AS new, count(*) FILTER (WHERE {_WORKS} = 'current') AS old,
         count(*) FILTER (WHERE d.refused_on IS NULL AND d.login_since IS NULL) AS unseen,
         count(*) FILTER (WHERE d.refused_on <> d.login_on) AS waiting,
-        count(*) FILTER (WHERE d.refused_on = d.login_on) AS neither
+        count(*) FILTER (WHERE d.refused_on = d.login_on) AS neither,
+        array_agg(d.name ORDER BY d.name) FILTER (WHERE ({_WORKS} = 'next') IS NOT TRUE) AS others
     FROM device d {LOGIN} WHERE l.id = ANY(:profiles) AND d.status <> 'removed' GROUP BY l.id""")
 _ROTATES = text("""
     SELECT name, next_sealed IS NOT NULL AS rotates FROM credential_profile WHERE id = :profile
@@ -82,11 +82,14 @@ def end(tx: Connection, profile_id: UUID, devices: Sequence[UUID], act: Act) -> 
     tx.execute(_UNKNOWN, {"devices": list(devices)})
 
 
-def tallies(tx: Connection, profiles: Sequence[UUID]) -> dict[UUID, Tally]:
-    """How far each of these is; it says nothing of one that is not being rotated."""
+def tallies(tx: Connection, profiles: Sequence[UUID]) -> dict[UUID, tuple[Tally, tuple[str, ...]]]:
+    """How far each of these is, and who is not known to be on the new one; nothing of one that is not being rotated."""
     rows = tx.execute(_TALLY, {"profiles": list(profiles)}) if profiles else ()
-    there = {row.id: Tally(row.new, row.old, row.unseen, row.waiting, row.neither) for row in rows}
-    return {profile: there.get(profile, Tally()) for profile in profiles}
+    there = {
+        row.id: (Tally(row.new, row.old, row.unseen, row.waiting, row.neither), tuple(row.others or ()))
+        for row in rows
+    }
+    return {profile: there.get(profile, (Tally(), ())) for profile in profiles}
 
 
 def refuse_for_jump_host(tx: Connection, profile_id: UUID) -> None:

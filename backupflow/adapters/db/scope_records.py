@@ -137,9 +137,9 @@ def _profiles(tx: Connection, rows: Sequence[Row[Any]]) -> list[Record]:
     ]  # fmt: skip
 
 
-def _rotation(row: Row[Any], tallies: Mapping[UUID, Tally]) -> Rotation | None:
-    tally = tallies.get(row.id)
-    return None if tally is None else Rotation(row.next_username, row.next_method, row.next_changed_at, tally)
+def _rotation(row: Row[Any], tallies: Mapping[UUID, tuple[Tally, tuple[str, ...]]]) -> Rotation | None:
+    far = tallies.get(row.id)
+    return None if far is None else Rotation(row.next_username, row.next_method, row.next_changed_at, *far)
 
 
 def _hop(tx: Connection, row: Row[Any]) -> HopRecord:

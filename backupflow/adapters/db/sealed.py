@@ -82,6 +82,15 @@ PLACES = {
         f"k.suspended_at IS NOT NULL AND coalesce(k.suspended_reason, '') = '{KEYS_LOST}'",
         "'the login of ' || coalesce(d.name, k.name)",
     ),
+    Held.NEXT_LOGIN: Place(
+        "credential_profile k LEFT JOIN device d ON d.id = k.device_id",
+        "next_sealed",
+        "id",
+        "uuid",
+        "k.id",
+        "false",  # with keys that are lost it is dropped
+        "'the next login of ' || k.name",
+    ),
     Held.ASIDE: Place(
         "aside k JOIN device d ON d.id = k.device_id JOIN collection c ON c.id = k.collection_id",
         "sealed",

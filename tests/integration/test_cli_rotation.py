@@ -1,0 +1,167 @@
+"""`credential rotate` as a person meets it: begun, seen, finished and cancelled; no secret is ever shown."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from backupflow.cli.exits import Exit
+from backupflow.core.keys import KEYS_LOST
+from backupflow.core.model import Purpose, SealedSecret
+from backupflow.flows.admitting import login_of
+
+if TYPE_CHECKING:
+    from tests.integration.scene import Ran, Scene
+
+OLD, NEW = b"0ld-s3cret", b"n3w-s3cret"
+
+
+def ok(scene: Scene, *words: str, stdin: bytes = b"") -> Ran:
+    """A command that goes well; nothing it says has a secret in it."""
+    ran = scene.run(*words, stdin=stdin)
+    assert ran.code == Exit.OK, ran.err
+    assert not any(secret in ran.out + ran.err.encode() for secret in (OLD, NEW, b"vault:v"))
+    return ran
+
+
+def shown(scene: Scene) -> Any:  # noqa: ANN401 - a document
+    """The profile as a program sees it."""
+    return json.loads(ok(scene, "credential", "show", "fleet", "--json").out)
+
+
+def opened(scene: Scene, column: str) -> str | None:
+    """A secret as a collector opens it."""
+    wiring = scene.install.wiring
+    with wiring.engine("collector").begin() as tx:
+        row = tx.execute(text("SELECT id, tenant_id, sealed, next_sealed FROM credential_profile")).one()
+    sealed = SealedSecret(getattr(row, column))
+    return login_of("x", wiring.vault("collector").open_login(row.tenant_id, row.id, sealed)).password
+
+
+def on(scene: Scene, name: str, columns: str) -> None:
+    """What a collector has found out about a device."""
+    scene.write("collector", f"UPDATE device SET {columns} WHERE name = :name", name=name)  # noqa: S608 - constants
+
+
+@pytest.fixture
+def fleet(scene: Scene) -> Scene:
+    """Three devices on one login."""
+    ok(scene, "credential", "add", "fleet", "--username", "backup", "--trust", "tofu", "--password-stdin", stdin=OLD)
+    for number in range(3):
+        ok(scene, "device", "add", f"r-{number}", f"192.0.2.{number}", "--profile", "fleet")
+    return scene
+
+
+def test_a_rotation_from_its_beginning_to_its_end(fleet: Scene) -> None:
+    """How far it is stands in show, list and on each device; the number of those left behind has to be given."""
+    said = ok(fleet, "credential", "rotate", "fleet", "--username", "backup2", "--password-stdin", stdin=NEW)
+    assert b"`credential rotate fleet --finish` ends it" in said.out
+    assert (opened(fleet, "sealed"), opened(fleet, "next_sealed")) == (OLD.decode(), NEW.decode())
+    assert shown(fleet)["rotation"] | {"begun_at": 0} == {
+        "username": "backup2", "method": "password", "begun_at": 0, "on_new": 0, "on_old": 0, "not_seen": 3,
+        "refused_one": 0, "refused_both": 0, "not_on_new": ["r-0", "r-1", "r-2"],
+    }  # fmt: skip
+    on(fleet, "r-0", "login_on = 'next', login_since = now()")
+    on(fleet, "r-1", "login_since = now()")
+    on(fleet, "r-2", "login_on = 'next', refused_on = 'current'")
+    far = b"1 on new, 1 on old, 1 refused one, the other has its turn"
+    assert far in ok(fleet, "credential", "show", "fleet").out
+    assert far in b" ".join(ok(fleet, "credential", "list").out.split())
+    assert b"r-1, r-2" in ok(fleet, "credential", "show", "fleet").out
+    for name, says in (("r-0", b"backup2 (password; on new since "), ("r-1", b"backup (password; on old since "),
+                       ("r-2", b"refused the old one, the new has its turn")):  # fmt: skip
+        assert says in ok(fleet, "device", "show", name).out
+    document = json.loads(ok(fleet, "device", "show", "r-2", "--json").out)
+    assert document["rotation"] == {"sends": "next", "refused": "current", "works_since": None}
+    refused = fleet.run("credential", "rotate", "fleet", "--finish")
+    assert refused.code == Exit.REFUSED
+    assert "2 devices are not known to take the new login (1 on old, 1 have refused one)" in refused.err
+    assert "say --yes 2" in refused.err
+    assert fleet.run("credential", "rotate", "fleet", "--finish", "--yes", "3").code == Exit.REFUSED
+    ok(fleet, "credential", "rotate", "fleet", "--finish", "--yes", "2")
+    assert (opened(fleet, "sealed"), shown(fleet)["username"], shown(fleet)["rotation"]) == (
+        NEW.decode(), "backup2", None,
+    )  # fmt: skip
+    assert b"; on " not in ok(fleet, "device", "show", "r-0").out
+
+
+def test_the_number_is_asked_for_at_a_terminal(fleet: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked where nobody is left behind; a wrong number changes nothing."""
+    ok(fleet, "credential", "rotate", "fleet", "--password-stdin", stdin=NEW)
+    on(fleet, "r-1", "login_on = 'next', login_since = now()")
+    answers: list[str] = []
+
+    def typed(question: str, word: str, *, yes: bool) -> None:
+        assert not yes
+        answers.append(f"{question} {word}")
+
+    monkeypatch.setattr("backupflow.cli.rotate.confirm_typed", typed)
+    monkeypatch.setattr("backupflow.cli.rotate.sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("tests.integration.scene.Stdin.isatty", lambda _: True)
+    ok(fleet, "credential", "rotate", "fleet", "--cancel")
+    assert answers == ["1 device is not known to take the old login (1 on new). They will be blocked unless they do. 1"]
+    assert opened(fleet, "sealed") == OLD.decode()
+    ok(fleet, "credential", "rotate", "fleet", "--password-stdin", stdin=NEW)
+    ok(fleet, "credential", "rotate", "fleet", "--cancel")
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--finish", "--cancel"), "one of them"),
+        (("--finish", "--username", "x"), "take no login"),
+        (("--cancel", "--password-stdin"), "take no login"),
+        (("--yes", "3", "--password-stdin"), "--yes goes with"),
+        (("--finish",), "fleet is not being rotated: there is nothing to finish"),
+        (("--cancel",), "fleet is not being rotated: there is nothing to cancel"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(fleet: Scene, words: tuple[str, ...], says: str) -> None:
+    """In one line, and nothing is changed."""
+    ran = fleet.run("credential", "rotate", "fleet", *words, stdin=NEW)
+    assert ran.code in {Exit.USAGE, Exit.REFUSED}
+    assert says in " ".join(ran.err.split())
+    assert shown(fleet)["rotation"] is None
+
+
+def test_an_edit_and_a_second_rotation_are_told_what_is_in_the_way(fleet: Scene) -> None:
+    """Before anybody types a password, and whatever of the login it is."""
+    ok(fleet, "credential", "rotate", "fleet", "--password-stdin", stdin=NEW)
+    for words in (("rotate",), ("edit", "--username", "x"), ("edit", "--password-stdin", "--trust", "tofu")):
+        ran = fleet.run("credential", words[0], "fleet", *words[1:], stdin=b"third")
+        assert ran.code == Exit.REFUSED
+        assert "fleet is being rotated: end that first, `credential rotate fleet --finish` or `--cancel`" in ran.err
+    assert opened(fleet, "next_sealed") == NEW.decode()
+
+
+def test_both_logins_move_to_the_newest_version_of_the_key(fleet: Scene) -> None:
+    """And open there, when the older versions are retired."""
+    ok(fleet, "credential", "rotate", "fleet", "--password-stdin", stdin=NEW)
+    ok(fleet, "keys", "rotate")
+    said = json.loads(ok(fleet, "keys", "rewrap", "--retire", "--wait", "0", "--json").out)
+    assert (said["not_moved"], said["holds"], said["retired_below"]["credentials"]) == ([], [], 2)
+    assert (opened(fleet, "sealed"), opened(fleet, "next_sealed")) == (OLD.decode(), NEW.decode())
+
+
+def test_a_rotation_ends_with_the_keys_that_are_lost(fleet: Scene) -> None:
+    """Nothing is left of it: one new secret for all, and no device is on what nobody has any more."""
+    ok(fleet, "credential", "rotate", "fleet", "--password-stdin", stdin=NEW)
+    on(fleet, "r-0", "login_on = 'next', login_since = now()")
+    vault = fleet.install.wiring.vault("provisioner")
+    path = f"transit/keys/{Purpose.CREDENTIALS}-{fleet.install.wiring.devices('reader').tenant('default')}"
+    vault.call("POST", f"{path}/config", {"deletion_allowed": True})
+    vault.call("DELETE", path)
+    assert json.loads(ok(fleet, "keys", "renew", "--lost", "--confirm", "default", "--json").out)["logins"] == 1
+    profile = shown(fleet)
+    assert (profile["rotation"], profile["suspended_reason"]) == (None, KEYS_LOST)
+    assert {tuple(r) for r in fleet.rows("SELECT login_on, refused_on, login_since FROM device")} == {
+        ("current", None, None)
+    }
+    refused = fleet.run("credential", "rotate", "fleet", "--password-stdin", stdin=NEW)
+    assert "the keys of fleet were lost: give it a new secret, `credential edit`" in refused.err
+    ok(fleet, "credential", "edit", "fleet", "--password-stdin", "--trust", "tofu", stdin=NEW)
+    assert opened(fleet, "sealed") == NEW.decode()
