@@ -87,7 +87,7 @@ def counted_since(now: datetime, *since: datetime | None) -> datetime:
 
     What lies ahead is of a clock that was set right, and means nothing.
     """
-    return max(now - WINDOW, *(one for one in since if one is not None and one <= now))
+    return max([now - WINDOW, *(one for one in since if one is not None and one <= now)])
 
 
 def next_trial(suspended_at: datetime, now: datetime) -> datetime:

@@ -6,13 +6,23 @@ Lock order: device, then collection, then jump host, profile, site.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from backupflow.adapters.db import contacts, endings, expected_keys, host_keys, jump_hosts, observed, refusals
+from backupflow.adapters.db import (
+    contacts,
+    endings,
+    expected_keys,
+    host_keys,
+    jump_hosts,
+    observed,
+    refusals,
+    suspensions,
+)
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, hindrance, observes, usable_policy
 from backupflow.adapters.db.engine import transaction, waited_in_vain
@@ -183,7 +193,11 @@ class Collections:
 
         What was read and is kept aside is written in the same transaction.
         """
-        return self._locked(assignment, lambda tx: endings.end(tx, assignment, ending, self._defaults))
+        ended = self._locked(assignment, lambda tx: endings.end(tx, assignment, ending, self._defaults))
+        if ended and refusals.of_shared(assignment, ending):
+            with suppress(StoreUnavailable), transaction(self._engine) as tx:  # else the next trial does it
+                suspensions.free_the_rest(tx, assignment.login_id)
+        return ended
 
     def _locked(self, assignment: Assignment, act: Callable[[Connection], bool]) -> bool:
         """Act under the device's lock, and wait for it for as long as the lease lasts.
