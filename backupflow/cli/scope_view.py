@@ -10,6 +10,7 @@ from backupflow.cli.device_settings import shown_name, shown_value
 from backupflow.core.inventory import DIRECT
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.next_step import next_step, step_for_many
+from backupflow.core.refusals import LOGIN_REFUSED
 from backupflow.core.rotation import told
 from backupflow.core.scopes import HopRecord, ProfileRecord, Record, ScopeKind, ScopeRecord
 from backupflow.errors import AuthenticationFailed, LoginSuspended
@@ -66,6 +67,9 @@ def document(record: Record) -> dict[str, Any]:
                 "method": record.method,
                 "suspended_at": record.suspended_at,
                 "suspended_reason": record.suspended_reason,
+                "trial_at": record.trial_at,
+                "trials": record.trials,
+                "waiting": record.waiting,
                 "changed_at": record.changed_at,
                 "devices": record.devices,
                 "devices_by": dict(record.uses),
@@ -110,8 +114,7 @@ def _row(record: Record) -> tuple[output.Cell, ...]:
             way = DIRECT if record.direct else record.jump
             return (record.devices, record.profile, way, settings_in_words(record.settings))
         case ProfileRecord():
-            state = f"suspended: {record.suspended_reason}" if record.suspended_at else "ok"
-            state = f"{state}; {record.refused} refused" if record.refused else state
+            state = f"{_state(record)}; {record.refused} refused" if record.refused else _state(record)
             state = f"{state}; rotated: {told(record.rotation.tally)}" if record.rotation else state
             return (record.username, record.method, record.devices, record.settings.get("trust"), state)
         case HopRecord():
@@ -137,8 +140,9 @@ def _of_profile(record: ProfileRecord) -> list[tuple[str, output.Cell]]:
     how = ", ".join(f"{n} by {'themselves' if by == 'device' else by}" for by, n in sorted(record.uses.items()))
     return [
         ("login", f"{record.username} ({record.method})"),
-        ("state", f"suspended: {record.suspended_reason}" if record.suspended_at else "ok"),
+        ("state", _state(record)),
         ("suspended", record.suspended_at),
+        ("tried again", _trial(record)),
         ("devices", f"{record.devices}: {how}" if how else 0),
         *_of_rotation(record),
         ("refused", f"{_are(record.refused)} blocked since it was refused" if record.refused else None),
@@ -148,6 +152,25 @@ def _of_profile(record: ProfileRecord) -> list[tuple[str, output.Cell]]:
         ("changed", record.changed_at),
         ("id", str(record.profile_id)),
     ]
+
+
+def _state(record: ProfileRecord) -> str:
+    if record.suspended_at is None:
+        return "ok"
+    waiting = f"; {_wait(record.waiting)}" if record.waiting else ""
+    return f"suspended: {record.suspended_reason}{waiting}"
+
+
+def _wait(count: int) -> str:
+    return f"{output.counted(count, 'device')} {'waits' if count == 1 else 'wait'}"
+
+
+def _trial(record: ProfileRecord) -> str | None:
+    """When one device tries a login again that many refused."""
+    if record.trial_at is None:
+        return None
+    so_far = f", after {output.counted(record.trials, 'trial')} in vain" if record.trials else ""
+    return f"by one device at {output.in_words(record.trial_at)}{so_far}"
 
 
 def _of_rotation(record: ProfileRecord) -> list[tuple[str, output.Cell]]:
@@ -191,6 +214,8 @@ def _next(record: ProfileRecord) -> str | None:
     code = LoginSuspended.code if record.suspended_at else AuthenticationFailed.code if record.refused else None
     if record.suspended_reason == KEYS_LOST:
         code = KEYS_LOST
+    if record.trial_at is not None:
+        code = LOGIN_REFUSED
     if code == AuthenticationFailed.code:
         return step_for_many(code, record.name, by_key=record.method == "key")
     return next_step(code, "", record.name, by_key=record.method == "key")
