@@ -38,6 +38,7 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "interval_seconds": record.interval.total_seconds(),
         "blocked": blocked if record.blocked_code else None,
         "failures": record.failures,
+        "offline_since": record.offline_since,
         "in_doubt": record.in_doubt,
         "believes_next": record.believes,
         "next_due_at": record.next_due_at,

@@ -36,7 +36,7 @@ _SECRETS: dict[str, str] = {
 _NAMES = ("identity", "model", "version", "serial", "system_id")
 _ONLY_IF_SO = {
     "its way", "why", "what next", "trusted", "like others", "believes", "not exported", "unreadable", "group", "site",
-    "from", "profile", "expected",
+    "from", "profile", "expected", "in maintenance", "offline",
 }  # fmt: skip
 _OF_THE_WAY = {"profile", "jump_host"}  # shown above
 
@@ -85,11 +85,20 @@ def _what_we_know(record: DeviceRecord, last: str | None, way: str | None) -> tu
         ("believes", "the next export will be believed" if record.believes else None),
         ("last run", last),
         ("failures", record.failures),
-        ("interval", f"{output.span(record.interval)} ({record.effective.get('interval_seconds', ('', 'global'))[1]})"),
+        ("when", _when(record)),
+        ("in maintenance", record.maintenance_until and f"until {output.in_words(record.maintenance_until)}"),
+        ("offline", record.offline_since and f"a poller says so, since {output.in_words(record.offline_since)}"),
         ("next due", None if record.blocked_code else record.next_due_at),
         ("last stored", record.last_collected_at),
         ("unreadable", _given_up(record)),
     )
+
+
+def _when(record: DeviceRecord) -> str:
+    """`every 6 h (site north)`, or by which expression."""
+    if record.cron is None:
+        return f"every {output.span(record.interval)} ({record.effective.get('interval_seconds', ('', GLOBAL))[1]})"
+    return f"{record.cron} ({record.effective.get('cron', ('', GLOBAL))[1]})"
 
 
 def _trouble_ahead(state: DeviceState | None, via: str | None) -> str | None:

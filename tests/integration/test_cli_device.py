@@ -48,6 +48,16 @@ def test_a_device_is_added_and_shown(scene: Scene) -> None:
     assert [(d["name"], d["standing"]) for d in listed["devices"]] == [("core-1", "waiting")]
 
 
+def test_who_a_poller_says_is_away_is_shown_as_that(scene: Scene) -> None:
+    """Why it is not collected though it is due, and since when; of another one nothing is said."""
+    add(scene)
+    assert b"offline" not in scene.run("device", "show", "core-1").out
+    scene.write("scheduler", "UPDATE device SET offline_since = '2026-01-02 03:04:05 UTC'")
+    assert b"a poller says so, since 2026-01-02 03:04:05" in scene.run("device", "show", "core-1").out
+    shown = json.loads(scene.run("device", "show", "core-1", "--json").out)
+    assert shown["offline_since"].startswith("2026-01-02T03:04:05")
+
+
 def test_secrets_and_end_mark_are_settings_of_a_device(scene: Scene) -> None:
     """Said when it is added, said anew when it is edited; what is not named stays as it was."""
     assert add(scene, "--secrets", "omit", "--no-end-mark").code == Exit.OK

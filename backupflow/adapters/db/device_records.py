@@ -126,6 +126,7 @@ def _record(
         login_lost=row.login_lost,
         unreadable_to_seq=row.unreadable_to_seq,
         keys_given_up_at=row.keys_given_up_at,
+        offline_since=row.offline_since,
         group=row.group_name,
         site=row.site_name,
         profile=row.own_profile,
