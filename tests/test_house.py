@@ -75,6 +75,7 @@ CODES = {failure.code for failure in FAILURES.values()}
 # Alarms that no failure raises.
 ALARMS = {
     "broker_unavailable",
+    "capacity",
     "clock_skew",
     "device_down",
     "events_undelivered",
@@ -82,6 +83,7 @@ ALARMS = {
     "lane_without_workers",
     "login_refused",
     "look_hangs",
+    "overdue",
     "process_deaf",
     "presence_without_ttl",
     "quarantine",

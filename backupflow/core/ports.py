@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
     from backupflow.core.trust import SharedLogin
     from backupflow.core.verification import Due, Flaw, Kept, Keyless, Sight, Standing, Wanted
+    from backupflow.core.watching import Tellings, Watched
     from backupflow.errors import BackupflowError
 
 
@@ -466,6 +467,18 @@ class HouseStore(Protocol):
 
     def finished(self, job: str, outcome: str, again_in: timedelta | None = None) -> None:
         """Record that a job ran, and when it is due again; None: it is done, and due at its next turn."""
+        ...
+
+
+class WatchStore(Protocol):
+    """What the job `watch` sees and settles."""
+
+    def look(self) -> Watched:
+        """Which devices are late, and whether the slots suffice."""
+        ...
+
+    def settle(self, told: Tellings) -> int:
+        """Let these alarms stand and no others of their codes; how many of devices and sites do."""
         ...
 
 

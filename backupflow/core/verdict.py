@@ -72,8 +72,9 @@ _SERVER_OF = {
     "broker_unavailable": BROKER,
     StoreUnavailable.code: DATABASE,
 }
-# Nothing, or nothing of a lane or a tenant, is collected or stored; or what is kept cannot be trusted.
-CRITICAL_ALARMS = frozenset({*_SERVER_OF, "look_hangs", "unexpected", "lane_without_workers", DAMAGED})
+# Nothing, or nothing of a lane or a tenant, is collected or stored; and then, what is kept cannot be trusted.
+HOUSE_DOWN = frozenset({*_SERVER_OF, "look_hangs", "unexpected", "lane_without_workers"})
+CRITICAL_ALARMS = HOUSE_DOWN | {DAMAGED}
 # Of one device, site, login or jump host; the others of these are counted with the devices.
 OWN_SCOPES = ("device ", "site ", "login ", "jump host ")
 LOUD_ALARMS = frozenset({DAMAGED, "wrong_current", JUMP_HOST_BLOCKED})

@@ -66,11 +66,12 @@ def of_the_late(late: Iterable[Late]) -> list[Telling]:
 
 def _says(found: list[Late]) -> str:
     first = found[0]
+    since = f"since {first.due_at:%Y-%m-%d %H:%M} UTC"
+    if len(found) == 1:
+        return f"{first.name} is overdue {since}"
     more = f" and {len(found) - NAMED:,} more" if found[NAMED:] else ""
     names = ", ".join(one.name for one in found[:NAMED]) + more
-    what = f"{len(found):,} devices at {first.site} are" if first.site and len(found) > 1 else f"{names} is"
-    listed = f": {names}" if len(found) > 1 else ""
-    return f"{what} overdue, the longest since {first.due_at:%Y-%m-%d %H:%M} UTC{listed}"
+    return f"{len(found):,} devices at {first.site} are overdue, the longest {since}: {names}"
 
 
 def shortage(load: Load, since: datetime | None, now: datetime, *, stands: bool) -> Shortage:
@@ -80,3 +81,33 @@ def shortage(load: Load, since: datetime | None, now: datetime, *, stands: bool)
         return Shortage(None, stands=False)
     begun = since if since is not None and since <= now else now
     return Shortage(begun, stands=stands or now - begun >= SHORT_FOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a look gives. `excused`: something else is, or was until now, to blame for all that is late."""
+
+    now: datetime
+    late: tuple[Late, ...]
+    load: Load
+    short_since: datetime | None  # as the look before it left it
+    short_stands: bool
+    excused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tellings:
+    """The alarms that are to stand; `raises`: new ones of devices may be raised, else only those that stand stay."""
+
+    late: tuple[Telling, ...]
+    raises: bool
+    shortage: Shortage
+    says: str  # of the shortage
+
+
+def judge(seen: Watched) -> Tellings:
+    """What is to be told of it."""
+    load = seen.load
+    short = shortage(load, seen.short_since, seen.now, stands=seen.short_stands)
+    says = f"needs {load.needed:,} of {load.slots:,} slots" if load.needed is not None else ""
+    return Tellings(tuple(of_the_late(seen.late)), not seen.excused, short, says)

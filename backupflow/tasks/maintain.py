@@ -10,6 +10,7 @@ from backupflow import telemetry
 from backupflow.core.verification import DAMAGED
 from backupflow.flows import maintain
 from backupflow.flows.verify import Watching
+from backupflow.flows.watching import WATCH, watch
 from backupflow.tasks.app import app
 from backupflow.wiring import wiring
 
@@ -25,8 +26,9 @@ _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds th
 @app.task(name="maintain.run", longest=timedelta(hours=1))
 def run(job: str) -> None:
     """Run a job by its name."""
-    ran = maintain.run(job, wiring().house, {"verify": _verify, "compact": _compact})
-    telemetry.logger().info(telemetry.JOB_FINISHED, job=job, outcome=ran.outcome, **ran.counts)
+    ran = maintain.run(job, wiring().house, {"verify": _verify, "compact": _compact, WATCH: _watch})
+    if job != WATCH or any(ran.counts.values()):  # each minute: that all is well is no news
+        telemetry.logger().info(telemetry.JOB_FINISHED, job=job, outcome=ran.outcome, **ran.counts)
 
 
 def _verify() -> maintain.Ran:
@@ -44,6 +46,10 @@ def _compact() -> maintain.Ran:
     house, until = wiring(), time.monotonic() + COMPACT_SECONDS
     keep = timedelta(days=house.settings.keeping.runs_days)
     return maintain.compact_part(house.compacting, keep, lambda: time.monotonic() > until)
+
+
+def _watch() -> maintain.Ran:
+    return watch(wiring().watches)
 
 
 def _found(finding: Finding) -> None:

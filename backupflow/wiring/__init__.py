@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.shared_logins import SharedLogins
     from backupflow.adapters.db.snapshots import Snapshots
     from backupflow.adapters.db.status import Statuses
+    from backupflow.adapters.db.watching import Watches
     from backupflow.adapters.presence import RedisPresence
     from backupflow.adapters.vault import Vault
     from backupflow.core.model import SealedSecret, TenantId
@@ -403,6 +404,13 @@ class Wiring:
 
         store, keys = self.port(Verifying(self.engine("operator")), ports.VerifyStore), self.keys("operator")
         return VerifyPorts(store, self.history_ports(actor), keys, self.vault("reader"))
+
+    @cached_property
+    def watches(self) -> Watches:
+        """What the job `watch` needs."""
+        from backupflow.adapters.db.watching import Watches
+
+        return self.port(Watches(self.engine("operator"), self.policy), ports.WatchStore)
 
     @cached_property
     def compacting(self) -> Compacting:

@@ -131,7 +131,10 @@ def test_alarms_are_listed_and_cleared_once(scene: Scene) -> None:
 
 def test_the_jobs_say_when_all_of_them_was_done(scene: Scene) -> None:
     """And how they ended last; one that is late is wrong, until it is done."""
-    assert "done completely: compact not yet, reconcile not yet, verify not yet" in scene.run("status", "--all").out.decode()
+    assert (
+        "done completely: compact not yet, reconcile not yet, verify not yet, watch not yet"
+        in scene.run("status", "--all").out.decode()
+    )
     house = scene.install.wiring.house
     house.finished("reconcile", "nothing to do")
     house.finished("verify", "ended by vault_unavailable", timedelta(minutes=1))

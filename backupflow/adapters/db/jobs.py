@@ -25,7 +25,7 @@ _CLAIM = text("""
 # Not judged before a beat has handed jobs out for as long as takes to hand one out twice.
 _LATE = text("""
     SELECT name, outcome, coalesce(completed_at, created_at) AS since FROM job
-    WHERE coalesce(completed_at, created_at) < now() - 2 * every AND EXISTS (
+    WHERE coalesce(completed_at, created_at) < now() - greatest(2 * every, CAST(:again AS interval)) AND EXISTS (
         SELECT 1 FROM process WHERE role = 'scheduler' AND started_at < now() - CAST(:again AS interval)
           AND heartbeat_at BETWEEN now() - CAST(:alive AS interval) AND now() + CAST(:alive AS interval))""")
 _NOT_LATE = text("""

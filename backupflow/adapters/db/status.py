@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from backupflow.core.scope import Policy
 
 _OWN = own_hindrance(f"'{Trigger.SCHEDULE}'")
-_DEVICES = text(f"""
+_STATES = f"""
     SELECT d.id, d.tenant_id, d.name, d.host, d.port, d.status, {HINDRANCE} AS hindrance,
         CASE WHEN {_OWN} IS NULL AND {HOP_IN_TROUBLE} THEN h.id END AS waits_for, d.blocked_code, d.failures,
         d.paused_reason,
@@ -53,18 +53,30 @@ _DEVICES = text(f"""
         current.facts, d.driver, d.source, g.name AS group_name, s.name AS site, l.name AS profile,
         l.method = 'key' AS by_key, h.name AS jump, d.site_id, s.down_since AS site_down_since,
         {MAINTENANCE_UNTIL} AS maintenance_until, d.answered_at, d.unreachable_since, d.offline_since, d.hold_until,
-        d.login_on, coalesce(changes.count, 0) AS snapshots,
+        d.login_on, {{changes}} AS snapshots,
         extract(epoch FROM coalesce(last.collected_at, last.ended_at) - last.started_at) AS seconds
     FROM device d {LOGIN}
     LEFT JOIN LATERAL (
         SELECT * FROM collection c WHERE c.device_id = d.id AND {observes("c.trigger")}
         ORDER BY c.seq DESC LIMIT 1) last ON true
+    LEFT JOIN collection current ON current.id = d.current_collection_id"""
+_COUNTED = """
     LEFT JOIN (
         SELECT device_id, count(*) FROM collection WHERE state = 'stored' AND is_change GROUP BY device_id
-        ) changes ON changes.device_id = d.id
-    LEFT JOIN collection current ON current.id = d.current_collection_id
+        ) changes ON changes.device_id = d.id"""
+_DEVICES = text(
+    _STATES.format(changes="coalesce(changes.count, 0)")
+    + f"""{_COUNTED}
     WHERE (CAST(:tenant AS uuid) IS NULL OR d.tenant_id = :tenant) AND (d.status <> 'removed' OR :removed)
-    ORDER BY d.name, d.removed_at""")
+    ORDER BY d.name, d.removed_at"""
+)
+# Few as a rule, by two indexes; which of them are late is core.overview's to say.
+LATE_ONES = text(
+    _STATES.format(changes="0")
+    + """
+    WHERE d.status = 'active' AND d.blocked_code IS NULL AND (d.next_due_at < now() - :late OR d.id IN (
+        SELECT device_id FROM collection WHERE state = 'claimed' AND claimed_at < now() - :late))"""
+)
 _JUMP_HOSTS = text(f"""
     SELECT h.id, h.name, {HOP_LOGIN_HINDRANCE} AS hindrance, h.down_since, h.retry_at, h.blocked_code,
         h.blocked_detail, h.reached_at, {due_behind("x.id")} AS waiting
@@ -130,7 +142,7 @@ class Statuses:
         with transaction(self._engine) as tx:
             rows = tx.execute(_DEVICES, {"tenant": tenant_id, "removed": removed}).all()
             now: datetime = tx.execute(_NOW).scalar_one()
-            devices = tuple(_device(row, self._defaults, now) for row in rows)
+            devices = tuple(device_of(row, self._defaults, now) for row in rows)
             jobs = tuple(Job(*row) for row in tx.execute(_JOBS))
             within = {"tenant": tenant_id}
             return Overview(
@@ -159,7 +171,8 @@ class Statuses:
             return tx.execute(_CLOCK).scalar_one()  # type: ignore[no-any-return]
 
 
-def _device(row: Row[Any], defaults: Policy, now: datetime) -> DeviceState:
+def device_of(row: Row[Any], defaults: Policy, now: datetime) -> DeviceState:
+    """A device as one of these rows has it."""
     last = LastCollection(row.seq, State(row.state), row.code, row.detail, row.last_at) if row.seq else None
     return DeviceState(
         TenantId(row.tenant_id),
