@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backupflow.cli import output
+from backupflow.cli import output, timetable_view
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import actor, confirm
 from backupflow.cli.progress import progress
@@ -102,9 +102,11 @@ def act_on(
     left = len(devices) - len(outcome.changed)
     if as_json:
         names = [{"name": device.name, "changed": device.device_id in outcome.changed} for device in devices]
-        output.as_document({"chosen": len(devices), "changed": len(outcome.changed), "devices": names})
+        told = {"chosen": len(devices), "changed": len(outcome.changed), "devices": names}
+        output.as_document(told | timetable_view.document(outcome.rescheduled))
     else:
-        output.say(f"{len(outcome.changed):,} {done}" + (f"; {left:,} were so already" if left else ""))
+        already = f"; {left:,} were so already" if left else ""
+        output.say(f"{len(outcome.changed):,} {done}{already}{timetable_view.pressure(outcome.rescheduled)}")
 
 
 def _these(devices: Sequence[Candidate]) -> str:

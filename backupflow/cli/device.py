@@ -7,10 +7,20 @@ from uuid import uuid4
 
 import typer
 
-from backupflow.cli import bulk, device_acts, device_list, device_view, importing, testing
+from backupflow.cli import (
+    bulk,
+    device_acts,
+    device_list,
+    device_view,
+    importing,
+    maintenance,
+    testing,
+    timetable_view,
+)
 from backupflow.cli.bulk import ChosenToEdit, MaybeName
 from backupflow.cli.credentials import Source, read_login
 from backupflow.cli.device_settings import DeviceSettings, Fingerprint, Placing, Unset, unset_names
+from backupflow.cli.maintenance import WHAT, HowLong
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, DeviceName, InTenant, Yes, actor, confirm
 from backupflow.cli.session import wiring
@@ -77,6 +87,7 @@ def add(
     if profile:
         settle_trust(tenant_id, {profile: 1})
     device_acts.told(enroll.add(wiring().enroll_ports(actor()), new, login), "added", as_json=as_json)
+    timetable_view.say_times(named, as_json=as_json)
 
 
 @app.command()
@@ -129,6 +140,7 @@ def edit(
             fingerprint, forget_login,
         )  # fmt: skip
         device_acts.edit_many(part, wanted, yes=yes, as_json=as_json)
+        timetable_view.say_times(named, as_json=as_json)
         return
     name = name or ""
     devices = wiring().devices("enroller")
@@ -142,6 +154,15 @@ def edit(
     )  # fmt: skip
     settle_devices(tenant, name, wanted)
     device_acts.told(enroll.edit(wiring().enroll_ports(actor()), tenant_id, name, wanted), "edited", as_json=as_json)
+    timetable_view.say_times(named, as_json=as_json)
+
+
+@app.command("maintenance", help=f"{WHAT}\n\n\b\nExample: backupflow device maintenance core-1 --for 2h")
+@with_groups
+def maintain(  # noqa: D103 - its help is above
+    name: DeviceName, *, how_long: HowLong, tenant: InTenant = "default", as_json: AsJson = False
+) -> None:
+    maintenance.of_device(name, tenant, how_long, as_json=as_json)
 
 
 @app.command()

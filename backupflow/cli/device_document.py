@@ -36,6 +36,8 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "login_suspended": record.login_suspended,
         "expected_fingerprints": [key.fingerprint for key in record.expected],
         "interval_seconds": record.interval.total_seconds(),
+        "cron": str(record.cron) if record.cron else None,
+        "maintenance_until": record.maintenance_until,
         "blocked": blocked if record.blocked_code else None,
         "failures": record.failures,
         "offline_since": record.offline_since,

@@ -57,6 +57,24 @@ class DeviceSettings:
     interval: Annotated[
         str | None, typer.Option(metavar="SPAN", help="How often, e.g. 6h or 15m.", show_default=False)
     ] = None
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPRESSION",
+            help="When, in place of an interval: minute hour day month weekday, and a time zone unless it is UTC, "
+            "e.g. '0 2 * * * Europe/Berlin'.",
+            show_default=False,
+        ),
+    ] = None
+    maintenance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WINDOW",
+            help="Nobody comes by himself in these hours of each week, e.g. 'sat,sun 01:00-05:00 Europe/Berlin'; may "
+            "be said several times, and takes the place of those that were said before.",
+            show_default=False,
+        ),
+    ] = None
     command_timeout: Annotated[
         str | None, typer.Option(metavar="SPAN", help="How long an export may take, e.g. 120s.", show_default=False)
     ] = None
@@ -73,11 +91,17 @@ class DeviceSettings:
 
     def named(self) -> dict[str, Any]:
         """Those that were named, as core.scope knows them."""
+        if self.interval is not None and self.cron is not None:
+            raise typer.BadParameter("--interval or --cron, not both: the one takes the place of the other")
+        if "" in {self.interval, self.cron, *(self.maintenance or ())}:
+            raise typer.BadParameter("to take a word back say --unset interval, --unset cron or --unset maintenance")
         settings = {
             "legacy_ssh": self.legacy_ssh,
             "secrets": self.secrets and self.secrets.value,
             "end_mark": self.end_mark,
             "interval_seconds": interval_seconds(self.interval),
+            "cron": self.cron,
+            "maintenance": self.maintenance or None,
             "command_timeout_seconds": seconds(self.command_timeout),
             "connect_timeout_seconds": seconds(self.connect_timeout),
             "banner_timeout_seconds": seconds(self.banner_timeout),
@@ -154,6 +178,8 @@ def shown_name(setting: str) -> str:
 
 def shown_value(setting: str, value: object) -> str:
     """A setting's value in words."""
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
     if setting.endswith("_seconds") and isinstance(value, int | float):
         return output.span(timedelta(seconds=value)) if value >= 1 else f"{value} s"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

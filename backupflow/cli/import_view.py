@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _MOST_REMARKS = 20
 _MOST_MISSING = 20
-_ADDED = ("port", "profile", "group", "site", "jump", "fingerprint", "legacy_ssh", "interval")
+_ADDED = ("port", "profile", "group", "site", "jump", "fingerprint", "legacy_ssh", "interval", "cron")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backupflow.cli import import_view, output
+from backupflow.cli import import_view, output, timetable_view
 from backupflow.cli.exits import Exit
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, InTenant, Yes, actor, confirm, confirm_typed
@@ -66,7 +66,8 @@ def import_devices(
 
     The first line says what each column is, in any order, set apart by commas, semicolons or tabs: name, host, port,
     profile, group, site, jump (a jump host, or direct), fingerprint (SHA256:…), legacy_ssh (yes or no), tenant,
-    interval (15m, 6h, 1d). Only name must be there, and host for a device that is new; an empty cell says nothing.
+    interval (15m, 6h, 1d), or cron (0 2 * * * Europe/Berlin). Only name must be there, and host for a device that is
+    new; an empty cell says nothing.
     Blank lines and lines that begin with # are left out. Devices are known by their names: a file may be imported
     again and again. Profiles and jump hosts must be there (`credential add`, `jump add`). A login that it writes ends
     no block and no suspension: that is a person's to do.
@@ -116,7 +117,9 @@ def _take(ports: ImportPorts, given: Import, plan: Plan, *, quiet: bool) -> None
     sealed = [*plan.added, *(change.wanted for change in plan.changed)]
     work = sum(row.password is not None for row in sealed) + len(plan.added) + len(plan.changed) + len(plan.gone)
     with progress("importing", work, quiet=quiet) as moved:
-        importing.take(ports, given, plan, moved=moved)
+        done = importing.take(ports, given, plan, moved=moved)
+    if done.rescheduled:
+        output.note(timetable_view.pressure(done.rescheduled).removeprefix("; "))
 
 
 def _settle(plan: Plan) -> None:

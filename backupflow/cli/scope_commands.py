@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import typer
 
-from backupflow.cli import scope_view
+from backupflow.cli import maintenance, scope_view, timetable_view
 from backupflow.cli.device_settings import ScopeSettings, Unset, unset_names
+from backupflow.cli.maintenance import HowLong
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, Yes, actor, confirm
 from backupflow.cli.session import wiring
@@ -62,6 +63,7 @@ def commands_of(kind: ScopeKind, example: str, what: str) -> typer.Typer:
         scope_view.say_done(
             "added", scopes.add(wiring().scope_ports(actor()), new).record, changed=True, as_json=as_json
         )
+        timetable_view.say_times(named, as_json=as_json)
 
     @app.command("list", help=helped(f"List all {kind}s.", "list"))
     def list_all(tenant: Whose = "default", as_json: AsJson = False) -> None:
@@ -87,6 +89,11 @@ def commands_of(kind: ScopeKind, example: str, what: str) -> typer.Typer:
         wanted = Changes(rename, settings.named() or None, unset_names(unset), place.profile, place.jump)
         edit_scope(kind, name, tenant, wanted, as_json=as_json)
 
+    @app.command("maintenance", help=helped(maintenance.WHAT, f"maintenance {example} --for 2h"))
+    @with_groups
+    def maintain(name: Name, *, how_long: HowLong, tenant: Whose = "default", as_json: AsJson = False) -> None:
+        maintenance.of_scope(kind, name, tenant, how_long, as_json=as_json)
+
     @app.command(help=helped(f"Remove a {kind} that no device belongs to.", f"remove {example} --yes"))
     def remove(name: Name, yes: Yes = False, tenant: Whose = "default", as_json: AsJson = False) -> None:
         from backupflow.flows import scopes
@@ -108,7 +115,5 @@ def edit_scope(kind: ScopeKind, name: str, tenant: str, wanted: Changes, *, as_j
     if wanted.profile is not None:
         settle_scope(kind, tenant, name, wanted.profile)
     done = scopes.edit(wiring().scope_ports(actor()), kind, tenant_id, name, wanted)
-    more = ""
-    if {"interval_seconds"} & {*(wanted.settings or {}), *wanted.unset}:
-        more = "; its devices follow the interval from their next runs on, or sooner"
-    scope_view.say_done("edited", done.record, changed=done.changed, as_json=as_json, more=more)
+    scope_view.say_done("edited", done.record, changed=done.changed, as_json=as_json, rescheduled=done.rescheduled)
+    timetable_view.say_times(wanted.settings or {}, as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from backupflow.cli import hop_view, output
+from backupflow.cli import hop_view, output, timetable_view
 from backupflow.cli.device_settings import shown_name, shown_value
 from backupflow.core.inventory import DIRECT
 from backupflow.core.keys import KEYS_LOST
@@ -17,20 +17,26 @@ from backupflow.errors import AuthenticationFailed, LoginSuspended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
+    from backupflow.core.rescheduling import Rescheduled
     from backupflow.core.rotation import Rotation
 
 
 _SHOWN = 10  # names of devices
 
 
-def say_done(done: str, record: Record, *, changed: bool, as_json: bool, more: str = "") -> None:
-    """What an act did, in one line or one document."""
+def say_done(
+    done: str, record: Record, *, changed: bool, as_json: bool, more: str = "", rescheduled: Rescheduled | None = None
+) -> None:
+    """What an act did, in one line or one document; `rescheduled`: devices that run at other times now."""
     if as_json:
-        output.as_document({"changed": changed, _noun(record): document(record)})
+        told = {"changed": changed, _noun(record): document(record)}
+        output.as_document(told | timetable_view.document(rescheduled))
     elif not changed:
         output.say(f"{record.name}: nothing to do")
     else:
+        more += timetable_view.pressure(rescheduled)
         output.say(f"{_noun(record).replace('_', ' ')} {record.name} {done}{more}")
 
 
@@ -60,6 +66,7 @@ def document(record: Record) -> dict[str, Any]:
     match record:
         case ScopeRecord():
             way = DIRECT if record.direct else record.jump
+            shown |= {"maintenance_until": _maintenance(record)}
             return shown | {"profile": record.profile, "jump_host": way, "devices": record.devices}
         case ProfileRecord():
             return shown | {
@@ -131,6 +138,7 @@ def _of_scope(record: ScopeRecord) -> list[tuple[str, output.Cell]]:
         ("devices", f"{record.devices} (`{members}`)" if record.devices else 0),
         ("profile", record.profile),
         ("jump host", DIRECT if record.direct else record.jump),
+        ("in maintenance", (until := _maintenance(record)) and f"until {output.in_words(until)}"),
         *_settings(record.settings),
         ("id", str(record.scope_id)),
     ]
@@ -219,6 +227,12 @@ def _next(record: ProfileRecord) -> str | None:
     if code == AuthenticationFailed.code:
         return step_for_many(code, record.name, by_key=record.method == "key")
     return next_step(code, "", record.name, by_key=record.method == "key")
+
+
+def _maintenance(record: ScopeRecord) -> datetime | None:
+    """Till when, if it is."""
+    until = record.maintenance_until
+    return until if until is not None and until > record.now else None
 
 
 def _settings(settings: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:

@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import typer
 
-from backupflow.cli import output, scope_view
+from backupflow.cli import maintenance, output, scope_view, timetable_view
 from backupflow.cli.device_settings import ScopeSettings, Unset, unset_names
 from backupflow.cli.exits import Exit
+from backupflow.cli.maintenance import WHAT, HowLong
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, actor
 from backupflow.cli.scope_commands import ForItsDevices, Name, Rename, edit_scope
@@ -48,6 +49,7 @@ def add(name: Name, *, settings: ScopeSettings, as_json: AsJson = False) -> None
         output.stop(Exit.REFUSED, f"a tenant named {name} is there already; `tenant edit` changes it")
     wiring().make_tenant(name)  # also what an earlier try left without keys
     scope_view.say_done("added, with its keys", there, changed=True, as_json=as_json)
+    timetable_view.say_times(named, as_json=as_json)
 
 
 @app.command("list")
@@ -61,6 +63,12 @@ def show(name: Name, as_json: AsJson = False) -> None:
     """Show one tenant. Example: `backupflow tenant show default`."""
     tenant_id = wiring().devices("reader").tenant(name)
     scope_view.show(wiring().scopes("reader").find(ScopeKind.TENANT, tenant_id, name), as_json=as_json)
+
+
+@app.command("maintenance", help=f"{WHAT}\n\n\b\nExample: backupflow tenant maintenance customer-1 --until 05:00")
+@with_groups
+def maintain(name: Name, *, how_long: HowLong, as_json: AsJson = False) -> None:  # noqa: D103 - its help is above
+    maintenance.of_scope(ScopeKind.TENANT, name, name, how_long, as_json=as_json)
 
 
 @app.command()

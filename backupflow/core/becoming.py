@@ -10,6 +10,7 @@ from uuid import UUID
 from backupflow.core.importing import DEFAULT_PORT, Difference, Known, ScopeSays, TenantScopes, Wanted
 from backupflow.core.inventory import DIRECT, OWN_LOGIN
 from backupflow.core.model import DeviceId
+from backupflow.core.scope import merged_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +35,7 @@ def then(known: Known | None, row: Wanted) -> Known:
         group=_named(known.group, row.group),
         site=_named(known.site, row.site),
         says=known.says if row.jump is None else ScopeSays(_own_jump(row.jump), direct=row.jump == DIRECT),
-        settings={**known.settings, **settings(row)},
+        settings=merged_settings(known.settings, settings(row)),
         expected=expected,
         username=row.username or (None if profile != known.profile and profile else known.username),
         source=row.source or known.source,
@@ -43,7 +44,7 @@ def then(known: Known | None, row: Wanted) -> Known:
 
 def settings(row: Wanted) -> dict[str, Any]:
     """Those that the row speaks of, as core.scope knows them."""
-    said = {"legacy_ssh": row.legacy_ssh, "interval_seconds": row.interval}
+    said = {"legacy_ssh": row.legacy_ssh, "interval_seconds": row.interval, "cron": row.cron}
     return {name: value for name, value in said.items() if value is not None}
 
 
@@ -132,5 +133,6 @@ def _in_words(device: Known) -> Mapping[str, str | None]:
         "fingerprint": ", ".join(sorted(device.expected)) or None,
         "legacy_ssh": None if legacy is None else "yes" if legacy else "no",
         "interval": None if interval is None else f"{float(interval):.15g}s",
+        "cron": device.settings.get("cron"),
         "source": device.source,
     }

@@ -38,6 +38,7 @@ class Wanted:
     legacy_ssh: bool | None = None
     tenant: str | None = None
     interval: float | None = None  # seconds
+    cron: str | None = None  # in place of it
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     line: int = 0

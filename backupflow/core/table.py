@@ -186,6 +186,8 @@ class _Row:
         if (read.get("username") is None) != (read.get("password") is None) and not self.problems:
             lacking = "password" if read.get("password") is None else "username"
             self.problems.append(Problem(self.line, lacking, "missing"))
+        if read.get("interval") is not None and read.get("cron") is not None:
+            self.problems.append(Problem(self.line, "cron", "an interval or a cron expression, not both"))
         return [] if self.problems else [Wanted(**read, line=self.line)]
 
     def _read(self, name: str, text: str) -> Any:  # noqa: ANN401 - of each column its own

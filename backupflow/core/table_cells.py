@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from backupflow.core.inventory import checked_fingerprint, checked_host, checked_name, checked_username
 from backupflow.core.scope import checked
 from backupflow.core.scopes import ScopeKind, checked_scope_name
+from backupflow.core.timetable import read_cron
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 COLUMNS = (
     "name", "host", "port", "profile", "group", "site", "jump", "fingerprint", "legacy_ssh", "tenant", "interval",
+    "cron",
 )  # fmt: skip
 SECRET_COLUMNS = ("username", "password")
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -74,6 +76,7 @@ CELLS = {
     "legacy_ssh": Cell(lambda text: _SWITCH[text.lower()], "neither yes nor no"),
     "tenant": _SCOPE,
     "interval": Cell(_interval, "not a span with its unit, such as 15m, 6h or 1d, from 1m to 3660d"),
+    "cron": Cell(lambda text: str(read_cron(text)), "not a cron expression such as 0 2 * * * Europe/Berlin"),
     "username": Cell(checked_username, "not a login name"),
     "password": Cell(_password, "not a password"),
 }

@@ -105,7 +105,7 @@ def _edited_as(change: Changed, login: DeviceLogin | None) -> Callable[[DeviceRe
     """
     row, what = change.wanted, {difference.what for difference in change.differences}
     placement = Placement(**{name: getattr(row, name) for name in ("profile", "group", "site", "jump") if name in what})
-    named = becoming.settings(row) if {"legacy_ssh", "interval"} & what else {}
+    named = becoming.settings(row) if {"legacy_ssh", "interval", "cron"} & what else {}
     wanted = Edit(
         host=row.host if "host" in what else None,
         port=row.port if "port" in what else None,

@@ -255,7 +255,7 @@ _SETTINGS = st.fixed_dictionaries(
         "interval_seconds": st.integers(60, 10**7).map(float),
         "trust": st.just("tofu"),
     },
-)
+) | st.just({"cron": "0 2 * * SUN Europe/Berlin"})
 _DEVICES = st.builds(
     Known,
     tenant=st.just("default"),
@@ -293,7 +293,20 @@ def exported(devices: list[Known]) -> str:
         fingerprint = it.pinned or next(iter(it.expected), None)
         span = interval and f"{interval:.15g}s"
         writer.writerow(
-            [it.name, it.host, it.port, it.profile, it.group, it.site, says, fingerprint, switch, it.tenant, span]
+            [
+                it.name,
+                it.host,
+                it.port,
+                it.profile,
+                it.group,
+                it.site,
+                says,
+                fingerprint,
+                switch,
+                it.tenant,
+                span,
+                it.settings.get("cron"),
+            ]
         )
     return written.getvalue()
 

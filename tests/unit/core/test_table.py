@@ -24,6 +24,7 @@ HOST = "column host: not a host name or address"
 UTF_16 = "this is UTF-16 text: save it as CSV in UTF-8"
 NOT_UTF_8 = "not UTF-8 text: save it as CSV in UTF-8"
 SPAN = "column interval: not a span with its unit, such as 15m, 6h or 1d, from 1m to 3660d"
+CRON = "column cron: not a cron expression such as 0 2 * * * Europe/Berlin"
 PRINT = "column fingerprint: not a fingerprint such as SHA256:… of 43 letters"
 REFUSED = "a file with logins needs --passwords-in-file; nothing below it was read"
 
@@ -74,6 +75,12 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "a span of seconds": ("name,interval\nc,59s\n", [f"line 2, {SPAN}"]),
     "a span of nothing": ("name,interval\nc,0s\n", [f"line 2, {SPAN}"]),
     "a span without an end": ("name,interval\nc,inf\n", [f"line 2, {SPAN}"]),
+    "no expression": ("name,cron\nc,nightly\n", [f"line 2, {CRON}"]),
+    "an hour that is none": ("name,cron\nc,0 25 * * *\n", [f"line 2, {CRON}"]),
+    "a time zone that is none": ("name,cron\nc,0 2 * * * Berlin\n", [f"line 2, {CRON}"]),
+    "two ways to say when": (
+        "name,interval,cron\nc,6h,0 2 * * *\n", ["line 2, column cron: an interval or a cron expression, not both"],
+    ),
     "a span of eleven years": ("name,interval\nc,4000d\n", [f"line 2, {SPAN}"]),
     "a group that rings": ("name,group\nc,a\ab\n", [f"line 2, column group: {SCOPE_NAME}"]),
     "a site too long": (f"name,site\nc,{'s' * 101}\n", [f"line 2, column site: {SCOPE_NAME}"]),
@@ -164,7 +171,20 @@ WHOLE = Wanted(
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_table_is_read_as_programs_write_it(delimiter: str, mark: str, end: str) -> None:
     """Any delimiter, with or without a byte order mark, with any line ending."""
-    cells = ["core-1", "192.0.2.1", "2222", "routers", "access", "north", "direct", FINGERPRINT, "YES", "acme", "15m"]
+    cells = [
+        "core-1",
+        "192.0.2.1",
+        "2222",
+        "routers",
+        "access",
+        "north",
+        "direct",
+        FINGERPRINT,
+        "YES",
+        "acme",
+        "15m",
+        "",
+    ]
     text = mark + delimiter.join(COLUMNS) + end + delimiter.join(cells) + end
     assert read_table(decoded(text.encode())) == ((WHOLE,), ())
 
