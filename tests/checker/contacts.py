@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
+    from uuid import UUID
 
     from tests.checker.case import Case, Evidence, Terms
     from tests.checker.values import HostKey, Row
 
 ALWAYS = timedelta(days=36500)
+WINDOW, MANY = timedelta(minutes=15), 5  # in which so many devices refuse one login: it is suspended, they are not
 RETIRES = {"host_key_accepted", "host_key_reset", "device_replaced"}
 BLOCKED_BY_TESTS = {
     "authentication_failed",
@@ -75,13 +78,15 @@ def pinned_first(evidence: Evidence, terms: Terms) -> Iterator[str]:
 
 def blocked_until_an_act(evidence: Evidence, terms: Terms) -> Iterator[str]:
     """I7: one attempt, then none, until an operator acted."""
+    many = _refused_by_many(evidence)
     for case in evidence.cases:
-        ends = sorted(act.at for act in case.acts if act.action in UNBLOCKS)
+        acts = [act.at for act in case.acts if act.action in UNBLOCKS]
         blocks = [row for row in case.rows if row.ended_at and _blocks(row)]
         for row in blocks:
-            yield from _contacts_after(case, row, ends, terms)
-        last = max((row.ended_at for row in blocks if row.ended_at), default=None)
-        stands = last is not None and not any(at >= last for at in ends)
+            yield from _contacts_after(case, row, sorted(acts + _lifted(row, many)), terms)
+        newest = max(blocks, key=lambda row: row.seq, default=None)
+        last = newest.ended_at if newest else None
+        stands = last is not None and not any(at >= last for at in acts + _lifted(newest, many))
         if stands and case.device.blocked_code is None and case.device.status != "removed":
             yield case.says("I7", f"it was blocked at {last}, is not by now, and nobody ended that")
         yield from _logins_of_scans(case)
@@ -89,6 +94,29 @@ def blocked_until_an_act(evidence: Evidence, terms: Terms) -> Iterator[str]:
             passwords = [offer for offer in session.offers if offer.method != "publickey"]
             if len(passwords) > 1:
                 yield case.says("I7", f"{len(passwords)} passwords were offered in session {session.number}")
+
+
+def _refused_by_many(evidence: Evidence) -> dict[UUID, list[datetime]]:
+    """For each login the moments at which so many devices had refused it of late that no device is to blame."""
+    refusals = sorted(
+        (row.ended_at, row.login_id, row.device_id)
+        for case in evidence.cases
+        for row in case.rows
+        if row.code == "authentication_failed" and row.ended_at and row.login_id
+    )
+    found: dict[UUID, list[datetime]] = defaultdict(list)
+    for at, login, _ in refusals:
+        late = {device for when, of, device in refusals if of == login and at - WINDOW <= when <= at}
+        if len(late) >= MANY:
+            found[login].append(at)
+    return found
+
+
+def _lifted(row: Row | None, many: Mapping[UUID, list[datetime]]) -> list[datetime]:
+    """When a block was ended since others refused the same login too."""
+    if row is None or row.login_id is None or row.ended_at is None or row.code != "authentication_failed":
+        return []
+    return [at for at in many.get(row.login_id, []) if row.ended_at <= at <= row.ended_at + WINDOW]
 
 
 def _blocks(row: Row) -> bool:

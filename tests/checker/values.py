@@ -77,6 +77,7 @@ class Row:
     ended_at: datetime | None
     trigger: str = "schedule"
     compacted: int = 0  # how many with its outcome were taken away just before it
+    login_id: UUID | None = None  # whose login was sent
 
     @property
     def over_at(self) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
@@ -61,6 +62,27 @@ def test_a_blocked_device_may_be_scanned() -> None:
     scanned = replace(evidence, rows=rows, host_keys=keys)
     edge = device(EDGE, blocked_code="authentication_failed", current_seq=1, current_collection_id=6)
     assert judge(edge(scanned), Terms()) == []
+
+
+@pytest.mark.parametrize(("others", "later", "freed"), [(4, 0, True), (3, 0, False), (4, 1200, False)])
+def test_a_block_goes_by_itself_if_many_refused_that_login(others: int, later: float, freed: bool) -> None:
+    """Five devices within a quarter of an hour: the login is to blame, and they are tried again."""
+    login = uuid4()
+    edge = acts(1, 2, 5)(scene.evidence())
+    rows = [replace(one, login_id=login) if one.id == 7 else one for one in edge.rows]
+    devices = list(edge.devices)
+    for number in range(others):
+        key = uuid4()
+        devices.append(
+            replace(
+                edge.devices[0], id=key, name=f"other-{number}", last_seq=1, current_seq=0, current_collection_id=None
+            )
+        )
+        refused = {"code": "authentication_failed", "login_id": login, "ended_at": at(later + 26 + number)}
+        rows.append(scene.row(key, 100 + number, 1, later + 20, **refused))
+    many = replace(edge, rows=tuple(rows), devices=tuple(devices))
+    found = [one for one in judge(many, TERMS) if one.startswith("I7")]
+    assert (found == []) is freed
 
 
 def test_while_servers_are_away_nothing_has_to_move() -> None:
