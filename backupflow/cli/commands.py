@@ -15,6 +15,7 @@ from backupflow.cli import (
     demo,
     device,
     doctor,
+    event,
     export,
     group,
     history,
@@ -89,6 +90,7 @@ app.command()(export.export)
 app.command()(verify.verify)
 app.command()(status.status)
 app.add_typer(alarm.app)
+app.add_typer(event.app)
 app.add_typer(quarantine.app)
 app.add_typer(keys.app)
 app.command()(doctor.doctor)

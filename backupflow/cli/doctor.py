@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from backupflow.cli import doctor_fleet, output
+from backupflow.cli import doctor_fleet, doctor_hook, output
 from backupflow.cli.check import Check
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson
@@ -182,5 +182,6 @@ CHECKS: dict[str, Callable[[Wiring], Check]] = {
     "jobs": _jobs,
     "exports": doctor_fleet.exports,
     "quarantine": _quarantine,
+    "events": doctor_hook.hook,
     "alarms": doctor_fleet.alarms,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, text
@@ -11,7 +12,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.core.delivery import HookState, ListedEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _UNSENT = "sent_at IS NULL AND given_up_at IS NULL"
 _FAILED = "(e.given_up_at IS NOT NULL OR e.sent_at IS NULL AND e.failing_since IS NOT NULL)"
@@ -52,3 +53,10 @@ class EventDesk:
             if numbers:
                 record_act(tx, actor, "events_retried", detail={"events": numbers[:1000], "count": len(numbers)})
             return numbers
+
+    @contextmanager
+    def audited(self, action: str, actor: str) -> Iterator[None]:
+        """Around an act on the hook: it is written down if it is done."""
+        with transaction(self._engine) as tx:
+            record_act(tx, actor, action)
+            yield
