@@ -70,3 +70,23 @@ def test_those_whose_own_password_is_wrong_are_blocked_by_themselves_in_the_end(
     assert {row.host for row in fleet.sql("SELECT host FROM device WHERE blocked_code <> ''")} == scene.wrong
     assert _standing(fleet) == (0, len(scene.wrong), ["authentication_failed"])
     assert scene.late(time.now) == len(scene.wrong)
+
+
+def test_a_login_that_is_refused_for_hours_is_tried_by_one_device_at_a_time(ahead: tuple[Fleet, VirtualTime]) -> None:
+    """After 15, 45 and 75 min and then hourly, over restarts of everything, and by another device each time."""
+    fleet, time = ahead
+    fleet.empty()
+    scene = Refusing(fleet, time, 14, 3)
+    end = scene.down_until = time.now + timedelta(hours=4, minutes=30)
+    while time.now < end:
+        scene.run_until(min(time.now + timedelta(hours=1), end))
+        fleet.close()
+    suspended_at = fleet.value("SELECT suspended_at FROM credential_profile")
+    trials = [(at, router) for at, router, _ in scene.sent if at > suspended_at + MINUTE]
+    after = [(at - suspended_at) / MINUTE for at, _ in trials]
+    assert [round(minutes) for minutes in after] == pytest.approx([15, 45, 75, 135, 195, 255], abs=2)
+    assert all(late >= due for late, due in zip(after, [15, 45, 75, 135, 195, 255], strict=True))
+    assert max(Counter(scene.refused).values()) == 1
+    scene.run_until(end + 76 * MINUTE)
+    assert scene.late(end + 75 * MINUTE) == 0
+    assert _standing(fleet) == (0, 0, [])
