@@ -122,6 +122,7 @@ class WorkerPath:
             self.tenant_id, device_id, f"r-{device_id.hex[:8]}", "127.0.0.1", port, "routeros", named, placement
         )
         enrol(self.install.wiring, new, login)
+        self.write("UPDATE device SET anchor_at = now() WHERE id = :d", d=device_id)  # it has had its first turn
         self.due(device_id)
         return device_id
 
