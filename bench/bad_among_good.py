@@ -4,7 +4,7 @@ Everything is as shipped, but for the concurrency and the first-run spread; beat
 routers a process of their own. A healthy one keeps its login waiting for 2 s. Rounds, each from the moment in which
 all of it is due to the last export of a healthy one:
 
-1. first contact, nothing known: the bad ones are mute before their banner, or drip an answer for a minute
+1. first contact, nothing known: the bad ones are mute before their banner, or drip an answer until the deadline
 2. the healthy ones alone
 3. all, and of the bad ones it is known from an earlier round: a third mute before the banner, a third after the
    command, a third drip
@@ -175,16 +175,16 @@ def _run(root: Path, asked: argparse.Namespace) -> None:
 
 def _rounds(bench: Bench) -> None:
     bench.routers.let_bad(MUTE)
-    first = bench.round("first contact, the bad ones mute before the banner", bad=True, known=False)
-    alone = bench.round("the healthy ones alone", bad=False)
+    mute = bench.round("nothing known, the bad ones mute before the banner", bad=True, known=False)
     bench.routers.let_bad(MUTE, DRIPS)
-    dripping = bench.round("nothing known, half mute, half dripping", bad=True, known=False)
-    bench.routers.let_bad(MUTE, MUTE_LATER, DRIPS)
-    known = bench.round("the bad ones known from an earlier round", bad=True)
+    half = bench.round("nothing known, half mute, half dripping", bad=True, known=False)
     bench.routers.let_bad(DRIPS)
-    all_drip = bench.round("nothing known, all of the bad ones dripping", bad=True, known=False)
-    print(f"known {known / alone:.2f} x; first contact: mute {first / alone:.2f} x, half of them dripping ", end="")
-    print(f"{dripping / alone:.2f} x, all dripping {all_drip / alone:.2f} x")
+    drips = bench.round("nothing known, all dripping", bad=True, known=False)
+    bench.routers.let_bad(MUTE, MUTE_LATER, DRIPS)
+    alone = bench.round("the healthy ones alone", bad=False)
+    known = bench.round("the bad ones known from an earlier round", bad=True)
+    print(f"known {known / alone:.2f} x; first contact: mute {mute / alone:.2f} x, half of them dripping ", end="")
+    print(f"{half / alone:.2f} x, all dripping {drips / alone:.2f} x")
 
 
 @contextmanager
