@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
+from backupflow.adapters.db.effective import MAINTENANCE_UNTIL
 from backupflow.core.firewall import LONGEST, SHORTEST_INTERVAL, Met, met
 from backupflow.core.outages import DEVICE_DOWN, answered, device_is_down, device_scope
 
@@ -36,9 +37,11 @@ _ANSWERED = text("""
 _SILENT = text("""
     UPDATE device SET unreachable_since = clock_timestamp() WHERE id = :device
       AND (unreachable_since IS NULL OR unreachable_since > clock_timestamp())""")
-_ALONE = text("""
+# Neither while its site is down nor in maintenance, when somebody works on it.
+_ALONE = text(f"""
     SELECT d.failures FROM device d LEFT JOIN site s ON s.id = d.site_id
-    WHERE d.id = :device AND s.down_since IS NULL""")
+    LEFT JOIN device_group g ON g.id = d.device_group_id JOIN tenant t ON t.id = d.tenant_id
+    WHERE d.id = :device AND s.down_since IS NULL AND ({MAINTENANCE_UNTIL} > now()) IS NOT TRUE""")
 
 
 def meet(tx: Connection, device_id: object, row: Row[Any], interval: timedelta) -> None:

@@ -69,11 +69,13 @@ _SUSPECTED = text(f"""
 _GOES_DOWN = text("""
     UPDATE site SET down_since = now(), probe_at = now(), probes = 0 WHERE id IN (
         SELECT id FROM site WHERE id = :site FOR NO KEY UPDATE SKIP LOCKED)""")
-# Of a probe that nobody answered: the last that was done with its device.
+# Of a probe that nobody answered: the last that was done with its device. What was before the end of a maintenance says
+# nothing: somebody worked on it.
 _PROVED = text(f"""
     SELECT 1 FROM device d JOIN collection c ON c.device_id = d.id AND c.seq = d.last_seq
+    JOIN site s ON s.id = d.site_id JOIN tenant t ON t.id = s.tenant_id
     WHERE d.site_id = :site AND c.trigger = '{Trigger.PROBE}' AND c.code = '{DeviceUnreachable.code}'
-      AND c.ended_at >= :since""")
+      AND c.ended_at >= greatest(:since, s.maintenance_until, t.maintenance_until)""")
 _COUNTED = text(f"SELECT count(*) FILTER (WHERE {_AWAY}) AS away, count(*) AS n FROM device d "
                 "WHERE d.site_id = :site AND d.status = 'active'")  # fmt: skip
 _NOT_DOWN = text(f"""
