@@ -48,7 +48,7 @@ def attempted_or_due(evidence: Evidence, terms: Terms) -> Iterator[str]:
         is_open = any(row.state in {"claimed", "running"} for row in case.rows)
         if not device.is_due_at_times or is_open:
             continue
-        interval = _policy(device, terms).interval
+        interval = _policy(device, terms).timetable.period(evidence.now)
         if device.next_due_at is None:
             yield case.says("I9", "it is active, and never due")
             continue

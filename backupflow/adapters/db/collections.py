@@ -145,7 +145,7 @@ class Collections:
             values = {"collection": collection_id, "holder": holder, "lease": lease, "via": row.via_id}
             if tx.scalar(_START, values) is None:
                 return None
-            contacts.meet(tx, row.device_id, row, policy.interval)
+            contacts.meet(tx, row.device_id, row, policy.timetable.period(row.clock))
             return replace(assignment, target=replace(assignment.target, not_after=not_after))
 
     def pin(self, assignment: Assignment, key: HostKey, how: TrustedHow = TrustedHow.FIRST_USE) -> None:

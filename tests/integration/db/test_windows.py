@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupflow.core.ledger import Limits
+from backupflow.core.ledger import Ending, Limits
+from backupflow.core.model import State
 from backupflow.core.windows import ENDED
 from tests.integration.db.fleet import Fleet, migrated
 from tests.integration.db.virtual_time import VirtualTime
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import DeviceId
     from backupflow.embedded import Servers
 
+NO_ANSWER = Ending(State.FAILED, "device_unreachable", counts=True, again_in=timedelta(minutes=5))
 TABLES = ["tenant", "site", "device_group", "device"]
 
 
@@ -165,3 +167,43 @@ def test_twenty_thousand_devices_are_not_looked_at(fleet: Fleet) -> None:
 
     plan = "\n".join(row[0] for row in fleet.sql(f"EXPLAIN {_SAID.text}"))
     assert "ix_device_maintenance" in plan
+
+
+def failed(fleet: Fleet, device: DeviceId, trigger: str = "manual") -> None:
+    """A session that nobody answered, the third in a row and more."""
+    fleet.sql("UPDATE device SET failures = 2 WHERE id = :d", d=device)
+    assignment = fleet.running(device, trigger=trigger)
+    assert fleet.collections.end(assignment, NO_ANSWER)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_device_that_somebody_works_on_is_not_down(fleet: Fleet, placed: DeviceId, table: str) -> None:
+    """No alarm while it lasts, of whichever scope; the next failure after it is one."""
+    fleet.sql(f"UPDATE {table} SET maintenance_until = now() + interval '1 hour'")  # noqa: S608
+    failed(fleet, placed)
+    assert fleet.alarms() == []
+    fleet.sql(f"UPDATE {table} SET maintenance_until = now()")  # noqa: S608
+    failed(fleet, placed)
+    assert fleet.alarms() == [("device_down", f"device {placed}")]
+
+
+def test_a_site_that_somebody_works_on_is_not_told_as_down(fleet: Fleet) -> None:
+    """Neither while it lasts, nor for the last probe before its end: a new one tells."""
+    site = fleet.value("INSERT INTO site (tenant_id, name) VALUES (:t, 'south') RETURNING id", t=fleet.tenant)
+    devices = [fleet.device(site_id=site, due=timedelta(hours=5)) for _ in range(5)]
+    fleet.sql(
+        "UPDATE device SET unreachable_since = now() - interval '1 hour', answered_at = now() - interval '2 hours'"
+    )
+    fleet.sql(
+        "UPDATE site SET down_since = now() - interval '1 hour', probe_at = now() + interval '4 minutes', probes = 1"
+    )
+    failed(fleet, devices[0], "probe")
+    fleet.sql("DELETE FROM alarm")
+    fleet.sql("UPDATE site SET maintenance_until = now() + interval '1 minute'")
+    claimed(fleet)
+    fleet.sql("UPDATE site SET maintenance_until = now()")
+    claimed(fleet)
+    assert fleet.alarms() == []
+    failed(fleet, devices[1], "probe")
+    claimed(fleet)
+    assert fleet.alarms() == [("site_down", f"site {site}")]
