@@ -152,7 +152,8 @@ def main() -> None:
     parser.add_argument("--bad", type=int, default=60)
     parser.add_argument("--slots", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=2.0, help="that a healthy router takes")
-    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--known", type=int, default=1, metavar="N", help="how often what is known is measured")
+    parser.add_argument("--quick", action="store_true", help="without the rounds of unknown routers that drip")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="backupflow-bench-") as scratch:
         _run(Path(scratch), asked)
@@ -167,24 +168,26 @@ def _run(root: Path, asked: argparse.Namespace) -> None:
                 install.add(router["name"], router["port"], Login(router["username"], router["password"]))
             bench = Bench(install, routers)
             print(f"{asked.healthy} healthy routers of {asked.seconds:g} s, {asked.bad} bad, {asked.slots} slots")
-            for _ in range(asked.repeat):
-                _rounds(bench)
+            _rounds(bench, asked)
         finally:
             install.stop()
 
 
-def _rounds(bench: Bench) -> None:
-    bench.routers.let_bad(MUTE)
-    mute = bench.round("nothing known, the bad ones mute before the banner", bad=True, known=False)
-    bench.routers.let_bad(MUTE, DRIPS)
-    half = bench.round("nothing known, half mute, half dripping", bad=True, known=False)
-    bench.routers.let_bad(DRIPS)
-    drips = bench.round("nothing known, all dripping", bad=True, known=False)
+def _rounds(bench: Bench, asked: argparse.Namespace) -> None:
+    ways = {"nothing known, the bad ones mute before the banner": (MUTE,)}
+    if not asked.quick:
+        ways |= {"nothing known, half mute, half dripping": (MUTE, DRIPS), "nothing known, all dripping": (DRIPS,)}
+    took = {}
+    for what, how in ways.items():
+        bench.routers.let_bad(*how)
+        took[what] = bench.round(what, bad=True, known=False)
     bench.routers.let_bad(MUTE, MUTE_LATER, DRIPS)
-    alone = bench.round("the healthy ones alone", bad=False)
-    known = bench.round("the bad ones known from an earlier round", bad=True)
-    print(f"known {known / alone:.2f} x; first contact: mute {mute / alone:.2f} x, half of them dripping ", end="")
-    print(f"{half / alone:.2f} x, all dripping {drips / alone:.2f} x")
+    for _ in range(asked.known):
+        alone = bench.round("the healthy ones alone", bad=False)
+        took["the bad ones known from an earlier round"] = known = bench.round("the bad ones known", bad=True)
+        print(f"{known / alone:.2f} x", flush=True)
+    for what, seconds in took.items():
+        print(f"{what}: {seconds / alone:.2f} x")
 
 
 @contextmanager
