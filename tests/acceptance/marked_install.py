@@ -125,4 +125,18 @@ def commands(install: Install, markers: Markers, given: Path) -> None:
         ("export", "commented", "-o", str(given / "commented.rsc")),
     ]
     with ThreadPoolExecutor(2) as pool:
+        rotation = pool.submit(rotated, install, markers, given)
         list(pool.map(lambda argv: install.command(*argv, check=False), everything))
+        rotation.result()
+
+
+def rotated(install: Install, markers: Markers, given: Path) -> None:
+    """A shared login and the one that is to take its place, both on record; and one that took it."""
+    for number, what in enumerate(("shared", "next", "third")):
+        private(given / f"rotated-{number}", markers.make(f"rotated: {what} password"))
+    said = ("--password-file", str(given / "rotated-0"))
+    install.command("credential", "add", "rotated", "--username", "backup", *said)
+    install.command("credential", "rotate", "rotated", "--password-file", str(given / "rotated-1"))
+    install.command("credential", "rotate", "rotated", "--finish")
+    install.command("credential", "rotate", "rotated", "--password-file", str(given / "rotated-2"))
+    install.command("credential", "show", "rotated", "--json")

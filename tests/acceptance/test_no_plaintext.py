@@ -161,6 +161,9 @@ def test_the_markers_went_all_the_way(scene: Scene) -> None:
     assert "commented: configuration" in downloaded
     given = {hit.marker for hit in finder.in_tree(scene.given)}
     assert {"imported: password 0", "imported anew: password 0", "refused: slipped", "killed: password 0"} <= given
+    assert {"rotated: shared password", "rotated: next password", "rotated: third password"} <= given
+    rotates = "SELECT 1 FROM credential_profile WHERE name = 'rotated' AND next_changed_at IS NOT NULL"
+    assert scene.install.rows(rotates)
     assert scene.install.rows(LOGGED_IN)[0].n >= MANY
     served = [event for event in scene.fleet.history if event.kind == "export_served"]
     assert {event.router for event in served} >= {"cut", "closed", "great", "stalled", "page", "status"}

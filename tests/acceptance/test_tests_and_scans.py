@@ -10,14 +10,14 @@ from uuid import uuid4
 import pytest
 
 from backupflow.cli.exits import Exit
-from backupflow.core.inventory import Placement
+from backupflow.core.inventory import NewDevice, Placement
 from backupflow.core.ledger import Kind
-from backupflow.core.model import Login
+from backupflow.core.model import DeviceId, Login
 from backupflow.core.scopes import NewScope, ScopeKind
-from backupflow.flows import enroll, scopes
+from backupflow.flows import enroll, rotation, scopes
 from backupflow.simulator import Fleet, JumpSpec, RouterSpec
 from backupflow.simulator import Login as RouterLogin
-from tests.acceptance.install import PATIENT, Install, wait_for
+from tests.acceptance.install import PATIENT, Install, enrol, wait_for
 from tests.checker.case import Terms
 from tests.checker.check import Subject, check
 
@@ -43,6 +43,7 @@ ROUTERS = {
     "turned": SPEC,
     "behind": SPEC,
     "beyond": SPEC,
+    "rotates": replace(SPEC, logins=(RouterLogin("backup", "the next one"),)),
 }
 HOPS = {"behind": "open-hop", "beyond": "shut-hop"}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -77,7 +78,13 @@ def install(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Iterator[
         for name, hop in fleet.jump_hosts.items():
             new = NewScope(ScopeKind.JUMP_HOST, it.tenant_id, uuid4(), name, {}, "jumps", host=hop.host, port=hop.port)
             scopes.add(ports, new)
+        scopes.add(ports, NewScope(ScopeKind.PROFILE, it.tenant_id, uuid4(), "turning", {}), Login("backup", "backup"))
         for name, router in fleet.items():
+            if name == "rotates":
+                place = Placement(profile="turning")
+                made = NewDevice(it.tenant_id, DeviceId(uuid4()), name, "127.0.0.1", router.port, "routeros", {}, place)
+                enrol(it.wiring, made, None)
+                continue
             password = "another" if name == "wrong" else "backup"
             it.add(name, router.port, Login("backup", password), SETTINGS.get(name), Placement(jump=HOPS.get(name)))
         yield it
@@ -218,3 +225,20 @@ def test_a_changed_key_is_told_by_a_scan_and_blocks_in_a_test(install: Install, 
     assert install.rows(blocked)[0].blocked_code == "host_key_mismatch"
     assert key(ask(install, Kind.SCAN, "turned"))["standing"] == "changed"
     assert offers(fleet, "turned", after=changed) == []
+
+
+def test_a_test_tries_one_of_two_logins_and_the_next_one_the_other(install: Install, fleet: Fleet) -> None:
+    """A router that has its new password already: one attempt each, in a connection of its own, and no block."""
+    rotation.begin(install.wiring.scope_ports("test"), install.tenant_id, "turning", Login("backup", "the next one"))
+    first = ask(install, Kind.TEST, "rotates")
+    says = "the old login was refused, the new login has its turn in a later connection"
+    assert first.code == "authentication_failed"
+    assert next(step.says for step in first.report if step.name == "login").startswith(says)
+    second = ask(install, Kind.TEST, "rotates")
+    assert second.succeeded
+    assert next(step for step in second.report if step.name == "login").says == "as backup, the new login"
+    sent = [event.facts["offered"] for event in offers(fleet, "rotates") if event.facts["method"] != "none"]
+    assert sent == ["backup", "the next one"]
+    assert [event.kind for event in fleet["rotates"].history].count("session_opened") == 2
+    row = install.rows("SELECT login_on, refused_on, blocked_code FROM device WHERE name = 'rotates'")[0]
+    assert tuple(row) == ("next", None, None)

@@ -25,6 +25,7 @@ BLOCKED_BY_TESTS = {
     "algorithms_incompatible",
     "ssh_downgraded",
 }
+REFUSED = "authentication_failed"
 FORCED_PAST = {"authentication_failed", "algorithms_incompatible"}  # where a person may try once more
 UNBLOCKS = RETIRES | {"host_key_approved", "host_key_expected", "device_unblocked", "device_edited"}
 
@@ -81,7 +82,7 @@ def blocked_until_an_act(evidence: Evidence, terms: Terms) -> Iterator[str]:
     many = _refused_by_many(evidence)
     for case in evidence.cases:
         acts = [act.at for act in case.acts if act.action in UNBLOCKS]
-        blocks = [row for row in case.rows if row.ended_at and _blocks(row)]
+        blocks = [row for row in case.rows if row.ended_at and _blocks(row) and not _other_was_next(case, row)]
         for row in blocks:
             yield from _contacts_after(case, row, sorted(acts + _lifted(row, many)), terms)
         newest = max(blocks, key=lambda row: row.seq, default=None)
@@ -122,6 +123,15 @@ def _lifted(row: Row | None, many: Mapping[UUID, list[datetime]]) -> list[dateti
 def _blocks(row: Row) -> bool:
     """A test blocks for what would block a collection; a serial number it only tells."""
     return row.state == "blocked" or (row.trigger == "test" and row.state == "tested" and row.code in BLOCKED_BY_TESTS)
+
+
+def _other_was_next(case: Case, row: Row) -> bool:
+    """A test was refused one of two logins that are rotated: it blocks only if the same one was sent next."""
+    if row.code != REFUSED or row.state != "tested":
+        return False
+    later = [one for one in case.rows if one.seq > row.seq and one.login_on is not None]
+    then = later[0].login_on if later else case.device.login_on
+    return then is not None and then != row.login_on
 
 
 def _logins_of_scans(case: Case) -> Iterator[str]:

@@ -36,6 +36,7 @@ class Device:
     removed_at: datetime | None
     has_login: bool
     suspended_at: datetime | None
+    login_on: str | None = None  # which of two logins it is sent next, while they are rotated
     has_way: bool = True  # to it: no jump host, or one that is in no trouble
 
     @property
@@ -76,6 +77,7 @@ class Row:
     is_change: bool | None
     ended_at: datetime | None
     trigger: str = "schedule"
+    login_on: str | None = None  # which of two, while they are rotated; None: no login was sent
     compacted: int = 0  # how many with its outcome were taken away just before it
     login_id: UUID | None = None  # whose login was sent
 
