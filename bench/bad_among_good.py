@@ -174,7 +174,7 @@ def _run(root: Path, asked: argparse.Namespace) -> None:
 
 
 def _rounds(bench: Bench, asked: argparse.Namespace) -> None:
-    ways = {"nothing known, the bad ones mute before the banner": (MUTE,)}
+    ways: dict[str, tuple[dict[str, Any], ...]] = {"nothing known, the bad ones mute before the banner": (MUTE,)}
     if not asked.quick:
         ways |= {"nothing known, half mute, half dripping": (MUTE, DRIPS), "nothing known, all dripping": (DRIPS,)}
     took = {}
@@ -182,7 +182,8 @@ def _rounds(bench: Bench, asked: argparse.Namespace) -> None:
         bench.routers.let_bad(*how)
         took[what] = bench.round(what, bad=True, known=False)
     bench.routers.let_bad(MUTE, MUTE_LATER, DRIPS)
-    for _ in range(asked.known):
+    alone = 0.0
+    for _ in range(max(asked.known, 1)):
         alone = bench.round("the healthy ones alone", bad=False)
         took["the bad ones known from an earlier round"] = known = bench.round("the bad ones known", bad=True)
         print(f"{known / alone:.2f} x", flush=True)
