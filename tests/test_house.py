@@ -19,6 +19,7 @@ NOT_OURS = {"__pycache__", "build", "dist", "node_modules"}
 # Where `except Exception` may stand, and how often: at the end of a loop that must go on.
 PROCESS_LOOPS = {
     "backupflow/cli/revive.py": 1,  # the thread of `up` that looks whether its processes work
+    "backupflow/cli/nagios.py": 2,  # a plugin ends in one line, whatever happens
     "backupflow/embedded/supervisor.py": 1,
     "backupflow/flows/collect.py": 1,  # what one device meets, and would meet again
     "backupflow/flows/ingest.py": 2,  # the batch, then its rows one by one

@@ -24,6 +24,7 @@ from backupflow.cli import (
     judge,
     jump,
     keys,
+    nagios,
     output,
     quarantine,
     runs,
@@ -89,6 +90,7 @@ app.command()(history.snapshots)
 app.command()(export.export)
 app.command()(verify.verify)
 app.command()(status.status)
+app.command(cls=nagios.Plugin)(nagios.check)
 app.add_typer(alarm.app)
 app.add_typer(event.app)
 app.add_typer(quarantine.app)

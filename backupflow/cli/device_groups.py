@@ -74,7 +74,7 @@ def _group_line(what: Count, reason: str, site: str | None, found: Sequence[Devi
     found = sorted(found, key=lambda device: device.name)
     where = f" at site {site}" if site else ""
     names = key_view.named([device.name for device in found])
-    many = f"{len(found):,} devices{where}: {names}" if len(found) > 1 else names
+    many = f"{len(found):,} devices{where}: {names}" if len(found) > 1 else f"{names}{where}"
     since = _since(what, found)
     words = [what.upper(), output.told(reason, output.LONGEST_DETAIL) or "", since, many]
     return f"{'  '.join(filter(None, words))} – {_step(what, reason, site, found)}"

@@ -40,9 +40,11 @@ def pending(
 ) -> None:
     """Show the host keys that wait for a person.
 
-    First keys are those of devices that have none pinned: under trust=manual, or seen by a scan.
-    Changed ones, and ones other than expected, are offered in place of another. Compare each with
-    the router's own before it is trusted; `--csv` prints lines that can be edited and given back.
+    Sites where devices offer another key come first, the largest at the top: many at once are
+    maintenance, or interception. First keys are those of devices that have none pinned: under
+    trust=manual, or seen by a scan. Changed ones, and ones other than expected, are offered in place
+    of another. Compare each with the router's own before it is trusted; `--csv` prints lines that
+    can be edited and given back.
 
     \b
     Examples:
@@ -50,7 +52,7 @@ def pending(
       backupflow hostkey pending --site north --since 6h
       backupflow hostkey pending --first --csv > compared.csv
     """  # noqa: D301 - \b keeps the lines of the examples
-    from backupflow.core.pending import outbreaks
+    from backupflow.core.pending import by_site
 
     if as_csv and as_json:
         raise typer.BadParameter("--csv or --json")
@@ -58,17 +60,21 @@ def pending(
     desk = wiring().key_desk("reader")
     keys = _among(desk.pending(tenant_id, site, group), seconds(since), first=first, changed=changed)
     everywhere = desk.pending(tenant_id, site) if group or since or first or changed else keys
-    patterns = list(outbreaks(everywhere, desk.at_sites(tenant_id)))
+    sites = by_site(everywhere, desk.at_sites(tenant_id))
     if as_json:
         told = [
-            {"site": one.site, "changed": one.changed, "devices": one.devices, "since": one.since} for one in patterns
+            {"site": one.site, "changed": one.changed, "devices": one.devices, "since": one.since}
+            | {"together": one.together}
+            for one in sites
         ]
-        output.as_document({"pending": [_document(key) for key in keys], "outbreaks": told})
+        together = [one for one in told if one["together"]]
+        output.as_document({"pending": [_document(key) for key in keys], "outbreaks": together, "sites": told})
         return
+    for one in sites:
+        if one.together or not as_csv:
+            (output.note if as_csv else output.say)(key_view.outbreak_line(one))
     for line in _csv(keys) if as_csv else _lines(keys):
         output.say(line)
-    for one in patterns:
-        (output.note if as_csv else output.say)(key_view.outbreak_line(one))
     if not as_csv:
         output.say(_summary(keys))
 

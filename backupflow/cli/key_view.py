@@ -64,10 +64,11 @@ def named(names: Sequence[str]) -> str:
 
 
 def outbreak_line(outbreak: Outbreak) -> str:
-    """What half of a site at once may be."""
+    """How many of a site changed, and what half of it at once may be."""
     where = f"at site {outbreak.site}" if outbreak.site else "without a site"
     since = f"{outbreak.since:%Y-%m-%d %H:%MZ}"
-    return f"{outbreak.changed} of {outbreak.devices} {where} since {since}: maintenance, or interception"
+    what = ": maintenance, or interception" if outbreak.together else ": changed"
+    return f"{outbreak.changed:,} of {outbreak.devices:,} {where} since {since}{what}"
 
 
 def document(key: SeenKey) -> dict[str, Any]:

@@ -51,25 +51,35 @@ class PendingKey:
 
 @dataclass(frozen=True, slots=True)
 class Outbreak:
-    """So many of a site's devices came to offer another key within an hour, the first of them `since`."""
+    """So many of a site's devices came to offer another key, the first of them `since`; `together`: within an hour."""
 
     site: str | None
     changed: int
     devices: int
     since: datetime
+    together: bool = True
 
 
 def outbreaks(keys: Iterable[PendingKey], devices: Mapping[str | None, int]) -> Iterator[Outbreak]:
     """The sites where at least half of the devices changed within an hour; `devices`: how many there are at each."""
+    return (one for one in by_site(keys, devices) if one.together)
+
+
+def by_site(keys: Iterable[PendingKey], devices: Mapping[str | None, int]) -> list[Outbreak]:
+    """The sites where devices offer another key, the largest first; of one where they did together only those."""
     seen: dict[str | None, list[datetime]] = defaultdict(list)
     for key in keys:
         if key.waiting is not Waiting.FIRST and not key.jump_host:
             seen[key.site].append(key.since)
-    for site, times in sorted(seen.items(), key=lambda entry: entry[0] or ""):
-        times.sort()
-        changed, since = _most(times)
-        if changed >= FEWEST and 2 * changed >= devices.get(site, 0):
-            yield Outbreak(site, changed, max(devices.get(site, 0), changed), since)
+    found = [_of_site(site, sorted(times), devices.get(site, 0)) for site, times in seen.items()]
+    return sorted(found, key=lambda one: (-one.changed, one.site or ""))
+
+
+def _of_site(site: str | None, times: list[datetime], devices: int) -> Outbreak:
+    changed, since = _most(times)
+    if changed >= FEWEST and 2 * changed >= devices:
+        return Outbreak(site, changed, max(devices, changed), since)
+    return Outbreak(site, len(times), max(devices, len(times)), times[0], together=False)
 
 
 def _most(times: list[datetime]) -> tuple[int, datetime]:

@@ -154,21 +154,46 @@ def tally(devices: Iterable[DeviceState], now: datetime) -> Tally:
     return Tally(Counter(counted_as(one, now) for one in devices if one.status != Standing.REMOVED))
 
 
-def judge(overview: Overview) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Above how many per cent of those that should be fresh it is which word."""
+
+    warn: float = WARN_ABOVE
+    critical: float = CRITICAL_ABOVE
+
+
+USUAL = Limits()
+
+
+def judge(overview: Overview, limits: Limits = USUAL) -> Verdict:
     """Over everything at one moment, which its database has just told: it is well."""
     counted = tally(overview.devices, overview.now)
-    found = [*_of_processes(overview), *_of_alarms(overview), *_of_logins(overview), *of_devices(counted)]
+    found = [*_of_processes(overview), *_of_alarms(overview), *_of_logins(overview), *of_devices(counted, limits)]
     return Verdict(tuple(sorted(found, key=lambda one: -one.level)), counted, _servers(overview))
 
 
-def of_devices(counted: Tally, warn: float = WARN_ABOVE, critical: float = CRITICAL_ABOVE) -> Iterator[Reason]:
-    """By their numbers alone; `warn` and `critical` are per cent of those that should be fresh."""
+def judge_part(overview: Overview, limits: Limits = USUAL) -> Verdict:
+    """Over some devices alone: what all of them hang on is somebody else's question."""
+    counted = tally(overview.devices, overview.now)
+    return Verdict(tuple(sorted(of_devices(counted, limits), key=lambda one: -one.level)), counted, {})
+
+
+def judge_one(device: DeviceState, now: datetime) -> Level:
+    """One device: whether it is collected, and if not, whether what there is of it is fresh yet."""
+    what = counted_as(device, now)
+    if what in AT_REST | {Count.FRESH}:
+        return Level.OK
+    return Level.WARNING if device.fresh(now) else Level.CRITICAL
+
+
+def of_devices(counted: Tally, limits: Limits = USUAL) -> Iterator[Reason]:
+    """By their numbers alone."""
     overdue = 100 * counted[Count.OVERDUE]
     if overdue:
-        level = Level.CRITICAL if overdue > critical * counted.wanted else Level.WARNING
+        level = Level.CRITICAL if overdue > limits.critical * counted.wanted else Level.WARNING
         yield Reason(level, f"{counted[Count.OVERDUE]:,} overdue")
-    if counted.missing > min(warn, critical):
-        level = Level.CRITICAL if counted.missing > critical else Level.WARNING
+    if counted.missing > min(limits.warn, limits.critical):
+        level = Level.CRITICAL if counted.missing > limits.critical else Level.WARNING
         yield Reason(level, f"{counted.missing:.0f} % not fresh")
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 from backupflow.cli.exits import Exit
 from backupflow.core.liveness import deaf
@@ -17,6 +18,7 @@ from tests.integration.scene import export_text
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backupflow.core.model import DeviceId
     from tests.integration.scene import Scene
 
 CLAIM = "SELECT id FROM collection ORDER BY id DESC LIMIT 1"
@@ -251,6 +253,181 @@ def test_a_blocked_device_shows_both_ways_out_of_another_serial_number(scene: Sc
     shown = scene.run("device", "show", "core-1").out.decode()
     assert "device replaced core-1" in shown
     assert "device edit core-1 --host" in shown
+
+
+LIVING = """INSERT INTO process (id, role, host, pid, slots) SELECT gen_random_uuid(), role, 'h', 1,
+    CASE role WHEN 'collector' THEN '{"collect": 10}'::jsonb ELSE '{}'::jsonb END
+    FROM unnest(ARRAY['scheduler', 'collector', 'ingester', 'operator']) role"""
+SITE = "INSERT INTO site (tenant_id, name) SELECT id, :name FROM tenant"
+AT_SITE = "UPDATE device SET site_id = (SELECT id FROM site WHERE name = :name) WHERE id = :id"
+
+
+def fleet(scene: Scene, count: int, name: str = "north") -> list[DeviceId]:
+    """So many devices at a site, of which one observation is stored; all processes live."""
+    scene.write("scheduler", LIVING)
+    scene.write("enroller", SITE, name=name)
+    ids = [scene.add(f"core-{number}", f"192.0.2.{number}") for number in range(count)]
+    for device_id in ids:
+        scene.write("enroller", AT_SITE, name=name, id=device_id)
+        scene.observe(device_id, export_text("x"))
+    return ids
+
+
+def went_away(scene: Scene, device_id: DeviceId) -> None:
+    """It did not answer, three times."""
+    away = "UPDATE device SET unreachable_since = now() - interval '1 hour', failures = 3 WHERE id = :id"
+    scene.write("collector", away, id=device_id)
+
+
+def test_the_first_line_is_the_verdict_and_so_is_the_exit_code(scene: Scene) -> None:
+    """Well: one line and nothing else; then what is wrong, and 1; without a beat 2."""
+    ids = fleet(scene, 4)
+    well = scene.run("status")
+    (line,) = well.out.decode().splitlines()
+    assert well.code == 0
+    start = "OK 4 of 4 fresh · 0 offline · 0 blocked · 0 paused · 0 overdue · round "
+    assert re.fullmatch(rf"{start}.+, 1 of 10 slots · vault bus broker db ok", line)
+    went_away(scene, ids[0])
+    ill = scene.run("status")
+    first, *problems = ill.out.decode().splitlines()
+    assert ill.code == 1
+    assert first.startswith("WARNING: 25 % not fresh · 3 of 4 fresh · 1 offline · 0 blocked")
+    (problem,) = problems
+    assert re.fullmatch(r"OFFLINE  since \S+ \S+  core-0 at site north – `device show core-0`", problem)
+    scene.write("scheduler", "DELETE FROM process WHERE role = 'scheduler'")
+    dead = scene.run("status", "--json")
+    assert dead.code == 2
+    summary = json.loads(dead.out)["summary"]
+    assert (summary["verdict"], summary["exit_code"], summary["line"][:8]) == ("critical", 2, "CRITICAL")
+    assert summary["servers"] == {"vault": "unknown", "bus": "unknown", "broker": "unknown", "db": "ok"}
+    assert (summary["counted"]["fresh"], summary["counted"]["offline"], summary["total"]) == (3, 1, 4)
+
+
+def test_what_is_wrong_is_told_by_reason_and_site_the_largest_first(scene: Scene) -> None:
+    """A site that is down, a login that waits, and a limit that holds everything back have a line each."""
+    ids = fleet(scene, 5)
+    alone = scene.add("alone", "192.0.2.100")
+    scene.write("migrator", "UPDATE site SET down_since = now() - interval '3 days', probe_at = now()")
+    went_away(scene, alone)
+    scene.install.wiring.alarms("scheduler").alarm("device_down", f"device {alone}", "alone: no answer")
+    shown = scene.run("status").out.decode().splitlines()
+    assert "5 offline (north down 3 d: 5)" not in shown[0]
+    assert "6 offline (north down 3 d: 5)" in shown[0]
+    assert re.fullmatch(
+        r"SITE DOWN  north since \S+ \S+: 5 devices wait, one of them is asked again now – `device list --site north`",
+        shown[1],
+    )
+    assert [line.split("  ")[0] for line in shown[1:]] == ["SITE DOWN", "OFFLINE"]
+    busy = "UPDATE collection SET started_at = collected_at - interval '1 hour'"
+    scene.write("collector", busy)
+    scene.write("enroller", "UPDATE site SET settings = jsonb_build_object('concurrency', 1, 'interval_seconds', 600)")
+    lines = scene.run("status").out.decode().splitlines()
+    assert lines[1].startswith("CAPACITY  needs 31 of 10 slots: raise CONFIG_BACKUP_MAX_CONCURRENT")
+    assert lines[2].startswith(
+        "CAPACITY  site north needs 30.0 sessions at a time, its concurrency allows 1 – `site edit"
+    )
+    assert scene.run("status", "--all").out.decode().count("core-") >= len(ids)
+
+
+def test_a_check_is_one_line_with_figures(scene: Scene) -> None:
+    """As the guidelines of monitoring plugins have it: every device in one of the figures, and their sum is all."""
+    ids = fleet(scene, 4)
+    well = scene.run("check")
+    assert (well.code, well.err) == (0, "")
+    text, figures = plugin(well.out)
+    assert text.startswith("BACKUPFLOW OK - 4 of 4 fresh, 0 offline, 0 blocked, 0 paused, 0 overdue, round ")
+    assert figures["fresh"] == "4;;;0;4"
+    assert figures["not_fresh"] == "0.00%;10;50;0;100"
+    went_away(scene, ids[0])
+    text, figures = plugin((ill := scene.run("check", "-w", "20", "-c", "24.5")).out)
+    assert ill.code == 2
+    assert text.startswith("BACKUPFLOW CRITICAL - 25 % not fresh, 3 of 4 fresh, 1 offline")
+    assert figures["not_fresh"] == "25.00%;20;24.5;0;100"
+    assert sum(int(value.partition(";")[0]) for label, value in figures.items() if label != "not_fresh") == 4
+    assert scene.run("check", "-w", "25").code == 0
+
+
+def test_a_check_of_a_part_judges_that_alone(scene: Scene) -> None:
+    """Of a site, and of one device: a warning as long as what there is of it is fresh, then worse."""
+    ids = fleet(scene, 2)
+    scene.write("enroller", SITE, name="south")
+    scene.write("scheduler", "DELETE FROM process")
+    assert [scene.run("check", *part).code for part in ((), ("--site", "north"), ("--site", "south"))] == [2, 0, 0]
+    assert scene.run("check", "--device", "core-0").code == 0
+    went_away(scene, ids[0])
+    text, figures = plugin((away := scene.run("check", "--device", "core-0")).out)
+    assert (away.code, text.startswith("BACKUPFLOW WARNING - core-0 offline, newest ")) == (1, True)
+    assert re.fullmatch(r"\d+s;;23760;0", figures["age"])  # six hours and a tenth
+    scene.write("collector", "UPDATE collection SET collected_at = now() - interval '7 hours'")
+    assert scene.run("check", "--device", "core-0").code == 2
+    assert scene.run("check", "--device", "core-1").code == 2  # nothing is in its way, and nobody has collected it
+    assert scene.run("check", "--site", "north").code == 2
+
+
+def plugin(out: bytes) -> tuple[str, dict[str, str]]:
+    """The text and the figures of a plugin's one line."""
+    (line,) = out.decode().splitlines()
+    text, bar, figures = line.partition(" | ")
+    assert bar
+    assert "|" not in figures
+    parsed = [re.fullmatch(r"([a-z_]{1,19})=((-?[0-9.]+)(s|%)?(;[0-9.]*){0,4})", one) for one in figures.split(" ")]
+    assert None not in parsed
+    return text, {found[1]: found[2] for found in parsed if found}
+
+
+def test_a_name_cannot_forge_the_line_of_a_check(scene: Scene) -> None:
+    """No bar, no line of its own, nothing that a terminal obeys."""
+    device_id = fleet(scene, 1)[0]
+    hostile = "x | fresh=9999\n\x1b]0;owned\x07BACKUPFLOW OK"
+    scene.write("enroller", "UPDATE device SET name = :name WHERE id = :id", name=hostile, id=device_id)
+    scene.write("enroller", "UPDATE site SET name = :name", name=hostile)
+    went_away(scene, device_id)
+    scene.write("migrator", "UPDATE site SET down_since = now()")
+    for words in (("check",), ("check", "--device", hostile), ("check", "--site", hostile)):
+        said = scene.run(*words).out
+        text, figures = plugin(said)
+        assert figures.get("fresh", "0;;;0;1") == "0;;;0;1"
+        assert all(c.isprintable() for c in text)
+        assert text.count("BACKUPFLOW") <= 2
+        assert not text.startswith("BACKUPFLOW OK")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--device", "nobody"), "nobody"),
+        (("--site", "nowhere"), "nowhere"),
+        (("--device", "a", "--site", "b"), "one of --device, --site and --group"),
+        (("--nonsense",), "--nonsense"),
+        (("-w", "many"), "--warning"),
+    ],
+)
+def test_a_check_that_cannot_tell_is_unknown(scene: Scene, words: tuple[str, ...], says: str) -> None:
+    """Code 3 and one line on stdout, whatever was wrong: any other code would be a state of the service."""
+    ran = scene.run("check", *words)
+    assert (ran.code, ran.err) == (3, "")
+    (line,) = ran.out.decode().splitlines()
+    assert line.startswith("BACKUPFLOW UNKNOWN - ")
+    assert says in line
+
+
+def test_a_check_without_its_database_is_unknown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose defect nobody foresaw; neither ends in a traceback."""
+    with monkeypatch.context() as changed:
+        changed.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+        away = scene.run("check")
+    assert (away.code, away.out[:21], away.out.count(b"\n"), away.err) == (3, b"BACKUPFLOW UNKNOWN - ", 1, "")
+    monkeypatch.setattr("backupflow.cli.nagios.judge", lambda *_: 1 // 0)
+    defect = scene.run("check")
+    assert (defect.code, defect.out) == (3, b"BACKUPFLOW UNKNOWN - unexpected: ZeroDivisionError\n")
+
+
+def test_a_check_that_hangs_says_so_in_time(scene: Scene) -> None:
+    """Somebody holds what it wants to read: it gives up by itself, before it is killed and says nothing."""
+    with scene.install.wiring.engine("migrator").begin() as tx:
+        tx.execute(text("LOCK TABLE device"))
+        ran = scene.run("check", "-t", "1")
+    assert (ran.code, ran.out) == (3, b"BACKUPFLOW UNKNOWN - no answer within 1 s\n")
 
 
 def test_a_database_that_is_away_is_one_line(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

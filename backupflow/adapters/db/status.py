@@ -38,6 +38,7 @@ from backupflow.core.overview import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from backupflow.core.scope import Policy
@@ -68,6 +69,7 @@ _DEVICES = text(
     _STATES.format(changes="coalesce(changes.count, 0)")
     + f"""{_COUNTED}
     WHERE (CAST(:tenant AS uuid) IS NULL OR d.tenant_id = :tenant) AND (d.status <> 'removed' OR :removed)
+      AND (CAST(:only AS uuid[]) IS NULL OR d.id = ANY(CAST(:only AS uuid[])))
     ORDER BY d.name, d.removed_at"""
 )
 # Few as a rule, by two indexes; which of them are late is core.overview's to say.
@@ -137,10 +139,13 @@ class Statuses:
         self._engine = engine
         self._defaults = defaults
 
-    def overview(self, tenant_id: TenantId | None = None, *, removed: bool = False) -> Overview:
-        """All of it in one transaction; `removed` shows removed devices too."""
+    def overview(
+        self, tenant_id: TenantId | None = None, *, removed: bool = False, only: Collection[DeviceId] | None = None
+    ) -> Overview:
+        """All of it in one transaction; `removed` shows removed devices too, `only` names those that are wanted."""
         with transaction(self._engine) as tx:
-            rows = tx.execute(_DEVICES, {"tenant": tenant_id, "removed": removed}).all()
+            chosen = None if only is None else list(only)
+            rows = tx.execute(_DEVICES, {"tenant": tenant_id, "removed": removed, "only": chosen}).all()
             now: datetime = tx.execute(_NOW).scalar_one()
             devices = tuple(device_of(row, self._defaults, now) for row in rows)
             jobs = tuple(Job(*row) for row in tx.execute(_JOBS))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backupflow.core.pending import Outbreak, PendingKey, Waiting, outbreaks
+from backupflow.core.pending import Outbreak, PendingKey, Waiting, by_site, outbreaks
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -48,3 +48,15 @@ def test_devices_without_a_site_are_a_site_of_their_own() -> None:
     """Whoever has named none is told too; a key in place of an expected one counts."""
     keys = [key(0, site=None), key(5, site=None, waiting=Waiting.UNEXPECTED)]
     assert list(outbreaks(keys, {None: 3})) == [Outbreak(None, 2, 3, NOON)]
+
+
+def test_sites_are_told_the_largest_first() -> None:
+    """What changed there one by one is counted too, since the first of it, and is nothing that happened together."""
+    keys = [key(-3000, "west"), *(key(n) for n in range(50)), key(3, "south"), key(200, "south"), key(0, "south")]
+    told = by_site(keys, {"north": 52, "south": 90, "west": 40})
+    assert told == [
+        Outbreak("north", 50, 52, NOON),
+        Outbreak("south", 3, 90, NOON, together=False),
+        Outbreak("west", 1, 40, NOON - timedelta(minutes=3000), together=False),
+    ]
+    assert list(outbreaks(keys, {"north": 52, "south": 90, "west": 40})) == told[:1]

@@ -24,6 +24,7 @@ from backupflow.core.verdict import (
     SERVERS,
     Count,
     Level,
+    Limits,
     Tally,
     counted_as,
     judge,
@@ -197,8 +198,8 @@ def test_no_single_router_changes_the_verdict(count: int, level: Level) -> None:
 def test_thresholds_may_be_others() -> None:
     """A smaller one for critical than for a warning counts too."""
     counted = Tally({Count.FRESH: 80, Count.OFFLINE: 20})
-    assert [reason.level for reason in of_devices(counted, warn=20)] == []
-    assert [reason.level for reason in of_devices(counted, warn=50, critical=19)] == [Level.CRITICAL]
+    assert [reason.level for reason in of_devices(counted, Limits(warn=20))] == []
+    assert [reason.level for reason in of_devices(counted, Limits(warn=50, critical=19))] == [Level.CRITICAL]
 
 
 def test_a_login_that_nobody_waits_for_is_no_reason() -> None:
