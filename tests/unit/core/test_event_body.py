@@ -127,6 +127,11 @@ def test_nothing_that_looks_like_a_value_is_told(text: str) -> None:
         assert MARKER not in json.dumps(said(Kind.BLOCKED, "export_suspect", About("r1", detail=whole), About("r2")))
 
 
+def test_a_long_text_is_cut() -> None:
+    """What a router says may be megabytes."""
+    assert masked("x" * 1_000_000) == "x" * (LONGEST_TEXT - 1) + "…"
+
+
 @given(st.text(max_size=600))
 def test_what_a_router_said_is_one_bounded_printable_line(text: str) -> None:
     """Whatever it said: no control character reaches a terminal, a mail or a variable, nor more than has its place."""

@@ -194,3 +194,15 @@ def test_a_clock_that_was_set_right_delays_nothing() -> None:
     assert len(done.events) == 1
     late = replace(one, at=NOW + timedelta(seconds=1))  # written while this one was looked for
     assert gather([late], {}, NOW).events == ()
+
+
+def test_what_is_back_before_its_end_was_told_is_the_same_outage() -> None:
+    """A receiver that knows of it is told neither that it is over nor that it has begun; its end is told at last."""
+    over = Happened(2, CLEARED, "site_down", "site a", NOW - HOLD, NOW, place="a", stands=False, told_in=TOLD)
+    back = Happened(3, RAISED, "site_down", "site a", NOW, NOW, place="a")
+    done = gather([over, back], {}, NOW)
+    assert (done.events, done.later, done.dropped, done.continued) == ((), (), (2,), ((3, TOLD),))
+    [(key, _)] = gather([over], {}, NOW).events
+    assert key.kind is Kind.RECOVERED
+    blocked = replace(over, code="host_key_mismatch"), replace(back, code="host_key_mismatch")
+    assert gather(blocked, {}, NOW + HOLD).events[0][0].kind is Kind.BLOCKED  # somebody has acted in between
