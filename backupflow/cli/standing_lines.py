@@ -10,7 +10,7 @@ from backupflow.cli import key_view, output
 from backupflow.cli.output import LONGEST_DETAIL, counted
 from backupflow.core.jump import scope_of
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import JumpHostId, State
+from backupflow.core.model import JumpHostId, LoginOn, State
 from backupflow.core.next_step import next_step, step_for_many
 from backupflow.core.overview import Standing
 from backupflow.core.refusals import LOGIN_REFUSED
@@ -146,6 +146,19 @@ def suspect_lines(overview: Overview) -> list[str]:
         if device.last and device.last.state is State.SUSPECT and _scope(device) not in told
     ]
     return [_suspect_line(device, last, overview.now) for device, last in suspects]
+
+
+def rotation_lines(overview: Overview) -> list[str]:
+    """A line for each shared login that is being rotated: how many devices have taken which of the two."""
+    lines = []
+    for login in overview.logins:
+        if login.next_changed_at is not None:
+            on = Counter(one.login_on for one in overview.devices if one.profile == login.name)
+            lines.append(
+                f"login {login.name} is being rotated since {output.in_words(login.next_changed_at)}: "
+                f"{on[LoginOn.NEXT]:,} on the new one, {on[LoginOn.CURRENT]:,} on the old one"
+            )
+    return lines
 
 
 def jobs_line(overview: Overview) -> str:

@@ -13,7 +13,7 @@ from backupflow.cli import output
 from backupflow.cli.options import AsJson, InTenant
 from backupflow.cli.problem_lines import problems
 from backupflow.cli.session import wiring
-from backupflow.cli.standing_lines import jobs_line
+from backupflow.cli.standing_lines import jobs_line, rotation_lines
 from backupflow.cli.status_document import document
 from backupflow.cli.verdict_line import verdict_document, verdict_line
 from backupflow.core.verdict import Level, judge
@@ -108,10 +108,15 @@ def lines(page: Page, *, show_all: bool) -> list[str]:
 
 
 def _rest(page: Page) -> Iterator[str]:
-    """What is well: who lives, and when the jobs were done."""
+    """What is well: who lives, when the jobs were done, what is rotated, and whom we keep away from for a while."""
     alive = Counter(process.role for process in page.overview.processes if process.alive(page.overview.now))
     yield f"alive: {', '.join(f'{n} {role}' for role, n in sorted(alive.items())) or 'nobody'}"
     yield jobs_line(page.overview)
+    yield from rotation_lines(page.overview)
+    held = [one.hold_until for one in page.overview.devices if one.hold_until and one.held(page.overview.now)]
+    if held:
+        many = output.counted(len(held), "device")
+        yield f"kept away from, for fear of their firewalls: {many}, the last until {output.in_words(max(held))}"
 
 
 def _show(page: Page, *, show_all: bool) -> None:

@@ -33,6 +33,27 @@ def document(overview: Overview) -> dict[str, Any]:
             for job in overview.jobs
         ],
         "jump_hosts": [jump_host_document(hop) for hop in overview.jump_hosts],
+        "sites": [
+            {
+                "id": site.site_id,
+                "name": site.name,
+                "down_since": site.down_since,
+                "probe_at": site.probe_at,
+                "maintenance_until": site.maintenance_until,
+            }
+            for site in overview.sites
+        ],
+        "logins": [
+            {
+                "id": login.profile_id,
+                "name": login.name,
+                "suspended_at": login.suspended_at,
+                "suspended_reason": login.suspended_reason,
+                "trial_at": login.trial_at,
+                "rotated_since": login.next_changed_at,
+            }
+            for login in overview.logins
+        ],
         "beat_silent_seconds": overview.beat_silent_for,
         "keys_given_up": [
             {"at": one.at, "devices": one.devices, "suspended_logins": one.logins} for one in overview.given_up
@@ -70,6 +91,13 @@ def device_document(device: DeviceState, now: datetime) -> dict[str, Any]:
         "blocked_code": device.blocked_code,
         "failures": device.failures,
         "overdue": device.overdue(now),
+        "fresh": device.fresh(now),
+        "unreachable_since": device.unreachable_since,
+        "offline_since": device.offline_since,
+        "maintenance_until": device.maintenance_until,
+        "hold_until": device.hold_until,
+        "login_on": device.login_on,
+        "site": device.site,
         "interval_seconds": device.interval.total_seconds(),
         "next_due_at": device.next_due_at,
         "last_collection": told,

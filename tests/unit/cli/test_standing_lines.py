@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from backupflow.cli.standing_lines import EACH, alarm_lines, jump_host_lines, suspended_lines
-from backupflow.core.model import DeviceId, TenantId
+from backupflow.cli.standing_lines import EACH, alarm_lines, jump_host_lines, rotation_lines, suspended_lines
+from backupflow.core.model import DeviceId, LoginOn, TenantId
 from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LoginState, Overview
 
 NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
@@ -86,3 +86,11 @@ def test_a_jump_host_that_is_down_says_why_once() -> None:
             "`jump show hop-1`"
         )
     ]
+
+
+def test_a_login_that_is_rotated_says_how_far_it_is() -> None:
+    """By what each device has taken last; of one that is not, nothing."""
+    rotated = LoginState(UUID(int=7), "old", None, None, None, 0, NOW)
+    devices = (*(replace(device(n), login_on=LoginOn.NEXT) for n in (1, 2)), device(3), device(4, "other"))
+    lines = rotation_lines(Overview(NOW, devices, (), (), logins=(rotated, replace(rotated, next_changed_at=None))))
+    assert lines == ["login old is being rotated since 2026-11-22 02:10:00Z: 2 on the new one, 1 on the old one"]
