@@ -72,10 +72,10 @@ _GOES_DOWN = text("""
 # Of a probe that nobody answered: the last that was done with its device. What was before the end of a maintenance says
 # nothing: somebody worked on it.
 _PROVED = text(f"""
-    SELECT 1 FROM device d JOIN collection c ON c.device_id = d.id AND c.seq = d.last_seq
-    JOIN site s ON s.id = d.site_id JOIN tenant t ON t.id = s.tenant_id
-    WHERE d.site_id = :site AND c.trigger = '{Trigger.PROBE}' AND c.code = '{DeviceUnreachable.code}'
-      AND c.ended_at >= greatest(:since, s.maintenance_until, t.maintenance_until)""")
+    SELECT DISTINCT s.id FROM site s JOIN tenant t ON t.id = s.tenant_id JOIN device d ON d.site_id = s.id
+    JOIN collection c ON c.device_id = d.id AND c.seq = d.last_seq
+    WHERE s.id = ANY(:sites) AND c.trigger = '{Trigger.PROBE}' AND c.code = '{DeviceUnreachable.code}'
+      AND c.ended_at >= greatest(s.down_since, s.maintenance_until, t.maintenance_until)""")
 _COUNTED = text(f"SELECT count(*) FILTER (WHERE {_AWAY}) AS away, count(*) AS n FROM device d "
                 "WHERE d.site_id = :site AND d.status = 'active'")  # fmt: skip
 _NOT_DOWN = text(f"""
@@ -102,6 +102,7 @@ _PROBED = text("""
 
 def watch(tx: Connection, dice: Callable[[], float]) -> None:
     """See which sites went down, which are up again, and which outages are certain by now."""
+    untold = {}
     for row in tx.execute(_DOWN, {"every": PROBE_EVERY}).all():
         if row.down_since is None:
             _release(tx, row.id, row.probe_at, dice)
@@ -109,7 +110,9 @@ def watch(tx: Connection, dice: Callable[[], float]) -> None:
             clear_alarm(tx, SITE_DOWN, site_scope(row.id))
             _release(tx, row.id, tx.execute(_UP, {"site": row.id}).scalar_one(), dice)
         elif not row.told and row.probes:
-            _tell(tx, row)
+            untold[row.id] = row
+    for site_id in tx.scalars(_PROVED, {"sites": list(untold)}) if untold else ():
+        _tell(tx, untold[site_id])
     for row in tx.execute(_SUSPECTED, {"together": TOGETHER, "at_least": AT_LEAST}).all():
         if site_is_down(row.away or (), row.heard or (), _now(tx)):
             tx.execute(_GOES_DOWN, {"site": row.id})
@@ -133,8 +136,6 @@ def probed(tx: Connection, rows: Sequence[Row[Any]]) -> None:
 
 def _tell(tx: Connection, site: Row[Any]) -> None:
     """Once it was asked after the judgement, and did not answer."""
-    if tx.scalar(_PROVED, {"site": site.id, "since": site.down_since}) is None:
-        return
     count = tx.execute(_COUNTED, {"site": site.id}).one()
     says = f"{site.name}: {count.away} of {count.n} devices do not answer since {site.down_since:%Y-%m-%d %H:%M} UTC"
     raise_alarm(tx, SITE_DOWN, site_scope(site.id), says, site.tenant_id)

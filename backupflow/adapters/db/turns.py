@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
@@ -13,16 +14,21 @@ from backupflow.core import backoff, cadence
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from backupflow.core.scope import Policy
     from backupflow.core.timetable import Timetable
 
+_BATCH = (
+    2000  # devices that are reckoned with between two questions: a beat that asks nothing for 5 s is taken for dead
+)
 _LONGEST_START = timedelta(hours=2)  # many new devices are spread over as long as their number asks for
 # When each is due that waits for its turn, to be measured against its interval.
 _WAITING = text(f"""
     SELECT d.id, d.anchor_at, {SETTINGS}, d.next_due_at, d.created_at, d.failures + d.losses AS failing, now() AS now
-    FROM device d {LOGIN} WHERE d.status = 'active' AND d.next_due_at > now()""")
+    FROM device d {LOGIN} WHERE d.status = 'active' AND d.next_due_at > now() AND d.id > :after
+    ORDER BY d.id LIMIT :batch""")
 _SOONER = text("""
     UPDATE device d SET next_due_at = late.at FROM (
         SELECT x.id, l.at
@@ -46,7 +52,7 @@ def next_turn(tx: Connection, defaults: Policy, row: Row[Any], now: datetime) ->
 def draw_nearer(tx: Connection, defaults: Policy) -> None:
     """What is due later than its settings say: the global ones were changed, or a clock stood ahead for a while."""
     late = []
-    for row in tx.execute(_WAITING):
+    for row in _waiting(tx):
         try:
             timetable = usable_policy(defaults, row).timetable
         except InputInvalid:
@@ -57,6 +63,13 @@ def draw_nearer(tx: Connection, defaults: Policy) -> None:
     if late:
         devices, was, due = (list(column) for column in zip(*late, strict=True))
         tx.execute(_SOONER, {"devices": devices, "was": was, "due": due})
+
+
+def _waiting(tx: Connection) -> Iterator[Row[Any]]:
+    after = UUID(int=0)
+    while rows := tx.execute(_WAITING, {"after": after, "batch": _BATCH}).all():
+        yield from rows
+        after = rows[-1].id
 
 
 def _latest_due(row: Row[Any], timetable: Timetable) -> datetime:

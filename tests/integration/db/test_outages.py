@@ -402,6 +402,7 @@ class Days:
                     self.collected[one.device_id] = now
 
 
+@pytest.mark.timeout(3600)
 def test_a_site_that_is_down_for_days_is_two_events_and_one_session(ahead: Fleet, size: Size) -> None:
     """Nobody else waits for it, none of its devices raises an alarm, and all are collected soon after its return."""
     soak = size == "soak"
