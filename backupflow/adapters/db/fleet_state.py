@@ -38,7 +38,7 @@ _SCOPES = {
 _SUSPENDED = text("""
     SELECT name FROM credential_profile
     WHERE tenant_id = :tenant AND name IS NOT NULL AND suspended_at IS NOT NULL
-        AND suspended_reason IS DISTINCT FROM :lost""")
+        AND trial_at IS NULL AND suspended_reason IS DISTINCT FROM :lost""")
 _DEVICES = text("""
     SELECT d.id, d.name, d.host, d.port, d.settings, d.source, d.paused_reason, d.status, d.blocked_code, d.jump_direct,
         p.name AS profile, g.name AS group_name, s.name AS site, j.name AS jump, own.username,
