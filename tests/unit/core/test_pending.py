@@ -52,11 +52,17 @@ def test_devices_without_a_site_are_a_site_of_their_own() -> None:
 
 def test_sites_are_told_the_largest_first() -> None:
     """What changed there one by one is counted too, since the first of it, and is nothing that happened together."""
-    keys = [key(-3000, "west"), *(key(n) for n in range(50)), key(3, "south"), key(200, "south"), key(0, "south")]
-    told = by_site(keys, {"north": 52, "south": 90, "west": 40})
-    assert told == [
-        Outbreak("north", 50, 52, NOON),
-        Outbreak("south", 3, 90, NOON, together=False),
-        Outbreak("west", 1, 40, NOON - timedelta(minutes=3000), together=False),
+    keys = [
+        key(-3000, "east"),
+        *(key(n, "west") for n in range(50)),
+        key(3, "south"),
+        key(200, "south"),
+        key(0, "south"),
     ]
-    assert list(outbreaks(keys, {"north": 52, "south": 90, "west": 40})) == told[:1]
+    told = by_site(keys, {"west": 52, "south": 90, "east": 40})
+    assert told == [
+        Outbreak("west", 50, 52, NOON),
+        Outbreak("south", 3, 90, NOON, together=False),
+        Outbreak("east", 1, 40, NOON - timedelta(minutes=3000), together=False),
+    ]
+    assert list(outbreaks(keys, {"west": 52, "south": 90, "east": 40})) == told[:1]
