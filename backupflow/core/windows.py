@@ -96,8 +96,7 @@ def current(windows: Iterable[Window], now: datetime) -> Open | None:
 
 def until(windows: Iterable[Window], now: datetime) -> datetime | None:
     """When what is open now is over; None: nothing is."""
-    found = current(windows, now)
-    return found and found.end
+    return _until(tuple(windows), now)
 
 
 def standing(windows: Iterable[Window], said: datetime | None, now: datetime) -> datetime | None:
@@ -118,6 +117,13 @@ def after_edit(
     """The same when other windows are said: what is open through the ones of before alone ends with them."""
     was = until(before, now)
     return standing(after, None if said in {was, ENDED} else said, now)
+
+
+@lru_cache(maxsize=256)
+def _until(windows: tuple[Window, ...], now: datetime) -> datetime | None:
+    """Many scopes say the same, and are asked about in one moment."""
+    found = current(windows, now)
+    return found and found.end
 
 
 def _around(windows: Iterable[Window], now: datetime) -> Iterator[Open]:

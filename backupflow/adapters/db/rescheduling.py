@@ -34,7 +34,8 @@ _WAITING = text(f"""
 _WRITE = text("""
     UPDATE device d SET next_due_at = turn.due, anchor_at = turn.anchor
     FROM unnest(CAST(:devices AS uuid[]), CAST(:dues AS timestamptz[]), CAST(:anchors AS timestamptz[]))
-        AS turn (id, due, anchor) WHERE d.id = turn.id""")
+        AS turn (id, due, anchor)
+    WHERE d.id = turn.id AND (d.next_due_at, d.anchor_at) IS DISTINCT FROM (turn.due, turn.anchor)""")
 
 
 def timetables(tx: Connection, devices: Collection[UUID], defaults: Policy) -> dict[UUID, Timetable]:

@@ -92,13 +92,15 @@ def test_devices_of_one_expression_do_not_start_together(devices: list[UUID]) ->
         (NIGHTLY, at(2026, 3, 28, 12), [at(2026, 3, 29, 1), at(2026, 3, 30, 0, 30)]),
         (NIGHTLY, at(2026, 10, 24, 12), [at(2026, 10, 25, 0, 30), at(2026, 10, 26, 1, 30)]),
         (NIGHTLY, at(2026, 10, 25, 0, 45), [at(2026, 10, 26, 1, 30)]),
+        (NIGHTLY, at(2026, 10, 25, 1, 15), [at(2026, 10, 26, 1, 30)]),
         ("*/30 2 * * * Europe/Berlin", at(2026, 3, 28, 12), [at(2026, 3, 30, 0), at(2026, 3, 30, 0, 30)]),
         (
             "*/30 2 * * * Europe/Berlin", at(2026, 10, 24, 23),
             [at(2026, 10, 25, 0), at(2026, 10, 25, 0, 30), at(2026, 10, 25, 1), at(2026, 10, 25, 1, 30)],
         ),
     ],
-    ids=["a missing time", "a time that comes twice", "between the two", "a missing hour", "an hour that comes twice"],
+    ids=["a missing time", "a time that comes twice", "between the two",
+         "before the second", "a missing hour", "an hour that comes twice"],
 )  # fmt: skip
 def test_what_the_clock_does_twice_a_year(text: str, after: datetime, times: list[datetime]) -> None:
     """A time of day runs once a day, as soon as the clock allows; what goes by the time that passes, as it passes."""
