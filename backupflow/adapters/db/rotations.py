@@ -86,8 +86,7 @@ def tallies(tx: Connection, profiles: Sequence[UUID]) -> dict[UUID, tuple[Tally,
     """How far each of these is, and who is not known to be on the new one; nothing of one that is not being rotated."""
     rows = tx.execute(_TALLY, {"profiles": list(profiles)}) if profiles else ()
     there = {
-        row.id: (Tally(row.new, row.old, row.unseen, row.waiting, row.neither), tuple(row.others or ()))
-        for row in rows
+        row.id: (Tally(row.new, row.old, row.unseen, row.waiting, row.neither), tuple(row.others or ())) for row in rows
     }
     return {profile: there.get(profile, (Tally(), ())) for profile in profiles}
 
