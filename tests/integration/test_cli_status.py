@@ -168,6 +168,7 @@ def test_doctor_finds_what_is_wrong_and_goes_on(scene: Scene) -> None:
         "logins of devices",
         "identities",
         "jump hosts",
+        "events",
     }
     assert "REDIS_URL" in checks["broker"]["remedy"]
     assert "NATS_URL" in checks["NATS"]["remedy"]
