@@ -5,7 +5,6 @@ them as a default are made anew. All that backupflow knows of the time comes fro
 itself, such as the deadline of a session, goes on in real time.
 """
 
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
