@@ -427,16 +427,18 @@ def test_another_address_of_a_jump_host_keeps_its_pin_unless_it_is_another(scene
     assert hop_record(scene).keys[0].status == "retired"
 
 
-def test_a_changed_interval_makes_the_job_due(scene: Scene) -> None:
-    """The job that draws due times nearer runs at once, in the transaction of the act."""
-    scene.write("operator", "UPDATE job SET due_at = now() + interval '4 minutes' WHERE name = 'reconcile'")
+def test_a_changed_interval_holds_from_the_act_on(scene: Scene) -> None:
+    """Turns are drawn nearer in its transaction, of the site's devices and of nobody else's."""
     profile(scene)
     place(scene, ScopeKind.SITE, "north")
+    placed(scene, "r-1", "192.0.2.1", site="north")
+    placed(scene, "r-2", "192.0.2.2", profile="routers")
+    scene.write("enroller", "UPDATE device SET next_due_at = now() + interval '5 hours'")
+    near = "SELECT next_due_at < now() + interval '1 hour' AS near FROM device ORDER BY name"
     ok(scene, "site", "edit", "north", "--secrets", "omit")
-    due = "SELECT due_at <= now() AS due FROM job WHERE name = 'reconcile'"
-    assert not scene.rows(due)[0].due
+    assert [row.near for row in scene.rows(near)] == [False, False]
     ok(scene, "site", "edit", "north", "--interval", "10m")
-    assert scene.rows(due)[0].due
+    assert [row.near for row in scene.rows(near)] == [True, False]
 
 
 def test_a_tenant_comes_with_keys_of_its_own(scene: Scene) -> None:
