@@ -35,6 +35,7 @@ CONTACT = (
     "answered_at, unreachable_since, probed_at, met_at, hold_until, wary_until, login_on, refused_on, refused_at, "
     "login_since"
 )
+NEXT_LOGIN = "next_username, next_method, next_sealed, next_changed_at"
 SUSPENSION = "suspended_at, suspended_reason, trial_at, trials, proved_at"
 GRANTS = (
     *(f"GRANT UPDATE (maintenance_until) ON {table} TO backupflow_scheduler" for table in SCOPES),
@@ -49,8 +50,7 @@ GRANTS = (
         f"TO backupflow_{role}"
         for role in ("reader", "operator")
     ),
-    "GRANT SELECT (next_sealed), UPDATE (next_username, next_method, next_sealed, next_changed_at, trial_at, "
-    "trials) ON credential_profile TO backupflow_operator",
+    f"GRANT SELECT (next_sealed), UPDATE ({NEXT_LOGIN}, trial_at, trials) ON credential_profile TO backupflow_operator",
 )
 
 # The rows of the outbox: nobody may write one for an alarm but this, and nobody who raises an alarm can forget it.

@@ -45,7 +45,8 @@ _ALL = dict.fromkeys(ScopeKind, "x.tenant_id = :tenant") | {
     ScopeKind.PROFILE: "x.tenant_id = :tenant AND x.name IS NOT NULL",
 }
 _SCOPE = """
-    SELECT x.id, {tenant} AS tenant_id, x.name, x.settings, x.maintenance_until, now() AS now, p.name AS profile, h.name AS jump, {direct} AS direct,
+    SELECT x.id, {tenant} AS tenant_id, x.name, x.settings, x.maintenance_until, now() AS now, p.name AS profile,
+        h.name AS jump, {direct} AS direct,
         (SELECT count(*) FROM device d WHERE {members} AND d.status <> 'removed') AS devices
     FROM {table} x LEFT JOIN credential_profile p ON p.id = x.credential_profile_id
     LEFT JOIN jump_host h ON h.id = x.jump_host_id WHERE {{which}} ORDER BY x.name"""
