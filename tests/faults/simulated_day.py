@@ -33,7 +33,7 @@ from tests.integration.db.virtual_time import VirtualTime
 from tests.unit.flows.world import HOP_KEY, NONCE, PEPPER, UNKNOWN, Toy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from uuid import UUID
 
     from backupflow.core.driver import Asking, Incomplete, Reading
@@ -118,11 +118,11 @@ class Day:
         self.passwords: dict[str, str] = {}  # by sealed text
         self.vault_up = self.hop_up = self.radius_up = True
         self.dies = 0.0  # how many of the sessions take their worker with them
-        self.plan: list[tuple[datetime, Callable[[], None]]] = []
+        self.plan: list[tuple[datetime, Callable[[], object]]] = []
         self.most_open = 0
         self._sealed: dict[str, bytes] = {}
         fleet.__dict__.pop("claims", None)
-        fleet.claims._dice = self.dice.random  # type: ignore[attr-defined]
+        fleet.claims._dice = self.dice.random
         self._ports = CollectPorts(
             fleet.collections, self, self, self, self, self, lambda _: Toy(), self.dice.random, lambda: NONCE
         )
@@ -150,7 +150,7 @@ class Day:
 
     # --- time ----------------------------------------------------------------------------------------------------
 
-    def at(self, when: datetime, act: Callable[[], None]) -> None:
+    def at(self, when: datetime, act: Callable[[], object]) -> None:
         """Let something happen then."""
         self.plan.append((when, act))
         self.plan.sort(key=lambda one: one[0])
@@ -256,7 +256,7 @@ class Day:
         assert all(stored.acceptable for stored in self.fleet.observations.store([message]))
         return True
 
-    def read(self, driver: str, asking: Asking, replies: list[Reply]) -> Reading | Incomplete:
+    def read(self, driver: str, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
         """Reader."""
         return Toy().read(asking, replies)
 

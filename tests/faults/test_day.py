@@ -94,7 +94,7 @@ def _rotation(day: Day) -> None:
     sealed = day.secret(NEW)
     begin = """UPDATE credential_profile SET next_username = username, next_method = method, next_sealed = :sealed,
         next_changed_at = now() WHERE name = 'fleet'"""
-    day.at(start + 8 * HOUR, lambda: day.fleet.sql(begin, sealed=sealed) and None)
+    day.at(start + 8 * HOUR, lambda: day.fleet.sql(begin, sealed=sealed))
     for router in day.routers.values():
         when = start + day.dice.uniform(8, 11) * HOUR
         day.at(when, lambda one=router: setattr(one, "password", NEW))  # type: ignore[misc]

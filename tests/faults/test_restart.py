@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -137,7 +137,7 @@ def _await_rounds(install: Install, rounds: int) -> None:
     wait_for(lambda: install.rows(count)[0].n >= first + rounds, f"{rounds} rounds of the healthy one", PATIENCE)
 
 
-def _row(install: Install, name: str) -> object:
+def _row(install: Install, name: str) -> Any:  # noqa: ANN401 - a row of the database
     return next(row for row in install.rows(STANDS) if row.name == name)
 
 

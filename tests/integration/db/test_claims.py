@@ -727,7 +727,7 @@ class Stopped(Claims):
         self.holds = threading.Event()
         self.resumes = threading.Event()
 
-    def _claim(self, tx: Connection, room: Room, limits: Limits) -> list[Claim]:
+    def _claim(self, tx: Connection, room: Room, limits: Limits) -> tuple[list[Claim], int]:
         self.holds.set()
         self.resumes.wait(60)
         return super()._claim(tx, room, limits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -51,10 +51,11 @@ def test_late_devices_are_one_alarm_for_a_site(watched: Fleet) -> None:
     north = site(watched)
     late = [watched.device(due=LATE, site_id=north, name=name) for name in ("a", "b")]
     alone = watched.device(due=LATE, name="alone")
-    for columns in (
+    others: tuple[dict[str, Any], ...] = (
         {"status": "paused"}, {"blocked_code": "host_key_mismatch"}, {"unreachable_since": "now"}, {"settings": {}},
         {"maintenance_until": "tomorrow"},
-    ):  # fmt: skip
+    )  # fmt: skip
+    for columns in others:
         watched.device(due=NOT_YET if "settings" in columns else LATE, site_id=site(watched, str(columns)), **columns)
     assert look(watched).counts == {"overdue": 2, "capacity": 0}
     told = standing(watched, "overdue")
