@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TENANT = TenantId(UUID(int=1))
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+KINDS = [held for held in Held if held is not Held.NEXT_LOGIN]  # to the flow it is one more text like a login
 
 
 def text(version: int, word: str = "QUJD") -> str:
@@ -187,7 +188,7 @@ class World:
 
 def full() -> World:
     """A world with a text of each kind under version 1, and one under version 2."""
-    return World(texts={(held, number): text(1) for number, held in enumerate(Held, 1)} | {(Held.CONTENT, 9): text(2)})
+    return World(texts={(held, number): text(1) for number, held in enumerate(KINDS, 1)} | {(Held.CONTENT, 9): text(2)})
 
 
 def test_the_canaries_move_before_anything_is_retired() -> None:
