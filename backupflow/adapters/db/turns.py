@@ -26,7 +26,8 @@ _BATCH = (
 _LONGEST_START = timedelta(hours=2)  # many new devices are spread over as long as their number asks for
 # When each is due that waits for its turn, to be measured against its interval.
 _WAITING = text(f"""
-    SELECT d.id, d.anchor_at, {SETTINGS}, d.next_due_at, d.created_at, d.failures + d.losses AS failing, now() AS now
+    SELECT d.id, d.anchor_at, {SETTINGS}, d.next_due_at, d.created_at, now() AS now,
+        d.failures + d.losses > 0 OR d.refused_on IS NOT NULL AS failing
     FROM device d {LOGIN} WHERE d.status = 'active' AND d.next_due_at > now() AND d.id > :after
     ORDER BY d.id LIMIT :batch""")
 _SOONER = text("""

@@ -623,7 +623,7 @@ def test_what_is_due_later_than_its_interval_says_is_drawn_nearer(fleet: Fleet, 
 
 
 def test_who_waits_for_a_reason_waits_on(fleet: Fleet) -> None:
-    """After a failure, for a first turn, paused, locked or with unusable settings: nothing is drawn nearer."""
+    """After a failure, for its other login, for a first turn, paused, locked or with unusable settings: not nearer."""
     fleet.policy = Policy(interval=timedelta(minutes=1))
     failing = fleet.device(due=timedelta(days=-1), failures=3)
     fleet.sql("UPDATE device SET next_due_at = now() + interval '70 minutes'")
@@ -631,7 +631,9 @@ def test_who_waits_for_a_reason_waits_on(fleet: Fleet) -> None:
         fleet.device(due=timedelta(minutes=4)),
         fleet.device(due=HOUR, settings={"interval_seconds": 1e15}),
         fleet.device(due=None, status="paused"),
+        fleet.device(due=timedelta(days=-1), refused_on="current", login_on="next"),
     ]
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '7 minutes' WHERE refused_on IS NOT NULL")
     before = fleet.sql("SELECT id, next_due_at FROM device ORDER BY id")
     assert tick(fleet).jobs == ("reconcile",)
     assert fleet.sql("SELECT id, next_due_at FROM device ORDER BY id") == before
