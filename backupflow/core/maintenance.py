@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from backupflow.core.inventory import Update
 from backupflow.core.scopes import ScopeUpdate
 from backupflow.core.timetable import UTC_NAME, zone_of
-from backupflow.core.windows import ENDED, LONGEST_BY_HAND, after_edit, read_windows, until
+from backupflow.core.windows import ENDED, LONGEST_BY_HAND, after_edit, by_hand, read_windows, until
 from backupflow.errors import Conflict, InputInvalid
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _becomes(
     """A window that is open lasts as long as it does; ended by hand, it does not open again."""
     window = until(windows_of(settings), now)
     if end is not None:
-        return max(end, window or end)
+        return max(by_hand(end), window or end)
     if window is not None:
         return ENDED
     return said if said is None or said <= now else now

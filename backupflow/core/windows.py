@@ -24,6 +24,8 @@ MOST = 20  # windows of one scope
 # When nothing is over that somebody has ended by hand: an earlier end than any window has.
 ENDED = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_BY_HAND = timedelta(days=31)  # what is at rest for longer is paused: that is shown, and has a reason
+# Windows end with a minute, and what a person has said does not: so whose word stands in a row can be told.
+_BY_HAND = timedelta(microseconds=1)
 _WINDOW = re.compile(r"(\S+)\s+(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})(?:\s+(\S+))?")
 _DAY = 24 * 60  # minutes
 _EXAMPLE = "such as sat,sun 01:00-05:00 Europe/Berlin"
@@ -99,16 +101,28 @@ def until(windows: Iterable[Window], now: datetime) -> datetime | None:
     return _until(tuple(windows), now)
 
 
+def by_hand(end: datetime) -> datetime:
+    """The end of a maintenance that a person has said, told apart from that of any window."""
+    return end if _is_by_hand(end) else end + _BY_HAND
+
+
 def standing(windows: Iterable[Window], said: datetime | None, now: datetime) -> datetime | None:
     """What a scope's maintenance_until is to be, where `said` stands there now.
 
-    A window makes it longer and never shorter; what somebody has ended by hand (ENDED) stays so until it is over. What
-    is over stays for a day, so that nobody is called late for the time in which it was not to run.
+    A window makes it longer and never shorter than what a person said (`by_hand`); what somebody has ended by hand
+    (ENDED) stays so until it is over. What is over stays for a day, so that nobody is called late for the time in which
+    it was not to run. A clock that stood ahead leaves the end of a window that is not open: nobody has said that.
     """
     end = until(windows, now)
+    if said is not None and said > (end or now) and not (_is_by_hand(said) and said <= now + LONGEST_BY_HAND):
+        said = None
     if end is None:
         return said if said is not None and said > now - timedelta(days=1) else None
     return said if said == ENDED else max(said or end, end)
+
+
+def _is_by_hand(end: datetime) -> bool:
+    return bool(end.second or end.microsecond)
 
 
 def after_edit(

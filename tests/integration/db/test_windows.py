@@ -115,6 +115,18 @@ def test_what_a_person_ended_stays_so_while_the_window_lasts(fleet: Fleet, place
     assert fleet.row("device", placed).last_seq == 1
 
 
+@pytest.mark.parametrize("days", [3, 900])
+def test_a_clock_that_stood_ahead_leaves_no_window_open(fleet: Fleet, placed: DeviceId, days: int) -> None:
+    """What was open by that clock is not, once it is right: nobody has said that nothing is to be collected."""
+    says(fleet, "site", around(fleet))
+    assert claimed(fleet) == 0
+    left_over = "date_trunc('hour', now()) + :ahead * interval '1 day'"
+    fleet.sql(f"UPDATE site SET settings = '{{}}', maintenance_until = {left_over}", ahead=days)  # noqa: S608
+    assert claimed(fleet) == 1
+    assert fleet.value("SELECT maintenance_until FROM site") is None
+    assert fleet.row("device", placed).last_seq == 1
+
+
 def test_windows_that_make_no_sense_are_none(fleet: Fleet, placed: DeviceId) -> None:
     """They are an alarm; what is never collected in silence is worse than what is at a wrong hour."""
     says(fleet, "site", "never")

@@ -16,7 +16,19 @@ from backupflow.core.maintenance import Wish, read_until, scope_maintained, with
 from backupflow.core.model import TenantId
 from backupflow.core.scope import Policy, checked_for, effective
 from backupflow.core.scopes import ScopeKind, ScopeRecord
-from backupflow.core.windows import DAYS, ENDED, Window, after_edit, current, read_window, read_windows, standing, until
+from backupflow.core.windows import (
+    DAYS,
+    ENDED,
+    LONGEST_BY_HAND,
+    Window,
+    after_edit,
+    by_hand,
+    current,
+    read_window,
+    read_windows,
+    standing,
+    until,
+)
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -142,33 +154,41 @@ END = at(2026, 6, 6, 3)
         ((), None, None),
         (WEEKEND, None, END),
         (WEEKEND, SATURDAY + HOUR, END),
-        (WEEKEND, END + HOUR, END + HOUR),
+        (WEEKEND, by_hand(END + HOUR), by_hand(END + HOUR)),
+        (WEEKEND, END + timedelta(days=7), END),
         (WEEKEND, SATURDAY - HOUR, END),
         (WEEKEND, ENDED, ENDED),
-        ((), SATURDAY + HOUR, SATURDAY + HOUR),
+        ((), by_hand(SATURDAY + HOUR), by_hand(SATURDAY + HOUR)),
+        ((), by_hand(SATURDAY + LONGEST_BY_HAND), None),
+        (read_windows(("wed 01:00-05:00",)), at(2026, 6, 10, 5), None),
+        (read_windows(("wed 01:00-05:00",)), at(2031, 6, 4, 5), None),
+        (read_windows(("wed 01:00-05:00",)), by_hand(at(2026, 6, 10, 5)), by_hand(at(2026, 6, 10, 5))),
         ((), SATURDAY - HOUR, SATURDAY - HOUR),
         ((), SATURDAY - timedelta(days=1), None),
         ((), ENDED, None),
     ],
 )
 def test_what_stands_in_the_row(windows: Sequence[Window], said: datetime | None, becomes: datetime | None) -> None:
-    """A window makes it longer and never shorter; what was ended by hand stays so while the window lasts."""
+    """A window makes it longer and never shorter; what was ended by hand stays so while the window lasts.
+
+    A window that is not open yet was only open by a clock that stood ahead.
+    """
     assert standing(windows, said, SATURDAY) == becomes
 
 
 @given(st.lists(WINDOWS, max_size=3), st.none() | st.just(ENDED) | MOMENTS, MOMENTS)
 def test_looking_again_changes_nothing(windows: list[Window], said: datetime | None, now: datetime) -> None:
-    """And nothing that was said for longer is lost."""
+    """And nothing that a person said for longer is lost."""
     once = standing(windows, said, now)
     assert standing(windows, once, now) == once
-    if said is not None and said > now:
+    if said is not None and now < said == by_hand(said) <= now + LONGEST_BY_HAND:
         assert once is not None
         assert once >= said
 
 
 @pytest.mark.parametrize(
     ("after", "said", "becomes"),
-    [((), END, None), ((), END + HOUR, END + HOUR), (read_windows(("daily 00:00-02:00",)), END, at(2026, 6, 6, 2)),
+    [((), END, None), ((), by_hand(END), by_hand(END)), (read_windows(("daily 00:00-02:00",)), END, at(2026, 6, 6, 2)),
      ((), ENDED, None), (WEEKEND, None, END)],
 )  # fmt: skip
 def test_what_is_open_ends_with_the_window_that_is_taken_away(
@@ -185,7 +205,7 @@ def test_an_edit_of_windows_is_one_of_what_is_open() -> None:
     assert with_windows(weekend, nothing, END, SATURDAY) == {"maintenance_until": None}
     assert with_windows(weekend, {**weekend, **nothing}, END, SATURDAY) == {}
     assert with_windows(weekend, None, END, SATURDAY) == {}
-    assert with_windows({"maintenance": 5}, nothing, END, SATURDAY) == {}
+    assert with_windows({"maintenance": 5}, nothing, by_hand(END), SATURDAY) == {}
 
 
 SITE = ScopeRecord(
@@ -196,9 +216,9 @@ SITE = ScopeRecord(
 @pytest.mark.parametrize(
     ("settings", "said", "wish", "becomes"),
     [
-        ({}, None, Wish(lasts=HOUR), SATURDAY + HOUR),
-        ({}, END, Wish(lasts=HOUR), SATURDAY + HOUR),
-        ({}, None, Wish(until="05:00"), at(2026, 6, 6, 5)),
+        ({}, None, Wish(lasts=HOUR), by_hand(SATURDAY + HOUR)),
+        ({}, END, Wish(lasts=HOUR), by_hand(SATURDAY + HOUR)),
+        ({}, None, Wish(until="05:00"), by_hand(at(2026, 6, 6, 5))),
         ({}, END, Wish(), SATURDAY),
         ({"maintenance": ["sat 00:00-04:00"]}, END, Wish(), ENDED),
         ({"maintenance": ["sat 00:00-04:00"]}, None, Wish(lasts=HOUR), at(2026, 6, 6, 4)),
