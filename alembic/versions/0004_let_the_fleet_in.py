@@ -84,7 +84,7 @@ KEPT_HERE = {
     "tenants name a login or a jump host": "tenant WHERE coalesce(credential_profile_id, jump_host_id) IS NOT NULL",
     "devices are reached without the jump host of their scopes": "device WHERE jump_direct AND status <> 'removed'",
     "groups are reached without the jump host of their tenant": "device_group WHERE jump_direct",
-    "tests and scans are asked for": "request WHERE kind <> 'backup' AND collection_id IS NULL",
+    "tests and scans are asked for": "request WHERE kind <> 'backup' AND answered_at IS NULL",
     "tests and scans run": "collection WHERE trigger IN ('test', 'scan') AND state IN ('claimed', 'running')",
 }
 REFUSE = """

@@ -14,23 +14,32 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-# What the version before cannot say: it would send a login that waits, or leave a successor behind that nobody opens.
+# What nobody can edit any more keeps nobody here.
+THERE = {"tenant": "removed_at IS NULL", "site": "true", "device_group": "true", "device": "status <> 'removed'"}
+# What the version before cannot say: it would send a login that waits, leave a successor behind that nobody opens, or
+# come to what an operator lets rest. Outages, contacts and a poller's word are found out anew: it has never waited for
+# those, and its own waits (next_due_at, blocks) stay.
 KEPT_HERE = {
     "logins are being rotated": "credential_profile WHERE next_sealed IS NOT NULL",
     "logins wait since many devices refused them": "credential_profile WHERE trial_at IS NOT NULL",
-    "backups are forced": "request WHERE forced AND collection_id IS NULL",
+    "backups are forced": "request WHERE forced AND answered_at IS NULL",
     "probes, trials and forced backups run":
         "collection WHERE trigger IN ('probe', 'trial', 'forced') AND state IN ('claimed', 'running')",
     **{
-        f"a {table} has a timetable or maintenance windows": f"{table} WHERE settings ?| ARRAY['cron', 'maintenance']"
-        for table in ("tenant", "site", "device_group", "device")
+        f"a {table} has a timetable or maintenance windows":
+            f"{table} WHERE settings ?| ARRAY['cron', 'maintenance'] AND {there}"
+        for table, there in THERE.items()
+    },
+    **{
+        f"a {table} is in maintenance": f"{table} WHERE maintenance_until > now() AND {there}"
+        for table, there in THERE.items()
     },
 }  # fmt: skip
 REFUSE = """
     DO $$ BEGIN IF EXISTS (SELECT 1 FROM {rows}) THEN
         RAISE EXCEPTION 'the version before knows nothing of it: {what}; end that first, or restore the backup of then';
     END IF; END $$"""
-SCOPES = ("tenant", "site", "device_group", "device")
+SCOPES = tuple(THERE)
 CONTACT = (
     "answered_at, unreachable_since, probed_at, met_at, hold_until, wary_until, login_on, refused_on, refused_at, "
     "login_since"

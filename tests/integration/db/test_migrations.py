@@ -223,6 +223,7 @@ def test_what_was_kept_aside_goes_with_its_table(first: Fleet) -> None:
         ("UPDATE collection SET trigger = 'trial' WHERE state = 'claimed'", "probes, trials and forced"),
         ("UPDATE credential_profile SET suspended_at = now(), trial_at = now()", "many devices refused"),
         ('UPDATE device SET settings = \'{"cron": "0 2 * * *"}\'', "a device has a timetable"),
+        ("UPDATE tenant SET maintenance_until = now() + interval '1 hour'", "a tenant is in maintenance"),
     ],
 )
 def test_nobody_goes_back_from_what_the_version_before_cannot_say(first: Fleet, statement: str, says: str) -> None:
@@ -234,3 +235,21 @@ def test_nobody_goes_back_from_what_the_version_before_cannot_say(first: Fleet, 
     with pytest.raises(DBAPIError, match=says):
         to(first, "0003")
     assert migrate.require_current(first.engine("reader"), shipped("alembic")) == NEWEST
+
+
+def test_what_is_over_keeps_nobody_from_going_back(first: Fleet) -> None:
+    """Requests that were refused once, or a maintenance that is over, would else keep everybody here for good."""
+    device = fill(first)
+    to(first, NEWEST)
+    for kind, forced in (("backup", True), ("test", False)):
+        first.sql(
+            "INSERT INTO request (tenant_id, device_id, kind, forced, requested_by, answered_at, answer) "
+            "VALUES (:t, :d, :kind, :forced, 'me', now(), 'refused: paused')",
+            t=first.tenant, d=device, kind=kind, forced=forced,
+        )  # fmt: skip
+    first.sql("UPDATE tenant SET maintenance_until = now() - interval '1 hour'")
+    first.sql(
+        "UPDATE device SET status = 'removed', next_due_at = NULL, maintenance_until = now() + interval '1 hour', "
+        'settings = \'{"cron": "0 2 * * *"}\''
+    )
+    to(first, "0003")
