@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LANE_WITHOUT_WORKERS = "lane_without_workers"  # code of an alarm
 # What is claimed beside the turns and the requests, before what is due.
 ATTEMPTS: tuple[Attempts, ...] = (
-    Attempts(Trigger.TRIAL, login_trials.due),
+    Attempts(Trigger.TRIAL, login_trials.due, outages.probed),
     Attempts(Trigger.PROBE, outages.probes, outages.probed),
 )
 # One beat at a time. Of the transaction, not of the session: a stopped beat is freed of it by its time-out.

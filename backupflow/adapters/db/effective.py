@@ -85,13 +85,13 @@ def own_hindrance(trigger: str) -> str:
 def around(trigger: str) -> str:
     """SQL: what around a device keeps it from being collected by itself; whoever asks for it gets it.
 
-    Not looked at again once a session runs: that is nearly done.
+    Not looked at again once a session runs: that is nearly done. A trial of a login may be what finds out that a site
+    is up again: while all of its devices wait for that login nobody else is let through.
     """
     by_itself = f"{trigger} IN ('{Trigger.SCHEDULE}', '{Trigger.PROBE}', '{Trigger.TRIAL}')"
     return f"""
     CASE WHEN {by_itself} AND {MAINTENANCE_UNTIL} > now() THEN 'maintenance'
-         WHEN {trigger} IN ('{Trigger.SCHEDULE}', '{Trigger.TRIAL}') AND s.down_since IS NOT NULL
-         THEN 'site down: ' || s.name
+         WHEN {trigger} = '{Trigger.SCHEDULE}' AND s.down_since IS NOT NULL THEN 'site down: ' || s.name
     END"""
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
 
+from backupflow.adapters.db import outages
 from backupflow.adapters.db.claim_rows import FIELDS, FITS_ITS_LANE, OPEN
 from backupflow.adapters.db.contacts import HELD
 from backupflow.adapters.db.effective import LOGIN, LONGEST_RETRY, hindrance
@@ -27,7 +28,8 @@ _DUE = text(f"""
 # come only if nothing counts against it. Whoever has tried in vain to try it lets the others have their turn.
 _DEVICE = text(f"""
     SELECT {FIELDS} FROM device d {LOGIN}
-    WHERE l.id = :login AND d.status = 'active' AND (d.next_due_at <= now() OR d.failures + d.losses = 0)
+    WHERE l.id = :login AND d.status = 'active' AND s.down_since IS NULL
+      AND (d.next_due_at <= now() OR d.failures + d.losses = 0)
       AND {FITS_ITS_LANE} AND NOT {HELD} AND {hindrance(_TRIAL)} IS NULL AND NOT {OPEN}
       AND NOT EXISTS (
         SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.seq = d.last_seq AND c.trigger = {_TRIAL}
@@ -38,6 +40,14 @@ _DEVICE = text(f"""
 
 
 def due(tx: Connection, full: dict[str, list[UUID]]) -> Sequence[Row[Any]]:
-    """The one device for each login whose trial is due, locked; it moves on when a trial ends, see `refusals`."""
-    found = (tx.execute(_DEVICE, full | {"login": login}).one_or_none() for login in tx.scalars(_DUE).all())
-    return [row for row in found if row is not None]
+    """The one device for each login whose trial is due, locked; it moves on when a trial ends, see `refusals`.
+
+    At a site that is down one is tried only if nobody else is there, and as seldom as such a site is: its devices and
+    the login would else wait for each other for ever.
+    """
+    found: list[Row[Any]] = []
+    for login in tx.scalars(_DUE).all():
+        row = tx.execute(_DEVICE, full | {"login": login}).one_or_none()
+        row = row or outages.trial(tx, full, login, {one.site_id for one in found})
+        found += [row] if row is not None else []
+    return found

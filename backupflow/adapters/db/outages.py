@@ -29,7 +29,7 @@ from backupflow.core.outages import (
 from backupflow.errors import DeviceUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -69,12 +69,14 @@ _SUSPECTED = text(f"""
 _GOES_DOWN = text("""
     UPDATE site SET down_since = now(), probe_at = now(), probes = 0 WHERE id IN (
         SELECT id FROM site WHERE id = :site FOR NO KEY UPDATE SKIP LOCKED)""")
+# What is sent to a site that is down, one at a time: a trial of a login that its devices wait for is a probe, too.
+_ASKS = f"'{Trigger.PROBE}', '{Trigger.TRIAL}'"
 # Of a probe that nobody answered: the last that was done with its device. What was before the end of a maintenance says
 # nothing: somebody worked on it.
 _PROVED = text(f"""
     SELECT DISTINCT s.id FROM site s JOIN tenant t ON t.id = s.tenant_id JOIN device d ON d.site_id = s.id
     JOIN collection c ON c.device_id = d.id AND c.seq = d.last_seq
-    WHERE s.id = ANY(:sites) AND c.trigger = '{Trigger.PROBE}' AND c.code = '{DeviceUnreachable.code}'
+    WHERE s.id = ANY(:sites) AND c.trigger IN ({_ASKS}) AND c.code = '{DeviceUnreachable.code}'
       AND c.ended_at >= greatest(s.down_since, s.maintenance_until, t.maintenance_until)""")
 _COUNTED = text(f"SELECT count(*) FILTER (WHERE {_AWAY}) AS away, count(*) AS n FROM device d "
                 "WHERE d.site_id = :site AND d.status = 'active'")  # fmt: skip
@@ -86,18 +88,22 @@ _DUE_PROBES = text(f"""
     SELECT s.id, s.probes FROM site s
     WHERE s.down_since IS NOT NULL AND (s.probe_at <= now() OR s.probe_at > now() + :every) AND NOT EXISTS (
         SELECT 1 FROM device d JOIN collection c ON c.device_id = d.id AND c.state IN ('claimed', 'running')
-        WHERE d.site_id = s.id AND c.trigger = '{Trigger.PROBE}')
+        WHERE d.site_id = s.id AND c.trigger IN ({_ASKS}))
     ORDER BY s.probe_at, s.id FOR NO KEY UPDATE OF s SKIP LOCKED""")
-_HINDERED = hindrance(f"'{Trigger.PROBE}'")
+_HINDERED = hindrance("CAST(:trigger AS text)")
 _IN_ORDER = text(f"""
     SELECT d.id FROM device d {LOGIN} WHERE d.site_id = :site AND {_HINDERED} IS NULL
+      AND (CAST(:login AS uuid) IS NULL OR l.id = :login)
     ORDER BY d.answered_at DESC NULLS LAST, d.id""")
 _PROBE = text(f"""
     SELECT {FIELDS} FROM device d {LOGIN}
     WHERE d.id = ANY(:devices) AND {FITS_ITS_LANE} AND NOT {HELD} AND {_HINDERED} IS NULL AND NOT {OPEN}
     ORDER BY array_position(CAST(:devices AS uuid[]), d.id) LIMIT 1 FOR NO KEY UPDATE OF d SKIP LOCKED""")
+# A trial is one of many, of which some are of sites that are not down, or that somebody works on at this moment.
 _PROBED = text("""
-    UPDATE site SET probes = probes + 1, probe_at = now() + :every WHERE id = ANY(:sites)""")
+    UPDATE site SET probes = probes + 1, probe_at = now() + :every WHERE id IN (
+        SELECT id FROM site WHERE id = ANY(:sites) AND down_since IS NOT NULL
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)""")
 
 
 def watch(tx: Connection, dice: Callable[[], float]) -> None:
@@ -121,12 +127,24 @@ def watch(tx: Connection, dice: Callable[[], float]) -> None:
 
 def probes(tx: Connection, full: dict[str, list[UUID]]) -> Sequence[Row[Any]]:
     """One device of each site that is down and is to be tried now; see claim_rows.Attempts."""
-    found: list[Row[Any]] = []
+    return list(_asked(tx, full, Trigger.PROBE))
+
+
+def trial(tx: Connection, full: dict[str, list[UUID]], login: UUID, but: Collection[UUID]) -> Row[Any] | None:
+    """A device whose turn it is to be tried at a site that is down, `but` at these, if it is sent this login."""
+    return next(_asked(tx, full, Trigger.TRIAL, login, but), None)
+
+
+def _asked(
+    tx: Connection, full: dict[str, list[UUID]], trigger: Trigger, login: UUID | None = None, but: Collection[UUID] = ()
+) -> Iterator[Row[Any]]:
     for site in tx.execute(_DUE_PROBES, {"every": PROBE_EVERY}).all():
-        devices = list(tx.scalars(_IN_ORDER, {"site": site.id}))
+        if site.id in but:
+            continue
+        values = {"trigger": trigger, "login": login, "site": site.id}
+        devices = list(tx.scalars(_IN_ORDER, values))
         turn = whose_turn(site.probes, len(devices))
-        found += tx.execute(_PROBE, full | {"devices": devices[turn:] + devices[:turn]}).all()
-    return found
+        yield from tx.execute(_PROBE, full | values | {"devices": devices[turn:] + devices[:turn]}).all()
 
 
 def probed(tx: Connection, rows: Sequence[Row[Any]]) -> None:

@@ -32,6 +32,7 @@ REFUSED = Ending(State.BLOCKED, "authentication_failed", "it said no", True, blo
 REFUSED_TEST = Ending(State.TESTED, "authentication_failed", "it said no", blocks=True)
 TIMED_OUT = Ending(State.FAILED, "device_timeout", "", True, again_in=timedelta(minutes=5))
 MINUTE = timedelta(minutes=1)
+UNREACHABLE = Ending(State.FAILED, "device_unreachable", "", True, again_in=5 * MINUTE)
 
 
 def shared(fleet: Fleet, count: int, name: str = "routers") -> tuple[UUID, list[DeviceId]]:
@@ -311,8 +312,7 @@ def test_a_trial_that_sends_no_login_lets_another_device_try(fleet: Fleet) -> No
     (first,) = trial(fleet)
     due = fleet.row("credential_profile", profile).trial_at
     started = fleet.collections.start(CollectionId(first.id), "me")
-    unreachable = Ending(State.FAILED, "device_unreachable", "", True, again_in=5 * MINUTE)
-    assert fleet.collections.end(started, unreachable)  # type: ignore[arg-type]
+    assert fleet.collections.end(started, UNREACHABLE)  # type: ignore[arg-type]
     assert fleet.row("credential_profile", profile).trial_at == due
     (second,) = fleet.claims.claim(LIMITS).new  # type: ignore[union-attr]
     assert fleet.row("collection", second.collection_id).device_id != first.device_id
@@ -341,6 +341,61 @@ def test_a_trial_in_vain_moves_the_next_one_on(fleet: Fleet, ending: Ending) -> 
         assert row.trial_at - row.suspended_at == timedelta(minutes=after)
     assert fleet.row("credential_profile", profile).trials == 3
     assert blocked(fleet) == set()
+
+
+def _down_and_suspended(fleet: Fleet) -> tuple[UUID, UUID, list[DeviceId]]:
+    """Five devices of a site refuse the login that all share, then the others do not answer: site, profile, devices."""
+    site = fleet.value("INSERT INTO site (tenant_id, name) VALUES (:t, 's') RETURNING id", t=fleet.tenant)
+    profile, devices = shared(fleet, 12)
+    fleet.sql("UPDATE device SET site_id = :s", s=site)
+    under_way = [fleet.running(device) for device in devices[5:]]
+    refuse(fleet, *devices[:5])
+    for running in under_way:
+        assert fleet.collections.end(running, UNREACHABLE)
+    fleet.workers(collect=5)
+    assert fleet.claims.claim(LIMITS).new == ()  # type: ignore[union-attr]
+    assert fleet.row("site", site).down_since is not None
+    fleet.sql("UPDATE device SET hold_until = NULL")
+    return site, profile, devices
+
+
+def test_a_site_that_is_down_and_its_login_do_not_wait_for_each_other(fleet: Fleet) -> None:
+    """A trial asks the site too: what answers it and takes the login ends both."""
+    site, profile, _ = _down_and_suspended(fleet)
+    (row,) = trial(fleet)
+    assert row.trigger == "trial"
+    assert fleet.collections.publish(begun(fleet, row), published("A"))
+    assert fleet.row("credential_profile", profile).suspended_at is None
+    fleet.claims.claim(LIMITS)
+    assert fleet.row("site", site).down_since is None
+
+
+def test_a_site_that_is_dead_costs_no_trials(fleet: Fleet) -> None:
+    """Nothing was sent: the login's trial is still due, at this site every five minutes, by two devices in turns."""
+    site, profile, _ = _down_and_suspended(fleet)
+    asked_there = []
+    for probes in range(1, 5):
+        (row,) = trial(fleet)
+        due = fleet.row("credential_profile", profile).trial_at
+        started = fleet.collections.start(CollectionId(row.id), "me")
+        assert fleet.collections.end(started, UNREACHABLE)  # type: ignore[arg-type]
+        assert fleet.claims.claim(LIMITS).new == ()  # type: ignore[union-attr]
+        assert fleet.row("credential_profile", profile).trial_at == due
+        there = fleet.row("site", site)
+        assert (there.probes, there.probe_at > there.down_since) == (probes, True)
+        asked_there.append(row.device_id)
+        fleet.sql("UPDATE site SET probe_at = now() WHERE probe_at IS NOT NULL")
+        fleet.sql("UPDATE device SET hold_until = NULL")
+    assert asked_there[:2] == asked_there[2:]
+    assert len(set(asked_there)) == 2
+    assert ("site_down", f"site {site}") in fleet.alarms()
+
+
+def test_a_device_elsewhere_tries_it_before_one_of_a_site_that_is_down(fleet: Fleet) -> None:
+    """Even one that has refused it already: there somebody answers."""
+    _, _, devices = _down_and_suspended(fleet)
+    fleet.sql("UPDATE device SET site_id = NULL WHERE id = :d", d=devices[0])
+    assert [row.device_id for row in trial(fleet)] == [devices[0]]
 
 
 def test_a_trial_that_is_taken_lets_all_have_it_again(fleet: Fleet) -> None:
