@@ -116,7 +116,8 @@ class Twin:
     # --- ClaimStore, CollectionStore -----------------------------------------------------------------------------
 
     def claim(self, limits: Limits) -> Claimed | None:
-        """ClaimStore."""
+        """ClaimStore. How often a device was met is no matter here: the ledger in memory knows of no firewalls."""
+        self._fleet.sql("UPDATE device SET met_at = NULL, hold_until = NULL, wary_until = NULL")
         real = self._fleet.claims.claim(limits)
         assert real is not None
         meant = self._memory.claim(limits)
