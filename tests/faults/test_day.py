@@ -114,7 +114,7 @@ def test_a_day_of_trouble_bans_and_locks_out_nobody(fleet: Fleet, size: Size, se
     day.run_until(began + 26 * HOUR)
     assert {name: router.firewall.banned for name, router in day.routers.items() if router.firewall.banned} == {}
     assert [(row.name, row.blocked_code) for row in fleet.sql("SELECT * FROM device WHERE blocked_code <> ''")] == []
-    day.run_until(began + 33 * HOUR)  # the longest interval, and what waits after a failure
+    day.run_until(began + 29 * HOUR)  # the longest interval, and what waits after a failure
     assert day.behind_the_times() == []
     assert fleet.sql("SELECT * FROM credential_profile WHERE suspended_at IS NOT NULL") == []
     raised = [row.code for row in fleet.sql("SELECT code FROM alarm")]
