@@ -27,7 +27,7 @@ IDLE_SECONDS = 8
 # the codes of lock wait, deadlock, read-only standby and a transaction that was idle for too long.
 _PASSING = ("08", "53", "57", "58", "55P03", "40", "25006", "25P03", "28")
 
-_LOCKED = ("55P03", "40P01")  # waited too long for a lock, deadlock
+LOCKED = ("55P03", "40P01")  # waited too long for a lock, deadlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 def waited_in_vain(exc: StoreUnavailable) -> bool:
     """Whether only a lock was not to be had: nothing was written, and it may be tried again."""
     cause = exc.__cause__
-    return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in _LOCKED
+    return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in LOCKED
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from alembic import command
@@ -9,9 +11,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from backupflow.adapters.db.engine import translated
-from backupflow.errors import SchemaOutdated
+from backupflow.adapters.db.engine import LOCKED, translated
+from backupflow.errors import Conflict, SchemaOutdated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +22,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _MIGRATING = 0x62666D69  # one migration at a time, whoever starts it
+PATIENCE = timedelta(minutes=1)
+# Each table is waited for by less than it takes PostgreSQL to look for a deadlock (1 s), of which it might end the
+# other side; between two attempts whoever waited for us goes on.
+_WAIT = "200ms"
+_PAUSE_SECONDS = 0.2
+_TABLES = text("""
+    SELECT string_agg(format('%I', tablename), ', ' ORDER BY tablename) FROM pg_tables
+    WHERE schemaname = 'public' AND tablename <> 'alembic_version'""")
 
 
 def _config(scripts: Path, connection: Connection) -> Config:
@@ -28,14 +39,44 @@ def _config(scripts: Path, connection: Connection) -> Config:
     return config
 
 
-def upgrade(engine: Engine, scripts: Path) -> str:
-    """Run what is missing, in one transaction; gives back the revision. `engine` logs in as the migrator."""
+def upgrade(engine: Engine, scripts: Path, patience: timedelta = PATIENCE) -> str:
+    """Run what is missing, in one transaction; gives back the revision. `engine` logs in as the migrator.
+
+    Conflict, and nothing changed, if others keep what is to be altered for longer than `patience`.
+    """
     with translated(), engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
-        command.upgrade(_config(scripts, connection), "head")
+        config = _config(scripts, connection)
+        there = MigrationContext.configure(connection).get_current_revision()
+        if there != ScriptDirectory.from_config(config).get_current_head():
+            _lock_all(connection, patience)
+        command.upgrade(config, "head")
         return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _lock_all(connection: Connection, patience: timedelta) -> None:
+    """All tables, or none: who held some and waited for others would meet processes that take them the other way."""
+    tables = connection.scalar(_TABLES)
+    end = time.monotonic() + patience.total_seconds()
+    while tables:
+        try:
+            with connection.begin_nested():
+                connection.execute(text(f"SET LOCAL lock_timeout = '{_WAIT}'"))
+                connection.execute(text(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"))
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+        except DBAPIError as exc:
+            if getattr(exc.orig, "sqlstate", None) not in LOCKED:
+                raise
+            if time.monotonic() > end:
+                raise Conflict(
+                    "processes of the version before are at work in the database, nothing was changed: stop them, "
+                    "and run `migrate` again"
+                ) from exc
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def check(engine: Engine, scripts: Path) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -13,12 +17,14 @@ import pytest
 from alembic import command
 from alembic.runtime.migration import MigrationContext
 from psycopg import sql
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from backupflow.adapters.db import migrate
 from backupflow.adapters.db.roles import ROLES, make_roles
 from backupflow.core.ledger import Assignment
 from backupflow.core.model import CollectionId, DeviceId
+from backupflow.errors import Conflict, SchemaOutdated
 from backupflow.wiring import shipped
 from tests.integration.db.fleet import KEY, Fleet, message, published, seen
 from tests.integration.db.invariants import check
@@ -26,6 +32,8 @@ from tests.integration.db.invariants import check
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from backupflow.embedded import Servers
 
@@ -91,6 +99,8 @@ NEW = {
     "quarantine": ["device_id", "released_at", "released_by"],
 }
 NEWEST = "0005"
+WAITS = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND database = " \
+    "(SELECT oid FROM pg_database WHERE datname = current_database()))"  # fmt: skip
 
 
 def to(fleet: Fleet, revision: str) -> None:
@@ -253,3 +263,47 @@ def test_what_is_over_keeps_nobody_from_going_back(first: Fleet) -> None:
         'settings = \'{"cron": "0 2 * * *"}\''
     )
     to(first, "0003")
+
+
+@contextmanager
+def at_work(fleet: Fleet) -> Iterator[Connection]:
+    """A process of the version before that is about to end a session: it has the device, and will want its tenant."""
+    with fleet.engine("collector").begin() as tx:
+        tx.execute(text("UPDATE device SET failures = failures + 1"))
+        yield tx
+
+
+def wants_more(tx: Connection) -> None:
+    """The tenant, by a foreign key, and a table that comes before the device."""
+    tx.execute(text("INSERT INTO alarm (tenant_id, code, scope) SELECT id, 'unexpected', 'y' FROM tenant"))
+
+
+def test_who_is_at_work_is_waited_for_and_never_ended(first: Fleet) -> None:
+    """Who altered table by table would hold the tenant and wait for the device: one of both would be ended for it."""
+    fill(first)
+    to(first, "0004")
+    with ThreadPoolExecutor(1) as pool, at_work(first) as tx:
+        migration = pool.submit(migrate.upgrade, first.engine("migrator"), shipped("alembic"))
+        end = time.monotonic() + 60
+        while not first.value(WAITS) and time.monotonic() < end:
+            time.sleep(0.02)
+        wants_more(tx)
+        tx.commit()
+        assert migration.result(60) == NEWEST
+    assert first.value("SELECT failures FROM device") == 1
+    assert first.alarms() == [("unexpected", "x"), ("unexpected", "y")]
+
+
+def test_who_stays_at_work_leaves_the_schema_as_it_is(first: Fleet) -> None:
+    """One line says what to do, and nothing is half done."""
+    fill(first)
+    to(first, "0004")
+    with at_work(first) as tx:
+        with pytest.raises(Conflict, match="stop them, and run `migrate` again"):
+            migrate.upgrade(first.engine("migrator"), shipped("alembic"), timedelta(0))
+        wants_more(tx)
+    with pytest.raises(SchemaOutdated, match="database 0004"):
+        migrate.require_current(first.engine("reader"), shipped("alembic"))
+    assert migrate.upgrade(first.engine("migrator"), shipped("alembic")) == NEWEST
+    with at_work(first):  # what is there already needs no locks
+        assert migrate.upgrade(first.engine("migrator"), shipped("alembic"), timedelta(0)) == NEWEST
