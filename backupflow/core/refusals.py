@@ -20,6 +20,7 @@ from backupflow.errors import (
     CommandRejected,
     ExportSuspect,
     IdentityChanged,
+    LoginUnusable,
     NotAConfiguration,
     OutputTooLarge,
     OutputTruncated,
@@ -91,7 +92,11 @@ def counted_since(now: datetime, *since: datetime | None) -> datetime:
 
 
 def next_trial(suspended_at: datetime, now: datetime) -> datetime:
-    """When one device tries it again: 15, 45 and 75 min after the suspension, then hourly; never within 5 min."""
+    """When one device tries it again: 15, 45 and 75 min after the suspension, then hourly; never within 5 min.
+
+    A suspension that lies ahead is of a clock that was set right: it is as if it were now.
+    """
+    suspended_at = min(suspended_at, now)
     least = max(now + SHORTEST_WAIT - suspended_at, timedelta(0))
     for after in FIRST_TRIALS:
         if after >= least:
@@ -108,6 +113,11 @@ def forgiven(ending: Ending) -> Ending:
 def proves_login(ending: Ending) -> bool:
     """Whether a collection, or a test, that ended like this was let in."""
     return ending.code in _AFTER_LOGIN or any(step.name == Stage.LOGIN and step.well for step in ending.report)
+
+
+def was_sent(ending: Ending) -> bool:
+    """Whether a login that is on record as sent was sent in truth: it may be that nobody could open it."""
+    return not ending.pauses and ending.code != LoginUnusable.code
 
 
 def in_words(name: str, refused: int, tried: int) -> tuple[str, str]:

@@ -221,7 +221,7 @@ def _publish(tx: Connection, assignment: Assignment, published: Published, defau
         return False
     meanwhile = acted(tx, assignment, defaults)
     _refuse_stale(meanwhile)
-    if not meanwhile.other_login:
+    if not meanwhile.another:
         refusals.taken(tx, assignment)
     _learnt(tx, assignment, published)
     contacts.succeeded(tx, assignment)

@@ -66,7 +66,7 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
         return False
     if ending.aside and ending.state is State.SUSPECT and ending.aside.published.modern_ssh:
         learn_modern(tx, assignment, meanwhile)  # its text is in doubt, not its handshake
-    ending = refusals.ended(tx, assignment, ending, other_login=meanwhile.other_login)
+    ending = refusals.ended(tx, assignment, ending, another=meanwhile.another)
     _consequences(tx, assignment, ending)
     if not meanwhile.elsewhere:
         contacts.heard(tx, assignment, ending)

@@ -24,18 +24,21 @@ _DUE = text(f"""
         SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
         WHERE c.trigger = {_TRIAL} AND c.state IN ('claimed', 'running') AND l.id = x.id)
     ORDER BY x.trial_at""")
+# Of two logins it has refused one, and now the other has its turn: that may be the one that is taken by now.
+_OTHERS_TURN = "coalesce(d.refused_on <> d.login_on AND d.next_due_at <= now(), false)"
 # First one that has not refused it and answers, and of those the one that has waited longest; one whose turn is yet to
-# come only if nothing counts against it. Whoever has tried in vain to try it lets the others have their turn.
+# come only if nothing counts against it. One that has never worked may have another password, as all that came with it.
+# Whoever has tried in vain to try it lets the others have their turn.
 _DEVICE = text(f"""
     SELECT {FIELDS} FROM device d {LOGIN}
     WHERE l.id = :login AND d.status = 'active' AND s.down_since IS NULL
-      AND (d.next_due_at <= now() OR d.failures + d.losses = 0)
+      AND (d.next_due_at <= now() OR d.failures + d.losses = 0 AND d.refused_on IS NULL)
       AND {FITS_ITS_LANE} AND NOT {HELD} AND {hindrance(_TRIAL)} IS NULL AND NOT {OPEN}
       AND NOT EXISTS (
         SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.seq = d.last_seq AND c.trigger = {_TRIAL}
           AND c.claimed_at >= l.trial_at AND c.claimed_at > now() - interval '1 hour')
-    ORDER BY d.refused_at NULLS FIRST, d.unreachable_since IS NOT NULL OR d.offline_since IS NOT NULL,
-        d.next_due_at > now(), d.next_due_at, d.id
+    ORDER BY {_OTHERS_TURN} DESC, d.current_collection_id IS NULL, d.refused_at NULLS FIRST,
+        d.unreachable_since IS NOT NULL OR d.offline_since IS NOT NULL, d.next_due_at > now(), d.next_due_at, d.id
     LIMIT 1 FOR NO KEY UPDATE OF d SKIP LOCKED""")
 
 

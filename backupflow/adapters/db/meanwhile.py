@@ -83,6 +83,11 @@ class Meanwhile:
         """Whether what the session spoke with says nothing of the device any more."""
         return self.removed or self.moved
 
+    @property
+    def another(self) -> bool:
+        """Whether what it said of a login says nothing of the one that the device has now."""
+        return self.other_login or self.elsewhere or self.replaced
+
     def answers(self, code: str) -> bool:
         """Whether an act has taken away what the session failed for, so that its failure is nobody's any more."""
         if self.elsewhere or self.replaced:

@@ -61,16 +61,16 @@ def sent(tx: Connection, assignment: Assignment, key: HostKey) -> bool:
     return tx.scalar(_SENT, values | as_assigned(assignment)) is not None
 
 
-def ended(tx: Connection, assignment: Assignment, ending: Ending, *, other_login: bool) -> Ending:
+def ended(tx: Connection, assignment: Assignment, ending: Ending, *, another: bool) -> Ending:
     """What its ending means for the login, and what is left of it for the device. The collection has ended by now.
 
-    `other_login`: the device was given another one since, of which this says nothing.
+    `another`: the device was given another login since, or is another router, of which this says nothing.
     """
     if ending.blocks and of_shared(assignment, ending):
         return _refused(tx, assignment, ending)
-    if refusals.proves_login(ending) and not other_login:
+    if refusals.proves_login(ending) and not another:
         taken(tx, assignment)
-    elif assignment.trigger is Trigger.TRIAL and _met(tx, assignment).login_sent_at is not None:
+    elif assignment.trigger is Trigger.TRIAL and refusals.was_sent(ending) and _met(tx, assignment).login_sent_at:
         _tried_in_vain(tx, assignment)
     return ending
 

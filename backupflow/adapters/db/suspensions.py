@@ -29,8 +29,9 @@ _PROFILE = """id, tenant_id, name, suspended_at, trial_at, changed_at,
         CASE WHEN proved_at <= clock_timestamp() THEN proved_at END AS proved_at"""
 _LOCK = text(f"SELECT {_PROFILE} FROM credential_profile WHERE id = :login FOR NO KEY UPDATE")
 _CLOCK = text("SELECT clock_timestamp()")
-# Blocked by a session in which this login was sent, and not by itself: that it refused it before it was proved says so.
-_BLOCKED = """(d.blocked_code = :refused AND d.blocked_at >= c.login_sent_at
+# Blocked by this session, in which this login was sent, and not by itself: that it refused it before it was proved says
+# so. What blocks was written in one transaction with the end of its session.
+_BLOCKED = """(d.blocked_code = :refused AND c.code = :refused AND d.blocked_at = c.ended_at
     AND (d.refused_at < CAST(:proved AS timestamptz)) IS NOT TRUE)"""
 _SENT_SINCE = "c.login_id = :login AND c.login_sent_at > :since AND c.login_sent_at <= clock_timestamp()"
 # Of what still runs nobody knows yet. The device that asks is not written as blocked yet: it counts itself.
@@ -40,7 +41,9 @@ _COUNT = text(f"""
 _SUSPEND = text("""
     UPDATE credential_profile SET suspended_at = :now, suspended_reason = :reason, trial_at = :trial, trials = 0
     WHERE id = :login""")
-_NEXT_TRIAL = text("UPDATE credential_profile SET trial_at = :trial, trials = trials + 1 WHERE id = :login")
+_NEXT_TRIAL = text("""
+    UPDATE credential_profile SET trial_at = :trial, trials = trials + 1, suspended_at = least(suspended_at, :now)
+    WHERE id = :login""")
 _LIFT = f"""
     UPDATE device x SET blocked_code = NULL, blocked_detail = NULL, blocked_at = NULL, failures = 0,
         refused_at = x.blocked_at, {ANEW}, next_due_at = CASE WHEN x.status = 'active' THEN now() ELSE x.next_due_at END
@@ -104,8 +107,9 @@ def free_the_rest(tx: Connection, profile_id: UUID | None) -> None:
 
 def tried_in_vain(tx: Connection, profile: Row[Any]) -> None:
     """A trial was no success: the next one has its time, and whom nobody could lift at first is lifted now."""
-    trial = refusals.next_trial(profile.suspended_at, tx.execute(_CLOCK).scalar_one())
-    tx.execute(_NEXT_TRIAL, {"login": profile.id, "trial": trial})
+    now = tx.execute(_CLOCK).scalar_one()
+    trial = refusals.next_trial(profile.suspended_at, now)
+    tx.execute(_NEXT_TRIAL, {"login": profile.id, "trial": trial, "now": now})
     lift(tx, profile)
 
 

@@ -168,6 +168,19 @@ def test_what_was_refused_before_is_not_counted(fleet: Fleet, since: str) -> Non
     assert devices[4] in blocked(fleet)
 
 
+def test_what_blocked_it_since_is_not_counted(fleet: Fleet) -> None:
+    """It took this login a moment ago, and was blocked for another one: that says nothing of this one."""
+    profile, devices = shared(fleet, 5)
+    for device in devices:
+        assert fleet.collections.publish(asked(fleet, device), published("A"))
+    for device in devices[:4]:
+        fleet.login(device)
+        refuse(fleet, device)
+    refuse(fleet, devices[4])
+    assert fleet.row("credential_profile", profile).suspended_at is None
+    assert blocked(fleet) == set(devices)
+
+
 def test_a_time_ahead_hides_no_refusal(fleet: Fleet) -> None:
     """A clock that stood ahead and was set right does not keep a login from being suspended."""
     profile, devices = shared(fleet, 5)
@@ -237,8 +250,8 @@ def test_whom_a_dead_collector_left_blocked_is_freed_when_the_next_trial_ends(fl
     """Its device was held by somebody when the login was suspended, and nobody came after."""
     _, devices = suspended(fleet)
     fleet.sql(
-        "UPDATE device SET blocked_code = 'authentication_failed', blocked_at = clock_timestamp(), refused_at = NULL "
-        "WHERE id = :d",
+        "UPDATE device d SET blocked_code = 'authentication_failed', blocked_at = c.ended_at, refused_at = NULL "
+        "FROM collection c WHERE c.device_id = d.id AND d.id = :d",
         d=devices[0],
     )
     fleet.workers(collect=5)
@@ -303,6 +316,56 @@ def test_a_device_whose_turn_is_far_tries_it_before_one_that_has_refused_it(flee
     fleet.sql("UPDATE device SET next_due_at = now() + interval '5 hours' WHERE id = ANY(:d)", d=devices[5:])
     fleet.sql("UPDATE device SET failures = 1 WHERE id = :d", d=devices[5])
     assert [row.device_id for row in trial(fleet)] == [devices[6]]
+
+
+def test_who_has_worked_tries_it_before_who_never_has(fleet: Fleet) -> None:
+    """A batch with another password came yesterday: those say nothing of the others, though they were not asked yet."""
+    _, devices = suspended(fleet, 7)
+    fleet.workers(collect=5)
+    fleet.sql("UPDATE device SET hold_until = NULL")
+    fleet.sql(
+        "UPDATE device d SET current_seq = seq, current_collection_id = c.id FROM collection c "
+        "WHERE c.device_id = d.id AND d.id = :d",
+        d=devices[3],
+    )
+    assert [row.device_id for row in trial(fleet)] == [devices[3]]
+
+
+def test_the_other_of_two_logins_is_tried_before_the_first_one_is_by_others(fleet: Fleet) -> None:
+    """While they are rotated: else the new one, which may be the only one that works, would never be sent."""
+    _, devices = suspended(fleet, 8)
+    fleet.workers(collect=5)
+    fleet.sql("UPDATE device SET refused_on = 'current', login_on = 'next' WHERE id = ANY(:d)", d=devices[6:])
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '6 minutes' WHERE id = :d", d=devices[6])
+    assert [row.device_id for row in trial(fleet)] == [devices[7]]
+    fleet.sql("UPDATE collection SET state = 'withdrawn' WHERE state = 'claimed'")
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '6 minutes' WHERE id <> :d", d=devices[5])
+    assert [row.device_id for row in trial(fleet)] == [devices[5]]
+
+
+def test_a_clock_that_is_set_back_does_not_let_one_trial_follow_another(fleet: Fleet) -> None:
+    """The suspension lies ahead by then: its next trial is a quarter of an hour away, then as ever."""
+    profile, _ = suspended(fleet)
+    fleet.workers(collect=5)
+    fleet.sql("UPDATE credential_profile SET suspended_at = suspended_at + interval '1 day'")
+    assert fleet.collections.end(begun(fleet, trial(fleet)[0]), REFUSED)
+    row = fleet.row("credential_profile", profile)
+    assert row.trial_at - row.suspended_at == 15 * MINUTE
+    assert fleet.claims.claim(LIMITS).new == ()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("code", ["vault_unavailable", "login_unusable"])
+def test_a_trial_whose_login_could_not_be_opened_lets_another_device_try(fleet: Fleet, code: str) -> None:
+    """It was about to be sent, and was not: the login had no trial."""
+    profile, _ = suspended(fleet)
+    fleet.workers(collect=5)
+    (first,) = trial(fleet)
+    due = fleet.row("credential_profile", profile).trial_at
+    ending = Ending(State.FAILED, code, again_in=timedelta(0), pauses=code == "vault_unavailable")
+    assert fleet.collections.end(begun(fleet, first), ending)
+    assert fleet.row("credential_profile", profile).trial_at == due
+    (second,) = fleet.claims.claim(LIMITS).new  # type: ignore[union-attr]
+    assert fleet.row("collection", second.collection_id).device_id != first.device_id
 
 
 def test_a_trial_that_sends_no_login_lets_another_device_try(fleet: Fleet) -> None:
@@ -441,6 +504,20 @@ def test_who_refuses_it_again_after_it_was_proved_is_blocked_and_counted_no_more
     refuse(fleet, left)
     assert fleet.row("credential_profile", profile).suspended_at is None
     assert blocked(fleet) == {*devices[:5], left}
+
+
+@pytest.mark.parametrize("since", ["host = 'elsewhere'", "router_since_seq = last_seq"], ids=["moved", "replaced"])
+def test_what_another_router_said_proves_nothing(fleet: Fleet, since: str) -> None:
+    """The device was moved, or its router replaced, while the trial ran."""
+    profile, _ = suspended(fleet)
+    fleet.workers(collect=5)
+    running = begun(fleet, trial(fleet)[0])
+    fleet.sql(f"UPDATE device SET {since} WHERE id = :d", d=running.device_id)  # noqa: S608 - a constant
+    if since.startswith("router"):
+        assert fleet.collections.publish(running, published("A"))
+    else:
+        assert fleet.collections.end(running, Ending(State.FAILED, "command_rejected", "", True))
+    assert fleet.row("credential_profile", profile).suspended_at is not None
 
 
 def test_a_device_that_takes_it_is_as_if_it_never_had_refused(fleet: Fleet) -> None:
