@@ -301,8 +301,12 @@ class CollectionStore(Protocol):
         """running -> published: the fence. False: the lease is gone, what was read must be dropped."""
         ...
 
-    def end(self, assignment: Assignment, ending: Ending) -> bool:
-        """running (or published, after a definite refusal) -> a final state, with what follows for the device."""
+    def end(self, assignment: Assignment, ending: Ending) -> Ending | None:
+        """running (or published, after a definite refusal) -> a final state, with what follows for the device.
+
+        What was written, which may be another ending than was asked for: an operator's act meanwhile, or what other
+        devices say of a login, may have taken the device's part. None: the lease is gone.
+        """
         ...
 
 

@@ -44,12 +44,14 @@ class CollectPorts:
 
 
 def end(ports: CollectPorts, assignment: Assignment, ending: Ending) -> Outcome:
-    """End the row; where the database is away its lease does."""
+    """End the row; where the database is away its lease does. What is told is what was written."""
     try:
-        ended = ports.store.end(assignment, ending)
+        written = ports.store.end(assignment, ending)
     except StoreUnavailable as away:
         return told(assignment, "unfinished", away.code, away.detail)
-    return told(assignment, ending.state if ended else "dropped", ending.code, ending.detail)
+    if written is None:
+        return told(assignment, "dropped", ending.code, ending.detail)
+    return told(assignment, written.state, written.code, written.detail)
 
 
 def told(assignment: Assignment, what: str, code: str = "", detail: str = "") -> Outcome:

@@ -103,10 +103,10 @@ class Surroundings:
         self.passed.append(published)
         return True
 
-    def end(self, assignment: Assignment, ending: Ending) -> bool:
+    def end(self, assignment: Assignment, ending: Ending) -> Ending:
         """CollectionStore."""
         self.endings.append(ending)
-        return True
+        return ending
 
     def open_pepper(self, tenant_id: TenantId, sealed: SealedSecret) -> Pepper:
         """SecretOpener."""

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, text
 
@@ -106,6 +106,9 @@ _USABLE = text("""
         OR scope = :collecting AND code IN ('vault_unavailable', 'transit_key_missing'))""")
 
 
+Did = TypeVar("Did")
+
+
 class Collections:
     """core.ports.CollectionStore. `defaults` are the global settings; a lease is a session's deadline and `grace`.
 
@@ -188,18 +191,18 @@ class Collections:
         """
         return self._locked(assignment, lambda tx: _publish(tx, assignment, published, self._defaults))
 
-    def end(self, assignment: Assignment, ending: Ending) -> bool:
-        """running (or published, after a definite refusal) -> a final state; False if the lease is gone.
+    def end(self, assignment: Assignment, ending: Ending) -> Ending | None:
+        """running (or published, after a definite refusal) -> a final state, as written; None: the lease is gone.
 
         What was read and is kept aside is written in the same transaction.
         """
-        ended = self._locked(assignment, lambda tx: endings.end(tx, assignment, ending, self._defaults))
-        if ended and refusals.of_shared(assignment, ending):
+        written = self._locked(assignment, lambda tx: endings.end(tx, assignment, ending, self._defaults))
+        if written is not None and refusals.of_shared(assignment, ending):
             with suppress(StoreUnavailable), transaction(self._engine) as tx:  # else the next trial does it
                 suspensions.free_the_rest(tx, assignment.login_id)
-        return ended
+        return written
 
-    def _locked(self, assignment: Assignment, act: Callable[[Connection], bool]) -> bool:
+    def _locked(self, assignment: Assignment, act: Callable[[Connection], Did]) -> Did:
         """Act under the device's lock, and wait for it for as long as the lease lasts.
 
         An act on many devices may keep it beyond a transaction's patience. What is known by then, such as that a login

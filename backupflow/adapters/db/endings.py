@@ -48,8 +48,8 @@ _BLOCK = text("""
     UPDATE device SET blocked_code = :code, blocked_detail = :detail, blocked_at = now() WHERE id = :device""")
 
 
-def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy) -> bool:
-    """running (or published, after a definite refusal) -> a final state; False if the lease is gone."""
+def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy) -> Ending | None:
+    """running (or published, after a definite refusal) -> a final state, as it was written; None: the lease is gone."""
     meanwhile = acted(tx, assignment, defaults)
     ending = _unless_answered(meanwhile, replace(ending, detail=observed.storable(ending.detail)))
     ending = other_has_its_turn(tx, assignment, ending) or ending
@@ -63,7 +63,7 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
         "report": _report(ending.report),
     }
     if not _ended(tx, assignment, values, ending.aside):
-        return False
+        return None
     if ending.aside and ending.state is State.SUSPECT and ending.aside.published.modern_ssh:
         learn_modern(tx, assignment, meanwhile)  # its text is in doubt, not its handshake
     ending = refusals.ended(tx, assignment, ending, another=meanwhile.another)
@@ -72,7 +72,7 @@ def end(tx: Connection, assignment: Assignment, ending: Ending, defaults: Policy
         contacts.heard(tx, assignment, ending)
         if ending.scanned is not None:
             host_keys.shown(tx, assignment, ending.scanned)
-    return True
+    return ending
 
 
 def _ended(tx: Connection, assignment: Assignment, values: dict[str, Any], aside: KeptAside | None) -> bool:

@@ -260,9 +260,9 @@ def test_nothing_is_kept_aside_by_who_lost_its_lease(fleet: Fleet) -> None:
     """It may have been read by a worker that slept: what it knows is over (I4)."""
     running = fleet.running()
     fleet.sql("UPDATE collection SET state = 'lost'")
-    assert fleet.collections.end(running, doubted("A")) is False
+    assert fleet.collections.end(running, doubted("A")) is None
     stranger = fleet.running()
-    assert fleet.collections.end(replace(stranger, holder=str(uuid4())), doubted("A")) is False
+    assert fleet.collections.end(replace(stranger, holder=str(uuid4())), doubted("A")) is None
     row = fleet.row("collection", stranger.collection_id)
     assert (row.state, row.digest, aside(fleet)) == ("running", None, [])
 
@@ -271,7 +271,7 @@ def test_what_passed_the_fence_is_never_put_aside(fleet: Fleet) -> None:
     """Its message may be on its way: the row keeps the digest that ingest will look for (I1)."""
     running = fleet.running()
     assert fleet.collections.publish(running, published("A"))
-    assert fleet.collections.end(running, doubted("B")) is False
+    assert fleet.collections.end(running, doubted("B")) is None
     assert aside(fleet) == []
     assert fleet.observations.store([message(running, "A")]) == [Stored.STORED]
     check(fleet)

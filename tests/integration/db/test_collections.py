@@ -283,8 +283,8 @@ def test_without_the_lease_nothing_is_changed(fleet: Fleet, how: str) -> None:
         running = replace(running, collection_id=CollectionId(10**9))
     before = everything(fleet)
     assert fleet.collections.publish(running, published("A")) is False
-    assert fleet.collections.end(running, REFUSED) is False
-    assert fleet.collections.end(running, BLOCKED) is False
+    assert fleet.collections.end(running, REFUSED) is None
+    assert fleet.collections.end(running, BLOCKED) is None
     with pytest.raises(LeaseLost):
         fleet.collections.pin(running, KEY)
     assert fleet.collections.login_allowed(running, KEY) is False
@@ -393,7 +393,7 @@ def test_a_block_stands_until_somebody_acts(fleet: Fleet) -> None:
     assert (device.blocked_code, device.blocked_detail, device.failures) == ("host_key_mismatch", "another key", 1)
     assert device.blocked_at is not None
     assert fleet.alarms() == [("host_key_mismatch", f"device {running.device_id}")]
-    assert fleet.collections.end(running, BLOCKED) is False
+    assert fleet.collections.end(running, BLOCKED) is None
     fleet.workers(collect=5)
     fleet.sql("UPDATE device SET next_due_at = now() - interval '1 day'")
     request = fleet.request(running.device_id)
@@ -564,7 +564,7 @@ def test_a_refusal_changes_nothing_that_is_stored_or_lost(fleet: Fleet, state: s
         fleet.sql("UPDATE collection SET collected_at = now() - interval '1 hour'")
         assert fleet.observations.lose_published(timedelta(seconds=60)) == 1
     before = everything(fleet)
-    assert fleet.collections.end(running, REFUSED) is False
+    assert fleet.collections.end(running, REFUSED) is None
     assert everything(fleet) == before
 
 
@@ -588,7 +588,7 @@ def test_a_holder_that_never_was_ends_nothing(fleet: Fleet) -> None:
     """Knowing the number of a published row is not enough to end it."""
     running = fleet.running()
     assert fleet.collections.publish(running, published("A"))
-    assert fleet.collections.end(replace(running, holder=str(uuid4())), REFUSED) is False
+    assert fleet.collections.end(replace(running, holder=str(uuid4())), REFUSED) is None
     assert fleet.row("collection", running.collection_id).state == "published"
 
 

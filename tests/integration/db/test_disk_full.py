@@ -75,13 +75,13 @@ def end(fleet: Fleet) -> Callable[[], bool]:
     """A failure that counts."""
     running = fleet.running()
     failed = Ending(State.FAILED, "device_timeout", "x", counts=True, again_in=timedelta(minutes=5))
-    return lambda: fleet.collections.end(running, failed)
+    return lambda: fleet.collections.end(running, failed) is not None
 
 
 def keep_aside(fleet: Fleet) -> Callable[[], bool]:
     """What is not believed."""
     running = fleet.running()
-    return lambda: fleet.collections.end(running, doubted("B"))
+    return lambda: fleet.collections.end(running, doubted("B")) is not None
 
 
 def store(fleet: Fleet) -> Callable[[], bool]:

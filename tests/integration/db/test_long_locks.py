@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from backupflow.core.ledger import Assignment
 
 REFUSED = Ending(State.BLOCKED, "authentication_failed", "no", counts=True, blocks=True)
-ACTS: list[Callable[[Collections, Assignment], bool]] = [
+ACTS: list[Callable[[Collections, Assignment], object]] = [
     lambda store, running: store.end(running, REFUSED),
     lambda store, running: store.publish(running, published("A")),
 ]
@@ -34,9 +34,10 @@ ACTS: list[Callable[[Collections, Assignment], bool]] = [
 @pytest.fixture
 def hasty(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Collections, Event]]:
     """A collector that waits for a lock for a second at a time, and an event: it has waited twice in vain."""
-    monkeypatch.setattr(connections, "LOCK_SECONDS", 1)
     password = (fleet.secrets_dir / "collector.postgres").read_text(encoding="utf-8")
-    engine = connections.open_engine(connections.Postgres(fleet.url, "collector", password), 2)
+    with monkeypatch.context() as hurry:  # over before anybody else opens an engine that is kept
+        hurry.setattr(connections, "LOCK_SECONDS", 1)
+        engine = connections.open_engine(connections.Postgres(fleet.url, "collector", password), 2)
     failed: list[str] = []
     twice = Event()
 
@@ -52,7 +53,7 @@ def hasty(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Colle
 
 @pytest.mark.parametrize("act", ACTS, ids=["end", "publish"])
 def test_what_a_session_found_out_waits_for_a_long_lock(
-    fleet: Fleet, hasty: tuple[Collections, Event], act: Callable[[Collections, Assignment], bool]
+    fleet: Fleet, hasty: tuple[Collections, Event], act: Callable[[Collections, Assignment], object]
 ) -> None:
     """An import of a whole fleet has it for longer than one transaction waits (I7, I9)."""
     store, twice = hasty
@@ -72,7 +73,7 @@ def test_what_a_session_found_out_waits_for_a_long_lock(
 
 @pytest.mark.parametrize("act", ACTS, ids=["end", "publish"])
 def test_nobody_waits_for_a_lock_beyond_the_lease(
-    fleet: Fleet, hasty: tuple[Collections, Event], act: Callable[[Collections, Assignment], bool]
+    fleet: Fleet, hasty: tuple[Collections, Event], act: Callable[[Collections, Assignment], object]
 ) -> None:
     """It is another's turn then."""
     store, twice = hasty

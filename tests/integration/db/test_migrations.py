@@ -99,8 +99,9 @@ NEW = {
     "quarantine": ["device_id", "released_at", "released_by"],
 }
 NEWEST = "0005"
-WAITS = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND database = " \
-    "(SELECT oid FROM pg_database WHERE datname = current_database()))"  # fmt: skip
+WAITS = """
+    SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE NOT granted AND mode = 'AccessExclusiveLock' AND datname = current_database())"""
 
 
 def to(fleet: Fleet, revision: str) -> None:

@@ -183,7 +183,7 @@ class Twin:
             lambda: self._memory.publish(began, published),
         )
 
-    def end(self, assignment: Assignment, ending: Ending) -> bool:
+    def end(self, assignment: Assignment, ending: Ending) -> Ending | None:
         """CollectionStore."""
         began = self._began[assignment.collection_id]
         return self._same(

@@ -505,14 +505,14 @@ class Ledger:
             modern=device.modern_ssh_at is not None,
         )
 
-    def end(self, assignment: Assignment, ending: Ending) -> bool:
+    def end(self, assignment: Assignment, ending: Ending) -> Ending | None:
         """CollectionStore."""
         now, row = self.clock(), self._row(assignment)
         meanwhile = self._meanwhile(assignment)
         ending = _unless_answered(meanwhile, ending)
         from_states = {State.RUNNING} if ending.aside else {State.RUNNING, State.PUBLISHED}
         if row.holder != assignment.holder or row.state not in from_states:
-            return False
+            return None
         row.end(ending.state, ending.code, now)
         row.lease_until = None
         if ending.aside:
@@ -522,7 +522,7 @@ class Ledger:
         self._follow(row, ending, now, assignment)
         if ending.scanned and not meanwhile.elsewhere and row.device.pinned != ending.scanned:
             self._offer(row.device, ending.scanned)
-        return True
+        return ending
 
     def _follow(self, row: Row, ending: Ending, now: datetime, assignment: Assignment) -> None:
         device = row.device

@@ -208,6 +208,14 @@ def test_a_lease_that_is_lost_before_the_fence_ends_nothing() -> None:
     assert (outcome.what, outcome.code) == ("dropped", "lease_lost")
 
 
+def test_what_is_told_of_a_session_is_what_was_written() -> None:
+    """A device that is forgiven, since many refuse its login, is not blocked, and no log says that it is."""
+    world = World(login=AuthenticationFailed("no"))
+    world.written = {"state": State.FAILED, "detail": "forgiven"}
+    assert world.collect() == Outcome("failed", "authentication_failed", "forgiven", "core-1", 3)
+    assert world.endings[0].state is State.BLOCKED
+
+
 def test_an_unknown_outcome_leaves_the_row_published() -> None:
     """Only a definite refusal ends it: the message may have arrived (I1)."""
     world = World()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -125,6 +126,7 @@ class World:
         self.passed: list[Published] = []
         self.sent: list[SnapshotMessage] = []
         self.endings: list[Ending] = []
+        self.written: dict[str, Any] = {}  # what of an ending is written otherwise
         self.secret = b'{"password": "s3cret"}'
         self.sealed = "vault:v1:U0VBTEVE"
         self.told: list[Exception] = []
@@ -173,11 +175,11 @@ class World:
         self.sent.append(given[0])
         return self.known
 
-    def end(self, assignment: Assignment, ending: Ending) -> bool:
+    def end(self, assignment: Assignment, ending: Ending) -> Ending | None:
         """CollectionStore."""
         self._call("end")
         self.endings.append(ending)
-        return self.holds
+        return replace(ending, **self.written) if self.holds else None
 
     @contextmanager
     def session(
