@@ -137,7 +137,7 @@ def _logins(found: Wiring) -> Check:
 
 def _processes(found: Wiring) -> Check:
     overview = found.statuses.overview()
-    alive = Counter(process.role for process in overview.processes if process.alive(overview.now))
+    alive = Counter(process.kind for process in overview.processes if process.alive(overview.now))
     missing = [words for role, words in NEEDED.items() if role not in alive]
     says = ", ".join(f"{count} {role}" for role, count in sorted(alive.items())) or "none was heard for 30 s"
     deaf = [alarm.detail for alarm in overview.alarms if alarm.code == PROCESS_DEAF]

@@ -109,7 +109,7 @@ def lines(page: Page, *, show_all: bool) -> list[str]:
 
 def _rest(page: Page) -> Iterator[str]:
     """What is well: who lives, when the jobs were done, what is rotated, and whom we keep away from for a while."""
-    alive = Counter(process.role for process in page.overview.processes if process.alive(page.overview.now))
+    alive = Counter(process.kind for process in page.overview.processes if process.alive(page.overview.now))
     yield f"alive: {', '.join(f'{n} {role}' for role, n in sorted(alive.items())) or 'nobody'}"
     yield jobs_line(page.overview)
     yield from rotation_lines(page.overview)

@@ -66,6 +66,7 @@ _AT_REST = frozenset(
 _OF_HINDRANCE = {"no login": Standing.NO_LOGIN, "login refused": Standing.REFUSED}
 # What is told by the fields of its own; the rest of what is in the way keeps it from being collected for good.
 _AROUND = frozenset({"maintenance", "site down"})
+_STATUS = "status"  # the queue of a process that only looks whether devices answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +272,11 @@ class LivingProcess:
     heartbeat_at: datetime
     queues: Sequence[str] = ()
     worked_at: datetime | None = None  # when it last began a task (a beat: ended a tick), or could not
+
+    @property
+    def kind(self) -> str:
+        """Its role; but who only looks whether devices answer has a collector's, and collects nothing."""
+        return _STATUS if tuple(self.queues) == (_STATUS,) else self.role
 
     def alive(self, now: datetime) -> bool:
         """Whether it was heard lately."""

@@ -175,6 +175,18 @@ def test_doctor_finds_what_is_wrong_and_goes_on(scene: Scene) -> None:
     assert "a collect worker" in checks["processes"]["remedy"]
 
 
+def test_doctor_takes_nobody_for_a_collect_worker_who_only_looks(scene: Scene) -> None:
+    """The process that looks whether devices answer has a collector's logins, and collects nothing."""
+    wiring = scene.install.wiring
+    wiring.processes("collector").beat({}, ["status"])
+    checks = {check["part"]: check for check in json.loads(scene.run("doctor", "--json").out)["checks"]}
+    assert "1 status" in checks["processes"]["finding"]
+    assert "a collect worker" in checks["processes"]["remedy"]
+    wiring.processes("collector").beat({"collect": 2}, ["collect", "collect.now"])
+    checks = {check["part"]: check for check in json.loads(scene.run("doctor", "--json").out)["checks"]}
+    assert "a collect worker" not in checks["processes"]["remedy"]
+
+
 def test_doctor_sees_another_key_than_before(scene: Scene) -> None:
     """A vault that was started anew with other keys answers well, and is found by its canary."""
     scene.write("operator", "UPDATE transit_key SET mark = 'vault:v1:other' WHERE purpose = 'data'")
