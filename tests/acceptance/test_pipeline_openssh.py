@@ -117,6 +117,7 @@ def test_every_export_comes_back_byte_for_byte_from_the_whole_pipeline(
         if number == 0:
             enrol_all(install, routers, tmp_path)
         else:  # each of these exports is another router's, and collected at once
+            install.forget_meetings()
             each(names, lambda name: install.command("device", "replaced", name, "--yes"))
         wait_for_stored(install, len(routers) * (number + 1))
         for router in routers:
@@ -125,6 +126,7 @@ def test_every_export_comes_back_byte_for_byte_from_the_whole_pipeline(
         assert {name: path.read_bytes() == expected[name] for name, path in given.items()} == dict.fromkeys(names, True)
         assert {path.stat().st_mode & 0o7777 for path in given.values()} == {0o600}
     before = {router.name: sessions(router) for router in routers}
+    install.forget_meetings()
     install.command("backup", *names, "--wait")
     assert {router.name: sessions(router) - 1 for router in routers} == before  # what works is remembered
     check_history(install, routers, len(rounds) + 1)

@@ -96,6 +96,7 @@ def install(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Iterator[
 
 def told(install: Install, exit_code: int, *argv: str) -> dict[str, Any]:
     """The document of a command, by device, and its summary."""
+    install.forget_meetings()
     done = install.command(*argv, "--json", check=False)
     assert done.returncode == exit_code, done.stderr.decode()
     document = json.loads(done.stdout)
@@ -106,6 +107,7 @@ def told(install: Install, exit_code: int, *argv: str) -> dict[str, Any]:
 def ask(install: Install, kind: Kind, name: str) -> Asked:
     """The same by the code of the commands, which costs a process less."""
     requests = install.wiring.requests
+    install.forget_meetings()
     numbers = requests.ask(install.tenant_id, [name], "test", kind)
     wait_for(lambda: all(one.ended for one in requests.asked(numbers)), f"{kind} of {name}", SECONDS)
     return requests.asked(numbers, reports=True)[0]

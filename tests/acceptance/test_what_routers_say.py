@@ -80,6 +80,7 @@ def rows(install: Install, state: str) -> list[str]:
 def backup(install: Install, *names: str) -> dict[str, tuple[str | None, str | None]]:
     """Collect now, by the code of `backup --wait`, which costs a process less: state and code of each."""
     requests = install.wiring.requests
+    install.forget_meetings()
     numbers = requests.ask(install.tenant_id, names, "test")
     wait_for(lambda: all(one.ended for one in requests.asked(numbers)), f"backup of {names}", SECONDS)
     return {one.device: (one.state, one.code) for one in requests.asked(numbers)}
@@ -155,9 +156,11 @@ def test_another_router_behind_the_same_key_is_taken_only_when_a_person_says_so(
     router.behave(serial="HZZ0SOMEONE")
     assert backup(install, "swapped") == {"swapped": ("blocked", "identity_changed")}
     assert (len(asides(install, "swapped")), current(install, "swapped")) == (1, before)
+    install.forget_meetings()
     install.command("device", "unblock", "swapped")
     wait_for(lambda: rows(install, "blocked").count("swapped") == 2, "the second block", SECONDS)
     assert (len(asides(install, "swapped")), current(install, "swapped")) == (2, before)
+    install.forget_meetings()
     install.command("device", "replaced", "swapped", "--yes")
     wait_for(lambda: rows(install, "stored").count("swapped") == 2, "the other router", SECONDS)
     assert current(install, "swapped") == router.text() != before

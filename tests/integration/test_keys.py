@@ -21,7 +21,7 @@ from backupflow.adapters.db.tables import metadata
 from backupflow.cli.exits import Exit
 from backupflow.core import ports
 from backupflow.core.export import NORMALIZATION_VERSION
-from backupflow.core.keys import KEYS_LOST, LOGIN_LOST
+from backupflow.core.keys import KEYS_LOST, LOGIN_LOST, Held
 from backupflow.core.ledger import Stored
 from backupflow.core.message import SnapshotMessage, encode
 from backupflow.core.model import Purpose, RawConfig, SealedSecret, Seq, key_version
@@ -333,6 +333,8 @@ def test_what_is_another_by_now_is_left_as_it_is(scene: Scene) -> None:
     scene.doubt(device, export_text("doubt"))
     texts = scene.install.wiring.key_ports("test").texts
     for held, place in PLACES.items():
+        if held is Held.NEXT_LOGIN:  # in the row of its login, of a profile that is rotated: there is none
+            continue
         (item,) = texts.left(tenant_of(scene), held, 2, None)
         other = f"UPDATE {place.table} SET {place.column} = 'vault:v9:QUJD' RETURNING 1"  # noqa: S608 - constants
         assert scene.write("operator", other) == 1
