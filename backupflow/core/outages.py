@@ -78,7 +78,12 @@ def answered(ending: Ending) -> bool | None:
 
 
 def site_is_down(away: Sequence[datetime], heard: Sequence[datetime], now: datetime) -> bool:
-    """Judge a site.
+    """Judge a site; see `away_since`."""
+    return away_since(away, heard, now) is not None
+
+
+def away_since(away: Sequence[datetime], heard: Sequence[datetime], now: datetime) -> datetime | None:
+    """Since when the devices of a site went away together, the earliest such moment; None: it is not down.
 
     `away`: since when each active, unblocked device of it does not answer; `heard`: when each of its other devices was
     heard last. Times that a clock left in the future mean nothing.
@@ -86,12 +91,14 @@ def site_is_down(away: Sequence[datetime], heard: Sequence[datetime], now: datet
     gone = sorted((at for at in away if now - TOGETHER <= at <= now), reverse=True)
     there = [at for at in heard if at <= now]
     if not gone or max(there, default=gone[0]) > gone[0]:
-        return False
+        return None
     # Of each moment only those matter at which a device went away: the latest first, so many have gone since then.
-    return any(
-        count >= AT_LEAST and count >= SHARE * (count + sum(at >= since for at in there))
+    together = [
+        since
         for count, since in enumerate(gone, 1)
-    )
+        if count >= AT_LEAST and count >= SHARE * (count + sum(at >= since for at in there))
+    ]
+    return min(together, default=None)
 
 
 def whose_turn(probes: int, devices: int) -> int:

@@ -18,10 +18,12 @@ from backupflow.adapters.db.effective import LOGIN, hindrance
 from backupflow.core.model import Trigger
 from backupflow.core.outages import (
     AT_LEAST,
+    DEVICE_DOWN,
     PROBE_EVERY,
     SITE_DOWN,
     SPREAD,
     TOGETHER,
+    away_since,
     site_is_down,
     site_scope,
     whose_turn,
@@ -57,10 +59,10 @@ _LOCK_WAITING = text(_TO_RELEASE + " ORDER BY d.id FOR NO KEY UPDATE OF d SKIP L
 _DUE = text("""
     UPDATE device d SET next_due_at = :up + :spread * due.share
     FROM unnest(CAST(:devices AS uuid[]), CAST(:shares AS float[])) AS due (id, share) WHERE d.id = due.id""")
+_TIMES = f"""array_agg(d.unreachable_since) FILTER (WHERE {_AWAY}) AS away,
+        array_agg(d.answered_at) FILTER (WHERE d.unreachable_since IS NULL AND d.answered_at IS NOT NULL) AS heard"""
 _SUSPECTED = text(f"""
-    SELECT s.id, s.tenant_id, s.name,
-        array_agg(d.unreachable_since) FILTER (WHERE {_AWAY}) AS away,
-        array_agg(d.answered_at) FILTER (WHERE d.unreachable_since IS NULL AND d.answered_at IS NOT NULL) AS heard
+    SELECT s.id, s.tenant_id, s.name, {_TIMES}
     FROM site s JOIN device d ON d.site_id = s.id JOIN tenant t ON t.id = s.tenant_id AND t.removed_at IS NULL
     WHERE s.down_since IS NULL AND d.status <> 'removed' AND s.id IN (
         SELECT d.site_id FROM device d WHERE {_AWAY} AND d.unreachable_since BETWEEN now() - :together AND now()
@@ -80,6 +82,10 @@ _PROVED = text(f"""
       AND c.ended_at >= greatest(s.down_since, s.maintenance_until, t.maintenance_until)""")
 _COUNTED = text(f"SELECT count(*) FILTER (WHERE {_AWAY}) AS away, count(*) AS n FROM device d "
                 "WHERE d.site_id = :site AND d.status = 'active'")  # fmt: skip
+_AWAY_OF = text(f"SELECT {_TIMES} FROM device d WHERE d.site_id = :site AND d.status <> 'removed'")
+_TOLD_BY_SITE = text(f"""
+    UPDATE alarm SET cleared_at = now() WHERE code = '{DEVICE_DOWN}' AND cleared_at IS NULL AND scope IN (
+        SELECT 'device ' || id FROM device WHERE site_id = :site AND unreachable_since >= :since)""")
 _NOT_DOWN = text(f"""
     UPDATE alarm SET cleared_at = now() WHERE code = '{SITE_DOWN}' AND cleared_at IS NULL
       AND scope NOT IN (SELECT 'site ' || id FROM site WHERE down_since IS NOT NULL)""")
@@ -153,10 +159,13 @@ def probed(tx: Connection, rows: Sequence[Row[Any]]) -> None:
 
 
 def _tell(tx: Connection, site: Row[Any]) -> None:
-    """Once it was asked after the judgement, and did not answer."""
+    """Once it was asked after the judgement, and did not answer. Whose device went away with it needs no alarm."""
     count = tx.execute(_COUNTED, {"site": site.id}).one()
     says = f"{site.name}: {count.away} of {count.n} devices do not answer since {site.down_since:%Y-%m-%d %H:%M} UTC"
     raise_alarm(tx, SITE_DOWN, site_scope(site.id), says, site.tenant_id)
+    times = tx.execute(_AWAY_OF, {"site": site.id}).one()
+    since = away_since(times.away or (), times.heard or (), _now(tx))
+    tx.execute(_TOLD_BY_SITE, {"site": site.id, "since": since})
 
 
 def _release(tx: Connection, site_id: UUID, up: datetime, dice: Callable[[], float]) -> None:

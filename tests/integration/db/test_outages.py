@@ -104,6 +104,26 @@ def test_a_site_is_tried_once_more_before_anybody_is_told(fleet: Fleet) -> None:
     assert "5 of 5 devices" in fleet.value("SELECT detail FROM alarm")
 
 
+def test_a_site_that_is_down_tells_of_its_devices(fleet: Fleet) -> None:
+    """Who was called for a device that went away with it is called for the site; not for one that is dead by itself."""
+    fleet.workers(collect=9)
+    place = site(fleet)
+    first, *_ = goes_away(fleet, place)
+    dead = fleet.device(site_id=place, due=timedelta(hours=1))
+    fleet.sql("UPDATE device SET unreachable_since = now() - interval '3 days' WHERE id = :d", d=dead)
+    for device in (first, dead):
+        fleet.sql(
+            "INSERT INTO alarm (tenant_id, code, scope) VALUES (:t, 'device_down', :s)",
+            t=fleet.tenant,
+            s=f"device {device}",
+        )
+    asked = probe(fleet)
+    assert len(fleet.alarms()) == 2  # it may be a false judgement
+    assert fleet.collections.end(asked, NO_ANSWER)
+    tick(fleet)
+    assert sorted(fleet.alarms()) == [("device_down", f"device {dead}"), ("site_down", f"site {place}")]
+
+
 def test_a_false_judgement_ends_without_an_alarm(fleet: Fleet) -> None:
     """Five devices of one switch: the next that is asked answers, and nothing is judged over those five again."""
     fleet.workers(collect=9)
