@@ -118,8 +118,7 @@ def _take(ports: ImportPorts, given: Import, plan: Plan, *, quiet: bool) -> None
     work = sum(row.password is not None for row in sealed) + len(plan.added) + len(plan.changed) + len(plan.gone)
     with progress("importing", work, quiet=quiet) as moved:
         done = importing.take(ports, given, plan, moved=moved)
-    if done.rescheduled:
-        output.note(timetable_view.pressure(done.rescheduled).removeprefix("; "))
+    timetable_view.note(done.rescheduled)
 
 
 def _settle(plan: Plan) -> None:

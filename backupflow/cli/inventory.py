@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backupflow.cli import inventory_view, output
+from backupflow.cli import inventory_view, output, timetable_view
 from backupflow.cli.credentials import read_private
 from backupflow.cli.exits import Exit
 from backupflow.cli.option_groups import with_groups
@@ -265,7 +265,8 @@ def _take(sync: Sync, tenant: str, *, quiet: bool) -> None:
     trust = _settled(sync, tenant)
     work = len(plan.added) + len(plan.changed) + len(plan.gone) + len(plan.back) + len(sync.renews)
     with progress("importing", work, quiet=quiet) as moved:
-        syncing.take(ports, wiring().scope_ports(actor()), sync, trust=trust, moved=moved)
+        done = syncing.take(ports, wiring().scope_ports(actor()), sync, trust=trust, moved=moved)
+    timetable_view.note(done.rescheduled)
 
 
 def _settled(sync: Sync, tenant: str) -> Mapping[str, Trust]:

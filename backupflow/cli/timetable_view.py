@@ -43,6 +43,12 @@ def pressure(done: Rescheduled | None) -> str:
     return f"; {output.counted(done.devices, 'device')}{now}{within}; {needs}"
 
 
+def note(done: Rescheduled | None) -> None:
+    """The same beside what else an import says; nothing, if no timetable is another."""
+    if done is not None:
+        output.note(pressure(done).removeprefix("; "))
+
+
 def document(done: Rescheduled | None) -> dict[str, Any]:
     """The same as JSON; nothing, if no timetable is another."""
     if done is None:

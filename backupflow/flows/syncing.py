@@ -20,6 +20,7 @@ from backupflow.flows import importing, scopes
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
+    from backupflow.core.fleet import CarriedOut
     from backupflow.core.importing import Plan, Problem, WantedProfile
     from backupflow.core.model import DeviceId, TenantId, Trust
     from backupflow.core.syncing import Inventory
@@ -103,18 +104,19 @@ def take(
     *,
     trust: Mapping[str, Trust],
     moved: Callable[[int], None] = lambda _: None,
-) -> None:
+) -> CarriedOut:
     """Do it, in one transaction; then the logins that are sealed anew, each as an act of its own.
 
     They end no block and no suspension: a sync is repeated by a clock, and would have a password refused each time.
     Conflict if the fleet is another by now. `trust`: what profiles that are made say of first host keys.
     """
     answers = {(sync.given.asked.tenant, name): answer for name, answer in trust.items()}
-    importing.take(ports, sync.given, sync.agreed, trust=answers, moved=moved)
+    done = importing.take(ports, sync.given, sync.agreed, trust=answers, moved=moved)
     for profile in sync.renews:
         login = Login(profile.username, profile.password, profile.private_key, profile.passphrase)
         scopes.edit_profile(logins, sync.tenant_id, profile.name, Changes(), login, tried=False)
         moved(1)
+    return done
 
 
 def missing_jumps(sync: Sync, there: TenantScopes) -> Mapping[str, Sequence[Wanted]]:

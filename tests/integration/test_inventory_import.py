@@ -207,6 +207,16 @@ def test_what_moved_is_changed(scene: Scene, folder: Path) -> None:
     assert logins(scene)["core-1"] == ("oxidized-admin", "admin", "pw-of-3")
 
 
+def test_whose_timetable_becomes_another_is_counted_against_the_workers(scene: Scene, folder: Path) -> None:
+    """A device that comes into a group of another interval: as where an interval is edited; nothing where none is."""
+    assert "slot" not in sync(scene, folder).err
+    assert scene.run("group", "add", "often", "--interval", "60s").code == Exit.OK
+    write(folder, *(name for name in NODES if name != "core-2"), moved="core-2:192.0.2.2:mikrotik:often")
+    ran = sync(scene, folder)
+    assert [each["name"] for each in document(ran)["changed"]] == ["core-2"]
+    assert "1 device; nobody knows yet how long they take" in ran.err
+
+
 def test_two_logins_of_one_user_keep_their_names_whatever_the_order(scene: Scene, folder: Path) -> None:
     """A profile that is there is not sealed anew, so its name must never come to mean another password."""
     document(sync(scene, folder))
