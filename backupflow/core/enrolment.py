@@ -53,6 +53,8 @@ NOT_ASKED: Mapping[str, Any] = {
     "login_since": None,
     "refused_at": None,
 }
+# How often a router was met says nothing of the firewall of another one.
+NOT_MET: Mapping[str, Any] = {"met_at": None, "hold_until": None, "wary_until": None}
 # Alarms of a router that is not blocked: they end with it.
 _OF_ITS_EXPORTS = (ExportSuspect.code, "secrets_hidden", DEVICE_DOWN)
 
@@ -112,7 +114,7 @@ def edited(record: DeviceRecord, wanted: Edit, login: DeviceLogin | None) -> Upd
     if record.blocked_code in ended:
         columns |= UNBLOCKED
     if {"host", "port"} & set(columns):
-        columns |= NO_WORD
+        columns |= {**NO_WORD, **NOT_MET}
     if ended or {"host", "port"} & set(columns):
         columns |= {"failures": 0} | due_now(record)
         ended.add(DEVICE_DOWN)
@@ -194,7 +196,11 @@ def router_replaced(record: DeviceRecord) -> Update:
     What was read until now is not compared with what the new router says, and what was kept aside is never promoted.
     """
     pinned = record.pinned
-    detail = {"retired": pinned.key.fingerprint if pinned else None, "was_blocked": record.blocked_code}
+    detail = {
+        "retired": pinned.key.fingerprint if pinned else None,
+        "was_blocked": record.blocked_code,
+        "after_seq": record.last_seq,
+    }
     columns = {**UNBLOCKED, **due_now(record), **_another_router(record)}
     clears = (*((record.blocked_code,) if record.blocked_code else ()), *_OF_ITS_EXPORTS)
     return Update("device_replaced", detail, columns, retires=keys_in_use(record), clears=clears, expects=())
@@ -226,7 +232,7 @@ def _placed_anew(record: DeviceRecord, wanted: Placement) -> Placement:
 
 def _moved(record: DeviceRecord) -> Following:
     """Another way leads to another place, as another address does; the pin stays."""
-    return Following({"failures": 0, **NO_WORD, **due_now(record)}, (DEVICE_DOWN,))
+    return Following({"failures": 0, **NO_WORD, **NOT_MET, **due_now(record)}, (DEVICE_DOWN,))
 
 
 def _other_login(record: DeviceRecord) -> Following:
@@ -248,6 +254,7 @@ def _another_router(record: DeviceRecord) -> dict[str, Any]:
         "modern_ssh_at": None,
         **NO_WORD,
         **NOT_ASKED,
+        **NOT_MET,
     }
 
 

@@ -16,6 +16,8 @@ from backupflow.core.firewall import LONGEST, SHORTEST_INTERVAL, Met, met
 from backupflow.core.outages import DEVICE_DOWN, answered, device_is_down, device_scope
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backupflow.core.ledger import Assignment, Ending
 
 _LONGEST = f"interval '{LONGEST // timedelta(minutes=1)} minutes'"
@@ -31,7 +33,8 @@ MET = "d.met_at, d.hold_until, d.wary_until, clock_timestamp() AS clock"
 _MEET = text("""
     UPDATE device SET met_at = :met_at, hold_until = :hold_until, wary_until = :wary_until WHERE id = :device""")
 _FORGET = text("""
-    UPDATE device SET met_at = NULL, hold_until = NULL, wary_until = NULL WHERE id = :device AND met_at IS NOT NULL""")
+    UPDATE device SET met_at = NULL, hold_until = NULL, wary_until = NULL
+    WHERE id = ANY(:devices) AND met_at IS NOT NULL""")
 _ANSWERED = text("""
     UPDATE device SET answered_at = clock_timestamp(), unreachable_since = NULL WHERE id = :device""")
 _SILENT = text("""
@@ -46,12 +49,22 @@ _ALONE = text(f"""
 
 def meet(tx: Connection, device_id: object, row: Row[Any], interval: timedelta) -> None:
     """A connection to a locked device is about to be made; `row` has MET, `interval` is the device's."""
-    if interval < SHORTEST_INTERVAL:
-        tx.execute(_FORGET, {"device": device_id})
+    if forget_where_often(tx, {device_id: interval}):
         return
     now = met(Met(row.met_at, row.hold_until, row.wary_until), row.clock)
     values = {"met_at": now.met_at, "hold_until": now.hold_until, "wary_until": now.wary_until}
     tx.execute(_MEET, values | {"device": device_id})
+
+
+def forget_where_often(tx: Connection, intervals: Mapping[Any, timedelta]) -> bool:
+    """Nobody is kept away from routers that are met so often that they cannot have such rules; whether there are any.
+
+    Those of these that are locked devices, with their intervals.
+    """
+    often = [device for device, interval in intervals.items() if interval < SHORTEST_INTERVAL]
+    if often:
+        tx.execute(_FORGET, {"devices": often})
+    return bool(often)
 
 
 def succeeded(tx: Connection, assignment: Assignment) -> None:

@@ -91,6 +91,9 @@ _COLUMNS = {
     "refused_on",
     "login_since",
     "refused_at",
+    "met_at",
+    "hold_until",
+    "wary_until",
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
 
+from backupflow.adapters.db.contacts import forget_where_often
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, observes, policy_of
 from backupflow.core.rescheduling import Rescheduled, Waiting, rescheduled
 
@@ -31,6 +32,7 @@ _WAITING = text(f"""
         WHERE c.device_id = d.id AND {observes("c.trigger")} AND c.state <> 'withdrawn'
         ORDER BY c.seq DESC LIMIT 1) last ON true
     WHERE d.id = ANY(:devices) AND d.status = 'active' AND d.blocked_code IS NULL AND d.next_due_at IS NOT NULL""")
+_NOW = text("SELECT now()")
 _WRITE = text("""
     UPDATE device d SET next_due_at = turn.due, anchor_at = turn.anchor
     FROM unnest(CAST(:devices AS uuid[]), CAST(:dues AS timestamptz[]), CAST(:anchors AS timestamptz[]))
@@ -52,6 +54,8 @@ def reschedule(tx: Connection, before: Mapping[UUID, Timetable], defaults: Polic
     changed = {device: timetable for device, timetable in after.items() if timetable != before[device]}
     if not changed:
         return None
+    now = tx.execute(_NOW).scalar_one()
+    forget_where_often(tx, {device: timetable.period(now) for device, timetable in changed.items()})
     rows = tx.execute(_WAITING, {"devices": list(changed)}).all()
     if not rows:
         return Rescheduled(len(changed), 0)

@@ -34,7 +34,8 @@ _STANDING = text(f"""
     SELECT d.id, d.name, d.status, d.blocked_code, d.via_id, l.id AS login_id FROM device d {LOGIN}
     WHERE d.id = ANY(:devices)""")
 _MOVED = text("""
-    UPDATE device SET failures = 0, believe_seq = 0, next_due_at = CASE WHEN status = 'active' THEN now() END
+    UPDATE device SET failures = 0, believe_seq = 0, next_due_at = CASE WHEN status = 'active' THEN now() END,
+        met_at = NULL, hold_until = NULL, wary_until = NULL
     WHERE id = ANY(:devices)""")
 _NOT_REFUSED = text("""
     UPDATE device SET blocked_code = NULL, blocked_detail = NULL, blocked_at = NULL, failures = 0,

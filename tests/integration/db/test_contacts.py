@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from backupflow.adapters.db.scopes import Scopes
+from backupflow.core.enrolment import Edit, edited, router_replaced
 from backupflow.core.firewall import SECOND, THIRD
+from backupflow.core.inventory import Placement
 from backupflow.core.ledger import Assignment, Claimed, Ending
 from backupflow.core.model import CollectionId, DeviceId, State
 from backupflow.core.scope import Policy
+from backupflow.core.scope_acts import scope_edited
+from backupflow.core.scopes import Changes, ScopeKind
 from tests.integration.db.fleet import LIMITS, Fleet, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from backupflow.core.scopes import ScopeRecord
 
 MINUTE = timedelta(minutes=1)
 NO_ANSWER = Ending(State.FAILED, "device_unreachable", counts=True, again_in=5.5 * MINUTE)
@@ -140,6 +147,48 @@ def test_a_held_device_hides_nobody(fleet: Fleet) -> None:
     fleet.sql("UPDATE device SET met_at = now(), hold_until = now() + interval '10 minutes'")
     fleet.device()
     assert len(tick(fleet).new) == 1
+
+
+def _jump(fleet: Fleet, device: DeviceId) -> object:
+    fleet.jump_host(name="hop-1")
+    return fleet.act(device, lambda record: edited(record, Edit(placement=Placement(jump="hop-1")), None))
+
+
+def _jump_of_all(fleet: Fleet, _: DeviceId) -> object:
+    """Of its tenant."""
+    fleet.jump_host(name="hop-1")
+    scopes = Scopes(fleet.engine("enroller"), fleet.policy)
+    changes = Changes(jump="hop-1")
+    return scopes.change(
+        ScopeKind.TENANT, fleet.tenant, "main", lambda there: scope_edited(cast("ScopeRecord", there), changes), "me"
+    )
+
+
+@pytest.mark.parametrize(
+    ("act", "forgets"),
+    [
+        (lambda fleet, device: fleet.act(device, lambda there: edited(there, Edit(host="192.0.2.9"), None)), True),
+        (lambda fleet, device: fleet.act(device, lambda there: edited(there, Edit(port=2222), None)), True),
+        (lambda fleet, device: fleet.act(device, lambda there: edited(there, Edit(new_router=True), None)), True),
+        (lambda fleet, device: fleet.act(device, router_replaced), True),
+        (_jump, True),
+        (_jump_of_all, True),
+        (lambda fleet, device: fleet.act(device, lambda there: edited(there, Edit("other"), None)), False),
+    ],
+    ids=["host", "port", "new router", "replaced", "jump host", "jump host of its tenant", "name"],
+)
+def test_another_router_has_another_firewall(
+    fleet: Fleet, act: Callable[[Fleet, DeviceId], object], *, forgets: bool
+) -> None:
+    """How often the one before was met keeps nobody away from it; another name is no other router."""
+    device = fleet.device()
+    fleet.sql(
+        "UPDATE device SET met_at = now(), hold_until = now() + interval '1 hour', "
+        "wary_until = now() + interval '1 hour'"
+    )
+    assert act(fleet, device)
+    row = fleet.row("device", device)
+    assert [row.met_at is None, row.hold_until is None, row.wary_until is None] == [forgets] * 3
 
 
 # --- what is heard ------------------------------------------------------------------------------------------------

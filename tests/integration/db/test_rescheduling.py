@@ -270,3 +270,19 @@ def test_what_is_due_later_than_an_expression_says_is_drawn_nearer(north: Fleet)
     north.sql("UPDATE job SET due_at = now()")
     north.claims.claim(Limits())
     assert timedelta(0) < due(north, late) <= HOUR
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(("seconds", "held"), [(240, False), (300, True)])
+def test_a_router_that_is_met_more_often_from_now_on_holds_nobody(
+    north: Fleet, act: Callable[..., None], seconds: int, *, held: bool
+) -> None:
+    """Its firewall has no such rules: what was counted by the interval of before keeps nobody away."""
+    device = waiting(north)
+    north.sql(
+        "UPDATE device SET met_at = now(), hold_until = now() + interval '1 hour', "
+        "wary_until = now() + interval '1 hour'"
+    )
+    act(north, device, {"interval_seconds": seconds})
+    row = north.row("device", device)
+    assert [row.met_at is not None, row.hold_until is not None] == [held, held]
