@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupflow.cli import output
+from backupflow.cli.another_router import among, documents, in_words
 from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.session import wiring
+from backupflow.core.history import Run
 from backupflow.core.model import Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupflow.core.history import Aside, Run
+    from backupflow.core.history import Aside, Replacement
 
 _MARK = "*"  # of a run that differs from the one before it in nothing but whether secrets are shown
 
@@ -46,11 +48,13 @@ def snapshots(
         _show_asides(name, asides, as_json=as_json)
         return
     runs = history.snapshots(wiring().snapshots, tenant_id, name, limit)
+    others = wiring().attempts.replacements(tenant_id, name)
     if as_json:
-        output.as_document({"device": name, "snapshots": [_document(run) for run in runs]})
+        snapshots_of_it = [_document(run) for run in runs]
+        output.as_document({"device": name, "snapshots": snapshots_of_it, "another_router": documents(others)})
         return
     if runs:
-        _show_runs(runs)
+        _show_runs(runs, others)
     else:
         output.say(f"{name} has no snapshot yet; see `status`")
     waiting = [one for one in asides if not runs or one.seq > runs[0].last_seq]
@@ -58,9 +62,9 @@ def snapshots(
         output.say(f"not believed (yet), and kept aside: {len(waiting)}; see `snapshots {shlex.quote(name)} --aside`")
 
 
-def _show_runs(runs: Sequence[Run]) -> None:
+def _show_runs(runs: Sequence[Run], others: Sequence[Replacement]) -> None:
     columns: tuple[str, ...] = ("snapshot", "collected", "last seen", "seen", "bytes", "hash", "version", "secrets")
-    rows = [_row(run) for run in runs]
+    rows = [_row(one) for one in among(runs, others, lambda run: run.last_seq)]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     output.show_table(columns, rows)
@@ -84,7 +88,9 @@ def _show_asides(name: str, asides: Sequence[Aside], *, as_json: bool) -> None:
         )
 
 
-def _row(run: Run) -> tuple[output.Cell, ...]:
+def _row(run: Run | Replacement) -> tuple[output.Cell, ...]:
+    if not isinstance(run, Run):
+        return ("", run.at, "", "", "", "", in_words(run), "")
     last = run.last_collected_at if run.observations > 1 else None
     version = output.told(run.facts.get("version"))
     digest = output.short(run.content_hash)

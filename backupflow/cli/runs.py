@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupflow.cli import asking, output
+from backupflow.cli.another_router import among, documents, in_words
 from backupflow.cli.options import AsJson, DeviceName, InTenant, seconds
 from backupflow.cli.session import wiring
+from backupflow.core.attempts import Stretch
 
 if TYPE_CHECKING:
-    from backupflow.core.attempts import Attempt, Stretch, Wish
+    from backupflow.core.attempts import Attempt, Wish
+    from backupflow.core.history import Replacement
 
 _STYLES = {"changed": "green", "failed": "red", "blocked": "red", "lost": "yellow", "suspect": "yellow"}
 _DROPS = ("began", "bytes", "took")  # where a terminal is narrow
@@ -52,13 +55,15 @@ def runs(
     """  # noqa: D301 - \b keeps the lines of the examples
     tenant_id = wiring().devices("reader").tenant(tenant)
     stretches = wiring().attempts.stretches(tenant_id, name, _since(since), limit)
+    others = wiring().attempts.replacements(tenant_id, name)
     if as_json:
-        output.as_document({"device": name, "runs": [_stretch_document(one) for one in stretches]})
+        runs_of_it = [_stretch_document(one) for one in stretches]
+        output.as_document({"device": name, "runs": runs_of_it, "another_router": documents(others)})
     elif not stretches:
         output.say(f"nothing of {name} was tried {'since then' if since else 'yet'}; see `status`")
     else:
         columns = ("run", "began", "until", "runs", "trigger", "took", "bytes", "result", "")
-        rows = [_row(one) for one in stretches]
+        rows = [_row(one) for one in among(stretches, others, lambda one: one.seq)]
         kept = output.fitting(columns, rows, _DROPS)
         places = [columns.index(column) for column in kept]
         output.show_table(kept, [[row[place] for place in places] for row in rows], _STYLES)
@@ -86,11 +91,20 @@ def _since(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        return wiring().clock("reader") - timedelta(seconds=seconds(text) or 0)
+        return _ago(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _row(one: Stretch) -> tuple[output.Cell, ...]:
+def _ago(text: str) -> datetime:
+    try:
+        return wiring().clock("reader") - timedelta(seconds=seconds(text) or 0)
+    except typer.BadParameter as exc:
+        raise typer.BadParameter(f"{text!r} is no time: say 7d, 12h, 2026-11-20 or 2026-11-20T06:00") from exc
+
+
+def _row(one: Stretch | Replacement) -> tuple[output.Cell, ...]:
+    if not isinstance(one, Stretch):
+        return ("", "", one.at, "", "", "", "", "replaced", in_words(one))
     began = one.first_at if one.count > 1 else None
     result = one.result if one.result != "failed" else one.code
     detail = output.told(one.detail, output.LONGEST_DETAIL)

@@ -31,6 +31,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """Another router stands behind the device's name since `at`; what was collected up to `after_seq` is not its."""
+
+    at: datetime
+    after_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Aside:
     """A whole export that may not become the current one: `state` suspect, or blocked by another router."""
 

@@ -55,3 +55,21 @@ def test_one_run_is_told_with_why_it_ended(scene: Scene) -> None:
     assert "/export" in scene.run("run", "show", "1").out.decode()
     missing = scene.run("run", "show", "7")
     assert (missing.code, "`runs DEVICE`" in missing.err) == (Exit.NOT_FOUND, True)
+
+
+def test_another_router_has_a_line_between_what_was_before_and_what_came_after(scene: Scene) -> None:
+    """Its first export may equal the last of the one before (restored): they are two lines all the same."""
+    device_id = scene.add()
+    for name in ("one", "one"):
+        scene.observe(device_id, export_text(name))
+    assert scene.run("device", "replaced", "core-1", "--yes").code == Exit.OK
+    assert "another router since" in scene.run("runs", "core-1").out.decode().splitlines()[1]
+    for _ in range(2):
+        scene.observe(device_id, export_text("one"))
+    for command, seqs in (("runs", ["4", "", "2", "1"]), ("snapshots", ["3", "", "1"])):
+        lines = scene.run(command, "core-1").out.decode().splitlines()[1:]
+        assert ["" if line.startswith(" ") else line.split()[0] for line in lines] == seqs
+        assert "another router since 20" in lines[1]
+        told = json.loads(scene.run(command, "core-1", "--json").out)
+        assert [one["after_snapshot"] for one in told["another_router"]] == [2]
+    assert "2026-11-20" in scene.run("runs", "core-1", "--since", "yesterday").err

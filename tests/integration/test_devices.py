@@ -222,7 +222,7 @@ def test_a_replaced_router_is_known_by_nothing_of_the_old_one(install: Install) 
     assert tuple(row) == (7, "untried")
     assert rows(install, "SELECT 1 FROM alarm WHERE cleared_at IS NULL") == []
     (act,) = rows(install, "SELECT detail FROM audit WHERE action = 'device_replaced'")
-    assert act.detail == {"retired": old.fingerprint, "was_blocked": "identity_changed"}
+    assert act.detail == {"retired": old.fingerprint, "was_blocked": "identity_changed", "after_seq": 7}
 
 
 def test_sha1_is_allowed_anew_by_an_audited_act(install: Install) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, Row, text
 
 from backupflow.adapters.db.compacting import OUTCOME
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.replacements import ROUTER, replacements_of, routers
 from backupflow.adapters.db.snapshots import device_named
 from backupflow.core.attempts import Attempt, Stretch, Wish
 from backupflow.core.model import ContentHash, State
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from backupflow.core.history import Replacement
     from backupflow.core.model import TenantId
 
 # The first one of a stretch counts itself alone: what was taken away stood between it and a later one.
 STRETCHES = text(f"""
     WITH placed AS (
         SELECT c.id, c.seq, c.compacted, c.trigger, coalesce(c.started_at, c.claimed_at) AS at,
-            coalesce({OUTCOME} <> lag({OUTCOME}) OVER (ORDER BY c.seq), true) AS begins
+            coalesce({OUTCOME} <> lag({OUTCOME}) OVER (ORDER BY c.seq)
+                OR {ROUTER} <> lag({ROUTER}) OVER (ORDER BY c.seq), true) AS begins
         FROM collection c
         WHERE c.device_id = :device AND (CAST(:since AS timestamptz) IS NULL OR c.claimed_at >= :since)),
     numbered AS (SELECT *, count(*) FILTER (WHERE begins) OVER (ORDER BY seq) AS stretch FROM placed),
@@ -60,8 +63,15 @@ class Attempts:
     def stretches(self, tenant_id: TenantId, name: str, since: datetime | None, limit: int) -> Sequence[Stretch]:
         """The newest stretches of a device, the newest first; NotFound if there is no such device."""
         with transaction(self._engine) as tx:
-            values = {"device": device_named(tx, tenant_id, name), "since": since, "limit": limit}
+            device_id = device_named(tx, tenant_id, name)
+            values: dict[str, Any] = {"device": device_id, "since": since, "limit": limit}
+            values["routers"] = routers(replacements_of(tx, device_id))
             return [_stretch(row) for row in tx.execute(STRETCHES, values)]
+
+    def replacements(self, tenant_id: TenantId, name: str) -> Sequence[Replacement]:
+        """When it became another router, the oldest first; NotFound if there is no such device."""
+        with transaction(self._engine) as tx:
+            return replacements_of(tx, device_named(tx, tenant_id, name))
 
     def attempt(self, tenant_id: TenantId, number: int) -> Attempt:
         """One of them, and who had asked for it; NotFound if it is not there, or was taken away."""

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.replacements import ROUTER, replacements_of, routers
 from backupflow.core.history import Aside, Run, SealedSnapshot
 from backupflow.core.model import ContentHash, DeviceId, SealedSecret, Seq, TenantId
 from backupflow.errors import MessageMalformed, NotFound, TransitKeyMissing
@@ -23,10 +24,10 @@ _DEVICE = text("""
     ORDER BY (status = 'removed'), removed_at DESC NULLS FIRST LIMIT 1""")
 # A run begins where an observation differs from the one before it; what is undecided across a change of the
 # normalization is not shown as a change.
-_RUNS = text("""
+_RUNS = text(f"""
     WITH numbered AS (
         SELECT c.seq, c.collected_at, c.raw_bytes, c.content_hash, c.facts, c.compacted,
-            count(*) FILTER (WHERE c.is_change) OVER before AS run,
+            count(*) FILTER (WHERE c.is_change) OVER before AS run, {ROUTER} AS router,
             coalesce(c.is_change AND c.masked_hash = lag(c.masked_hash) OVER before
                 AND c.normalization_version = lag(c.normalization_version) OVER before
                 AND c.facts ->> 'secrets' <> lag(c.facts ->> 'secrets') OVER before, false) AS only_secrets
@@ -41,7 +42,7 @@ _RUNS = text("""
         (array_agg(content_hash ORDER BY seq))[1] AS content_hash,
         (array_agg(facts ORDER BY seq DESC))[1] AS facts, bool_or(only_secrets) AS only_secrets,
         bool_or(seq = (SELECT current_seq FROM device WHERE id = :device)) AS is_current
-    FROM numbered GROUP BY run ORDER BY run DESC LIMIT :limit""")
+    FROM numbered GROUP BY router, run ORDER BY router DESC, run DESC LIMIT :limit""")
 # Sealed with keys that were given up; when, if so.
 GIVEN_UP = """CASE WHEN {seq} <= d.unreadable_to_seq
     THEN (SELECT created_at FROM transit_key WHERE tenant_id = d.tenant_id AND purpose = 'data') END AS given_up_at"""
@@ -93,7 +94,9 @@ class Snapshots:
     def runs(self, tenant_id: TenantId, name: str, limit: int) -> Sequence[Run]:
         """The newest runs of equal observations, the newest first; NotFound if there is no such device."""
         with transaction(self._engine) as tx:
-            rows = tx.execute(_RUNS, {"device": device_named(tx, tenant_id, name), "limit": limit}).all()
+            device_id = device_named(tx, tenant_id, name)
+            values = {"device": device_id, "limit": limit, "routers": routers(replacements_of(tx, device_id))}
+            rows = tx.execute(_RUNS, values).all()
         return [_run(row) for row in rows]
 
     def read(self, tenant_id: TenantId, name: str, at: Seq | datetime | None, actor: str) -> SealedSnapshot:
