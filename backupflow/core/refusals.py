@@ -2,7 +2,8 @@
 
 One device that refuses it is blocked: its own password is another. When many do at once, a server that knows the
 password is down, or the password was changed: the login is suspended, nobody is blocked for it, and one device tries it
-again from time to time. What one of them takes, all are sent again; who refuses it after that is blocked by itself.
+again from time to time. What one of them takes, all are sent again; who refuses it after that is blocked by itself,
+unless so many do at once and nobody else has taken it: then it was proved for a moment only, and is suspended again.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ LOGIN_REFUSED = "login_refused"  # code of an alarm
 WINDOW = timedelta(minutes=15)  # in which refusals are counted together
 AT_LEAST = 5  # devices
 ONE_IN = 10  # of those that were sent it
+MOST_TIMES = 4  # that one device refuses it between two that it takes, trials apart, until it is blocked by itself
 # After the suspension; then hourly. Without jitter: it is another device each time.
 FIRST_TRIALS = (timedelta(minutes=15), timedelta(minutes=45), timedelta(minutes=75))
 LATER_TRIALS = timedelta(hours=1)
@@ -42,7 +44,7 @@ SHORTEST_WAIT = timedelta(minutes=5)  # between two trials, also where one was l
 SPREAD = timedelta(minutes=10)  # over which all are sent it again, at the most
 SPREAD_EACH = timedelta(seconds=3)
 # A router says none of this to somebody whom it has not let in.
-_AFTER_LOGIN = frozenset(
+AFTER_LOGIN = frozenset(
     error.code
     for error in (CommandRejected, OutputTruncated, NotAConfiguration, OutputTooLarge, ExportSuspect, IdentityChanged)
 )
@@ -61,18 +63,25 @@ class Refused:
     """A device that has refused a shared login that was sent to it at `sent_at`.
 
     `refused_at` is an earlier refusal that did not block it, `proved_at` when some other device took the login again
-    after the last suspension.
+    after the last suspension. `others_took`: and by now one more did. `times`: so often it has refused it by now.
     """
 
     sent_at: datetime
     refused_at: datetime | None = None
     proved_at: datetime | None = None
     suspended: bool = False
+    others_took: bool = True
+    times: int = 1
+
+    @property
+    def again(self) -> bool:
+        """Whether it was not to blame for an earlier one, and the login was proved since."""
+        return self.proved_at is not None and self.refused_at is not None and self.refused_at < self.proved_at
 
     @property
     def meaning(self) -> Meaning | None:
         """What it means whatever others say; None: that depends on how many of them refuse it."""
-        if self.proved_at is not None and self.refused_at is not None and self.refused_at < self.proved_at:
+        if self.again and (self.others_took or self.times >= MOST_TIMES):
             return Meaning.BLOCKS
         outdated = self.proved_at is not None and self.sent_at < self.proved_at
         return Meaning.WAITS if self.suspended or outdated else None
@@ -112,7 +121,7 @@ def forgiven(ending: Ending) -> Ending:
 
 def proves_login(ending: Ending) -> bool:
     """Whether a collection, or a test, that ended like this was let in."""
-    return ending.code in _AFTER_LOGIN or any(step.name == Stage.LOGIN and step.well for step in ending.report)
+    return ending.code in AFTER_LOGIN or any(step.name == Stage.LOGIN and step.well for step in ending.report)
 
 
 def was_sent(ending: Ending) -> bool:

@@ -5,6 +5,7 @@ Lock order: device, collection, profile, site. The caller holds the device.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
@@ -99,6 +100,8 @@ def _refused(tx: Connection, assignment: Assignment, ending: Ending) -> Ending:
     if profile is None or met.login_sent_at is None:
         return ending
     refused = Refused(met.login_sent_at, met.refused_at, profile.proved_at, profile.suspended_at is not None)
+    if refused.again:
+        refused = replace(refused, **suspensions.since_proved(tx, profile, assignment.collection_id))
     meaning = refused.meaning or suspensions.judged(tx, profile, assignment.device_id)
     if assignment.trigger is Trigger.TRIAL:
         _tried_in_vain(tx, assignment)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
-from backupflow.adapters.db.effective import LOGIN
+from backupflow.adapters.db.effective import LOGIN, observes
 from backupflow.adapters.db.rotating import ANEW
 from backupflow.core import refusals
+from backupflow.core.model import Trigger
 from backupflow.core.refusals import LOGIN_REFUSED, Meaning
+from backupflow.core.report import Stage
 from backupflow.errors import AuthenticationFailed
 
 if TYPE_CHECKING:
@@ -24,15 +26,50 @@ if TYPE_CHECKING:
 
     from sqlalchemy import TextClause
 
+    from backupflow.core.model import CollectionId
+
 # A time that lies ahead is of a clock that was set right, and means nothing.
 _PROFILE = """id, tenant_id, name, suspended_at, trial_at, changed_at,
         CASE WHEN proved_at <= clock_timestamp() THEN proved_at END AS proved_at"""
 _LOCK = text(f"SELECT {_PROFILE} FROM credential_profile WHERE id = :login FOR NO KEY UPDATE")
 _CLOCK = text("SELECT clock_timestamp()")
+_LET_IN = f"'$[*] ? (@.name == \"{Stage.LOGIN}\" && @.well == true)'"
+
+
+def _took(session: str) -> str:
+    """SQL: whether a session (an alias of its row) was let in."""
+    return (
+        f"({session}.collected_at IS NOT NULL OR {session}.code = ANY(:after_login) OR {session}.report @? {_LET_IN})"
+    )
+
+
+# Who proved it last proves nothing anew. Of healthy devices that have not refused it and are about to be asked nobody
+# knows yet; should they refuse it too, that frees whom their silence left blocked.
+_OTHERS_TOOK = f"""(EXISTS (
+    SELECT 1 FROM collection o WHERE o.login_id = :login AND o.login_sent_at > :proved AND o.login_sent_at <= :until
+      AND {_took("o")} AND o.device_id IS DISTINCT FROM (
+        SELECT p.device_id FROM collection p
+        WHERE p.login_id = :login AND p.login_sent_at <= :proved AND {_took("p")}
+          AND p.trigger IN ('{Trigger.TRIAL}', '{Trigger.FORCED}') ORDER BY p.login_sent_at DESC LIMIT 1))
+    OR EXISTS (
+    SELECT 1 FROM collection o JOIN device d ON d.id = o.device_id {LOGIN}
+    WHERE o.state IN ('claimed', 'running') AND {observes("o.trigger")} AND l.id = :login AND d.refused_at IS NULL
+      AND d.failures = 0 AND d.unreachable_since IS NULL
+      AND (o.login_sent_at <= :until OR o.login_sent_at IS NULL AND l.suspended_at IS NULL)))"""
+# How often the device of a session has refused what was sent there, since it took it last; a trial is our own wish.
+_TIMES = f"""(
+    SELECT count(*) FROM collection r
+    WHERE r.device_id = c.device_id AND r.login_id = c.login_id AND r.login_on IS NOT DISTINCT FROM c.login_on
+      AND r.code = :refused AND r.trigger <> '{Trigger.TRIAL}' AND r.login_sent_at > :changed AND NOT EXISTS (
+        SELECT 1 FROM collection t WHERE t.device_id = r.device_id AND t.login_id = r.login_id AND t.seq > r.seq
+          AND {_took("t")}))"""
+_SINCE_PROVED = text(f"""
+    SELECT {_OTHERS_TOOK} AS others_took, {_TIMES} AS times FROM collection c WHERE c.id = :collection""")
+_TOOK_SINCE = text(f"SELECT {_OTHERS_TOOK}")
 # Blocked by this session, in which this login was sent, and not by itself: that it refused it before it was proved says
-# so. What blocks was written in one transaction with the end of its session.
-_BLOCKED = """(d.blocked_code = :refused AND c.code = :refused AND d.blocked_at = c.ended_at
-    AND (d.refused_at < CAST(:proved AS timestamptz)) IS NOT TRUE)"""
+# so, unless nobody else has taken it since. What blocks was written in one transaction with the end of its session.
+_BLOCKED = f"""(d.blocked_code = :refused AND c.code = :refused AND d.blocked_at = c.ended_at
+    AND ((d.refused_at < CAST(:proved AS timestamptz)) IS NOT TRUE OR :again AND {_TIMES} < {refusals.MOST_TIMES}))"""
 _SENT_SINCE = "c.login_id = :login AND c.login_sent_at > :since AND c.login_sent_at <= clock_timestamp()"
 # Of what still runs nobody knows yet. The device that asks is not written as blocked yet: it counts itself.
 _COUNT = text(f"""
@@ -60,12 +97,14 @@ _RESUME = text("""
     UPDATE credential_profile SET suspended_at = NULL, suspended_reason = NULL, trial_at = NULL, trials = 0,
         proved_at = clock_timestamp()
     WHERE id = :login""")
-# Who has waited longest comes first; what is not due yet has a turn of its own.
+# Who has worked and not refused it comes first: what they say tells of the others. Of each kind who has waited longest;
+# what is not due yet has a turn of its own.
 _SPREAD = text(f"""
     UPDATE device x SET next_due_at = now() + spread.after FROM (
-        SELECT w.id, least(:within, count(*) OVER () * :each) * (row_number() OVER (ORDER BY w.next_due_at, w.id) - 1)
+        SELECT w.id, least(:within, count(*) OVER () * :each) * (row_number() OVER (
+            ORDER BY w.refused_at IS NOT NULL, w.current_collection_id IS NULL, w.next_due_at, w.id) - 1)
             / count(*) OVER () AS after
-        FROM (SELECT d.id, d.next_due_at FROM device d {LOGIN}
+        FROM (SELECT d.id, d.next_due_at, d.refused_at, d.current_collection_id FROM device d {LOGIN}
               WHERE l.id = :login AND d.status = 'active' AND d.blocked_code IS NULL AND d.next_due_at <= now()
               ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED) w) spread
     WHERE x.id = spread.id""")
@@ -89,6 +128,12 @@ def judged(tx: Connection, profile: Row[Any], device_id: UUID) -> Meaning:
         tx.execute(_SUSPEND, values | {"login": profile.id})
         raise_alarm(tx, LOGIN_REFUSED, _scope(profile), says, profile.tenant_id)
     return meaning
+
+
+def since_proved(tx: Connection, profile: Row[Any], collection_id: CollectionId) -> dict[str, Any]:
+    """Of a device that refuses it again: `others_took` and `times`, see core.refusals.Refused."""
+    values = _values(tx, profile) | {"collection": collection_id}
+    return tx.execute(_SINCE_PROVED, values).one()._asdict()
 
 
 def lift(tx: Connection, profile: Row[Any], statement: TextClause = _LIFT_AT_ONCE) -> None:
@@ -124,12 +169,20 @@ def resume(tx: Connection, profile: Row[Any]) -> None:
 
 def _window(tx: Connection, profile: Row[Any]) -> dict[str, Any]:
     """The values of _SENT_SINCE and _BLOCKED: of the time that is looked at now, or was when it was suspended."""
-    until = profile.suspended_at or tx.scalar(_CLOCK)
+    values = _values(tx, profile)
+    since = refusals.counted_since(values["until"], profile.changed_at, profile.proved_at)
+    again = profile.proved_at is not None and not tx.scalar(_TOOK_SINCE, values)
+    return values | {"since": since, "again": again}
+
+
+def _values(tx: Connection, profile: Row[Any]) -> dict[str, Any]:
     return {
         "login": profile.id,
-        "since": refusals.counted_since(until, profile.changed_at, profile.proved_at),
+        "until": profile.suspended_at or tx.scalar(_CLOCK),
+        "changed": profile.changed_at,
         "proved": profile.proved_at,
         "refused": AuthenticationFailed.code,
+        "after_login": sorted(refusals.AFTER_LOGIN),
     }
 
 

@@ -86,6 +86,12 @@ def trial(fleet: Fleet) -> list[Row[Any]]:
     return [fleet.row("collection", claim.collection_id) for claim in claimed.new]
 
 
+def proves(fleet: Fleet) -> None:
+    """A trial is taken."""
+    fleet.sql("UPDATE device SET hold_until = NULL")
+    assert fleet.collections.publish(begun(fleet, trial(fleet)[0]), published("A"))
+
+
 def begun(fleet: Fleet, row: Row[Any]) -> Assignment:
     """A collector has begun it, and sent the login."""
     started = fleet.collections.start(CollectionId(row.id), "me")
@@ -499,13 +505,73 @@ def test_who_refuses_it_again_after_it_was_proved_is_blocked_and_counted_no_more
     """Their own passwords are wrong: five of them suspend nothing."""
     profile, devices = suspended(fleet)
     fleet.workers(collect=5)
-    assert fleet.collections.publish(begun(fleet, trial(fleet)[0]), published("A"))
-    refuse(fleet, *devices[:5])
-    assert blocked(fleet) == set(devices[:5])
-    left = next(d for d in devices[5:] if fleet.row("device", d).last_seq == 0)
-    refuse(fleet, left)
+    proves(fleet)
+    refuse(fleet, *devices[:4])
+    other, left = [d for d in devices[5:] if fleet.row("device", d).last_seq == 0]
+    assert fleet.collections.publish(asked(fleet, other), published("A"))
+    refuse(fleet, devices[4], left)
     assert fleet.row("credential_profile", profile).suspended_at is None
     assert blocked(fleet) == {*devices[:5], left}
+
+
+def test_a_login_that_only_one_device_took_is_suspended_again(fleet: Fleet) -> None:
+    """What knows the password was there for a moment: who refuses it again is not to blame, and tries begin anew."""
+    profile, devices = suspended(fleet, 6)
+    fleet.workers(collect=5)
+    proves(fleet)
+    assert fleet.collections.publish(asked(fleet, devices[5]), published("A"))  # the same device, once more
+    under_way = asked(fleet, devices[4])
+    refuse(fleet, *devices[:4])
+    assert blocked(fleet) == set(devices[:4])
+    assert fleet.collections.end(under_way, REFUSED)
+    row = fleet.row("credential_profile", profile)
+    assert row.trial_at - row.suspended_at == 15 * MINUTE
+    assert blocked(fleet) == set()
+    assert fleet.alarms() == [("login_refused", f"login {profile}")]
+
+
+def test_who_refuses_it_again_while_it_is_suspended_again_waits_too(fleet: Fleet) -> None:
+    """It was under way when five others had said so."""
+    _, devices = suspended(fleet, 8)
+    refuse_late = devices[5]
+    assert fleet.collections.end(asked(fleet, refuse_late, "forced"), REFUSED)
+    fleet.workers(collect=5)
+    proves(fleet)
+    under_way = asked(fleet, refuse_late)
+    refuse(fleet, *devices[:5])
+    assert fleet.collections.end(under_way, REFUSED)
+    assert blocked(fleet) == set()
+
+
+def test_a_wrong_password_is_sent_four_times_at_the_most(fleet: Fleet) -> None:
+    """Where one device takes it, and all others refuse it as often as it is proved."""
+    profile, devices = suspended(fleet, 6)
+    fleet.workers(collect=5)
+    for _ in range(2):
+        proves(fleet)
+        refuse(fleet, *devices[:5])
+        assert fleet.row("credential_profile", profile).trial_at is not None
+        assert blocked(fleet) == set()
+    proves(fleet)
+    refuse(fleet, *devices[:5])
+    assert fleet.row("credential_profile", profile).suspended_at is None
+    assert blocked(fleet) == set(devices[:5])
+
+
+def test_those_that_have_not_refused_it_are_sent_it_first(fleet: Fleet) -> None:
+    """And before who has never worked, who has: what they say tells whether it is the login, or the devices."""
+    _, devices = shared(fleet, 20)
+    fleet.observations.store([fleet.passed("A", device) for device in devices[-2:]])
+    fleet.sql("UPDATE device SET next_due_at = now()")
+    refuse(fleet, *devices[:5])
+    fleet.sql("UPDATE device SET next_due_at = now() - interval '1 hour' WHERE id = ANY(:d)", d=devices[:5])
+    fleet.workers(collect=5)
+    (row,) = trial(fleet)
+    assert fleet.collections.publish(begun(fleet, row), published("A"))
+    others = fleet.sql("SELECT id FROM device WHERE id <> :d ORDER BY next_due_at", d=row.device_id)
+    order = [device.id for device in others]
+    assert {row.device_id, order[0]} == set(devices[-2:])
+    assert set(order[-5:]) == set(devices[:5])
 
 
 @pytest.mark.parametrize("since", ["host = 'elsewhere'", "router_since_seq = last_seq"], ids=["moved", "replaced"])
