@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
 
+from backupflow.adapters.db import login_trials
 from backupflow.adapters.db.claim_rows import FITS
 from backupflow.adapters.db.effective import LOGIN, hindrance
 from backupflow.core import backoff
@@ -32,7 +33,7 @@ _LAPSED = text(f"""
 _LOSE = text(f"""
     UPDATE collection c SET state = 'lost', code = 'lease_over', ended_at = now()
     FROM device d WHERE d.id = c.device_id AND c.device_id = ANY(:devices) AND {_OVER}
-    RETURNING d.id, d.losses, c.trigger""")
+    RETURNING d.id, d.losses, c.trigger, c.login_id, c.login_sent_at""")
 _LOST_DUE = text("""
     UPDATE device SET losses = losses + 1,
         next_due_at = CASE WHEN status <> 'active' THEN next_due_at
@@ -68,6 +69,7 @@ def lose_lapsed(tx: Connection, dice: Callable[[], float]) -> int:
     if not devices:
         return 0
     rows = tx.execute(_LOSE, {"devices": devices} | longest).all()
+    login_trials.lost(tx, {row.login_id for row in rows if row.trigger == Trigger.TRIAL and row.login_sent_at})
     for row in rows:
         if not Trigger(row.trigger).observes:
             continue

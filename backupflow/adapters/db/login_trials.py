@@ -11,9 +11,10 @@ from backupflow.adapters.db.claim_rows import FIELDS, FITS_ITS_LANE, OPEN
 from backupflow.adapters.db.contacts import HELD
 from backupflow.adapters.db.effective import LOGIN, LONGEST_RETRY, hindrance
 from backupflow.core.model import Trigger
+from backupflow.core.refusals import next_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
 _TRIAL = f"'{Trigger.TRIAL}'"
@@ -41,6 +42,11 @@ _DEVICE = text(f"""
         d.unreachable_since IS NOT NULL OR d.offline_since IS NOT NULL, d.next_due_at > now(), d.next_due_at, d.id
     LIMIT 1 FOR NO KEY UPDATE OF d SKIP LOCKED""")
 
+_LOST = text("""
+    SELECT id, suspended_at, clock_timestamp() AS clock FROM credential_profile
+    WHERE id = ANY(:logins) AND trial_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED""")
+_NEXT = text("UPDATE credential_profile SET trial_at = :trial, trials = trials + 1 WHERE id = :login")
+
 
 def due(tx: Connection, full: dict[str, list[UUID]]) -> Sequence[Row[Any]]:
     """The one device for each login whose trial is due, locked; it moves on when a trial ends, see `refusals`.
@@ -54,3 +60,10 @@ def due(tx: Connection, full: dict[str, list[UUID]]) -> Sequence[Row[Any]]:
         row = row or outages.trial(tx, full, login, {one.site_id for one in found})
         found += [row] if row is not None else []
     return found
+
+
+def lost(tx: Connection, logins: Collection[UUID]) -> None:
+    """Trials of these were sent, and nobody knows how they ended: their next one has its time, as after any in vain."""
+    if logins:
+        for row in tx.execute(_LOST, {"logins": list(logins)}).all():
+            tx.execute(_NEXT, {"login": row.id, "trial": next_trial(row.suspended_at, row.clock)})

@@ -31,7 +31,8 @@ _HINDRANCES = ", ".join(
     hindrance(f"'{trigger}'") + f" AS {trigger}_hindrance" for trigger in Trigger if trigger.by_person
 )
 _REQUESTED = text(f"""
-    SELECT {FIELDS}, {_HINDRANCES}, {WARY} AS wary, c.id AS open, c.trigger AS open_trigger
+    SELECT {FIELDS}, {_HINDRANCES}, {WARY} AS wary, c.id AS open, c.trigger AS open_trigger,
+        c.state = 'running' AS open_runs
     FROM device d {LOGIN} LEFT JOIN collection c ON c.device_id = d.id AND c.state IN ('claimed', 'running')
     WHERE d.id = ANY(:devices) ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED""")
 _ANSWER = text("""
@@ -58,7 +59,7 @@ def answer_requests(
 
 def _answer(tx: Connection, waiting: Sequence[Row[Any]], room: Room, defaults: Policy) -> list[Claim]:
     devices = {row.id: row for row in tx.execute(_REQUESTED, {"devices": [r.device_id for r in waiting]})}
-    open_rows = {key: (row.open, Trigger(row.open_trigger)) for key, row in devices.items() if row.open}
+    open_rows = {key: (row.open, Trigger(row.open_trigger), row.open_runs) for key, row in devices.items() if row.open}
     new: list[Claim] = []
     for request in waiting:
         device = devices.get(request.device_id)
@@ -69,8 +70,10 @@ def _answer(tx: Connection, waiting: Sequence[Row[Any]], room: Room, defaults: P
         if hindered := getattr(device, f"{asked}_hindrance"):
             answer, collection = f"refused: {hindered}", None
         elif device.id in open_rows:
-            collection, trigger = open_rows[device.id]
-            if not kind.is_met_by(trigger):  # it waits until this row has ended
+            collection, trigger, runs = open_rows[device.id]
+            if not (kind.is_met_by(trigger) and (runs or asked is not Trigger.FORCED or trigger is asked)):
+                # It waits until this row has ended; by force also until it has begun: what comes by itself may be
+                # withdrawn, for what force would go past.
                 continue
             answer = "attached"
         elif device.wary and not request.forced:
@@ -78,7 +81,7 @@ def _answer(tx: Connection, waiting: Sequence[Row[Any]], room: Room, defaults: P
         elif room.take(lane := _lane(device), places(device), trial=kind in TRIALS):
             claim = insert(tx, [device], asked, lane, defaults)[0]
             answer, collection = "claimed", claim.collection_id
-            open_rows[device.id] = claim.collection_id, asked
+            open_rows[device.id] = claim.collection_id, asked, False
             new.append(claim)
         else:
             continue

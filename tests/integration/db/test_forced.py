@@ -170,6 +170,32 @@ def test_who_forces_what_runs_attaches_to_it(fleet: Fleet) -> None:
     assert answers == [("claimed", run, Result.FAILED), ("attached", run, Result.FAILED)]
 
 
+def test_who_forces_what_waits_is_not_taken_back_with_it(fleet: Fleet) -> None:
+    """A run by its turn was claimed, and is withdrawn for a block that a person goes past: theirs is claimed then."""
+    device = fleet.device()
+    fleet.workers(collect=5)
+    claimed = fleet.claims.claim(LIMITS)
+    number = ask(fleet, device, force=True)
+    assert claimed is not None
+    assert len(claimed.new) == 1
+    assert tick(fleet) == []
+    assert tell(fleet, number).answer is None
+    fleet.sql("UPDATE device SET blocked_code = 'authentication_failed', blocked_at = now() WHERE id = :d", d=device)
+    assert [running.trigger for running in tick(fleet)] == [Trigger.FORCED]
+    assert tell(fleet, number).answer == "claimed"
+
+
+def test_who_forces_what_runs_by_its_turn_attaches_to_it(fleet: Fleet) -> None:
+    """It asks the router already."""
+    device = fleet.device()
+    fleet.workers(collect=5)
+    (running,) = tick(fleet)
+    number = ask(fleet, device, force=True)
+    assert tick(fleet) == []
+    told = tell(fleet, number)
+    assert (told.answer, told.run) == ("attached", running.collection_id)
+
+
 def test_too_many_connections_lately_lock_but_by_force(fleet: Fleet) -> None:
     """The router's own firewall might ban our address: a person may take that risk."""
     fleet.workers(collect=5)

@@ -469,6 +469,24 @@ def test_a_device_elsewhere_tries_it_before_one_of_a_site_that_is_down(fleet: Fl
     assert [row.device_id for row in trial(fleet)] == [devices[0]]
 
 
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_trial_that_is_lost_counts_if_it_was_sent(fleet: Fleet, sent: bool) -> None:
+    """Its collector vanished: what the router counted it has counted."""
+    profile, _ = suspended(fleet)
+    fleet.workers(collect=5)
+    (row,) = trial(fleet)
+    due = fleet.row("credential_profile", profile).trial_at
+    if sent:
+        begun(fleet, row)
+    else:
+        fleet.collections.start(CollectionId(row.id), "me")
+    fleet.expire(CollectionId(row.id))
+    claimed = fleet.claims.claim(LIMITS)
+    assert (claimed.lost, len(claimed.new)) == (1, 0 if sent else 1)  # type: ignore[union-attr]
+    after = fleet.row("credential_profile", profile)
+    assert after.trial_at == (after.suspended_at + 15 * MINUTE if sent else due)
+
+
 def test_a_trial_that_is_taken_lets_all_have_it_again(fleet: Fleet) -> None:
     """The alarm is over, and those who wait are due one after another."""
     profile, devices = suspended(fleet, 25)
