@@ -130,8 +130,15 @@ def _check_device(tenant_id: TenantId, name: str) -> NoReturn:
 def _device_line(device: DeviceState, overview: Overview) -> str:
     what = counted_as(device, overview.now)
     newest = f"newest {output.span(overview.now - device.current_at)} ago" if device.current_at else "nothing stored"
-    why = device.blocked_code or (device.last.code if device.last and what is not Count.FRESH else None)
-    return ", ".join(filter(None, (f"{device.name} {what}", why, newest)))
+    return ", ".join(filter(None, (f"{device.name} {what}", _why(device, what), newest)))
+
+
+def _why(device: DeviceState, what: Count) -> str | None:
+    if what is Count.PAUSED and device.paused_reason:
+        return output.told(device.paused_reason, output.LONGEST_DETAIL)
+    if what is Count.HELD and device.hold_until is not None:
+        return f"nobody comes by himself before {output.in_words(device.hold_until)}: its firewall might ban us"
+    return device.blocked_code or (device.last.code if device.last and what is not Count.FRESH else None)
 
 
 def _part_line(verdict: Verdict, overview: Overview) -> str:

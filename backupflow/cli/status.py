@@ -113,10 +113,12 @@ def _rest(page: Page) -> Iterator[str]:
     yield f"alive: {', '.join(f'{n} {role}' for role, n in sorted(alive.items())) or 'nobody'}"
     yield jobs_line(page.overview)
     yield from rotation_lines(page.overview)
-    held = [one.hold_until for one in page.overview.devices if one.hold_until and one.held(page.overview.now)]
+    now = page.overview.now
+    held = {one.name: one.hold_until for one in page.overview.devices if one.hold_until and one.held(now)}
     if held:
         many = output.counted(len(held), "device")
-        yield f"kept away from, for fear of their firewalls: {many}, the last until {output.in_words(max(held))}"
+        last = output.in_words(max(held.values()))
+        yield f"kept away from, for fear of their firewalls: {many}, the last until {last}: {', '.join(sorted(held))}"
 
 
 def _show(page: Page, *, show_all: bool) -> None:
@@ -142,10 +144,10 @@ def device_row(device: DeviceState, now: datetime) -> tuple[output.Cell, ...]:
     """A device as a row under COLUMNS."""
     last = device.last
     how = device.blocked_code or ((last.code or last.state.value) if last else None)
-    due = device.next_due_at if device.status == "active" and not device.blocked_code else None
+    due = device.due_at(now) if device.status == "active" and not device.blocked_code else None
     return (
         device.name,
-        output.told(device.stands(now)),
+        output.told(device.stands(now), output.LONGEST_DETAIL),
         how,
         now - last.at if last else None,
         now - device.current_at if device.current_at else None,

@@ -96,6 +96,7 @@ def device_document(device: DeviceState, now: datetime) -> dict[str, Any]:
         "offline_since": device.offline_since,
         "maintenance_until": device.maintenance_until,
         "hold_until": device.hold_until,
+        "has_turn": device.has_turn,
         "login_on": device.login_on,
         "site": device.site,
         "interval_seconds": device.interval.total_seconds(),

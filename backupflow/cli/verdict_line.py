@@ -17,7 +17,7 @@ SITES = 2  # that are down and have their name in the line
 _ALWAYS = (Count.OFFLINE, Count.BLOCKED, Count.PAUSED, Count.OVERDUE)
 _ORDER = (
     Count.OFFLINE, Count.BLOCKED, Count.LOGIN, Count.NO_LOGIN, Count.BEHIND, Count.FAILING, Count.STALE, Count.WAITING,
-    Count.MAINTENANCE, Count.PAUSED, Count.OVERDUE,
+    Count.HELD, Count.MAINTENANCE, Count.PAUSED, Count.OVERDUE,
 )  # fmt: skip
 
 
@@ -64,7 +64,9 @@ def _short(overview: Overview, site: SiteState) -> str:
 
 
 def _of_work(overview: Overview) -> Iterator[str]:
-    slots, needed = overview.slots, overview.load.needed if overview.load else None
+    slots, needed = overview.slots, None
+    if overview.load is not None and overview.load.needed is not None:  # both of the normal lane
+        slots, needed = overview.load.slots, overview.load.needed
     busy = f"{needed:,} of {output.counted(slots, 'slot')}" if needed is not None else output.counted(slots, "slot")
     took = overview.round
     yield f"round {' '.join(output.span(took).split()[:2])}, {busy}" if took else busy
@@ -92,5 +94,10 @@ def verdict_document(verdict: Verdict, overview: Overview) -> dict[str, Any]:
         "servers": {name: trouble or "ok" for name, trouble in verdict.servers.items()},
         "round_seconds": took,
         "mean_seconds": load.session if load else None,
-        "slots": {"alive": overview.slots, "needed": load.needed if load else None, "running": overview.running},
+        "slots": {
+            "alive": overview.slots,
+            "normal_lane": load.slots if load else None,
+            "needed": load.needed if load else None,
+            "running": overview.running,
+        },
     }

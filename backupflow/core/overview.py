@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN
 from backupflow.core.model import LoginOn, State
+from backupflow.errors import AuthenticationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,6 +117,7 @@ class DeviceState:
     unreachable_since: datetime | None = None
     offline_since: datetime | None = None  # a poller's word keeps it from being asked
     hold_until: datetime | None = None  # its firewall might ban us: nothing that comes by itself connects before
+    other_login_next: bool = False  # it refused one of two, and the other one has its turn within minutes
     login_on: LoginOn = LoginOn.CURRENT  # which of two took it last, while they are rotated
     seconds: float | None = None  # that its last session took
 
@@ -137,8 +139,9 @@ class DeviceState:
             return False
         if self.maintenance_until is not None:  # or was: what fell due meanwhile is late from its end on
             since = max(since, self.maintenance_until)
-        held = self.claimed_at is None and self.held(now)
-        return not held and now - since > self.tolerance
+        if self.claimed_at is None and self.kept_away(now) and self.hold_until is not None:  # or was: as above
+            since = max(since, self.hold_until)
+        return now - since > self.tolerance
 
     @property
     def tolerance(self) -> timedelta:
@@ -148,6 +151,16 @@ class DeviceState:
     def held(self, now: datetime) -> bool:
         """Whether we keep away for fear of its firewall; a time too far ahead is of a clock that was set right."""
         return self.hold_until is not None and now < self.hold_until <= now + LONGEST_HOLD
+
+    def kept_away(self, now: datetime) -> bool:
+        """Whether it is held, or was so lately that nothing of it can be expected yet."""
+        return self.held(now) or (self.hold_until is not None and now - self.tolerance <= self.hold_until <= now)
+
+    def due_at(self, now: datetime) -> datetime | None:
+        """When it is collected next by itself; not before the end of what it is held for."""
+        if self.next_due_at is None or self.hold_until is None or not self.held(now):
+            return self.next_due_at
+        return max(self.next_due_at, self.hold_until)
 
     def in_maintenance(self, now: datetime) -> bool:
         """Whether nothing of it is collected by itself, and nobody is to be told."""
@@ -166,7 +179,18 @@ class DeviceState:
     def stands(self, now: datetime) -> str:
         """How it stands, in words: of a paused one also why, as far as somebody said so."""
         standing = self.standing(now)
-        return f"{standing}: {self.paused_reason}" if standing is Standing.PAUSED and self.paused_reason else standing
+        if standing is Standing.PAUSED and self.paused_reason:
+            return f"{standing}: {self.paused_reason}"
+        if standing in {Standing.OK, Standing.WAITING} and self.has_turn:
+            return f"{standing}: {self.has_turn}"
+        return standing
+
+    @property
+    def has_turn(self) -> str | None:
+        """Which of two logins is sent next, where the other one was refused a moment ago; that is no failure yet."""
+        if not self.other_login_next or self.last is None or self.last.code != AuthenticationFailed.code:
+            return None
+        return f"the {'new' if self.login_on is LoginOn.NEXT else 'old'} login has its turn"
 
     def standing(self, now: datetime) -> Standing:
         """How it stands."""
@@ -188,9 +212,15 @@ class DeviceState:
             return Standing.AT_JUMP_HOST
         if self.overdue(now):
             return Standing.OVERDUE
-        if self.last and self.last.state not in GOOD | OPEN | {State.WITHDRAWN} and self.last.code not in AT_JUMP_HOST:
+        if self._failing:
             return Standing.FAILING
         return Standing.OK if self.current_at else Standing.WAITING
+
+    @property
+    def _failing(self) -> bool:
+        if self.last is None or self.last.state in GOOD | OPEN | {State.WITHDRAWN} or self.has_turn:
+            return False
+        return self.last.code not in AT_JUMP_HOST
 
 
 @dataclass(frozen=True, slots=True)

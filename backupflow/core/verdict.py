@@ -46,11 +46,12 @@ class Count(StrEnum):
     FRESH = "fresh"
     FAILING = "failing"
     WAITING = "new"  # not collected yet, and not late
+    HELD = "held"  # its router's firewall might ban us: nobody comes by himself before a known time
     STALE = "stale"  # what there is of it is too old, and nobody has said why
 
 
 # Of which nobody expects a fresh observation.
-AT_REST = frozenset({Count.PAUSED, Count.MAINTENANCE, Count.WAITING})
+AT_REST = frozenset({Count.PAUSED, Count.MAINTENANCE, Count.WAITING, Count.HELD})
 _OF_STANDING = {
     Standing.PAUSED: Count.PAUSED,
     Standing.BLOCKED: Count.BLOCKED,
@@ -142,11 +143,19 @@ def counted_as(device: DeviceState, now: datetime) -> Count:
         return _OF_STANDING[standing]
     if device.fresh(now):
         return Count.FRESH
-    if standing is Standing.FAILING:
+    if standing is Standing.FAILING or (device.has_turn and device.current_at):
         return Count.FAILING
+    if device.current_at is None and _under_way(device, now):
+        return Count.WAITING
+    return Count.HELD if device.kept_away(now) else Count.STALE
+
+
+def _under_way(device: DeviceState, now: datetime) -> bool:
+    """Whether a first collection may still bring something, if there is none yet."""
     last = device.last
-    under_way = last is None or (last.state in OPEN | {State.WITHDRAWN} and now - last.at <= device.tolerance)
-    return Count.WAITING if device.current_at is None and under_way else Count.STALE
+    if last is None or device.has_turn:
+        return True
+    return last.state in OPEN | {State.WITHDRAWN} and now - last.at <= device.tolerance
 
 
 def tally(devices: Iterable[DeviceState], now: datetime) -> Tally:

@@ -54,6 +54,7 @@ _STATES = f"""
         current.facts, d.driver, d.source, g.name AS group_name, s.name AS site, l.name AS profile,
         l.method = 'key' AS by_key, h.name AS jump, d.site_id, s.down_since AS site_down_since,
         {MAINTENANCE_UNTIL} AS maintenance_until, d.answered_at, d.unreachable_since, d.offline_since, d.hold_until,
+        l.next_changed_at IS NOT NULL AND d.refused_on IS NOT NULL AND d.refused_on <> d.login_on AS other_login_next,
         d.login_on, {{changes}} AS snapshots,
         extract(epoch FROM coalesce(last.collected_at, last.ended_at) - last.started_at) AS seconds
     FROM device d {LOGIN}
@@ -205,6 +206,7 @@ def device_of(row: Row[Any], defaults: Policy, now: datetime) -> DeviceState:
         row.jump,
         bool(row.by_key),
         **{name: getattr(row, name) for name in _AS_THEY_ARE},
+        other_login_next=bool(row.other_login_next),
         login_on=LoginOn(row.login_on),
         seconds=None if row.seconds is None else max(float(row.seconds), 0.0),
     )

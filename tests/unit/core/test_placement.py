@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from backupflow.core.enrolment import Edit, edited, router_replaced
+from backupflow.core.enrolment import NOT_MET, Edit, edited, router_replaced
 from backupflow.core.inventory import DIRECT, DeviceLogin, DeviceRecord, Placement, SeenKey, checked_fingerprint
 from backupflow.core.model import DeviceId, ExpectedKey, HostKey, Login, SealedSecret, TenantId, TrustedHow
 from backupflow.errors import Conflict, InputInvalid
@@ -55,7 +55,7 @@ def test_another_way_is_like_another_address() -> None:
     """Failures, an operator's word and the waiting are forgotten; a block and the pin stay."""
     update = edited(replace(PINNED, blocked_code="host_key_mismatch"), Edit(placement=Placement(jump="hop-2")), None)
     assert update
-    assert update.if_moved.columns == {"failures": 0, "believe_seq": 0, "next_due_at": NOW}
+    assert update.if_moved.columns == {"failures": 0, "believe_seq": 0, "next_due_at": NOW} | NOT_MET
     assert (update.retires, update.clears, update.if_moved.clears) == ((), (), ("device_down",))
     paused = edited(replace(RECORD, status="paused"), Edit(placement=Placement(jump="hop-2")), None)
     assert paused

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupflow.core.model import DeviceId, State, TenantId
+from backupflow.core.model import DeviceId, LoginOn, State, TenantId
 from backupflow.core.overview import Alarm, DeviceState, LastCollection, LivingProcess, LoginState, Overview, Standing
 from backupflow.core.verdict import (
     CRITICAL_ALARMS,
@@ -28,6 +28,7 @@ from backupflow.core.verdict import (
     Tally,
     counted_as,
     judge,
+    judge_one,
     of_devices,
     tally,
 )
@@ -45,6 +46,8 @@ DEVICE = DeviceState(
 )  # fmt: skip
 NEVER: dict[str, Any] = {"last": None, "current_at": None}
 OLD = NOW - 3 * HOUR
+MINUTE = timedelta(minutes=1)
+TURN: dict[str, Any] = {"last": replace(FAILED, code="authentication_failed"), "other_login_next": True}
 
 
 def living(*without: str) -> tuple[LivingProcess, ...]:
@@ -83,6 +86,17 @@ def alarm(code: str, scope: str = "claiming") -> Alarm:
         ({"next_due_at": OLD, "maintenance_until": NOW + HOUR}, Count.MAINTENANCE),
         ({"next_due_at": OLD, "hold_until": NOW + HOUR}, Count.FRESH),  # kept away from for a while, on purpose
         ({"next_due_at": OLD, "hold_until": NOW + 3 * HOUR}, Count.OVERDUE),  # of a clock that stood wrong
+        ({"current_at": OLD, "next_due_at": OLD, "hold_until": NOW + HOUR}, Count.HELD),
+        ({"current_at": OLD, "next_due_at": OLD, "hold_until": NOW - 15 * MINUTE}, Count.HELD),  # what is no delay yet
+        ({"current_at": OLD, "next_due_at": OLD, "hold_until": NOW - 16 * MINUTE}, Count.OVERDUE),
+        ({"current_at": OLD, "hold_until": NOW - 16 * MINUTE}, Count.STALE),
+        ({"current_at": OLD, "next_due_at": OLD, "hold_until": NOW + 3 * HOUR}, Count.OVERDUE),
+        ({"last": FAILED, "current_at": OLD, "hold_until": NOW + HOUR}, Count.FAILING),
+        (NEVER | {"next_due_at": OLD, "hold_until": NOW + HOUR}, Count.WAITING),
+        (TURN, Count.FRESH),
+        (TURN | {"current_at": OLD}, Count.FAILING),  # it was not well before, either
+        (TURN | {"current_at": None}, Count.WAITING),
+        (TURN | {"other_login_next": False, "current_at": None}, Count.FAILING),
         ({"unreachable_since": NOW}, Count.OFFLINE),
         ({"offline_since": NOW}, Count.OFFLINE),
         ({"site_down_since": NOW, "hindrance": "site down: north"}, Count.OFFLINE),
@@ -120,6 +134,7 @@ DEVICES = st.builds(
     offline_since=TIMES,
     maintenance_until=TIMES,
     hold_until=TIMES,
+    other_login_next=st.booleans(),
 )
 
 
@@ -134,6 +149,31 @@ def test_every_device_is_counted_once(devices: list[DeviceState]) -> None:
         if counted_as(device, NOW) is Count.FRESH:
             assert device.fresh(NOW)
             assert device.standing(NOW) in {Standing.OK, Standing.FAILING}
+
+
+def test_a_login_that_has_its_turn_is_no_failure() -> None:
+    """One of two was refused once, and the other one is sent within minutes: both are, before it fails."""
+    turned = replace(DEVICE, **TURN)
+    assert (turned.standing(NOW), turned.stands(NOW)) == (Standing.OK, "ok: the old login has its turn")
+    on_next = replace(turned, login_on=LoginOn.NEXT, current_at=None)
+    assert on_next.stands(NOW) == "waiting: the new login has its turn"
+    assert replace(turned, last=FAILED).standing(NOW) is Standing.FAILING  # it has another trouble since
+
+
+def test_a_held_device_is_due_when_it_is_not_held_any_more() -> None:
+    """And at its own time, where that is later or nothing holds it."""
+    for hold, due in ((HOUR, NOW + HOUR), (-HOUR, OLD), (3 * HOUR, OLD)):
+        assert replace(DEVICE, next_due_at=OLD, hold_until=NOW + hold).due_at(NOW) == due
+    assert replace(DEVICE, next_due_at=NOW + 2 * HOUR, hold_until=NOW + HOUR).due_at(NOW) == NOW + 2 * HOUR
+    assert replace(DEVICE, next_due_at=None, hold_until=NOW + HOUR).due_at(NOW) is None
+
+
+def test_a_held_device_is_no_trouble() -> None:
+    """Neither for whoever asks about it alone nor among others: there is a time at which it is over."""
+    held = replace(DEVICE, current_at=OLD, next_due_at=OLD, hold_until=NOW + HOUR)
+    assert judge_one(held, NOW) is Level.OK
+    assert judge(seen(held, DEVICE)).level is Level.OK
+    assert judge_one(replace(held, hold_until=None), NOW) is Level.CRITICAL
 
 
 def documented() -> dict[str, str]:
