@@ -135,6 +135,7 @@ def _only(record: DeviceRecord, verb: str) -> str:
 
 
 def _ask(record: DeviceRecord, chosen: str, verb: str) -> None:
+    output.note(f"{record.name}:  {key_view.known_as(record.facts)}, at {record.host}")
     pinned, offered = record.pinned, next((key for key in record.offered if key.key.fingerprint == chosen), None)
     output.note(f"pinned:  {f'{pinned.key.key_type}  {pinned.key.fingerprint}' if pinned else 'none'}")
     for key in () if pinned else record.expected:

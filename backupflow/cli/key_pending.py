@@ -97,6 +97,8 @@ def _lines(keys: Sequence[PendingKey]) -> Iterator[str]:
         blocked = ", blocked" if key.blocked else ""
         what = "jump host " if key.jump_host else ""
         yield f"{what}{key.name}: {key.waiting}, since {output.in_words(key.since)}{where}{blocked}"
+        if key.facts:
+            yield f"         {key_view.known_as(key.facts)}"
         for old in key.old:
             yield f"         {key.old_type or 'expected'} {old}"
         yield f"      {'→' if key.old else ' '}  {key.key_type} {key.fingerprint}"
@@ -108,6 +110,7 @@ def _csv(keys: Sequence[PendingKey]) -> Iterator[str]:
     for key in keys:
         old = f", was {', '.join(key.old)}" if key.old else ""
         about = f"{key.waiting}, {key.key_type}, since {output.in_words(key.since)}{old}"
+        about += f"; {key_view.known_as(key.facts)}" if key.facts else ""
         if key.jump_host:
             yield comment(f"jump host {key.name}: {about}; offers {key.fingerprint}: `jump accept-key`")
         else:
@@ -144,4 +147,5 @@ def _document(key: PendingKey) -> dict[str, Any]:
         "first_seen_at": key.since,
         "last_seen_at": key.last_seen_at,
         "blocked": key.blocked,
+        "known_as": {name: key.facts.get(name) for name in key_view.KNOWN_BY},
     }

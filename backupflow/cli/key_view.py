@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from backupflow.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from backupflow.core.inventory import SeenKey
     from backupflow.core.model import ExpectedKey
@@ -20,6 +20,7 @@ _TRUSTED = {
     "import": "expected since an import",
     "known_hosts": "listed in a known_hosts file",
 }
+KNOWN_BY = ("identity", "model", "serial")
 _SHOWN = 6  # names of devices with the same key
 
 
@@ -31,6 +32,12 @@ def lines(key: SeenKey) -> Iterator[str]:
         yield f"         last verified {output.in_words(key.last_verified_at)}"
     if trusted := how_trusted(key):
         yield f"         {trusted}"
+
+
+def known_as(facts: Mapping[str, Any]) -> str:
+    """The router by its last export: what to compare on its label and its console before its key is trusted."""
+    known = [f"{name} {output.told(facts[name])}" for name in KNOWN_BY if facts.get(name)]
+    return ", ".join(known) or "nothing was ever collected of it"
 
 
 def how_trusted(key: SeenKey) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -47,6 +47,7 @@ class PendingKey:
     since: datetime  # it was seen first
     last_seen_at: datetime
     blocked: bool
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what the current export of a device says of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -339,3 +339,21 @@ def test_doctor_counts_logins_and_tells_twins(scene: Scene) -> None:
     assert "profile edge: nobody has said" in checks["logins of devices"]["each"][0]
     assert "r2, r3 have the same serial number, HD1234" in "".join(checks["identities"]["each"])
     assert "same serial number as r3" in scene.run("hostkey", "show", "r2").out.decode()
+
+
+def test_a_router_is_named_as_it_was_known_before_its_key_is_trusted(scene: Scene) -> None:
+    """Who compares stands before a router with a label: its serial number says whether it is the right one."""
+    device_id = scene.add("changed", "192.0.2.2")
+    facts = Facts("mikrotik", serial="HC1234", model="CCR2004", identity="gw-berlin")
+    scene.observe(device_id, export_text("one"), facts=facts)
+    scene.offer(device_id, A.blob, "pinned")
+    scene.offer(device_id, B.blob)
+    scene.offer(scene.add("first"), A.blob)
+    asked = scene.run("hostkey", "accept", "changed")
+    says = "identity gw-berlin, model CCR2004, serial HC1234"
+    assert f"changed:  {says}, at 192.0.2.2" in asked.err
+    assert "nothing was ever collected of it" in scene.run("hostkey", "approve", "first").err
+    assert scene.run("hostkey", "pending").out.decode().count(says) == 1
+    assert scene.run("hostkey", "pending", "--csv").out.decode().count(says) == 1
+    told = json.loads(scene.run("hostkey", "pending", "--json").out)["pending"]
+    assert {one["name"]: one["known_as"]["serial"] for one in told}["changed"] == "HC1234"

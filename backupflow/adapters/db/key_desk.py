@@ -35,7 +35,8 @@ _DEVICES_WAITING = text(
     _WAITING.format(
         owner="device",
         key="device_id",
-        places="s.name AS site, g.name AS group_name",
+        places="s.name AS site, g.name AS group_name, "
+        "(SELECT facts FROM collection WHERE id = device.current_collection_id) AS facts",
         joins="LEFT JOIN site s ON s.id = device.site_id LEFT JOIN device_group g ON g.id = device.device_group_id",
         among="device.status <> 'removed' AND (CAST(:site AS text) IS NULL OR s.name = :site) "
         "AND (CAST(:group AS text) IS NULL OR g.name = :group)",
@@ -43,7 +44,11 @@ _DEVICES_WAITING = text(
 )
 _HOPS_WAITING = text(
     _WAITING.format(
-        owner="jump_host", key="jump_host_id", places="NULL AS site, NULL AS group_name", joins="", among="true"
+        owner="jump_host",
+        key="jump_host_id",
+        places="NULL AS site, NULL AS group_name, NULL AS facts",
+        joins="",
+        among="true",
     )
 )
 _AT_SITES = text("""
@@ -174,4 +179,5 @@ def _pending(row: Row[Any], *, hop: bool) -> PendingKey:
     return PendingKey(
         row.name, hop, row.site, row.group_name, row.host, row.port, waiting, row.key_type, row.fingerprint, old,
         row.pinned_type, row.first_seen_at, row.last_seen_at, row.blocked,
+        row.facts or {},
     )  # fmt: skip
