@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.enrolment import Edit
     from backupflow.core.fleet import Candidate
+    from backupflow.core.inventory import DeviceRecord
     from backupflow.flows.bulk import Part
     from backupflow.flows.enroll import Done
 
@@ -130,5 +131,14 @@ def told(outcome: Done, done: str, *, as_json: bool) -> None:
     elif not outcome.changed:
         output.say(f"{record.name}: nothing to do")
     else:
-        due = f"; due in {output.span(record.next_due_at - record.now)}" if record.next_due_at else ""
-        output.say(f"{record.name} {done}{due if record.status == 'active' else ''}")
+        output.say(f"{record.name} {done}{_due(record) if record.status == 'active' else ''}")
+
+
+def _due(record: DeviceRecord) -> str:
+    """When it is collected next by itself."""
+    due, held = record.next_due_at, record.held_until
+    if due is None:
+        return ""
+    if held is None or held <= due:
+        return f"; due in {output.span(due - record.now)}"
+    return f"; tried at {output.in_words(held)}, not before: its firewall might ban us, see `device show`"

@@ -36,7 +36,7 @@ _SECRETS: dict[str, str] = {
 _NAMES = ("identity", "model", "version", "serial", "system_id")
 _ONLY_IF_SO = {
     "its way", "why", "what next", "trusted", "like others", "believes", "not exported", "unreadable", "group", "site",
-    "from", "profile", "expected", "in maintenance", "offline",
+    "from", "profile", "expected", "in maintenance", "offline", "site down", "held",
 }  # fmt: skip
 _OF_THE_WAY = {"profile", "jump_host"}  # shown above
 
@@ -53,6 +53,7 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
     last = _last(state.last if state else None, overview.now)
     rows = (
         *_what_we_know(record, last, _trouble_ahead(state, record.via)),
+        *_when_it_is_due(record, state),
         *_what_it_says(record.facts),
         *_how_it_is_known(record),
     )
@@ -85,12 +86,39 @@ def _what_we_know(record: DeviceRecord, last: str | None, way: str | None) -> tu
         ("believes", "the next export will be believed" if record.believes else None),
         ("last run", last),
         ("failures", record.failures),
+    )
+
+
+def _when_it_is_due(record: DeviceRecord, state: DeviceState | None) -> tuple[_Row, ...]:
+    due = None if record.blocked_code else record.next_due_at
+    return (
         ("when", _when(record)),
         ("in maintenance", record.maintenance_until and f"until {output.in_words(record.maintenance_until)}"),
         ("offline", record.offline_since and f"a poller says so, since {output.in_words(record.offline_since)}"),
-        ("next due", None if record.blocked_code else record.next_due_at),
+        ("site down", _site_down(state)),
+        ("held", _held(record)),
+        ("next due", max(filter(None, (due, record.held_until))) if due else None),
         ("last stored", record.last_collected_at),
         ("unreadable", _given_up(record)),
+    )
+
+
+def _site_down(state: DeviceState | None) -> str | None:
+    """That it waits with all others there."""
+    if state is None or state.site_down_since is None:
+        return None
+    return f"{state.site} since {output.in_words(state.site_down_since)}; it waits until one of them answers: `status`"
+
+
+def _held(record: DeviceRecord) -> str | None:
+    """Why nobody comes by himself though it may be due, and who comes all the same."""
+    if record.held_until is None:
+        return None
+    wary = record.met.wary(record.now)
+    many, command = (3, "--force") if wary else (2, "--wait")
+    return (
+        f"until {output.in_words(record.held_until)}: {many} connections lately, a router's firewall might ban us; "
+        f"`backup {shlex.quote(record.name)} {command}` insists"
     )
 
 

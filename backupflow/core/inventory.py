@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from backupflow.core.firewall import Met
 from backupflow.core.rotation import Standing
 from backupflow.core.timetable import Cron, Timetable
 from backupflow.errors import InputInvalid
@@ -145,6 +146,12 @@ class DeviceRecord:
     cron: Cron | None = None  # that says when, in place of an interval
     maintenance_until: datetime | None = None  # nothing of it is collected by itself before, by whichever scope
     own_maintenance_until: datetime | None = None  # by its own word; also one that is over
+    met: Met = field(default_factory=Met)  # how often lately, as its firewall counts it
+
+    @property
+    def held_until(self) -> datetime | None:
+        """Before when nothing that comes by itself connects to it, for fear of its firewall; None: nothing holds it."""
+        return self.met.hold_until if self.met.held(self.now) else None
 
     @property
     def timetable(self) -> Timetable:

@@ -58,6 +58,39 @@ def test_who_a_poller_says_is_away_is_shown_as_that(scene: Scene) -> None:
     assert shown["offline_since"].startswith("2026-01-02T03:04:05")
 
 
+def test_who_is_kept_away_from_says_until_when_and_how_to_come_all_the_same(scene: Scene) -> None:
+    """By `device show`, as JSON too, and by the act that would have it tried at once; none of it when that is over."""
+    device = scene.add()
+    scene.write(
+        "operator", "UPDATE device SET next_due_at = now() - interval '1 hour', hold_until = now() + interval '1 hour'"
+    )
+    scene.write("operator", "UPDATE device SET met_at = now(), wary_until = hold_until")
+    shown = scene.run("device", "show", "core-1").out.decode()
+    until = json.loads(scene.run("device", "show", "core-1", "--json").out)["held_until"][:19].replace("T", " ")
+    assert f"until {until}Z: 3 connections lately" in shown
+    assert "`backup core-1 --force` insists" in shown
+    assert re.search(rf"next due +{until}Z", shown)
+    scene.block(device, "authentication_failed")
+    unblocked = scene.run("device", "unblock", "core-1").out.decode()
+    assert unblocked.startswith(f"core-1 unblocked; tried at {until}Z, not before: ")
+    scene.write("operator", "UPDATE device SET wary_until = NULL")
+    shown = scene.run("device", "show", "core-1").out.decode()
+    assert "2 connections lately" in shown
+    assert "`backup core-1 --wait` insists" in shown
+    scene.write("operator", "UPDATE device SET hold_until = now() - interval '1 second'")
+    assert b"connections lately" not in scene.run("device", "show", "core-1").out
+
+
+def test_whose_site_is_down_says_so(scene: Scene) -> None:
+    """Since when; of another one nothing is said."""
+    scene.run("site", "add", "north")
+    add(scene, "--site", "north")
+    assert b"site down" not in scene.run("device", "show", "core-1").out
+    scene.write("operator", "UPDATE site SET down_since = '2026-01-02 03:04:05 UTC', probe_at = now()")
+    shown = scene.run("device", "show", "core-1").out
+    assert b"north since 2026-01-02 03:04:05Z; it waits until one of them answers" in shown
+
+
 def test_secrets_and_end_mark_are_settings_of_a_device(scene: Scene) -> None:
     """Said when it is added, said anew when it is edited; what is not named stays as it was."""
     assert add(scene, "--secrets", "omit", "--no-end-mark").code == Exit.OK

@@ -84,6 +84,36 @@ def test_backup_of_all_leaves_blocked_and_paused_ones_out(scene: Scene) -> None:
     assert [one["device"] for one in asked] == ["a"]
 
 
+def test_why_it_is_paused_is_told_wherever_that_is_in_the_way(scene: Scene) -> None:
+    """By a check of it, by the list of all, and by a backup that is refused for it."""
+    why = "the site is being rebuilt until the end of May"
+    scene.add()
+    scene.run("device", "pause", "core-1", "--reason", why)
+    assert why in scene.run("check", "--device", "core-1").out.decode()
+    assert f"paused: {why}" in scene.run("status", "--all").out.decode()
+    refuses = """CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        NEW.answered_at := now(); NEW.answer := 'refused: paused'; RETURN NEW; END $$"""
+    scene.write("migrator", "GRANT CREATE ON SCHEMA public TO backupflow_migrator")
+    scene.write("migrator", refuses)
+    scene.write("migrator", "CREATE TRIGGER beat BEFORE INSERT ON request FOR EACH ROW EXECUTE FUNCTION refuses()")
+    said = scene.run("backup", "core-1", "--wait").out.decode()
+    assert f"locked – paused: {why}; `device resume core-1`" in said
+
+
+def test_who_is_kept_away_from_is_named_and_due_at_the_end_of_it(scene: Scene) -> None:
+    """It is neither overdue nor stale meanwhile, and a check of it says why it is as old as it is."""
+    scene.observe(scene.add(), export_text("x"))
+    scene.write("migrator", "UPDATE collection SET collected_at = now() - interval '3 days'")
+    held = "UPDATE device SET hold_until = now() + interval '50 minutes', next_due_at = now() - interval '1 hour'"
+    scene.write("operator", held)
+    shown = scene.run("status", "--all").out.decode()
+    assert re.search(r"fear of their firewalls: 1 device, the last until [-0-9: ]+Z: core-1\n", shown)
+    assert re.search(r"core-1 .+ 49 min \d+ s\n", shown)
+    assert ("STALE" in shown, "OVERDUE" in shown, "1 held" in shown) == (False, False, True)
+    checked = scene.run("check", "--device", "core-1")
+    assert (checked.code, b"core-1 held, nobody comes by himself before" in checked.out) == (0, True)
+
+
 def test_backup_says_when_no_beat_ticks(scene: Scene) -> None:
     """Whoever waits learns that nobody takes the request up, and can stop waiting."""
     scene.add()

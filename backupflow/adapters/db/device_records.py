@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, policy_of
+from backupflow.core.firewall import Met
 from backupflow.core.inventory import DIRECT, OWN_LOGIN, DeviceRecord, SeenKey
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, ExpectedKey, HostKey, LoginOn, TenantId, TrustedHow
@@ -127,6 +128,7 @@ def _record(
         unreadable_to_seq=row.unreadable_to_seq,
         keys_given_up_at=row.keys_given_up_at,
         offline_since=row.offline_since,
+        met=Met(row.met_at, row.hold_until, row.wary_until),
         group=row.group_name,
         site=row.site_name,
         profile=row.own_profile,
