@@ -12,6 +12,7 @@ from backupflow.core.ledger import Ending, Step
 from backupflow.core.model import State
 from backupflow.core.refusals import (
     AT_LEAST,
+    MOST_TIMES,
     SHORTEST_WAIT,
     WINDOW,
     Meaning,
@@ -81,6 +82,17 @@ def test_a_device_is_sent_a_wrong_password_twice_at_the_most(
     if meaning is None:
         assert not suspended
         assert proved_at is None or sent_at >= proved_at
+
+
+@given(st.integers(1, MOST_TIMES + 2), st.booleans(), st.booleans())
+def test_a_second_refusal_is_the_devices_own_if_others_took_it(times: int, others_took: bool, suspended: bool) -> None:
+    """Or if it is one too many; else that depends on how many there are, as the first one does."""
+    refused = Refused(START + 3 * MINUTE, START, START + MINUTE, suspended, others_took, times)
+    assert refused.again
+    if others_took or times >= MOST_TIMES:
+        assert refused.meaning is Meaning.BLOCKS
+    else:
+        assert refused.meaning is (Meaning.WAITS if suspended else None)
 
 
 @given(st.lists(st.none() | MOMENTS), MOMENTS)

@@ -101,6 +101,9 @@ def test_every_other_time_is_the_one_of_the_code() -> None:
             *(said(backoff.jump_retry(timedelta(minutes=5), dice)) for dice in (0, HIGHEST))
         ),
         "refusals are counted together within": said(refusals.WINDOW),
+        "devices that refuse it together": str(refusals.AT_LEAST),
+        "their share of those that were sent it": f"{1 / refusals.ONE_IN:.0%}".replace("%", " %"),
+        "refusals of one device until it is blocked by itself, trials apart": str(refusals.MOST_TIMES),
         "a suspended login is tried after": ", ".join(said(one) for one in (first, *later)),
         "then every": said(refusals.LATER_TRIALS),
         "when it is taken its devices are due within": said(refusals.SPREAD),
