@@ -32,6 +32,7 @@ def device_groups(overview: Overview) -> Iterator[tuple[int, str]]:
     """What no alarm and no line of a site or a login tells of, by reason and site, with how many they are."""
     told = {alarm.scope for alarm in overview.alarms if alarm.code != DEVICE_DOWN}
     shared = {login.name for login in overview.logins if login.suspended_at is not None}
+    taken = {login.name for login in overview.logins if login.taken}
     groups: dict[tuple[Count, str, str | None], list[DeviceState]] = defaultdict(list)
     for device in overview.devices:
         what = _told_as(device, overview)
@@ -41,7 +42,7 @@ def device_groups(overview: Overview) -> Iterator[tuple[int, str]]:
             continue
         groups[what, _reason(device, what), device.site].append(device)
     for (what, reason, site), found in groups.items():
-        yield len(found), _group_line(what, reason, site, found)
+        yield len(found), _group_line(what, reason, site, found, taken=found[0].profile in taken)
 
 
 def _told_as(device: DeviceState, overview: Overview) -> Count | None:
@@ -70,14 +71,14 @@ def _reason(device: DeviceState, what: Count) -> str:
             return ""
 
 
-def _group_line(what: Count, reason: str, site: str | None, found: Sequence[DeviceState]) -> str:
+def _group_line(what: Count, reason: str, site: str | None, found: Sequence[DeviceState], *, taken: bool) -> str:
     found = sorted(found, key=lambda device: device.name)
     where = f" at site {site}" if site else ""
     names = key_view.named([device.name for device in found])
     many = f"{len(found):,} devices{where}: {names}" if len(found) > 1 else f"{names}{where}"
     since = _since(what, found)
     words = [what.upper(), output.told(reason, output.LONGEST_DETAIL) or "", since, many]
-    return f"{'  '.join(filter(None, words))} – {_step(what, reason, site, found)}"
+    return f"{'  '.join(filter(None, words))} – {_step(what, reason, site, found, taken=taken)}"
 
 
 def _since(what: Count, found: Sequence[DeviceState]) -> str:
@@ -95,12 +96,12 @@ def _since(what: Count, found: Sequence[DeviceState]) -> str:
     return f"{word} {output.in_words(since)}" if since else ""
 
 
-def _step(what: Count, reason: str, site: str | None, found: Sequence[DeviceState]) -> str:
+def _step(what: Count, reason: str, site: str | None, found: Sequence[DeviceState], *, taken: bool) -> str:
     first = found[0]
     if what is Count.STALE:
         return "`doctor`: does anybody store what is collected?"
     if len(found) == 1:
-        known = next_step(reason, first.name, first.profile, by_key=first.by_key)
+        known = next_step(reason, first.name, first.profile, by_key=first.by_key, taken=taken)
         return known or f"`device show {shlex.quote(first.name)}`"
     known = step_for_many(reason, None, by_key=first.by_key)
     at = f" --site {shlex.quote(site)}" if site else ""

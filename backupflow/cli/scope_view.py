@@ -225,7 +225,7 @@ def _next(record: ProfileRecord) -> str | None:
     if record.trial_at is not None:
         code = LOGIN_REFUSED
     if code == AuthenticationFailed.code:
-        return step_for_many(code, record.name, by_key=record.method == "key")
+        return step_for_many(code, record.name, by_key=record.method == "key", taken=record.taken)
     return next_step(code, "", record.name, by_key=record.method == "key")
 
 

@@ -17,7 +17,7 @@ from backupflow.core.refusals import LOGIN_REFUSED
 from backupflow.errors import AuthenticationFailed, ExportSuspect, LoginSuspended, LoginUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LastCollection, LoginState, Overview
@@ -44,17 +44,24 @@ def alarm_problems(alarms: Sequence[Alarm], overview: Overview) -> list[tuple[in
     for alarm in alarms:
         device = devices.get(alarm.scope)
         if device is None or of_code[alarm.code] <= EACH:
-            lines.append((1, alarm_line(alarm, device)))
+            lines.append((1, alarm_line(alarm, device, _taken(device, overview))))
         else:
             many.setdefault((alarm.code, *_cause(alarm.code, device)), []).append(alarm)
-    return [(len(found), _many(code, what, name, found, devices)) for (code, what, name), found in many.items()] + lines
+    return [
+        (len(found), _many(code, what, name, found, overview)) for (code, what, name), found in many.items()
+    ] + lines
 
 
-def alarm_line(alarm: Alarm, device: DeviceState | None) -> str:
-    """One, of this device if it is of one that is still there."""
+def _taken(device: DeviceState | None, overview: Overview) -> bool:
+    """Whether others took the login that it shares, as it is now."""
+    return device is not None and any(login.taken and login.name == device.profile for login in overview.logins)
+
+
+def alarm_line(alarm: Alarm, device: DeviceState | None, taken: bool = False) -> str:
+    """One, of this device if it is of one that is still there; `taken`: others take the login that it shares."""
     says = output.told(alarm.detail or alarm.scope, LONGEST_DETAIL)
     line = f"ALARM {alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}  {says}"
-    step = device and next_step(alarm.code, device.name, device.profile, by_key=device.by_key)
+    step = device and next_step(alarm.code, device.name, device.profile, by_key=device.by_key, taken=taken)
     return f"{line} – {step}" if step else line
 
 
@@ -64,15 +71,18 @@ def _cause(code: str, device: DeviceState) -> tuple[str, str | None]:
     return ("site", device.site) if device.site else ("", None)
 
 
-def _many(code: str, what: str, name: str | None, alarms: Sequence[Alarm], devices: Mapping[str, DeviceState]) -> str:
+def _many(code: str, what: str, name: str | None, alarms: Sequence[Alarm], overview: Overview) -> str:
+    devices = {_scope(device): device for device in overview.devices}
     found = sorted((devices[alarm.scope] for alarm in alarms), key=lambda device: device.name)
     if len(found) == 1:
-        return alarm_line(alarms[0], found[0])
+        return alarm_line(alarms[0], found[0], _taken(found[0], overview))
     where = f" {'at' if what == 'site' else 'with'} {what}" + (f" {name}" if name else "") if what else ""
     since = output.in_words(min(alarm.since for alarm in alarms))
     names = key_view.named([device.name for device in found])
     line = f"ALARMS  {code}  since {since}  {len(found):,} devices{where}: {names}"
-    step = step_for_many(code, name if what == "profile" else None, by_key=found[0].by_key)
+    step = step_for_many(
+        code, name if what == "profile" else None, by_key=found[0].by_key, taken=_taken(found[0], overview)
+    )
     return f"{line} – {step}" if step else line
 
 

@@ -124,9 +124,9 @@ def _remedy(key: Key, rows: Sequence[Happened], names: Sequence[str]) -> str:
     profile = about.profile if len(profiles) == 1 else None
     step: str | None = None
     if len(names) > 1:
-        step = step_for_many(key.code, profile, by_key=about.by_key)
+        step = step_for_many(key.code, profile, by_key=about.by_key, taken=about.taken)
     elif names:
-        step = next_step(key.code, names[0], profile, by_key=about.by_key)
+        step = next_step(key.code, names[0], profile, by_key=about.by_key, taken=about.taken)
     elif about.jump_host:
         step = next_step(key.code, about.jump_host) or f"`jump show {shlex.quote(about.jump_host)}`"
     elif profile:

@@ -40,6 +40,7 @@ class About:
     by_key: bool = False
     tenant: str | None = None
     detail: str = ""  # may quote a router
+    taken: bool = False  # other devices took this login as it is now
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,26 +35,38 @@ _SHARED = {
     LOGIN_REFUSED: "`credential show {profile}` says when a device tries it again; "
     "`credential edit {profile} {secret}` gives it another secret, `credential resume {profile}` tries it on all now",
 }
+# Of one that other devices took as it is: another secret for all would end the backups that work.
+_TAKEN = (
+    "other devices take it: change it on {name}, then `device unblock {name}`; "
+    "`device edit {name} {secret}` gives it a login of its own"
+)
+_UNBLOCKED = "`device unblock --where blocked=authentication_failed`"
+_TAKEN_BY_MANY = "other devices take it: change it on those routers, then "
 _MANY = {
-    AuthenticationFailed.code: "`device unblock --where blocked=authentication_failed` if it was mended there",
+    AuthenticationFailed.code: f"{_UNBLOCKED} if it was mended there",
     "host_key_mismatch": "`hostkey pending --changed`; compare them with the routers' own before `hostkey accept`",
     "host_key_unapproved": "`hostkey pending --first`; compare them with the routers' own, then `hostkey approve`",
 }
 
 
-def next_step(code: str | None, name: str, profile: str | None = None, *, by_key: bool = False) -> str | None:
+def next_step(
+    code: str | None, name: str, profile: str | None = None, *, by_key: bool = False, taken: bool = False
+) -> str | None:
     """The commands for this device; None for a code that has none of its own.
 
-    `profile`: the shared login that it uses, `by_key`: with a key.
+    `profile`: the shared login that it uses, `by_key`: with a key, `taken`: other devices took it as it is now.
     """
-    step = (_SHARED.get(code or "") if profile else None) or _STEPS.get(code or "")
+    step = _TAKEN if profile and taken and code == AuthenticationFailed.code else None
+    step = step or (_SHARED.get(code or "") if profile else None) or _STEPS.get(code or "")
     words = {"name": shlex.quote(name), "profile": shlex.quote(profile or ""), "secret": _secret(code, by_key=by_key)}
     return step and step.format(**words)
 
 
-def step_for_many(code: str, profile: str | None, *, by_key: bool = False) -> str | None:
+def step_for_many(code: str, profile: str | None, *, by_key: bool = False, taken: bool = False) -> str | None:
     """The commands for all devices that have this code, and this shared login if one is named."""
     words = {"profile": shlex.quote(profile or ""), "secret": _secret(code, by_key=by_key)}
+    if profile and taken and code == AuthenticationFailed.code:
+        return f"{_TAKEN_BY_MANY}{_UNBLOCKED}"
     shared = "`credential edit {profile} {secret}`".format(**words)
     some = [shared] if profile and code in {AuthenticationFailed.code, LoginUnusable.code} else []
     if code in _MANY:
@@ -62,12 +74,13 @@ def step_for_many(code: str, profile: str | None, *, by_key: bool = False) -> st
     return "; ".join(some) or None
 
 
-def hindered(reason: str, name: str, profile: str | None, *, by_key: bool = False) -> str | None:
+def hindered(reason: str, name: str, profile: str | None, *, by_key: bool = False, taken: bool = False) -> str | None:
     """The same for what keeps a device from being collected, in the words of adapters.db.effective."""
     kind, _, what = reason.partition(": ")
     match kind:
         case "blocked":
-            return next_step(what, name, profile, by_key=by_key) or f"`device unblock {shlex.quote(name)}`"
+            step = next_step(what, name, profile, by_key=by_key, taken=taken)
+            return step or f"`device unblock {shlex.quote(name)}`"
         case "login suspended" if "keys were lost" in what:
             return next_step(KEYS_LOST, name, profile, by_key=by_key)
         case "login suspended":

@@ -101,6 +101,7 @@ class ProfileRecord:
     trials: int = 0
     waiting: int = 0  # devices that are due, and would be collected if it were not suspended
     rotation: Rotation | None = None  # what is to take its place, if anything is
+    taken: bool = False  # devices took it as it is now
 
     @property
     def scope_id(self) -> UUID:

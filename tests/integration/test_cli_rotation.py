@@ -12,6 +12,7 @@ from backupflow.cli.exits import Exit
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Purpose, SealedSecret
 from backupflow.flows.admitting import login_of
+from tests.integration.scene import export_text
 
 if TYPE_CHECKING:
     from tests.integration.scene import Ran, Scene
@@ -165,3 +166,23 @@ def test_a_rotation_ends_with_the_keys_that_are_lost(fleet: Scene) -> None:
     assert "the keys of fleet were lost: give it a new secret, `credential edit`" in refused.err
     ok(fleet, "credential", "edit", "fleet", "--password-stdin", "--trust", "tofu", stdin=NEW)
     assert opened(fleet, "sealed") == NEW.decode()
+
+
+def test_who_was_left_behind_is_told_apart_from_a_login_that_is_wrong(fleet: Scene) -> None:
+    """By what the others took since it was changed; until one has, the login itself may be wrong."""
+    on(fleet, "r-0", "blocked_code = 'authentication_failed', blocked_at = now()")
+    fleet.write("collector", "INSERT INTO alarm (code, scope) SELECT 'authentication_failed', 'device ' || id "
+        "FROM device WHERE name = 'r-0'")  # fmt: skip
+    for command in (("status",), ("credential", "show", "fleet")):
+        assert "credential edit fleet" in fleet.run(*command).out.decode()
+    (row,) = fleet.rows("SELECT id FROM device WHERE name = 'r-1'")
+    seq = fleet.observe(row.id, export_text("one"))
+    fleet.write("collector", "UPDATE collection c SET login_sent_at = now(), login_id = l.id FROM credential_profile l "
+        "WHERE c.seq = :seq AND l.name = 'fleet'", seq=seq)  # fmt: skip
+    for command in (("status",), ("credential", "show", "fleet")):
+        said = fleet.run(*command).out.decode()
+        assert "credential edit fleet" not in said
+        assert "change it on" in said
+    ok(fleet, "credential", "edit", "fleet", "--password-stdin", stdin=NEW)
+    on(fleet, "r-0", "blocked_code = 'authentication_failed', blocked_at = now()")
+    assert "credential edit fleet" in fleet.run("credential", "show", "fleet").out.decode()

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction, translated
+from backupflow.adapters.db.taken import TAKEN
 from backupflow.core.delivery import Event
 from backupflow.core.events import HOLD, UNDELIVERED, Kind
 from backupflow.core.gathering import APART, About, Happened, Key
@@ -49,9 +50,10 @@ _WAITING = text(f"""
     SELECT w.*, coalesce(w.tenant_id, x.tenant_id, place.tenant_id, hop.tenant_id, login.tenant_id) AS owner,
         tenant.name AS tenant, x.name AS device, coalesce(place.name, x.site) AS site,
         coalesce(place.id, x.site_id, hop.id, login.id) AS place, hop.name AS jump_host,
-        coalesce(login.name, x.profile) AS profile, coalesce(login.method, x.method) = 'key' AS by_key
+        coalesce(login.name, x.profile) AS profile, coalesce(login.method, x.method) = 'key' AS by_key,
+        coalesce(login.id, x.login) IN ({TAKEN}) AS taken
     FROM w LEFT JOIN LATERAL (
-        SELECT d.tenant_id, d.name, d.site_id, s.name AS site, l.name AS profile, l.method
+        SELECT d.tenant_id, d.name, d.site_id, s.name AS site, l.name AS profile, l.method, l.id AS login
         FROM device d {LOGIN} WHERE d.id = coalesce({_ID.format(kind="device")}, {_ID.format(kind="login")})) x ON true
     LEFT JOIN site place ON place.id = {_ID.format(kind="site")}
     LEFT JOIN jump_host hop ON hop.id = {_ID.format(kind="jump host")}
@@ -189,7 +191,9 @@ def _settle_others(tx: Connection, gathered: Gathered) -> None:
 
 
 def _happened(row: Row[Any]) -> Happened:
-    about = About(row.device, row.site, row.jump_host, row.profile, bool(row.by_key), row.tenant, row.detail)
+    about = About(
+        row.device, row.site, row.jump_host, row.profile, bool(row.by_key), row.tenant, row.detail, bool(row.taken)
+    )
     return Happened(
         row.id,
         row.kind,

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, text
 from backupflow.adapters.db import host_keys, rotations
 from backupflow.adapters.db.effective import LOGIN, due_behind
 from backupflow.adapters.db.expected_keys import expected_of_jump_host
+from backupflow.adapters.db.taken import TAKEN
 from backupflow.core.model import JumpHostId, TenantId
 from backupflow.core.rotation import Rotation
 from backupflow.core.scopes import HopRecord, ProfileRecord, Record, ScopeKind, ScopeRecord
@@ -59,6 +60,7 @@ _NAMED_BY = """
 _PROFILE = f"""
     SELECT x.id, x.tenant_id, x.name, x.username, x.method, x.settings, x.suspended_at, x.suspended_reason,
         x.trial_at, x.trials, x.changed_at, x.next_username, x.next_method, x.next_changed_at,
+        x.id IN ({TAKEN}) AS taken,
         {_NAMED_BY.format(column="credential_profile_id")}
         || ARRAY(SELECT 'jump host ' || name FROM jump_host WHERE credential_profile_id = x.id ORDER BY name)
             AS named_by
@@ -132,7 +134,7 @@ def _profiles(tx: Connection, rows: Sequence[Row[Any]]) -> list[Record]:
         ProfileRecord(
             row.id, TenantId(row.tenant_id), row.name, row.username, row.method, row.settings, row.suspended_at,
             row.suspended_reason, row.changed_at, uses[row.id], tuple(row.named_by), refused[row.id],
-            row.trial_at, row.trials, waiting[row.id], _rotation(row, tallies),
+            row.trial_at, row.trials, waiting[row.id], _rotation(row, tallies), row.taken,
         )
         for row in rows
     ]  # fmt: skip

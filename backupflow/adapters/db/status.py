@@ -21,6 +21,7 @@ from backupflow.adapters.db.effective import (
 )
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.room import MOST
+from backupflow.adapters.db.taken import TAKEN
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, LoginOn, State, TenantId, Trigger
 from backupflow.core.overview import (
@@ -112,8 +113,9 @@ _SITES = text("""
     SELECT s.id, s.name, s.down_since, s.probe_at, greatest(s.maintenance_until, t.maintenance_until)
     FROM site s JOIN tenant t ON t.id = s.tenant_id
     WHERE CAST(:tenant AS uuid) IS NULL OR s.tenant_id = :tenant ORDER BY s.name""")
-_LOGINS = text("""
-    SELECT id, name, suspended_at, suspended_reason, trial_at, trials, next_changed_at FROM credential_profile
+_LOGINS = text(f"""
+    SELECT id, name, suspended_at, suspended_reason, trial_at, trials, next_changed_at, id IN ({TAKEN})
+    FROM credential_profile
     WHERE name IS NOT NULL AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant) ORDER BY name""")
 _CONCURRENCY = text(
     " UNION ALL ".join(

@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from backupflow.cli.asking import next_of
 from backupflow.cli.standing_lines import EACH, alarm_lines, jump_host_lines, rotation_lines, suspended_lines
-from backupflow.core.model import DeviceId, LoginOn, TenantId
-from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LoginState, Overview
+from backupflow.core.model import DeviceId, LoginOn, State, TenantId
+from backupflow.core.overview import Alarm, Asked, DeviceState, JumpHostState, LoginState, Overview
 
 NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
 
@@ -94,3 +95,31 @@ def test_a_login_that_is_rotated_says_how_far_it_is() -> None:
     devices = (*(replace(device(n), login_on=LoginOn.NEXT) for n in (1, 2)), device(3), device(4, "other"))
     lines = rotation_lines(Overview(NOW, devices, (), (), logins=(rotated, replace(rotated, next_changed_at=None))))
     assert lines == ["login old is being rotated since 2026-11-22 02:10:00Z: 2 on the new one, 1 on the old one"]
+
+
+def test_devices_left_behind_by_a_login_that_works_do_not_cost_the_others_theirs() -> None:
+    """One or many of them: what is told is to change them, not the login."""
+    login = LoginState(UUID(int=7), "old", None, None, None, 0, None, taken=True)
+    for count in (1, EACH + 1):
+        numbers = range(1, count + 1)
+        alarms = tuple(alarm(n) for n in numbers)
+        lines = alarm_lines(alarms, Overview(NOW, tuple(device(n) for n in numbers), alarms, (), logins=(login,)))
+        assert len(lines) == 1
+        assert "credential edit" not in lines[0]
+        assert "other devices take it: change it on" in lines[0]
+
+
+def test_a_refused_try_of_a_suspended_login_names_the_login() -> None:
+    """The device is not blocked: to unblock it would do nothing."""
+    one = Asked(
+        1, "r15", "taken", State.FAILED, "authentication_failed", None, None, 3, profile="old", suspended=True,
+        tried=True,
+    )  # fmt: skip
+    step = next_of(one)
+    assert step
+    assert "unblock" not in step
+    assert "`credential resume old`" in step
+    by_hand = next_of(replace(one, tried=False))
+    assert by_hand
+    assert "`credential show old`" in by_hand
+    assert "unblock" in (next_of(replace(one, blocked="authentication_failed")) or "")

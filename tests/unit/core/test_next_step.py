@@ -92,3 +92,14 @@ def test_what_is_in_the_way_has_a_way_out(reason: str, profile: str | None, says
 def test_what_nothing_can_be_done_about_has_no_step() -> None:
     """A removed tenant."""
     assert hindered("tenant removed", "core-1", None) is None
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_login_that_others_take_is_not_to_be_edited(many: bool) -> None:
+    """Another secret for all would end the backups that work: the router is what has to be changed."""
+    code = "authentication_failed"
+    step = step_for_many(code, "fleet", taken=True) if many else next_step(code, "r-1", "fleet", taken=True)
+    assert step
+    assert "credential edit" not in step
+    assert step.index("change it on") < step.index("`device unblock")
+    assert [why for line in spans(step) if (why := complaint(line))] == []
