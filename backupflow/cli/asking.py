@@ -16,6 +16,8 @@ from backupflow.cli.options import actor
 from backupflow.cli.session import wiring
 from backupflow.core.next_step import hindered, next_step
 from backupflow.core.overview import AT_JUMP_HOST
+from backupflow.core.refusals import LOGIN_REFUSED
+from backupflow.errors import AuthenticationFailed, LoginSuspended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -153,7 +155,7 @@ def withdrawal(one: Asked) -> str:
 
 
 def _with_step(reason: str, one: Asked) -> str:
-    step = hindered(reason, one.device, one.profile, by_key=one.by_key)
+    step = hindered(reason, one.device, one.profile, by_key=one.by_key, taken=one.taken)
     if reason.startswith(_FORCIBLE) and not one.forced:
         once = f"`backup {shlex.quote(one.device)} --force --wait` tries it once more in spite of it"
         step = f"{step}; {once}" if step else once
@@ -176,7 +178,10 @@ def next_of(one: Asked) -> str | None:
     """What to do next, if there is something for this one device."""
     if one.code in AT_JUMP_HOST and one.jump:
         return f"`jump show {shlex.quote(one.jump)}`"
-    return next_step(one.code, one.device, one.profile, by_key=one.by_key)
+    if one.code == AuthenticationFailed.code and one.profile and one.suspended and not one.blocked:
+        code = LOGIN_REFUSED if one.tried else LoginSuspended.code  # it is the login that waits, not the device
+        return f"the login is suspended: {next_step(code, one.device, one.profile, by_key=one.by_key)}"
+    return next_step(one.code, one.device, one.profile, by_key=one.by_key, taken=one.taken)
 
 
 def meaning(code: str | None) -> str:

@@ -275,6 +275,7 @@ class LoginState:
     trial_at: datetime | None  # suspended since many refused it: when one device tries it again
     trials: int
     next_changed_at: datetime | None  # it is being rotated since
+    taken: bool = False  # devices took it as it is now: where it is refused, the router is to be changed, not it
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +415,9 @@ class Asked:
     blocked: str | None = None  # why the device is blocked now
     forced: bool = False
     paused_reason: str | None = None  # of a device that is paused now, if somebody gave one
+    taken: bool = False  # other devices took its shared login as it is now
+    suspended: bool = False  # that login is sent nowhere now
+    tried: bool = False  # but by one device at a time, since many refused it
 
     @property
     def refused(self) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.taken import TAKEN
 from backupflow.core import report
 from backupflow.core.ledger import Kind
 from backupflow.core.model import ContentHash, State, Trigger
@@ -47,7 +48,8 @@ _ASKED = text(f"""
     SELECT r.id, d.name, r.answer, c.id AS run, c.state, c.code, c.detail, c.is_change, c.seq, c.content_hash,
         d.blocked_code, r.forced, CASE WHEN d.status = 'paused' THEN d.paused_reason END AS paused_reason,
         CAST(extract(epoch FROM c.ended_at - c.started_at) AS float) AS seconds,
-        CASE WHEN :reports THEN c.report END AS report, l.name AS profile, l.method = 'key' AS by_key, h.name AS jump
+        CASE WHEN :reports THEN c.report END AS report, l.name AS profile, l.method = 'key' AS by_key, h.name AS jump,
+        l.id IN ({TAKEN}) AS taken, l.suspended_at IS NOT NULL AS suspended, l.trial_at IS NOT NULL AS tried
     FROM request r JOIN device d ON d.id = r.device_id {LOGIN} LEFT JOIN collection c ON c.id = r.collection_id
     WHERE r.id = ANY(:numbers) ORDER BY r.id""")
 # How the key that was seen is trusted by now, and who else has it: one of them by name, and how many there are. Who has
@@ -184,4 +186,7 @@ def _asked(row: Row[Any], key: Row[Any] | None) -> Asked:
         row.blocked_code,
         row.forced,
         row.paused_reason,
+        bool(row.taken),
+        bool(row.suspended),
+        bool(row.tried),
     )
