@@ -14,7 +14,7 @@ from backupflow.core.jump import scope_of
 from backupflow.core.model import JumpHostId
 from backupflow.core.outages import DEVICE_DOWN, SITE_DOWN
 from backupflow.core.refusals import LOGIN_REFUSED
-from backupflow.core.verdict import OWN_SCOPES
+from backupflow.core.verdict import NEEDED, OWN_SCOPES
 from backupflow.core.watching import CAPACITY, OVERDUE
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _TOLD = {DEVICE_DOWN, SITE_DOWN, LOGIN_REFUSED, OVERDUE, CAPACITY}
 def problems(overview: Overview, max_total: int = 0) -> list[str]:
     """Each in a line. `max_total`: how many sessions the settings allow in all, 0: as many as there are slots."""
     found = [
+        *((2 * _ALL, line) for line in _dead(overview)),
         *((_ALL, line) for line in capacity_lines(overview, max_total)),
         *_alarms(overview),
         *_jump_hosts(overview),
@@ -41,6 +42,14 @@ def problems(overview: Overview, max_total: int = 0) -> list[str]:
         *((0, line) for line in given_up_lines(overview)),
     ]
     return [line for _, line in sorted(found, key=lambda one: -one[0])]
+
+
+def _dead(overview: Overview) -> Iterator[str]:
+    """Nothing goes on without these, whatever else stands here."""
+    alive = {process.role for process in overview.processes if process.alive(overview.now)}
+    for role, name in NEEDED.items():
+        if role not in alive:
+            yield f"NOT ALIVE  no {name} lives – start `backupflow up`, or see `doctor`"
 
 
 def _alarms(overview: Overview) -> Iterator[Problem]:
@@ -68,5 +77,15 @@ def _site_line(site: SiteState, count: int, overview: Overview) -> str:
     return (
         f"SITE DOWN  {site.name} since {output.in_words(site.down_since)}: {output.counted(count, 'device')} "
         f"{'waits' if count == 1 else 'wait'}, one of them is asked again {again} – "
-        f"`device list --site {shlex.quote(site.name)}`"
+        f"{_try_now(site, overview)}`device list --site {shlex.quote(site.name)}`"
     )
+
+
+def _try_now(site: SiteState, overview: Overview) -> str:
+    """The one that answered last is the likeliest to."""
+    there = [one for one in overview.devices if one.site_id == site.site_id and one.status == "active"]
+    there = [one for one in there if one.blocked_code is None]
+    if not there:
+        return ""
+    last = max(there, key=lambda one: (one.answered_at is not None, one.answered_at or overview.now, one.name))
+    return f"`backup {shlex.quote(last.name)} --wait` tries one now, "

@@ -62,7 +62,12 @@ def alarm_line(alarm: Alarm, device: DeviceState | None, taken: bool = False) ->
     says = output.told(alarm.detail or alarm.scope, LONGEST_DETAIL)
     line = f"ALARM {alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}  {says}"
     step = device and next_step(alarm.code, device.name, device.profile, by_key=device.by_key, taken=taken)
-    return f"{line} – {step}" if step else line
+    return f"{line} – {step or runbook(alarm.code)}"
+
+
+def runbook(code: str) -> str:
+    """The page that says more, where there is no command; as events have it."""
+    return f"docs/runbook/{code}.md"
 
 
 def _cause(code: str, device: DeviceState) -> tuple[str, str | None]:
@@ -83,7 +88,7 @@ def _many(code: str, what: str, name: str | None, alarms: Sequence[Alarm], overv
     step = step_for_many(
         code, name if what == "profile" else None, by_key=found[0].by_key, taken=_taken(found[0], overview)
     )
-    return f"{line} – {step}" if step else line
+    return f"{line} – {step or runbook(code)}"
 
 
 def jump_host_lines(overview: Overview) -> list[str]:

@@ -357,7 +357,8 @@ def test_what_is_wrong_is_told_by_reason_and_site_the_largest_first(scene: Scene
     assert "5 offline (north down 3 d: 5)" not in shown[0]
     assert "6 offline (north down 3 d: 5)" in shown[0]
     assert re.fullmatch(
-        r"SITE DOWN  north since \S+ \S+: 5 devices wait, one of them is asked again now – `device list --site north`",
+        r"SITE DOWN  north since \S+ \S+: 5 devices wait, one of them is asked again now – "
+        r"`backup core-\d --wait` tries one now, `device list --site north`",
         shown[1],
     )
     assert [line.split("  ")[0] for line in shown[1:]] == ["SITE DOWN", "OFFLINE"]

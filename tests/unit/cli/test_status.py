@@ -8,9 +8,11 @@ from uuid import UUID
 
 import pytest
 
+from backupflow.cli.problem_lines import problems
 from backupflow.cli.standing_lines import jump_host_lines
 from backupflow.cli.status_document import document
-from backupflow.core.overview import JumpHostState, Overview
+from backupflow.core.model import DeviceId, TenantId
+from backupflow.core.overview import Alarm, DeviceState, JumpHostState, Overview, SiteState
 
 NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
 WELL: dict[str, Any] = {
@@ -53,3 +55,22 @@ def test_a_jump_host_that_is_well_has_none() -> None:
     assert jump_host_lines(overview({})) == []
     assert document(overview({}))["jump_hosts"][0]["waiting"] == 0
     assert document(overview(DOWN))["jump_hosts"][0]["waiting"] == 450
+
+
+def test_what_everything_hangs_on_has_the_first_lines() -> None:
+    """A verdict that nothing below explains helps nobody: each of its gravest reasons has a line with a way out."""
+    site = SiteState(UUID(int=5), "South", NOW - timedelta(hours=1), None, None)
+    devices = tuple(
+        DeviceState(
+            TenantId(UUID(int=1)), DeviceId(UUID(int=n)), f"r {n}", "192.0.2.1", 22, "active", None, None, 0,
+            timedelta(hours=1), NOW, None, None, NOW, 1, site="South", site_id=site.site_id, site_down_since=NOW,
+            answered_at=NOW - timedelta(hours=n),
+        )
+        for n in (2, 1, 3)
+    )  # fmt: skip
+    alarm = Alarm(1, "bus_unavailable", "bus", "gone", NOW, None)
+    first, *others, bus, down = problems(Overview(NOW, devices, (alarm,), (), sites=(site,)))
+    assert first == "NOT ALIVE  no beat lives – start `backupflow up`, or see `doctor`"
+    assert len(others) == 3
+    assert bus.endswith("gone – docs/runbook/bus_unavailable.md")
+    assert "`backup 'r 1' --wait` tries one now" in down
