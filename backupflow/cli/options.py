@@ -40,6 +40,8 @@ def interval_seconds(text: str | None) -> float | None:
     if text is None:
         return None
     if text.strip().replace(".", "", 1).isdigit():
+        if not float(text):
+            raise typer.BadParameter("an interval is a minute at least; `device pause` ends collecting a device")
         raise typer.BadParameter(f"an interval needs a unit: {text.strip()}m, {text.strip()}h or {text.strip()}d")
     found = seconds(text)
     if found is not None and found < SHORTEST_INTERVAL:

@@ -76,8 +76,11 @@ def status(
     if watch and sys.stdout.isatty():
         from backupflow.cli.status_watch import keep_watching
 
-        keep_watching(lambda: lines(look(), show_all=show_all))
-        return
+        def seen() -> tuple[list[str], int]:
+            page = look()
+            return lines(page, show_all=show_all), page.verdict.level
+
+        raise typer.Exit(keep_watching(seen))
     page = look()
     if as_json:
         summary = verdict_document(page.verdict, page.overview)

@@ -10,6 +10,7 @@ import termios
 import time
 import tty
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rich.live import Live
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS = 2.0
 SHARE = 5.0  # of the time at least four fifths are rest, however large the fleet is
+OLD = timedelta(seconds=10)
+UNKNOWN = 3  # the exit code where there is no verdict
 _END = b"q"
 
 
-def keep_watching(look: Callable[[], Sequence[str]]) -> None:
-    """Until q or Ctrl-C. A database that goes away meanwhile is told, and asked again."""
+def keep_watching(look: Callable[[], tuple[Sequence[str], int]]) -> int:
+    """Until q or Ctrl-C; gives the code of the last verdict. A database that goes away is told, and asked again.
+
+    `look` gives the lines and the code of the verdict.
+    """
+    seen = Seen(look)
     with (
         suppress(KeyboardInterrupt),
         _keys() as typed,
@@ -35,17 +42,43 @@ def keep_watching(look: Callable[[], Sequence[str]]) -> None:
     ):
         while True:
             began = time.monotonic()
-            live.update(_screen(_seen(look)), refresh=True)
+            live.update(_screen(seen.now()), refresh=True)
             took = time.monotonic() - began
             if typed(max(EVERY_SECONDS, SHARE * took)):
-                return
+                break
+    return seen.code
 
 
-def _seen(look: Callable[[], Sequence[str]]) -> Sequence[str]:
-    try:
-        return look()
-    except BackupflowError as exc:
-        return [f"UNKNOWN: {exc}"]
+class Seen:
+    """What was seen last, and when: it stays where nothing newer can be had, and says how old it is."""
+
+    def __init__(
+        self,
+        look: Callable[[], tuple[Sequence[str], int]],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._look = look
+        self._clock = clock
+        self._lines: Sequence[str] = ()
+        self._at: datetime | None = None
+        self.code = UNKNOWN
+
+    def now(self) -> list[str]:
+        """The verdict first, then of when it is; where nobody answers, that, and what was seen before."""
+        wrong: list[str] = []
+        try:
+            self._lines, self.code = self._look()
+            self._at = self._clock()
+        except BackupflowError as exc:
+            wrong, self.code = [f"UNKNOWN: {exc}"], UNKNOWN
+        return [*wrong, *self._lines[:1], self._as_of(), *self._lines[1:]]
+
+    def _as_of(self) -> str:
+        if self._at is None:
+            return "q ends"
+        age = self._clock() - self._at
+        old = f" · OLD, {output.span(age)} ago" if age > OLD else ""
+        return f"as of {self._at:%H:%M:%SZ}{old} · q ends"
 
 
 def _screen(lines: Sequence[str]) -> Text:

@@ -100,6 +100,8 @@ def read_cron(text: str) -> Cron:
     except CronSimError as exc:
         place = str(exc).removeprefix("Bad ")
         said = words[list(_PLACES).index(place)]
+        if place == "day-of-month" and _is_right(" ".join((*words[:3], "*", *words[4:_FIELDS])).upper()):
+            raise _wrong(f"day {said[:60]!r} never comes in month {words[3][:60]!r}") from None
         raise _wrong(f"{said[:60]!r} is no {place.replace('-', ' ')} ({_PLACES[place]})") from None
     return cron
 
@@ -129,6 +131,14 @@ def upcoming(cron: Cron, now: datetime, count: int = SHOWN) -> tuple[datetime, .
 
 
 @lru_cache(maxsize=256)
+def _is_right(expression: str) -> bool:
+    try:
+        CronSim(expression, _EPOCH)
+    except CronSimError:
+        return False
+    return True
+
+
 def _near(cron: Cron, now: datetime) -> tuple[tuple[datetime, timedelta], ...]:
     """The times of which a device's turn may be the next one, each with how far the following is."""
     found: list[datetime] = []

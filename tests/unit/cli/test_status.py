@@ -7,12 +7,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import typer
 
+from backupflow.cli.options import interval_seconds
 from backupflow.cli.problem_lines import problems
 from backupflow.cli.standing_lines import jump_host_lines
 from backupflow.cli.status_document import document
+from backupflow.cli.status_watch import UNKNOWN, Seen
 from backupflow.core.model import DeviceId, TenantId
 from backupflow.core.overview import Alarm, DeviceState, JumpHostState, Overview, SiteState
+from backupflow.errors import StoreUnavailable
 
 NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
 WELL: dict[str, Any] = {
@@ -74,3 +78,29 @@ def test_what_everything_hangs_on_has_the_first_lines() -> None:
     assert len(others) == 3
     assert bus.endswith("gone – docs/runbook/bus_unavailable.md")
     assert "`backup 'r 1' --wait` tries one now" in down
+
+
+def test_a_watched_screen_says_of_when_it_is_and_what_is_old() -> None:
+    """Where the database is gone, the last look stays and is told from a new one; the exit code is of the last one."""
+    times = iter([NOW, NOW, NOW + timedelta(seconds=30)])
+    looks = iter([(["WARNING 1", "more"], 1)])
+
+    def look() -> tuple[list[str], int]:
+        found = next(looks, None)
+        if found is None:
+            raise StoreUnavailable
+        return found
+
+    seen = Seen(look, lambda: next(times))
+    assert seen.now() == ["WARNING 1", "as of 02:10:00Z · q ends", "more"]
+    assert seen.code == 1
+    unknown, *rest = seen.now()
+    assert unknown.startswith("UNKNOWN: ")
+    assert rest == ["WARNING 1", "as of 02:10:00Z · OLD, 30 s ago · q ends", "more"]
+    assert seen.code == UNKNOWN
+
+
+def test_no_interval_at_all_is_a_pause() -> None:
+    """A unit would not help it."""
+    with pytest.raises(typer.BadParameter, match="device pause"):
+        interval_seconds("0")

@@ -120,7 +120,7 @@ def test_the_period_of_the_night_that_is_longer() -> None:
         ("60 2 * * *", "'60' is no minute"), ("x 2 * * *", "'x' is no minute"), ("0 24 * * *", "'24' is no hour"),
         ("0 2 0 * *", "'0' is no day of month"), ("0 2 * 13 *", "'13' is no month"),
         ("0 2 * * 8", "'8' is no day of week"),
-        ("0 2 * * MOO", "'MOO' is no day of week"), ("0 2 31 2 *", "'31' is no day of month"),
+        ("0 2 * * MOO", "'MOO' is no day of week"), ("0 2 31 2 *", "day '31' never comes in month '2'"),
         ("*/0 * * * *", "no minute"),
         ("0 2 * * * Berlin", "time zone"), ("0 2 * * * Europe", "time zone"), ("0 2 * * * ../UTC", "time zone"),
         ("0 2 * * * localtime", "time zone"), ("0 2 * * * europe/berlin", "time zone"),
