@@ -110,7 +110,7 @@ def test_the_next_export_is_believed_by_an_audited_word(scene: Scene) -> None:
     assert refused.code == Exit.REFUSED
     assert "no export of core-1 is in doubt" in refused.err
     scene.doubt(device_id, export_text("y"))
-    scene.write("scheduler", "UPDATE device SET next_due_at = now() + interval '1 hour'")
+    scene.write("operator", "UPDATE device SET next_due_at = now() + interval '1 hour', hold_until = NULL")
     shown_before = scene.run("device", "show", "core-1").out
     assert b"`device believe core-1`" in shown_before
     assert b"will be believed" not in shown_before
