@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,12 @@ from backupflow.core.jump import JUMP_HOST_BLOCKED
 from backupflow.core.model import State
 from backupflow.core.overview import OPEN, Standing
 from backupflow.core.verification import DAMAGED
-from backupflow.errors import BusUnavailable, StoreUnavailable, TransitKeyMissing, VaultUnavailable
+from backupflow.errors import BusUnavailable, HostKeyMismatch, StoreUnavailable, TransitKeyMissing, VaultUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
+    from uuid import UUID
 
     from backupflow.core.overview import Alarm, DeviceState, Overview
 
@@ -63,6 +65,7 @@ _OF_STANDING = {
     Standing.AT_JUMP_HOST: Count.BEHIND,
     Standing.OVERDUE: Count.OVERDUE,
 }
+MANY_KEYS, AT_ONCE = 5, timedelta(hours=1)  # so many of one site in so short a time
 WARN_ABOVE, CRITICAL_ABOVE = 10.0, 50.0  # per cent of those that should be fresh
 VAULT, BUS, BROKER, DATABASE = "vault", "bus", "broker", "db"
 SERVERS = (VAULT, BUS, BROKER, DATABASE)
@@ -178,6 +181,7 @@ def judge(overview: Overview, limits: Limits = USUAL) -> Verdict:
     """Over everything at one moment, which its database has just told: it is well."""
     counted = tally(overview.devices, overview.now)
     found = [*_of_processes(overview), *_of_alarms(overview), *_of_logins(overview), *of_devices(counted, limits)]
+    found += _of_keys(overview.devices)
     return Verdict(tuple(sorted(found, key=lambda one: -one.level)), counted, _servers(overview))
 
 
@@ -234,6 +238,19 @@ def _of_logins(overview: Overview) -> Iterator[Reason]:
     for login in overview.logins:
         if login.suspended_at is not None and login.name in waiting:
             yield Reason(Level.WARNING, f"login {login.name} {'refused' if login.trial_at else 'suspended'}")
+
+
+def _of_keys(devices: Iterable[DeviceState]) -> Iterator[Reason]:
+    """Many routers of one site came with another key at once: somebody works there, or somebody sits in between."""
+    changed: dict[UUID, list[DeviceState]] = {}
+    for one in devices:
+        if one.blocked_code == HostKeyMismatch.code and one.site_id and one.last and one.status != Standing.REMOVED:
+            changed.setdefault(one.site_id, []).append(one)
+    for found in changed.values():
+        times = sorted(one.last.at for one in found if one.last)
+        if any(last - first <= AT_ONCE for first, last in zip(times, times[MANY_KEYS - 1 :], strict=False)):
+            where = found[0].site or "one site"
+            yield Reason(Level.WARNING, f"{len(found):,} changed host keys at {where} (maintenance, or interception)")
 
 
 def _servers(overview: Overview) -> dict[str, str]:

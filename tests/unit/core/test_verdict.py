@@ -208,6 +208,9 @@ SITUATIONS: Mapping[str, Overview] = {
     "a login that devices share is refused by many, or suspended": replace(
         of_a_hundred(1, hindrance="login refused: radius"), logins=(REFUSED,)
     ),
+    "5 devices of a site are blocked within an hour since their host keys changed": of_a_hundred(
+        5, blocked_code="host_key_mismatch", site="north", site_id=UUID(int=5)
+    ),
     "one device is overdue": of_a_hundred(1, next_due_at=OLD),
     "more than 50 % are overdue": of_a_hundred(51, next_due_at=OLD),
     "more than 10 % are not fresh": of_a_hundred(11, **GONE),
@@ -262,3 +265,15 @@ def test_each_server_is_told_by_its_alarm_and_by_nobody_without_beat() -> None:
     }  # fmt: skip
     silent = judge(seen(processes=living("scheduler"))).servers
     assert silent == dict.fromkeys(SERVERS, "unknown") | {"db": ""}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_changed_keys_are_many_only_at_one_site_and_at_once(*, apart: bool) -> None:
+    """Four of it, five of five sites, or one a day are routers that somebody exchanged."""
+    changed = replace(DEVICE, blocked_code="host_key_mismatch", site="north", site_id=UUID(int=5))
+    days = [replace(changed, last=replace(STORED, at=NOW - n * 24 * HOUR)) for n in range(5)]
+    sites = [replace(changed, site_id=UUID(int=n)) for n in range(1, 6)]
+    assert judge(seen(*[DEVICE] * 100, *(days if apart else sites))).level is Level.OK
+    assert judge(seen(*[DEVICE] * 100, *[changed] * 4)).level is Level.OK
+    (reason,) = judge(seen(*[DEVICE] * 100, *[changed] * 5)).reasons
+    assert reason.says == "5 changed host keys at north (maintenance, or interception)"
