@@ -40,8 +40,16 @@ def problems(overview: Overview, max_total: int = 0) -> list[str]:
         *device_groups(overview),
         *((1, line) for line in suspect_lines(overview)),
         *((0, line) for line in given_up_lines(overview)),
+        *((-1, line) for line in _rests(overview)),
     ]
     return [line for _, line in sorted(found, key=lambda one: -one[0])]
+
+
+def _rests(overview: Overview) -> Iterator[str]:
+    """No trouble, but why nothing comes from there."""
+    for site in overview.sites:
+        if site.maintenance_until is not None and site.maintenance_until > overview.now:
+            yield f"maintenance: site {site.name} until {output.in_words(site.maintenance_until)}"
 
 
 def _dead(overview: Overview) -> Iterator[str]:

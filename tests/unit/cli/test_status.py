@@ -104,3 +104,12 @@ def test_no_interval_at_all_is_a_pause() -> None:
     """A unit would not help it."""
     with pytest.raises(typer.BadParameter, match="device pause"):
         interval_seconds("0")
+
+
+def test_a_site_in_maintenance_has_the_last_line() -> None:
+    """As long as it is; it is no trouble."""
+    site = SiteState(UUID(int=5), "South", None, None, NOW + timedelta(hours=2))
+    over = SiteState(UUID(int=6), "North", None, None, NOW)
+    *_, last = found = problems(Overview(NOW, (), (), (), sites=(site, over)))
+    assert last == "maintenance: site South until 2026-11-22 04:10:00Z"
+    assert len([line for line in found if "maintenance" in line]) == 1
