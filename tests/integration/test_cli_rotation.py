@@ -68,11 +68,11 @@ def test_a_rotation_from_its_beginning_to_its_end(fleet: Scene) -> None:
     on(fleet, "r-0", "login_on = 'next', login_since = now()")
     on(fleet, "r-1", "login_since = now()")
     on(fleet, "r-2", "login_on = 'next', refused_on = 'current'")
-    refused = fleet.claim(fleet.rows("SELECT id FROM device WHERE name = 'r-2'")[0][0])
+    began = fleet.claim(fleet.rows("SELECT id FROM device WHERE name = 'r-2'")[0][0])
     fleet.write(
         "collector",
         "UPDATE collection SET state = 'failed', code = 'authentication_failed', ended_at = now() WHERE id = :id",
-        id=refused.collection_id,
+        id=began.collection_id,
     )
     assert b"waiting: the new login has its turn" in fleet.run("status", "--all").out
     far = b"1 on new, 1 on old, 1 refused one, the other has its turn"

@@ -134,7 +134,7 @@ def test_many_revisions_of_one_device_are_found_by_their_index(fleet: Fleet) -> 
     with fleet.engine("reader").begin() as tx:
         tx.execute(text("SET LOCAL enable_seqscan = off"))  # or it reads the whole of a table that is of one device
         explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {attempts.STRETCHES.text}")
-        values = {"device": one.device, "since": None, "limit": 50, "routers": []}
+        values: dict[str, Any] = {"device": one.device, "since": None, "limit": 50, "routers": []}
         plan = json.dumps(tx.execute(explain, values).scalar())
     assert plan.count('"Index Name": "uq_collection_device_id_seq"') >= 2
     assert '"Seq Scan"' not in plan

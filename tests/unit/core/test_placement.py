@@ -55,7 +55,7 @@ def test_another_way_is_like_another_address() -> None:
     """Failures, an operator's word and the waiting are forgotten; a block and the pin stay."""
     update = edited(replace(PINNED, blocked_code="host_key_mismatch"), Edit(placement=Placement(jump="hop-2")), None)
     assert update
-    assert update.if_moved.columns == {"failures": 0, "believe_seq": 0, "next_due_at": NOW} | NOT_MET
+    assert update.if_moved.columns == {"failures": 0, "believe_seq": 0, "next_due_at": NOW, **NOT_MET}
     assert (update.retires, update.clears, update.if_moved.clears) == ((), (), ("device_down",))
     paused = edited(replace(RECORD, status="paused"), Edit(placement=Placement(jump="hop-2")), None)
     assert paused
