@@ -180,7 +180,8 @@ def _on(record: DeviceRecord) -> str:
 def _next(record: DeviceRecord) -> str | None:
     """Of a login that is shared, what mends it for all that use it."""
     code = record.blocked_code or _login_lost(record) or (LoginSuspended.code if record.login_suspended else None)
-    return next_step(code or _doubt(record), record.name, _shared(record), by_key=record.method == "key")
+    by_key, taken = record.method == "key", record.login_taken
+    return next_step(code or _doubt(record), record.name, _shared(record), by_key=by_key, taken=taken)
 
 
 def _shared(record: DeviceRecord) -> str | None:

@@ -138,6 +138,7 @@ class DeviceRecord:
     source: str | None = None  # the inventory that it came from
     paused_reason: str | None = None
     login_suspended: str | None = None  # why, if it is
+    login_taken: bool = False  # it is blocked for having refused it, and other devices took it as it is now
     login_rotates: bool = False  # there are two, and `standing` says which one it takes, see core.rotation
     standing: Standing = field(default_factory=Standing)
     login_since: datetime | None = None  # since when that one has worked, if it did since the rotation began

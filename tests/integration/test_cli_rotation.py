@@ -180,13 +180,13 @@ def test_who_was_left_behind_is_told_apart_from_a_login_that_is_wrong(fleet: Sce
     on(fleet, "r-0", "blocked_code = 'authentication_failed', blocked_at = now()")
     fleet.write("collector", "INSERT INTO alarm (code, scope) SELECT 'authentication_failed', 'device ' || id "
         "FROM device WHERE name = 'r-0'")  # fmt: skip
-    for command in (("status",), ("credential", "show", "fleet")):
+    for command in (("status",), ("credential", "show", "fleet"), ("device", "show", "r-0")):
         assert "credential edit fleet" in fleet.run(*command).out.decode()
     (row,) = fleet.rows("SELECT id FROM device WHERE name = 'r-1'")
     seq = fleet.observe(row.id, export_text("one"))
     fleet.write("collector", "UPDATE collection c SET login_sent_at = now(), login_id = l.id FROM credential_profile l "
         "WHERE c.seq = :seq AND l.name = 'fleet'", seq=seq)  # fmt: skip
-    for command in (("status",), ("credential", "show", "fleet")):
+    for command in (("status",), ("credential", "show", "fleet"), ("device", "show", "r-0")):
         said = fleet.run(*command).out.decode()
         assert "credential edit fleet" not in said
         assert "change it on" in said

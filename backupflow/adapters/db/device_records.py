@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, policy_of
+from backupflow.adapters.db.taken import TAKEN
 from backupflow.core.firewall import Met
 from backupflow.core.inventory import DIRECT, OWN_LOGIN, DeviceRecord, SeenKey
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, ExpectedKey, HostKey, LoginOn, TenantId, TrustedHow
 from backupflow.core.rotation import Standing
 from backupflow.core.scope import GLOBAL, Policy, effective
+from backupflow.errors import AuthenticationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +32,8 @@ _LOAD = text(f"""
         s.credential_profile_id AS site_profile_id, g.jump_host_id AS group_jump_id, s.jump_host_id AS site_jump_id,
         CASE WHEN l.suspended_at IS NOT NULL THEN coalesce(l.suspended_reason, 'suspended') END AS login_suspended,
         coalesce(l.suspended_at IS NOT NULL AND l.suspended_reason = :lost, false) AS login_lost,
+        coalesce(d.blocked_code = '{AuthenticationFailed.code}' AND EXISTS ({TAKEN} AND t.login_id = l.id), false)
+            AS login_taken,
         ARRAY[d.maintenance_until, g.maintenance_until, s.maintenance_until, t.maintenance_until] AS maintenance,
         CASE WHEN d.unreadable_to_seq > 0 THEN (SELECT k.created_at FROM transit_key k
             WHERE k.tenant_id = d.tenant_id AND k.purpose = 'data') END AS keys_given_up_at,
@@ -138,6 +142,7 @@ def _record(
         source=row.source,
         paused_reason=row.paused_reason,
         login_suspended=row.login_suspended,
+        login_taken=row.login_taken,
         login_rotates=row.login_rotates,
         standing=Standing(LoginOn(row.login_on), LoginOn(row.refused_on) if row.refused_on else None),
         login_since=row.login_since,
