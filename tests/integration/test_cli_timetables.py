@@ -66,7 +66,7 @@ def test_the_nearest_scope_says_when(north: Scene) -> None:
         (("--cron", "0 25 * * *"), Exit.DATA, "'25' is no hour (0-23)"),
         (("--cron", "0 2 * * * Berlin"), Exit.DATA, "'Berlin' is none such as Europe/Berlin"),
         (("--cron", "hourly"), Exit.DATA, "five words are wanted"),
-        (("--cron", "0 0 30 2 *"), Exit.DATA, "'30' is no day of month"),
+        (("--cron", "0 0 30 2 *"), Exit.DATA, "day '30' never comes in month '2'"),
         (("--cron", "0 2 * * *", "--interval", "1h"), Exit.USAGE, "--interval or --cron, not both"),
         (("--cron", ""), Exit.USAGE, "--unset cron"),
         (("--maintenance", "never"), Exit.DATA, "no window such as sat,sun 01:00-05:00"),
