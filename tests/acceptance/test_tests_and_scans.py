@@ -48,7 +48,7 @@ ROUTERS = {
 HOPS = {"behind": "open-hop", "beyond": "shut-hop"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "allowed": {"legacy_ssh": True},
-    "mute": {"banner_timeout_seconds": 1, "login_timeout_seconds": 2},
+    "mute": {"banner_timeout_seconds": 5, "login_timeout_seconds": 2},
 }
 ASKED = "device_test_requested"  # in the audit
 # Everything of a device that a collection would move; what is tested must find it as it was.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import DeviceId
 
 SECONDS = 60.0
+OF_CORE = "SELECT 1 FROM content c JOIN device d ON d.id = c.device_id WHERE d.name = 'core-1'"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
 def test_data_and_keys_are_found_again_after_kill_9_and_a_move(install: Install, fleet: Fleet) -> None:
     """Kill everything with -9, move the folder: the next `up` opens what the one before had sealed, and goes on."""
     install.add("core-1", fleet["core-1"].port, Login("backup", "backup"))
-    wait_for(lambda: bool(install.rows("SELECT 1 FROM content")), "a first snapshot", SECONDS)
+    wait_for(lambda: len(install.rows(OF_CORE)) == 1, "a first snapshot", SECONDS)
     before = install.command("export", "core-1", "-o", "-").stdout
     install.wiring.close()
     install.kill_all()
@@ -62,7 +63,7 @@ def test_data_and_keys_are_found_again_after_kill_9_and_a_move(install: Install,
     assert install.command("export", "core-1", "-o", "-").stdout == before
     fleet["core-1"].edit()
     install.command("backup", "core-1", "--wait")
-    wait_for(lambda: len(install.rows("SELECT 1 FROM content")) == 2, "a second snapshot", SECONDS)
+    wait_for(lambda: len(install.rows(OF_CORE)) == 2, "a second snapshot", SECONDS)
     assert install.command("export", "core-1", "-o", "-").stdout != before
 
 
