@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,13 +63,21 @@ def _parts(glob: str) -> Iterator[str | None]:
 
 def _is_one(token: str, character: str) -> bool:
     """Whether it is this character, or one of a set."""
-    return token == character if len(token) == 1 else re.fullmatch(token, character) is not None
+    return token == character if len(token) == 1 else _compiled(token).fullmatch(character) is not None
 
 
 def _checked(pattern: str) -> str:
     """A set that is none, such as one from z to a, holds nothing."""
     try:
-        re.compile(pattern)
+        _compiled(pattern)
     except re.error:
         return "(?!)"
     return pattern
+
+
+@lru_cache(maxsize=_LONGEST)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Without Python's word on what `--` in a set may come to mean some day: here it is Tcl's range."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return re.compile(pattern)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backupflow.adapters.inventories import rancid
@@ -270,6 +270,7 @@ def test_a_glob_of_many_stars_ends() -> None:
     assert not Glob("*a" * 200 + "b").matches("a" * 253)
 
 
+@example("[?--]", "a")
 @given(st.text(alphabet=st.sampled_from(list("ab*?[]^-!\\")), max_size=12), st.text(alphabet="ab-", max_size=8))
 def test_any_glob_has_an_answer(glob: str, name: str) -> None:
     """Never an error."""
