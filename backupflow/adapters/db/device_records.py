@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, policy_of
+from backupflow.adapters.db.host_keys import seen
 from backupflow.adapters.db.taken import TAKEN
 from backupflow.core.firewall import Met
 from backupflow.core.inventory import DIRECT, OWN_LOGIN, DeviceRecord, SeenKey
 from backupflow.core.keys import KEYS_LOST
-from backupflow.core.model import DeviceId, ExpectedKey, HostKey, LoginOn, TenantId, TrustedHow
+from backupflow.core.model import DeviceId, ExpectedKey, LoginOn, TenantId, TrustedHow
 from backupflow.core.rotation import Standing
 from backupflow.core.scope import GLOBAL, Policy, effective
 from backupflow.errors import AuthenticationFailed
@@ -66,7 +67,7 @@ def records(tx: Connection, devices: Sequence[DeviceId], defaults: Policy) -> di
     ids = {"devices": list(devices)}
     keys: dict[UUID, list[SeenKey]] = {}
     for row in tx.execute(_KEYS, ids):
-        keys.setdefault(row.device_id, []).append(_seen(row))
+        keys.setdefault(row.device_id, []).append(seen(row))
     expected: dict[UUID, list[ExpectedKey]] = {}
     for row in tx.execute(_EXPECTED, ids):
         said = ExpectedKey(row.fingerprint, TrustedHow(row.how), row.key_type)
@@ -76,20 +77,6 @@ def records(tx: Connection, devices: Sequence[DeviceId], defaults: Policy) -> di
         DeviceId(row.id): _record(row, tuple(keys.get(row.id, ())), tuple(expected.get(row.id, ())), defaults)
         for row in rows
     }
-
-
-def _seen(row: Row[Any]) -> SeenKey:
-    return SeenKey(
-        row.id,
-        row.status,
-        HostKey(row.key_type, bytes(row.blob)),
-        row.first_seen_at,
-        row.last_seen_at,
-        row.last_verified_at,
-        TrustedHow(row.trusted_how) if row.trusted_how else None,
-        row.trusted_by,
-        row.trusted_at,
-    )
 
 
 def _record(

@@ -6,9 +6,9 @@ Those of jump hosts lie beside them, and nothing is different about them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from backupflow.adapters.db.expected_keys import expected_of, expected_of_jump_host
 from backupflow.core.inventory import SeenKey
@@ -91,19 +91,21 @@ class Owner:
 
 def keys_of(tx: Connection, owner_id: UUID) -> tuple[SeenKey, ...]:
     """All keys that this device or jump host ever had or offered, the newest first."""
-    return tuple(
-        SeenKey(
-            row.id,
-            row.status,
-            HostKey(row.key_type, bytes(row.blob)),
-            row.first_seen_at,
-            row.last_seen_at,
-            row.last_verified_at,
-            TrustedHow(row.trusted_how) if row.trusted_how else None,
-            row.trusted_by,
-            row.trusted_at,
-        )
-        for row in tx.execute(_KEYS, {"owner": owner_id})
+    return tuple(seen(row) for row in tx.execute(_KEYS, {"owner": owner_id}))
+
+
+def seen(row: Row[Any]) -> SeenKey:
+    """A key on record as it is shown."""
+    return SeenKey(
+        row.id,
+        row.status,
+        HostKey(row.key_type, bytes(row.blob)),
+        row.first_seen_at,
+        row.last_seen_at,
+        row.last_verified_at,
+        TrustedHow(row.trusted_how) if row.trusted_how else None,
+        row.trusted_by,
+        row.trusted_at,
     )
 
 
