@@ -30,6 +30,11 @@ class Held(StrEnum):
     LOGIN = "login"
     NEXT_LOGIN = "next login"  # of a profile that is being rotated
     ASIDE = "aside"
+    EVENT = "event"
+    OUTBOX = "outbox"
+    CHANGES = "changes"
+    DIFF = "diff"
+    LOG = "log"  # of a router, of who changed it
     CONTENT = "content"
 
     @property

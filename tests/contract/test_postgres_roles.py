@@ -44,11 +44,11 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "enroller": {
         "SELECT": f"{SCOPES} alarm device collection credential_profile host_key expected_key request transit_key "
-        "alembic_version audit:id,digest job:name",
-        "INSERT": f"{SCOPES} device credential_profile host_key expected_key request transit_key audit",
+        "ignore_rule alembic_version audit:id,digest job:name",
+        "INSERT": f"{SCOPES} device credential_profile host_key expected_key request transit_key audit ignore_rule",
         "UPDATE": f"{SCOPES} device credential_profile host_key:status,trusted_how,trusted_by,trusted_at "
         "alarm:cleared_at job:due_at",
-        "DELETE": "credential_profile expected_key site device_group jump_host",
+        "DELETE": "credential_profile expected_key site device_group jump_host ignore_rule",
     },
     "collector": {
         "SELECT": f"{SCOPES} {PROCESS} device collection credential_profile host_key expected_key queue_canary "
@@ -62,7 +62,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "credential_profile:suspended_at,suspended_reason,trial_at,trials,proved_at "
         "collection:state,code,detail,started_at,holder,lease_until,collected_at,content_hash,digest,shape_hash,"
         "masked_hash,normalization_version,raw_bytes,command,exit_status,facts,report,ended_at,login_id,login_on,"
-        "login_sent_at,via_id",
+        "login_sent_at,via_id,log_sealed",
         "DELETE": "process",
     },
     "ingester": {
@@ -71,35 +71,39 @@ RIGHTS: dict[str, dict[str, str]] = {
         "INSERT": f"{PROCESS} content quarantine",
         "UPDATE": "process alarm:cleared_at queue_canary:answered_at quarantine:reason,released_at "
         "device:current_seq,current_collection_id,next_due_at,losses "
-        "collection:state,code,stored_at,ended_at,content_id,is_change,interpreted_after_seq",
+        "collection:state,code,stored_at,ended_at,content_id,is_change,interpreted_after_seq,"
+        "interpret_tries,interpret_until",
         "DELETE": "process quarantine",
     },
     "interpreter": {
-        "SELECT": f"{SCOPES} {PROCESS} device collection content outbox transit_key queue_canary alembic_version",
-        "INSERT": f"{PROCESS} outbox",
-        "UPDATE": "process alarm:cleared_at queue_canary:answered_at device:lane "
-        "collection:is_change,interpreted_after_seq",
-        "DELETE": "process",
+        "SELECT": f"{SCOPES} {PROCESS} device collection content outbox transit_key queue_canary interpretation "
+        "ignore_rule alembic_version",
+        "INSERT": f"{PROCESS} outbox interpretation",
+        "UPDATE": "process alarm:cleared_at queue_canary:answered_at device:lane,flapping_since interpretation "
+        "collection:is_change,interpreted_after_seq,interpret_tries,interpret_until",
+        "DELETE": "process interpretation",
     },
     "reader": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit aside expected_key queue_canary event alembic_version "
+        "audit aside expected_key queue_canary event interpretation ignore_rule alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
         "settings,changed_at,next_username,next_method,next_changed_at,trial_at,trials,proved_at",
         "INSERT": "audit",
     },
     "operator": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit aside expected_key queue_canary event alembic_version "
+        "audit aside expected_key queue_canary event interpretation ignore_rule alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
         "settings,changed_at,sealed,next_username,next_method,next_changed_at,trial_at,trials,proved_at,next_sealed",
         "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit event",
         "UPDATE": f"{SCOPES} process device collection request job transit_key alarm:cleared_at "
-        "outbox:due_at,event_id event:due_at,attempts,failing_since,tried_at,answer,sent_at,given_up_at "
-        "content:sealed,verified_at host_key:status,last_seen_at aside:sealed,verified_at "
+        "outbox:due_at,event_id,sealed interpretation event:sealed,due_at,attempts,failing_since,tried_at,answer,sent_at,given_up_at "
+        "content:sealed,verified_at,normalization_version,content_hash,first_seq,next_version,next_hash,next_shape_hash,"
+        "next_masked_hash host_key:status,last_seen_at aside:sealed,verified_at "
         "credential_profile:suspended_at,suspended_reason,sealed,next_sealed,next_username,next_method,next_changed_at,"
         "trial_at,trials queue_canary:answered_at quarantine:released_at,released_by",
-        "DELETE": "process alarm request collection content quarantine outbox credential_profile aside event",
+        "DELETE": "process alarm request collection content quarantine outbox credential_profile aside event "
+        "interpretation ignore_rule",
     },
 }
 

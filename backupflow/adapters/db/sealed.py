@@ -100,6 +100,41 @@ PLACES = {
         "c.seq <= d.unreadable_to_seq",
         "d.name || ', kept aside from collection ' || c.seq",
     ),
+    **{
+        held: Place(
+            f"{table} k JOIN device d ON d.id = k.device_id AND d.tenant_id = k.tenant_id",
+            "sealed",
+            "id",
+            kind,
+            "k.device_id",
+            "false",  # with keys that are lost it is told without
+            f"d.name || ', what is told of it ({table})'",
+        )
+        for held, table, kind in ((Held.EVENT, "event", "uuid"), (Held.OUTBOX, "outbox", "bigint"))
+    },
+    **{
+        held: Place(
+            "interpretation k JOIN device d ON d.id = k.device_id",
+            column,
+            "collection_id",
+            "bigint",
+            "k.device_id",
+            "k.seq <= d.unreadable_to_seq",
+            f"d.name || ', {held} of ' || k.seq",
+            new="k.created_at > now() - interval '10 minutes'",
+        )
+        for held, column in ((Held.CHANGES, "changes_sealed"), (Held.DIFF, "diff_sealed"))
+    },
+    Held.LOG: Place(
+        "collection k JOIN device d ON d.id = k.device_id",
+        "log_sealed",
+        "id",
+        "bigint",
+        "k.device_id",
+        "k.seq <= d.unreadable_to_seq",
+        "d.name || ', its log of ' || k.seq",
+        new="k.collected_at > now() - interval '10 minutes'",
+    ),
     Held.CONTENT: Place(
         "content k JOIN device d ON d.id = k.device_id",
         "sealed",

@@ -87,6 +87,7 @@ tenant = Table(
     _at("maintenance_until"),
     _at("created_at", needed=True),
     _at("removed_at"),
+    _at("shredded_at", "its keys were destroyed: nothing that was sealed for it opens any more"),
     *(
         ForeignKeyConstraint(
             ["id", f"{target}_id"], [f"{target}.tenant_id", f"{target}.id"], name=f"fk_tenant_{target}", use_alter=True
@@ -317,6 +318,7 @@ device = Table(
         comment="up to this one collections that say nothing more were taken away",
     ),
     _at("compacted_at"),
+    _at("flapping_since", "it changes without end: collected once a day until a day stays within the quota"),
     Column("current_collection_id", BigInteger),
     _at("created_at", needed=True),
     _at("removed_at"),
@@ -442,6 +444,11 @@ content = Table(
     Column("sealed", Text, nullable=False),
     Column("raw_bytes", Integer, nullable=False),
     Column("first_seq", BigInteger, nullable=False),
+    # What a newer normalizer makes of it, until all of its device is ready to be rewritten at once.
+    Column("next_version", Integer),
+    Column("next_hash", LargeBinary),
+    Column("next_shape_hash", LargeBinary),
+    Column("next_masked_hash", LargeBinary),
     _at("verified_at"),
     _at("created_at", needed=True),
     UniqueConstraint("tenant_id", "device_id", "id"),
@@ -490,6 +497,9 @@ collection = Table(
     Column("content_id", BigInteger),
     Column("is_change", Boolean, comment="differs from the observation just before it; null: undecided"),
     Column("interpreted_after_seq", BigInteger, comment="the predecessor of the interpretation that was made"),
+    Column("interpret_tries", Integer, nullable=False, server_default="0"),
+    _at("interpret_until", "somebody interprets it"),
+    Column("log_sealed", Text, comment="what the router's own log of changes said, sealed for the device"),
     _at("ended_at"),
     Column(
         "compacted",
@@ -522,6 +532,76 @@ collection = Table(
     Index("ix_collection_unfinished", "state", "lane", postgresql_where=text(f"{OPEN} OR state = 'published'")),
     Index("ix_collection_stored", "device_id", "seq", postgresql_where=text("state = 'stored'")),
     Index("ix_collection_change", "device_id", postgresql_where=text("state = 'stored' AND is_change")),
+    Index(
+        "ix_collection_uninterpreted",
+        "id",
+        postgresql_where=text("state = 'stored' AND is_change IS NOT FALSE AND interpreted_after_seq IS NULL"),
+    ),
+    CheckConstraint("log_sealed LIKE 'vault:v%'", name="log_sealed"),
+)
+
+# What one change is, against the observation before it. Only names of menus, kinds and counts are in clear.
+interpretation = Table(
+    "interpretation",
+    metadata,
+    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("device_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("after_seq", BigInteger, nullable=False, comment="what it is compared with; 0: nothing was before it"),
+    _at("at", "when it was collected", needed=True),
+    Column("normalization_version", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("detail", Text, nullable=False, server_default="", comment="why it is unread or coarse"),
+    Column("lines_added", Integer, nullable=False, server_default="0"),
+    Column("lines_removed", Integer, nullable=False, server_default="0"),
+    Column("changes", Integer, nullable=False, server_default="0", comment="without those that are ignored"),
+    Column("ignored", Integer, nullable=False, server_default="0"),
+    Column("components", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("touched", JSONB, nullable=False, server_default=text("'[]'::jsonb"), comment="keyed hashes of its items"),
+    Column("changes_sealed", Text),
+    Column("diff_sealed", Text),
+    _at("created_at", needed=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "device_id", "collection_id"],
+        ["collection.tenant_id", "collection.device_id", "collection.id"],
+        name="fk_interpretation_collection",
+        ondelete="CASCADE",
+    ),
+    CheckConstraint("kind IN ('first', 'change', 'upgrade', 'secrets', 'order', 'unread')", name="kind"),
+    CheckConstraint("changes_sealed LIKE 'vault:v%'", name="changes_sealed"),
+    CheckConstraint("diff_sealed LIKE 'vault:v%'", name="diff_sealed"),
+    Index("ix_interpretation_device_id_seq", "device_id", "seq", unique=True),
+    Index("ix_interpretation_tenant_id_at", "tenant_id", "at"),
+)
+
+# What stays in the snapshots and out of the timeline; the device, or a group, or else the whole tenant.
+ignore_rule = Table(
+    "ignore_rule",
+    metadata,
+    _number(),
+    _tenant(),
+    Column("device_id", Uuid),
+    Column("device_group_id", Uuid),
+    Column("component", Text, nullable=False),
+    Column("property", Text, nullable=False, comment="*: any"),
+    Column("identity", Text, comment="a pattern with * and ? for the item; null: any"),
+    Column("added_by", Text, nullable=False),
+    _at("created_at", needed=True),
+    _within_tenant("device_id", "device", ondelete="CASCADE"),
+    _within_tenant("device_group_id", "device_group", ondelete="CASCADE"),
+    CheckConstraint("num_nonnulls(device_id, device_group_id) <= 1", name="scope"),
+    Index(
+        "uq_ignore_rule",
+        "tenant_id",
+        "device_id",
+        "device_group_id",
+        "component",
+        "property",
+        "identity",
+        unique=True,
+        postgresql_nulls_not_distinct=True,
+    ),
 )
 
 aside = Table(
@@ -642,7 +722,9 @@ event = Table(
     Column("kind", Text, nullable=False),
     Column("code", Text, nullable=False),
     Column("place", Text, nullable=False, comment="a site, jump host or login; empty: none, or all of them"),
-    Column("body", Text, nullable=False, comment="JSON, byte for byte as it is signed and sent"),
+    Column("body", Text, nullable=False, comment="JSON, byte for byte as it is signed and sent, but for `sealed`"),
+    Column("device_id", Uuid, comment="whose `sealed` is"),
+    Column("sealed", Text, comment="what of a configuration is told with it, sealed for the device"),
     _at("created_at", needed=True),
     _at("due_at", needed=True),
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -653,6 +735,8 @@ event = Table(
     _at("given_up_at"),
     Index("ix_event_told", "kind", "code", "created_at"),
     Index("ix_event_unsent", "number", postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL")),
+    CheckConstraint("sealed LIKE 'vault:v%'", name="sealed"),
+    CheckConstraint("sealed IS NULL OR device_id IS NOT NULL", name="whose"),
 )
 
 # What happened that others may want to be told of, written in the transaction in which it did. Of an alarm a trigger
@@ -666,12 +750,16 @@ outbox = Table(
     Column("key", Text, nullable=False, unique=True, comment="of what happened: it is told once"),
     Column("alarm_id", BigInteger, ForeignKey("alarm.id", ondelete="CASCADE")),
     Column("payload", JSONB, nullable=False, server_default=_EMPTY),
+    Column("device_id", Uuid, comment="whose `sealed` is"),
+    Column("sealed", Text, comment="what of a configuration is to be told, sealed for the device"),
     _at("created_at", needed=True),
     _at("due_at", "not looked at before; null: soon after it was written"),
     Column("event_id", Uuid, ForeignKey("event.id", ondelete="CASCADE"), comment="that tells of it; null: it waits"),
     Index("ix_outbox_waiting", "id", postgresql_where=text("event_id IS NULL")),
     Index("ix_outbox_alarm_id", "alarm_id"),
     Index("ix_outbox_event_id", "event_id"),
+    CheckConstraint("sealed LIKE 'vault:v%'", name="sealed"),
+    CheckConstraint("sealed IS NULL OR device_id IS NOT NULL", name="whose"),
 )
 
 audit = Table(

@@ -65,8 +65,9 @@ NEW = {
         "login_since",
         "compacted_to_seq",
         "compacted_at",
+        "flapping_since",
     ],
-    "tenant": ["credential_profile_id", "jump_host_id", "maintenance_until"],
+    "tenant": ["credential_profile_id", "jump_host_id", "maintenance_until", "shredded_at"],
     "site": ["maintenance_until", "down_since", "probe_at", "probes"],
     "device_group": ["jump_direct", "maintenance_until"],
     "credential_profile": [
@@ -90,15 +91,19 @@ NEW = {
         "login_sent_at",
         "via_id",
         "compacted",
+        "interpret_tries",
+        "interpret_until",
+        "log_sealed",
     ],
     "process": ["queues", "worked_at"],
     "transit_key": ["marked_at", "oldest_version"],
-    "content": ["verified_at"],
+    "content": ["verified_at", "next_version", "next_hash", "next_shape_hash", "next_masked_hash"],
+    "event": ["device_id", "sealed"],
     "job": ["completed_at", "created_at"],
-    "outbox": ["key", "alarm_id", "due_at", "event_id"],
+    "outbox": ["key", "alarm_id", "due_at", "event_id", "device_id", "sealed"],
     "quarantine": ["device_id", "released_at", "released_by"],
 }
-NEWEST = "0005"
+NEWEST = "0006"
 WAITS = """
     SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
         WHERE NOT granted AND mode = 'AccessExclusiveLock' AND datname = current_database())"""
@@ -177,7 +182,7 @@ def test_nothing_is_lost_on_the_way_up_and_down(first: Fleet) -> None:
     fill(first)
     before = everything(first)
     assert {name for name, rows in before.items() if rows} >= {"device", "collection", "content", "host_key", "audit"}
-    for revision in (NEWEST, "0004", "0003", "0002", "0001", NEWEST):
+    for revision in (NEWEST, "0005", "0004", "0003", "0002", "0001", NEWEST):
         to(first, revision)
         there = everything(first)
         order = {name: sorted(map(str, rows)) for name, rows in there.items()}
