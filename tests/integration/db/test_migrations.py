@@ -103,6 +103,9 @@ NEW = {
     "outbox": ["key", "alarm_id", "due_at", "event_id", "device_id", "sealed"],
     "quarantine": ["device_id", "released_at", "released_by"],
 }
+NEW_TABLES = {
+    "alembic_version", "aside", "queue_canary", "job", "expected_key", "event", "interpretation", "ignore_rule",
+}  # fmt: skip
 NEWEST = "0006"
 WAITS = """
     SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -173,7 +176,8 @@ def everything(fleet: Fleet) -> dict[str, list[Any]]:
             for found in fleet.sql(f"SELECT to_jsonb(x) FROM {row.tablename} x ORDER BY to_jsonb(x)::text")
         ]
         for row in tables
-        if row.tablename not in {"alembic_version", "aside", "queue_canary", "job", "expected_key", "event"}
+        if row.tablename
+        not in {"alembic_version", "aside", "queue_canary", "job", "expected_key", "event", *NEW_TABLES}
     }
 
 
@@ -240,6 +244,12 @@ def test_what_was_kept_aside_goes_with_its_table(first: Fleet) -> None:
         ("UPDATE credential_profile SET suspended_at = now(), trial_at = now()", "many devices refused"),
         ('UPDATE device SET settings = \'{"cron": "0 2 * * *"}\'', "a device has a timetable"),
         ("UPDATE tenant SET maintenance_until = now() + interval '1 hour'", "a tenant is in maintenance"),
+        (
+            "INSERT INTO ignore_rule (tenant_id, component, property, added_by) "  # noqa: ISC004 - of a pair
+            "VALUES (:t, 'system/note', 'note', 'me')",
+            "rules of what is ignored",
+        ),
+        ("UPDATE tenant SET settings = '{\"who\": true}'", "who changed them"),
     ],
 )
 def test_nobody_goes_back_from_what_the_version_before_cannot_say(first: Fleet, statement: str, says: str) -> None:
