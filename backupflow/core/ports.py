@@ -115,6 +115,12 @@ class ConfigOpener(Protocol):
         """Give back the envelope; MessageMalformed if it was sealed for another device or was altered."""
         ...
 
+    def open_configs(
+        self, tenant_id: TenantId, configs: Sequence[tuple[DeviceId, SealedConfig]]
+    ) -> Sequence[bytes | BackupflowError]:
+        """The same of many: for each its envelope, or why it does not open; raises what is wrong with all of them."""
+        ...
+
 
 class SecretOpener(Protocol):
     """Opens logins and peppers."""

@@ -81,7 +81,7 @@ REWRAP: Final = Commanded(commands.rewrap, mend=commands.keys_answer, slow=True)
 RENEW: Final = Commanded(commands.renew, begin=commands.make_spare, mend=commands.keys_answer, slow=True)
 
 # Nobody calls these; who begins to has to say how.
-UNCALLED: Final = {"Rewrapper.rewrap"}
+UNCALLED: Final = {"Rewrapper.rewrap", "ConfigOpener.open_configs"}
 # Of a port, or of one method, which comes first.
 SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "Collector": (COLLECT,),
@@ -89,7 +89,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "Session": (COLLECT,),
     "Reader": (COLLECT,),
     "Sealer": (COLLECT,),
-    "ConfigOpener": (EXPORT,),
+    "ConfigOpener.open_config": (EXPORT,),
     "SecretOpener.open_login": (COLLECT,),
     "SecretOpener.open_pepper": (COLLECT, EXPORT),
     "SecretSealer": (EDIT,),

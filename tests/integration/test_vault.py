@@ -9,13 +9,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import psutil
 import pytest
 
 from backupflow.adapters.vault import AppRoleLogin, TokenLogin, Vault
+from backupflow.adapters.vault.transit import OPENED_AT_ONCE
 from backupflow.adapters.vault_roles import ROLES, provision
 from backupflow.core.model import DeviceId, Purpose, SealedConfig, SealedSecret, TenantId
 from backupflow.errors import Conflict, MessageMalformed, OutputTooLarge, TransitKeyMissing, VaultUnavailable
@@ -24,6 +25,7 @@ from backupflow.flows.importing import SEALED_AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backupflow.adapters.vault.trouble import Trouble
     from backupflow.core.ports import (
         Canary,
         ConfigOpener,
@@ -129,6 +131,58 @@ def test_a_ciphertext_opens_in_its_own_place_only(place: Place) -> None:
     ):
         with pytest.raises(MessageMalformed):
             reader.open_config(tenant, where, what)
+
+
+def test_many_texts_are_opened_at_once_each_for_its_own_device(place: Place) -> None:
+    """More than go into one request, in their order; what is altered, foreign or of lost keys fails alone."""
+    collector, reader = place.vaults["collector"], place.vaults["reader"]
+    devices = [DeviceId(uuid4()) for _ in range(7)]
+    sealed = [collector.seal_config(place.tenant, device, device.bytes) for device in devices]
+    several = [(device, text) for _ in range(40) for device, text in zip(devices, sealed, strict=True)]
+    assert len(several) > 2 * OPENED_AT_ONCE
+    assert reader.open_configs(place.tenant, several) == [device.bytes for device, _ in several]
+    bad = [
+        (devices[1], sealed[0]),
+        (devices[0], SealedConfig(sealed[0].text[:-8] + "AAAAAAA=")),
+        (devices[0], SealedConfig("vault:v1:AAAA")),
+        (devices[0], SealedConfig(sealed[0].text.replace(":v", ":v99"))),
+    ]
+    opened = reader.open_configs(place.tenant, [several[0], *bad, several[6]])
+    assert (opened[0], opened[-1]) == (devices[0].bytes, devices[6].bytes)
+    kinds = [type(one) for one in opened[1:-1]]
+    assert kinds == [MessageMalformed, MessageMalformed, MessageMalformed, TransitKeyMissing]
+    assert [type(one) for one in reader.open_configs(place.tenant, bad)] == kinds
+    assert reader.open_configs(place.tenant, []) == []
+    for tenant, role, failure in (
+        (UNKNOWN, "reader", TransitKeyMissing),
+        (place.tenant, "collector", VaultUnavailable),
+    ):
+        with pytest.raises(failure):
+            place.vaults[role].open_configs(tenant, several)
+
+
+def test_large_texts_are_opened_in_requests_of_bounded_size(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as fit go together, one that is larger than that goes alone, and each opens."""
+    device, collector, reader = DeviceId(uuid4()), place.vaults["collector"], place.vaults["reader"]
+    texts = [bytes([number]) * (7 if number % 3 else 600_000) for number in range(9)]
+    sealed = [(device, collector.seal_config(place.tenant, device, text)) for text in texts]
+    sizes: list[int] = []
+    ask = reader.ask
+
+    def asked(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | Trouble:
+        assert body is not None
+        sizes.append(sum(len(item["ciphertext"]) for item in body["batch_input"]))
+        return ask(method, path, body)
+
+    monkeypatch.setattr(reader, "ask", asked)
+    monkeypatch.setattr("backupflow.adapters.vault.transit.OPENED_BYTES_AT_ONCE", 1_000_000)
+    assert reader.open_configs(place.tenant, sealed) == texts
+    assert len(sizes) == 3
+    assert max(sizes) < 1_000_000
+    sizes.clear()
+    monkeypatch.setattr("backupflow.adapters.vault.transit.OPENED_BYTES_AT_ONCE", 1_000)
+    assert reader.open_configs(place.tenant, sealed) == texts
+    assert len(sizes) == 6
 
 
 def test_a_login_opens_for_its_profile_only(place: Place) -> None:

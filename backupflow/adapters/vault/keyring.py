@@ -102,11 +102,14 @@ class Keyring(VaultClient):
                 self.call("DELETE", path)
 
     def _transit(self, operation: str, tenant_id: TenantId, purpose: Purpose, body: Answer) -> Answer:
+        data: Answer = expect(self._ask_transit(operation, tenant_id, purpose, body))["data"]
+        return data
+
+    def _ask_transit(self, operation: str, tenant_id: TenantId, purpose: Purpose, body: Answer) -> Answer | Trouble:
         answer = self.ask("POST", f"transit/{operation}/{purpose}-{tenant_id}", body)
         if answer is Trouble.ABSENT:
             raise TransitKeyMissing("the vault has no transit mount")
-        data: Answer = expect(answer)["data"]
-        return data
+        return answer
 
 
 def b64(data: bytes) -> str:
