@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupflow.core.model import NormalConfig, RawConfig, Secrets, SecretsPolicy
+    from backupflow.core.tree import Parsed, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,40 @@ class Incomplete:
 
 
 Completeness = Complete | Incomplete
+
+
+class Grammar(Protocol):
+    """How one vendor's normal form is read: as a tree of components and items, and as what a person would call them.
+
+    Texts come from a router, so all of it is total (it never raises on them) and linear in time.
+    """
+
+    def tree(self, normal: NormalConfig) -> Tree:
+        """Split a normal form into components; those of one path are one."""
+
+    def parsed(self, component: str, text: str) -> Parsed:
+        """Read an item; one that is not made of tokens has no verb, and its whole text as a property without a name."""
+
+    def is_ordered(self, component: str) -> bool:
+        """Tell whether the order of a component's items has a meaning."""
+
+    def identity(self, component: str, item: Parsed) -> tuple[str, ...] | None:
+        """Give what tells this item from the others of its component, whatever else of it changes; None: nothing."""
+
+    def name(self, component: str, item: Parsed) -> str:
+        """Call an item as a person would; without secrets."""
+
+    def is_secret(self, component: str, name: str) -> bool:
+        """Tell whether the property of this name holds a secret."""
+
+    def masked_value(self, component: str, name: str, value: str) -> str:
+        """Give a property's value for those who may not see secrets."""
+
+    def masked_line(self, component: str, text: str) -> str:
+        """Give an item, or a header line, for those who may not see secrets."""
+
+    def masked(self, normal: NormalConfig) -> str:
+        """Give a whole text for those who may not see secrets; it has the same lines."""
 
 
 class Driver(Protocol):

@@ -8,6 +8,7 @@ without `private-key=`). What looks like a secret (`ending`) goes by the name, f
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
@@ -96,6 +97,14 @@ _NO_SECRETS_THERE: Final[Mapping[bytes, frozenset[str]]] = {
     b"/ip ipsec identity": frozenset({"key", "remote-key"}),  # names of keys, which no export holds
 }
 
+# Secrets by their menu, not by their name: a community is the password of SNMP, a variable of a container often one.
+_MASKED_THERE: Final[Mapping[str, frozenset[str]]] = {
+    "snmp/community": frozenset({"name"}),
+    "snmp": frozenset({"trap-community"}),
+    "container/envs": frozenset({"value"}),
+}
+_LONGEST_NAME: Final = 200  # bytes; longer names are no properties of RouterOS, and are not looked at a second time
+
 _LITERALS: Final = tuple(word.encode() for word in (*_ENDS, "cak", "key", "identity"))
 
 MENUS: Final = frozenset({*_ONLY_THERE, *_NO_SECRETS_THERE})
@@ -105,6 +114,24 @@ MENUS: Final = frozenset({*_ONLY_THERE, *_NO_SECRETS_THERE})
 def hidden_keys(menu: bytes) -> frozenset[str]:
     """Give the names of the properties that an export of this menu lacks when it hides secrets."""
     return (_HIDDEN_ANYWHERE | _ONLY_THERE.get(menu, frozenset())) - _SHOWN_ALL_THE_SAME.get(menu, frozenset())
+
+
+@lru_cache(maxsize=10_000)
+def is_secret(component: str, name: str) -> bool:
+    """Tell whether a property is masked for those who may not see secrets: all that is one, or looks so.
+
+    `component` is a menu with slashes and without the leading one; whether versions hide it does not matter here. What
+    has no name is an item that is not made of tokens: nobody knows what is in it.
+    """
+    name = name.partition(" (")[0]  # the second of one name
+    if not name or name in _MASKED_THERE.get(component, ()):
+        return True
+    menu = b"/" + component.replace("/", " ").encode()
+    if name in _NO_SECRETS_THERE.get(menu, frozenset()) - _SHOWN_ALL_THE_SAME.get(menu, frozenset()):
+        return False
+    last = name.rpartition(".")[2].lower()
+    looks = _pattern(menu if menu in MENUS else b"").search(f" {name[-_LONGEST_NAME:]}=".encode())
+    return looks is not None or last in _HIDDEN_ANYWHERE | _BY_NAME_ONLY
 
 
 def ending(menu: bytes, after: bytes = b"=") -> bytes:
@@ -129,3 +156,8 @@ def ending(menu: bytes, after: bytes = b"=") -> bytes:
 def may_hold_some(text: bytes, after: bytes = b"=") -> bool:
     """Tell at a glance whether there may be such a place in a text in lower case."""
     return any(end + after in text for end in _LITERALS) or b"static-key-" in text
+
+
+@lru_cache(maxsize=len(MENUS) + 1)
+def _pattern(menu: bytes) -> re.Pattern[bytes]:
+    return re.compile(ending(menu), re.IGNORECASE)
