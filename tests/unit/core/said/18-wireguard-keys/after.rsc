@@ -1,0 +1,14 @@
+# 2024-05-03 03:10:11 by RouterOS 7.14.3
+# software id = PW3E-0ZRT
+#
+# model = C53UiG+5HPaxD2HPaxD
+# serial number = HE508JK31QA
+/interface wireguard
+add listen-port=13231 mtu=1420 name=wg-hq private-key=\
+    "WllYV1ZVVFNSUVBPTU5PUFFSU1RVVldYWVowMTIzNDU="
+/interface wireguard peers
+add allowed-address=10.8.0.2/32 comment="laptop of the field team" interface=\
+    wg-hq preshared-key="OTg3NjU0MzIxMDk4MjM0NTY3ODkwMTIzNDU2Nzg5MDE=" \
+    public-key="YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU="
+add allowed-address=10.8.0.3/32,10.30.0.0/24 interface=wg-hq public-key=\
+    "enl4d3Z1dHNycXBvbm1sa2ppaGdmZWRjYmEwMTIzNDU="
