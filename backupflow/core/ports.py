@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from backupflow.core.overview import Asked, Within
     from backupflow.core.quarantine import Released, SetAside
     from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
+    from backupflow.core.timeline import Entry, FleetHistory, History, Owner
+    from backupflow.core.timeline import Wanted as ChangesWanted
     from backupflow.core.trust import SharedLogin
     from backupflow.core.verification import Due, Flaw, Kept, Keyless, Sight, Standing, Wanted
     from backupflow.core.watching import Tellings, Watched
@@ -615,6 +617,34 @@ class SnapshotStore(Protocol):
 
     def read_aside(self, tenant_id: TenantId, name: str, seq: Seq | None, actor: str) -> SealedSnapshot:
         """One of it, None: the newest; who reads it is written down in the same transaction. NotFound if it is gone."""
+        ...
+
+
+class TimelineStore(Protocol):
+    """The reader's view of what changed; nothing is written down but by `reveal`."""
+
+    def history(self, tenant_id: TenantId, name: str, wanted: ChangesWanted) -> History:
+        """A device's changes, the newest first; NotFound if there is no such device."""
+        ...
+
+    def fleet(self, tenant_id: TenantId, wanted: ChangesWanted) -> FleetHistory:
+        """The interpreted changes of all devices of a tenant that are there, the newest first."""
+        ...
+
+    def change(self, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> Entry:
+        """The change that brought what was observed then, None: the newest; NotFound if there is none."""
+        ...
+
+    def snapshot(self, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> SealedSnapshot:
+        """One observation with its sealed export, None: the current one; NotFound if there is none of then."""
+        ...
+
+    def leads(self, older: SealedSnapshot, newer: SealedSnapshot) -> Entry | None:
+        """The one change that leads from one observation to the other of a device; None: they are not neighbours."""
+        ...
+
+    def reveal(self, actor: str, owner: Owner, detail: Mapping[str, Any]) -> None:
+        """Write down who is shown secrets of a device; to be called before anything is opened for it."""
         ...
 
 

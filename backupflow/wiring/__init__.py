@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.shared_logins import SharedLogins
     from backupflow.adapters.db.snapshots import Snapshots
     from backupflow.adapters.db.status import Statuses
+    from backupflow.adapters.db.timeline import Timelines
     from backupflow.adapters.db.watching import Watches
     from backupflow.adapters.presence import RedisPresence
     from backupflow.adapters.vault import Vault
@@ -432,6 +433,13 @@ class Wiring:
         from backupflow.adapters.db.snapshots import Snapshots
 
         return self.port(Snapshots(self.engine("reader")), ports.SnapshotStore)
+
+    @cached_property
+    def timelines(self) -> Timelines:
+        """What changed, for who may read."""
+        from backupflow.adapters.db.timeline import Timelines
+
+        return self.port(Timelines(self.engine("reader")), ports.TimelineStore)
 
     @cached_property
     def statuses(self) -> Statuses:

@@ -101,14 +101,13 @@ class Snapshots:
 
     def read(self, tenant_id: TenantId, name: str, at: Seq | datetime | None, actor: str) -> SealedSnapshot:
         """One observation with its sealed export, and who reads it written down in the same transaction."""
-        statement = _CURRENT if at is None else _BY_TIME if isinstance(at, datetime) else _BY_SEQ
         with transaction(self._engine) as tx:
-            row = tx.execute(statement, {"device": device_named(tx, tenant_id, name), "at": at}).one_or_none()
-            if row is None:
-                raise NotFound(f"device {name!r} has no snapshot{'' if at is None else f' at {at}'}; see `snapshots`")
-            owner = {"tenant_id": row.tenant_id, "device_id": row.id}
-            record_act(tx, actor, "config_exported", **owner, detail={"seq": row.seq, "first_seq": row.first_seq})
-        return snapshot_of(row)
+            snapshot = sealed_snapshot(tx, tenant_id, name, at)
+            owner = {"tenant_id": snapshot.tenant_id, "device_id": snapshot.device_id}
+            record_act(
+                tx, actor, "config_exported", **owner, detail={"seq": snapshot.seq, "first_seq": snapshot.first_seq}
+            )
+        return snapshot
 
     def again(self, snapshot: SealedSnapshot) -> SealedSnapshot:
         """The same as it is sealed now; as it was if it is gone."""
@@ -148,6 +147,15 @@ def device_named(tx: Connection, tenant_id: TenantId, name: str) -> DeviceId:
     if found is None:
         raise NotFound(f"device {name!r}; see `device list`")
     return DeviceId(found)
+
+
+def sealed_snapshot(tx: Connection, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> SealedSnapshot:
+    """One observation with its sealed export, None: the current one; NotFound if there is none of then."""
+    statement = _CURRENT if at is None else _BY_TIME if isinstance(at, datetime) else _BY_SEQ
+    row = tx.execute(statement, {"device": device_named(tx, tenant_id, name), "at": at}).one_or_none()
+    if row is None:
+        raise NotFound(f"device {name!r} has no snapshot{'' if at is None else f' at {at}'}; see `snapshots`")
+    return snapshot_of(row)
 
 
 def _run(row: Row[Any]) -> Run:
