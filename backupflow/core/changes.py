@@ -40,6 +40,10 @@ class Change:
     """Where it stood among the items of its component, from 0; None where order has no meaning, or it was not there."""
     at_new: int | None = None
     """Where it stands now."""
+    before: str | None = None
+    """What the item that follows it now is called (`Grammar.name`, so without secrets), of what was added or moved;
+    None: it is the last, or order has no meaning.
+    """
     moved: bool = False
     """Whether it stands elsewhere among the others; always of `MOVED`, perhaps of `MODIFIED`."""
     secret: frozenset[str] = frozenset()
