@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupflow.cli import output
+from backupflow.cli import moments, output
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson, DeviceName, InTenant, actor
 from backupflow.cli.session import wiring
@@ -55,7 +55,7 @@ def export(
       backupflow export core-1 -o - | age -r age1… > core-1.age
       backupflow export core-1 --aside -o suspect.rsc
     """  # noqa: D301 - \b keeps the lines of the examples
-    moment = _at(at)
+    moment = moments.at(at)
     wants_stdout = out == "-"
     if wants_stdout and as_json:
         raise typer.BadParameter("--json and -o - both want stdout")
@@ -143,22 +143,6 @@ def _whole(outcome: Exported | Damaged | GivenUp) -> Exported:
             "restore the database from a backup",
         )
     return outcome
-
-
-def _at(text: str | None) -> Seq | datetime | None:
-    from backupflow.core.model import Seq
-
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit() and len(text) < 19:  # noqa: PLR2004 - digits of a bigint
-        return Seq(int(text))
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"neither a number of a snapshot nor a time such as 2026-11-20T06:00: {text!r}"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _origin(exported: Exported) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupflow.cli import asking, output
+from backupflow.cli import asking, moments, output
 from backupflow.cli.another_router import among, documents, in_words
-from backupflow.cli.options import AsJson, DeviceName, InTenant, seconds
+from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.session import wiring
 from backupflow.core.attempts import Stretch
 
@@ -54,7 +54,7 @@ def runs(
       backupflow runs core-1 --since 7d --json
     """  # noqa: D301 - \b keeps the lines of the examples
     tenant_id = wiring().devices("reader").tenant(tenant)
-    stretches = wiring().attempts.stretches(tenant_id, name, _since(since), limit)
+    stretches = wiring().attempts.stretches(tenant_id, name, moments.since(since), limit)
     others = wiring().attempts.replacements(tenant_id, name)
     if as_json:
         runs_of_it = [_stretch_document(one) for one in stretches]
@@ -82,24 +82,6 @@ def show(
         return
     rows = [(what, says) for what, says in _says(attempt) if says is not None]
     output.show_table(("run", str(attempt.number)), rows)
-
-
-def _since(text: str | None) -> datetime | None:
-    """A time, or how long ago, by PostgreSQL's clock."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return _ago(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _ago(text: str) -> datetime:
-    try:
-        return wiring().clock("reader") - timedelta(seconds=seconds(text) or 0)
-    except typer.BadParameter as exc:
-        raise typer.BadParameter(f"{text!r} is no time: say 7d, 12h, 2026-11-20 or 2026-11-20T06:00") from exc
 
 
 def _row(one: Stretch | Replacement) -> tuple[output.Cell, ...]:
