@@ -176,6 +176,15 @@ class Keeping(BaseSettings):
         30, ge=1, le=36500, validation_alias=_env("CONFIG_RUNS_DAYS"),
         description="days after which attempts are kept as the first and last of each stretch with one outcome only",
     )  # fmt: skip
+    retention_days: int = Field(
+        90, ge=1, le=36500, validation_alias=_env("CONFIG_RETENTION_DAYS"),
+        description="days after a configuration was last seen until it is taken away; never the current one, nor the "
+        "last CONFIG_RETENTION_KEEP of a device",
+    )  # fmt: skip
+    retention_keep: int = Field(
+        5, ge=1, le=100_000, validation_alias=_env("CONFIG_RETENTION_KEEP"),
+        description="configurations of a device that are kept however old they are",
+    )  # fmt: skip
 
 
 class Telling(BaseSettings):

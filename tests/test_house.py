@@ -88,6 +88,7 @@ ALARMS = {
     "process_deaf",
     "presence_without_ttl",
     "quarantine",
+    "retention_braked",
     "row_unusable",
     "secrets_hidden",
     "settings_unusable",

@@ -211,6 +211,10 @@ def upgrade() -> None:
         "ix_collection_uninterpreted", "collection", ["id"],
         postgresql_where=sa.text("state = 'stored' AND is_change IS NOT FALSE AND interpreted_after_seq IS NULL"),
     )  # fmt: skip
+    op.create_index(
+        "ix_collection_content_id", "collection", ["content_id"],
+        postgresql_where=sa.text("content_id IS NOT NULL"),
+    )  # fmt: skip
     _make_interpretation()
     _make_ignore_rule()
     op.execute("INSERT INTO job (name, every) VALUES ('retain', interval '1 day'), ('renormalize', interval '1 hour')")
@@ -226,6 +230,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM event WHERE sealed IS NOT NULL")
     op.drop_table("ignore_rule")
     op.drop_table("interpretation")
+    op.drop_index("ix_collection_content_id", table_name="collection")
     op.drop_index("ix_collection_uninterpreted", table_name="collection")
     op.execute("UPDATE collection SET interpreted_after_seq = NULL WHERE interpreted_after_seq IS NOT NULL")
     op.alter_column("event", "body", comment=BODY)

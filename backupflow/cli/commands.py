@@ -27,6 +27,7 @@ from backupflow.cli import (
     nagios,
     output,
     quarantine,
+    retention,
     runs,
     session,
     site,
@@ -88,6 +89,7 @@ app.command()(runs.runs)
 app.add_typer(runs.app)
 app.command()(history.snapshots)
 app.command()(export.export)
+app.add_typer(retention.app)
 app.command()(verify.verify)
 app.command()(status.status)
 app.command(cls=nagios.Plugin)(nagios.check)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN
 from backupflow.core.liveness import PROCESS_DEAF
 from backupflow.core.overview import JOB_LATE
+from backupflow.core.retaining import BRAKED
 from backupflow.core.verification import DAMAGED
 from backupflow.errors import (
     AlgorithmsIncompatible,
@@ -43,6 +44,7 @@ class Kind(StrEnum):
     SUSPENDED = "suspended"  # a login: it is sent to no device
     OVERDUE = "overdue"  # what is due is not collected
     DEPENDENCY = "dependency"  # backupflow itself, or a server that it needs
+    CHANGED = "changed"  # the configuration of a device: no alarm, and nobody has to act
     RECOVERED = "recovered"  # what was told is over
     TEST = "test"  # somebody tries the hook
 
@@ -76,7 +78,7 @@ KINDS: Final[Mapping[str, Kind | None]] = {
     **dict.fromkeys(
         (
             BusUnavailable.code, CollectorBusy.code, StoreUnavailable.code, TransitKeyMissing.code,
-            VaultUnavailable.code, DAMAGED, JOB_LATE, PROCESS_DEAF, "broker_unavailable", "clock_skew",
+            VaultUnavailable.code, BRAKED, DAMAGED, JOB_LATE, PROCESS_DEAF, "broker_unavailable", "clock_skew",
             "lane_without_workers", "look_hangs", "presence_without_ttl", "quarantine", "stream_remade", "unexpected",
             "wrong_current",
         ),
@@ -85,10 +87,11 @@ KINDS: Final[Mapping[str, Kind | None]] = {
     UNDELIVERED: None,  # it would be told by what does not work
 }  # fmt: skip
 _CRITICAL = frozenset({"site_down", HostKeyMismatch.code, IdentityChanged.code})
-_MILD = frozenset({"clock_skew", "presence_without_ttl", "stream_remade", CollectorBusy.code, JOB_LATE})
+_MILD = frozenset({BRAKED, "clock_skew", "presence_without_ttl", "stream_remade", CollectorBusy.code, JOB_LATE})
 _OF_KIND = {
     Kind.SUSPENDED: Severity.CRITICAL,
     Kind.DEPENDENCY: Severity.CRITICAL,
+    Kind.CHANGED: Severity.INFO,
     Kind.RECOVERED: Severity.INFO,
     Kind.TEST: Severity.INFO,
 }
@@ -101,7 +104,7 @@ def kind_of(code: str) -> Kind | None:
 
 def severity_of(kind: Kind, code: str) -> Severity:
     """How soon somebody should look."""
-    if kind not in {Kind.RECOVERED, Kind.TEST} and code in _CRITICAL:
+    if kind not in {Kind.CHANGED, Kind.RECOVERED, Kind.TEST} and code in _CRITICAL:
         return Severity.CRITICAL
     if kind is Kind.DEPENDENCY and code in _MILD:
         return Severity.WARNING

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from backupflow.core.overview import Asked, Within
     from backupflow.core.quarantine import Released, SetAside
+    from backupflow.core.retaining import Age, Aged, Holding, Taken
     from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
     from backupflow.core.timeline import Entry, FleetHistory, History, Owner
     from backupflow.core.timeline import Wanted as ChangesWanted
@@ -494,6 +495,32 @@ class WatchStore(Protocol):
         ...
 
 
+class RetentionStore(Protocol):
+    """What taking old configurations away sees of the ledger."""
+
+    def before(self, days: timedelta) -> datetime:
+        """So long ago, by PostgreSQL's clock."""
+        ...
+
+    def holdings(self, tenant_id: TenantId | None) -> Sequence[Holding]:
+        """What each tenant has, or that one."""
+        ...
+
+    def aging(
+        self, tenant_id: TenantId, age: Age, after: DeviceId | None, limit: int
+    ) -> Sequence[tuple[DeviceId, Aged | None]]:
+        """The next devices by id with something old, and what of it is to go, if anything."""
+        ...
+
+    def take(self, tenant_id: TenantId, devices: Sequence[DeviceId], age: Age, actor: str) -> Taken:
+        """Take away what is old of these by now, in one transaction with its row in the audit."""
+        ...
+
+    def brake(self, tenant_id: TenantId, detail: str) -> bool:
+        """Let the alarm of a round stand that would take too much, or clear it (no detail); True if it is new."""
+        ...
+
+
 class CompactingStore(Protocol):
     """What taking old attempts away sees of the ledger."""
 
@@ -735,8 +762,12 @@ class EventStore(Protocol):
         """The next event to be sent, and PostgreSQL's time."""
         ...
 
+    def postpone(self, tenant_id: TenantId | None, wait: timedelta) -> None:
+        """Let nothing with sealed lines, of this tenant or all, be tried before."""
+        ...
+
     def delivered(self, event: Event, says: str) -> None:
-        """It was taken."""
+        """It was taken; what was sealed with it is dropped."""
         ...
 
     def failed(self, event: Event, says: str, failed: Failed) -> bool:

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backupflow import telemetry
+from backupflow.core.retaining import BRAKED, Age
 from backupflow.core.verification import DAMAGED
-from backupflow.flows import maintain
+from backupflow.flows import maintain, retaining
 from backupflow.flows.verify import Watching
 from backupflow.flows.watching import WATCH, watch
 from backupflow.tasks.app import app
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 VERIFY_SECONDS = 60.0  # of one part of a day's share
 COMPACT_SECONDS = 60.0  # of one part
+RETAIN_SECONDS = 60.0  # of one part
 REST_SECONDS = 600.0  # what an earlier part left counts for no longer: another process may have gone on meanwhile
 _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds the turn
 
@@ -26,7 +28,7 @@ _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds th
 @app.task(name="maintain.run", longest=timedelta(hours=1))
 def run(job: str) -> None:
     """Run a job by its name."""
-    ran = maintain.run(job, wiring().house, {"verify": _verify, "compact": _compact, WATCH: _watch})
+    ran = maintain.run(job, wiring().house, {"verify": _verify, "compact": _compact, "retain": _retain, WATCH: _watch})
     if job != WATCH or any(ran.counts.values()):  # each minute: that all is well is no news
         telemetry.logger().info(telemetry.JOB_FINISHED, job=job, outcome=ran.outcome, **ran.counts)
 
@@ -46,6 +48,16 @@ def _compact() -> maintain.Ran:
     house, until = wiring(), time.monotonic() + COMPACT_SECONDS
     keep = timedelta(days=house.settings.keeping.runs_days)
     return maintain.compact_part(house.compacting, keep, lambda: time.monotonic() > until)
+
+
+def _retain() -> maintain.Ran:
+    house, until = wiring(), time.monotonic() + RETAIN_SECONDS
+    keeping = house.settings.keeping
+    age = Age(house.retaining.before(timedelta(days=keeping.retention_days)), keeping.retention_keep)
+    ran, braked = retaining.retain_part(house.retaining, age, lambda: time.monotonic() > until)
+    for detail in braked:
+        telemetry.logger().error(telemetry.ALARM_RAISED, code=BRAKED, detail=detail)
+    return ran
 
 
 def _watch() -> maintain.Ran:

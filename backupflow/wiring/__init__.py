@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.processes import Processes
     from backupflow.adapters.db.quarantined import QuarantineDesk
     from backupflow.adapters.db.requests import Requests
+    from backupflow.adapters.db.retaining import Retaining
     from backupflow.adapters.db.scopes import Scopes
     from backupflow.adapters.db.shared_logins import SharedLogins
     from backupflow.adapters.db.snapshots import Snapshots
@@ -307,7 +308,8 @@ class Wiring:
         from backupflow.adapters.db.outbox import Outbox
         from backupflow.flows.telling import TellPorts
 
-        return TellPorts(self.port(Outbox(self.engine("operator")), ports.EventStore), self.hook, self.dice)
+        store = self.port(Outbox(self.engine("operator")), ports.EventStore)
+        return TellPorts(store, self.hook, self.dice, lambda: self.vault("reader"))
 
     def event_desk(self, role: str) -> EventDesk:
         """What was told; `reader` may look, `operator` have it tried again."""
@@ -412,6 +414,13 @@ class Wiring:
         from backupflow.adapters.db.watching import Watches
 
         return self.port(Watches(self.engine("operator"), self.policy), ports.WatchStore)
+
+    @cached_property
+    def retaining(self) -> Retaining:
+        """What taking old configurations away needs."""
+        from backupflow.adapters.db.retaining import Retaining
+
+        return self.port(Retaining(self.engine("operator")), ports.RetentionStore)
 
     @cached_property
     def compacting(self) -> Compacting:

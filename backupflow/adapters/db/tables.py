@@ -532,6 +532,7 @@ collection = Table(
     Index("ix_collection_unfinished", "state", "lane", postgresql_where=text(f"{OPEN} OR state = 'published'")),
     Index("ix_collection_stored", "device_id", "seq", postgresql_where=text("state = 'stored'")),
     Index("ix_collection_change", "device_id", postgresql_where=text("state = 'stored' AND is_change")),
+    Index("ix_collection_content_id", "content_id", postgresql_where=text("content_id IS NOT NULL")),
     Index(
         "ix_collection_uninterpreted",
         "id",

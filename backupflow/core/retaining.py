@@ -1,0 +1,100 @@
+"""What of a device's history is old enough to be taken away: always a prefix of it, and never what is current."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from backupflow.core.model import DeviceId, Seq, TenantId
+
+BRAKED: Final = "retention_braked"  # code of an alarm
+_MOST_AT_ONCE: Final = 0.2  # of what a tenant has: what takes more is a setting that was lowered, or a clock
+_FEW: Final = 20  # configurations that no brake is for: of three of them one is more than 20 %
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """How long configurations are kept: those last seen since `before`, and of each device the last `keep`, 1 or more.
+
+    The current one is always among them.
+    """
+
+    before: datetime
+    keep: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A configuration as it is kept: the first of a run of equal observations, and when its last was collected."""
+
+    first: Seq
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """All below this goes, None: all there is; so many configurations."""
+
+    below: Seq | None
+    configurations: int
+
+
+def cut(kept: Sequence[Kept], age: Age, removed_at: datetime | None = None) -> Cut | None:
+    """Decide over a device's configurations, the oldest first; None: all of them stay.
+
+    `removed_at`: when the device was removed. Its whole history goes when that is long enough ago.
+    """
+    if removed_at is not None and removed_at < age.before:
+        return Cut(None, len(kept)) if kept else None
+    most = len(kept) - max(age.keep, 1)
+    gone = 0
+    while gone < most and kept[gone].last_at < age.before:
+        gone += 1
+    return Cut(kept[gone].first, gone) if gone else None
+
+
+def is_too_much(taken: int, there: int) -> bool:
+    """Whether a round takes so many of a tenant's configurations that a person has to say that it is meant."""
+    return taken > _FEW and taken > _MOST_AT_ONCE * there
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a tenant has: so many configurations of its devices."""
+
+    tenant_id: TenantId
+    tenant: str
+    configurations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """A device of which something is to go; `waits`: why not now, in words."""
+
+    device_id: DeviceId
+    name: str
+    cut: Cut
+    waits: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What went in one transaction."""
+
+    devices: int = 0
+    configurations: int = 0
+    collections: int = 0
+    texts: int = 0
+
+    def __add__(self, other: Taken) -> Taken:
+        """Both together."""
+        return Taken(
+            self.devices + other.devices,
+            self.configurations + other.configurations,
+            self.collections + other.collections,
+            self.texts + other.texts,
+        )
