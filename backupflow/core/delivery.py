@@ -10,24 +10,38 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from backupflow.core.model import DeviceId, Seq, TenantId
+
 FIRST_WAIT: Final = timedelta(seconds=10)
 LONGEST_WAIT: Final = timedelta(hours=1)
 GIVEN_UP_AFTER: Final = timedelta(days=3)  # since the first attempt
 TOLD_AFTER: Final = timedelta(hours=1)  # of failing: then it is an alarm, long before anything is lost
+SEALED_WAIT: Final = timedelta(minutes=1)  # of what cannot be opened now, since the vault does not answer
 LONGEST_PAUSE: Final = timedelta(minutes=5)  # of the hook: then the next event is tried, whatever the last one met
 _GROWS = 3
 _JITTER = 0.25  # upwards only
 
 
 @dataclass(frozen=True, slots=True)
+class SealedLines:
+    """What of a change is told with an event: nobody can read it before it is opened to be sent."""
+
+    tenant_id: TenantId
+    device_id: DeviceId
+    seq: Seq
+    sealed: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """One that is due: `body` is sent byte for byte."""
+    """One that is due: `body` is sent byte for byte, with what is opened of `lines`."""
 
     event_id: UUID
     number: int
     body: str
     attempts: int
     failing_since: datetime | None
+    lines: SealedLines | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.gathering import Happened, Key
+    from backupflow.core.told_change import ToldChange
 
 VERSION: Final = 1  # of the form: it grows when a field changes its meaning or goes; a new field may come at any time
 NAMED: Final = 20  # devices by name
 LONGEST_TEXT: Final = 300  # characters of what may quote a router
 _LONGEST_NAME = 120
 _LONGEST_STEP = 600
+_MENUS = 5  # by name in a sentence
 _ENV = "BACKUPFLOW_EVENT_"
 
 # What a value in a configuration looks like, or a secret in a sentence, wherever it comes from.
@@ -39,8 +41,18 @@ _KEYS = re.compile(r"-----BEGIN.*", re.DOTALL)
 def masked(text: str, longest: int = LONGEST_TEXT) -> str:
     """One line of bounded length without control characters, and without anything that looks like a value or a key."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 10 * longest]).split())
-    for pattern, instead in ((_KEYS, "…"), (_SEALED, "vault:…"), (_VALUES, r"\1=…"), (_SECRETS, r"\1\2…")):
-        line = pattern.sub(instead, line)
+    return _cut(_without_secrets(_VALUES.sub(r"\1=…", _without_keys(line))), longest)
+
+
+def _without_secrets(line: str) -> str:
+    return _SECRETS.sub(r"\1\2…", _without_keys(line))
+
+
+def _without_keys(line: str) -> str:
+    return _SEALED.sub("vault:…", _KEYS.sub("…", line))
+
+
+def _cut(line: str, longest: int) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
@@ -60,6 +72,7 @@ def body(event_id: UUID, key: Key, rows: Sequence[Happened], at: dt.datetime) ->
             "site": _name(rows[0].about.site) if key.place or len({one.about.site for one in rows}) == 1 else None,
             "devices": [_name(name) for name in names[:NAMED]],
             "device_count": len(names),
+            **_counts(rows[0].about.change),
             "text": _says(key, rows, names),
             "remedy": _remedy(key, rows, names),
         }
@@ -72,10 +85,16 @@ def trial_body(event_id: UUID, at: dt.datetime) -> str:
         {
             "version": VERSION, "id": webhook_id(event_id), "kind": Kind.TEST.value, "code": "test",
             "severity": severity_of(Kind.TEST, "test").value, "at": _time(at), "since": _time(at), "tenant": None,
-            "site": None, "devices": [], "device_count": 0, "text": "somebody tries the hook: all is well",
-            "remedy": "",
+            "site": None, "devices": [], "device_count": 0, **_counts(None),
+            "text": "somebody tries the hook: all is well", "remedy": "",
         }
     )  # fmt: skip
+
+
+def with_changes(text: str, lines: Sequence[str]) -> str:
+    """The same event with what was sealed apart from it: of the same two it is the same, byte for byte."""
+    said: dict[str, Any] = json.loads(text)
+    return _text({**said, "changes": [_without_secrets(line) for line in lines]})
 
 
 def webhook_id(event_id: UUID) -> str:
@@ -90,10 +109,32 @@ def environment(text: str) -> Mapping[str, str]:
     return {f"{_ENV}{name.upper()}": "" if value is None else str(value) for name, value in lines.items()}
 
 
+def _counts(change: ToldChange | None) -> Mapping[str, Any]:
+    return {
+        "seq": change.seq if change else None,
+        "after_seq": change.after_seq if change else None,
+        "change_count": change.changes if change else 0,
+        "components": [_name(one) for one in change.components[:NAMED]] if change else [],
+        "changes": [],  # they are sealed: see `with_changes`
+    }
+
+
+def _says_changed(change: ToldChange, who: str) -> str:
+    if change.kind == "unread":
+        return masked(f"{who}: changed; what changed could not be read")
+    what = f"{change.changes:,} change{'' if change.changes == 1 else 's'}"
+    upgraded = "upgraded, " if change.kind == "upgrade" else ""
+    where = ", ".join(change.components[:_MENUS]) + (", …" if len(change.components) > _MENUS else "")
+    lines = f"+{change.lines_added:,} -{change.lines_removed:,} lines"
+    return masked(f"{who}: {upgraded}{what}{f' in {where}' if where else ''} ({lines})")
+
+
 def _says(key: Key, rows: Sequence[Happened], names: Sequence[str]) -> str:
     what, who = key.code.replace("_", " "), _who(rows, names)
     if key.kind is Kind.RECOVERED:
         return masked(f"{who}: {what} is over")
+    if rows[0].about.change is not None:
+        return _says_changed(rows[0].about.change, who)
     details = list(dict.fromkeys(one.about.detail for one in rows if one.about.detail))
     if len(rows) == 1:
         return masked(details[0] if details else f"{who}: {what}")
@@ -117,10 +158,12 @@ def _who(rows: Sequence[Happened], names: Sequence[str]) -> str:
 
 
 def _remedy(key: Key, rows: Sequence[Happened], names: Sequence[str]) -> str:
-    """The command line that `status` shows for the same, or the page that says more."""
+    """The command line that `status` shows for the same, or the page that says more; of a change what shows it."""
     if key.kind is Kind.RECOVERED:
         return ""
     about, profiles = rows[0].about, {one.about.profile for one in rows}
+    if about.change is not None and about.device is not None:
+        return _printable(f"`diff {shlex.quote(about.device)} {about.change.after_seq} {about.change.seq}`")
     profile = about.profile if len(profiles) == 1 else None
     step: str | None = None
     if len(names) > 1:

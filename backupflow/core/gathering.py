@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from backupflow.core.told_change import ToldChange
+
 APART: Final = timedelta(hours=1)  # two events of one key
 _AHEAD = timedelta(minutes=1)  # at the most, of what was written while this one was looked for
 CLEARED: Final = "cleared"
@@ -26,7 +28,7 @@ class Key(NamedTuple):
     tenant_id: UUID | None
     kind: Kind
     code: str
-    place: str  # a site, jump host or login; "": none of them
+    place: str  # a site, jump host or login; of a change: the device; "": none of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class About:
     tenant: str | None = None
     detail: str = ""  # may quote a router
     taken: bool = False  # other devices took this login as it is now
+    change: ToldChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ class Happened:
         if self.what == RAISED:
             return kind_of(self.code)
         return Kind(self.what) if self.what in list(Kind) else None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is told at once and in an event of its own: it is no alarm, which may be over, or be of many."""
+        return self.what == Kind.CHANGED
 
     def ripe_at(self, now: datetime) -> datetime:
         """When it has held for long enough; a time far ahead means nothing: a clock was set right since then."""
@@ -97,16 +105,20 @@ def gather(waiting: Sequence[Happened], told_at: Mapping[Key, datetime], now: da
     """
     continued = _continued(waiting)
     groups: defaultdict[Key, list[Happened]] = defaultdict(list)
-    dropped = []
+    dropped: list[int] = []
+    later: list[tuple[int, datetime]] = []
+    events: list[tuple[Key, tuple[Happened, ...]]] = []
+    changes: list[tuple[Key, tuple[Happened, ...]]] = []
     for one in waiting:
         kind = one.kind
         if one.number in continued and one.what == RAISED:
             continue
         if kind is None or _pointless(one) or one.number in continued:
             dropped.append(one.number)
+        elif one.alone:
+            changes.append((one.key(kind), (one,)))
         else:
             groups[one.key(kind)].append(one)
-    events, later = [], []
     for key, rows in groups.items():
         last = told_at.get(key)
         not_before = last + APART if last is not None and last <= now else now
@@ -116,7 +128,7 @@ def gather(waiting: Sequence[Happened], told_at: Mapping[Key, datetime], now: da
             not_before = now + APART
         later += [(one.number, max(one.ripe_at(now), not_before)) for one in rows if one not in ripe]
     back = [(one.number, continued[one.number]) for one in waiting if one.what == RAISED and one.number in continued]
-    return Gathered(tuple(events), tuple(later), tuple(back), tuple(dropped))
+    return Gathered((*events, *changes), tuple(later), tuple(back), tuple(dropped))
 
 
 def _pointless(one: Happened) -> bool:

@@ -24,5 +24,10 @@ def send() -> None:
         log.error(telemetry.ALARM_RAISED, code=UNDELIVERED, scope="hook", detail=told.failed)
     if told != Told():
         log.info(
-            telemetry.EVENTS_TOLD, made=told.made, delivered=told.delivered, dropped=told.dropped, failed=told.failed
+            telemetry.EVENTS_TOLD,
+            made=told.made,
+            delivered=told.delivered,
+            dropped=told.dropped,
+            failed=told.failed,
+            closed=told.closed,
         )

@@ -167,6 +167,14 @@ def let_something_be_told(field: Field) -> None:
     )
 
 
+def let_a_change_wait(field: Field) -> None:
+    """What changed is sealed under a version of the key that the vault does not have."""
+    field.stack.admin(
+        "INSERT INTO event (id, tenant_id, kind, code, place, body, device_id, sealed) SELECT gen_random_uuid(), "
+        "tenant_id, 'changed', 'changed', id, '{\"seq\": 1}', id, 'vault:v99:' || repeat('A', 80) FROM device LIMIT 1"
+    )
+
+
 def let_something_grow_old(field: Field) -> None:
     """Something happened long ago that nobody was told."""
     let_something_be_told(field)

@@ -167,6 +167,9 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "AlarmBell": (replace(EXPORT, begin=commands.damage, mend=commands.mend_damage, again=65),),
     "EventStore": (TELL,),
     "EventStore.failed": (replace(TELL, environment=(("CONFIG_ON_EVENT", "false"),)),),
+    "EventStore.postpone": (
+        replace(TELL, ready=circumstances.let_a_change_wait, provoke=circumstances.let_a_change_wait),
+    ),
     "EventStore.forget": (
         replace(
             TELL,

@@ -13,9 +13,10 @@ from backupflow.adapters.db.alarms import clear_alarm, raise_alarm
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction, translated
 from backupflow.adapters.db.taken import TAKEN
-from backupflow.core.delivery import Event
+from backupflow.core.delivery import Event, SealedLines
 from backupflow.core.events import HOLD, UNDELIVERED, Kind
 from backupflow.core.gathering import APART, About, Happened, Key
+from backupflow.core.told_change import ToldChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.delivery import Failed
     from backupflow.core.gathering import Gathered
+    from backupflow.core.model import TenantId
 
 SCOPE = "hook"  # of the alarm
 _SENDING = 0x62666576
@@ -44,12 +46,13 @@ _WAITING = text(f"""
         SELECT o.id, o.kind, o.created_at, coalesce(a.code, o.payload ->> 'code', o.kind) AS code,
             coalesce(a.scope, o.payload ->> 'scope', '') AS scope, coalesce(a.tenant_id, o.tenant_id) AS tenant_id,
             coalesce(a.since, o.created_at) AS since, coalesce(a.detail, o.payload ->> 'text', '') AS detail,
+            CASE WHEN o.kind = 'changed' THEN o.device_id END AS changed, o.payload,
             a.cleared_at IS NULL AS stands, CASE WHEN o.kind = 'cleared' THEN (
                 SELECT r.event_id FROM outbox r WHERE r.alarm_id = a.id AND r.kind = 'raised') END AS told_in
         FROM outbox o LEFT JOIN alarm a ON a.id = o.alarm_id WHERE o.event_id IS NULL ORDER BY o.id LIMIT {_AT_ONCE})
     SELECT w.*, coalesce(w.tenant_id, x.tenant_id, place.tenant_id, hop.tenant_id, login.tenant_id) AS owner,
         tenant.name AS tenant, x.name AS device, coalesce(place.name, x.site) AS site,
-        coalesce(place.id, x.site_id, hop.id, login.id) AS place, hop.name AS jump_host,
+        coalesce(w.changed, place.id, x.site_id, hop.id, login.id) AS place, hop.name AS jump_host,
         coalesce(login.name, x.profile) AS profile, coalesce(login.method, x.method) = 'key' AS by_key,
         coalesce(login.id, x.login) IN ({TAKEN}) AS taken
     FROM w LEFT JOIN LATERAL (
@@ -64,8 +67,9 @@ _TOLD = text("""
     SELECT tenant_id, kind, code, place, max(created_at) AS at FROM event
     WHERE created_at BETWEEN now() - CAST(:apart AS interval) AND now() GROUP BY tenant_id, kind, code, place""")
 _MAKE = text("""
-    INSERT INTO event (id, tenant_id, kind, code, place, body) VALUES (:id, :tenant, :kind, :code, :place, :body)""")
-_TELL_IN = text("UPDATE outbox SET event_id = :event, due_at = NULL WHERE id = ANY(:rows)")
+    INSERT INTO event (id, tenant_id, kind, code, place, body, device_id, sealed)
+    SELECT :id, :tenant, :kind, :code, :place, :body, o.device_id, o.sealed FROM outbox o WHERE o.id = :first""")
+_TELL_IN = text("UPDATE outbox SET event_id = :event, due_at = NULL, sealed = NULL WHERE id = ANY(:rows)")
 _LATER = text("""
     UPDATE outbox o SET due_at = later.at
     FROM unnest(CAST(:rows AS bigint[]), CAST(:due AS timestamptz[])) AS later (id, at) WHERE o.id = later.id""")
@@ -75,15 +79,19 @@ _FORGET = text("""
         SELECT id FROM outbox WHERE event_id IS NULL
           AND created_at NOT BETWEEN now() - CAST(:older AS interval) AND now() + interval '1 minute'
         ORDER BY id LIMIT 10000) RETURNING id""")
-# In order of what they tell of one thing, so that no end overtakes its beginning.
+# In order of what they tell of one thing, so that no end overtakes its beginning. Nobody has to act on a change, of
+# which there may be many at once: no alarm waits for them.
 _NEXT = text(f"""
-    SELECT e.id, e.number, e.body, e.attempts, e.failing_since, now() AS now FROM event e
+    SELECT e.id, e.number, e.body, e.attempts, e.failing_since, now() AS now, e.tenant_id, e.device_id, e.sealed,
+        CASE WHEN e.sealed IS NOT NULL THEN CAST(CAST(e.body AS json) ->> 'seq' AS bigint) END AS seq
+    FROM event e
     WHERE {_UNSENT} AND {_DUE} AND NOT EXISTS (
         SELECT 1 FROM event x WHERE x.number < e.number AND x.sent_at IS NULL AND x.given_up_at IS NULL
           AND (x.code, x.place) = (e.code, e.place) AND x.tenant_id IS NOT DISTINCT FROM e.tenant_id)
-    ORDER BY e.number LIMIT 1""")
+    ORDER BY e.kind = 'changed', e.number LIMIT 1""")
 _SENT = text("""
-    UPDATE event SET sent_at = now(), tried_at = now(), attempts = attempts + 1, answer = :says, failing_since = NULL
+    UPDATE event SET sent_at = now(), tried_at = now(), attempts = attempts + 1, answer = :says, failing_since = NULL,
+        sealed = NULL
     WHERE id = :id AND sent_at IS NULL""")
 _TRIED = text("""
     UPDATE event SET tried_at = now(), attempts = attempts + 1, answer = :says,
@@ -91,6 +99,10 @@ _TRIED = text("""
         given_up_at = CASE WHEN CAST(:wait AS interval) IS NULL THEN now() END
     WHERE id = :id AND sent_at IS NULL""")
 _PAUSE = text(f"UPDATE event SET due_at = now() + :pause WHERE {_UNSENT} AND due_at < now() + :pause")
+# What cannot be opened now waits, and nothing counts against it.
+_POSTPONE = text(f"""
+    UPDATE event SET due_at = now() + :wait WHERE {_UNSENT} AND sealed IS NOT NULL AND due_at < now() + :wait
+      AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant)""")
 _IN_TROUBLE = text("""
     SELECT EXISTS (SELECT 1 FROM event WHERE given_up_at IS NOT NULL
         OR sent_at IS NULL AND failing_since < now() - interval '1 hour')""")
@@ -139,7 +151,7 @@ class Outbox:
                 event_id = uuid4()
                 body = compose(event_id, key, rows, asked.now)
                 values = {"tenant": key.tenant_id, "kind": key.kind, "code": key.code, "place": key.place}
-                tx.execute(_MAKE, values | {"id": event_id, "body": body})
+                tx.execute(_MAKE, values | {"id": event_id, "body": body, "first": rows[0].number})
                 tx.execute(_TELL_IN, {"event": event_id, "rows": [one.number for one in rows]})
             _settle_others(tx, gathered)
             return len(gathered.events)
@@ -153,7 +165,15 @@ class Outbox:
         """The next event to be sent, and PostgreSQL's time."""
         with transaction(self._engine) as tx:
             row = tx.execute(_NEXT).first()
-            return row and (Event(row.id, row.number, row.body, row.attempts, row.failing_since), row.now)
+            if row is None:
+                return None
+            lines = SealedLines(row.tenant_id, row.device_id, row.seq, row.sealed) if row.sealed else None
+            return Event(row.id, row.number, row.body, row.attempts, row.failing_since, lines), row.now
+
+    def postpone(self, tenant_id: TenantId | None, wait: timedelta) -> None:
+        """Of this tenant, or all, what has sealed lines is not tried before."""
+        with transaction(self._engine) as tx:
+            tx.execute(_POSTPONE, {"tenant": tenant_id, "wait": wait})
 
     def delivered(self, event: Event, says: str) -> None:
         """It was taken. Whoever was told that events are not is told that they are, if none is left."""
@@ -192,7 +212,15 @@ def _settle_others(tx: Connection, gathered: Gathered) -> None:
 
 def _happened(row: Row[Any]) -> Happened:
     about = About(
-        row.device, row.site, row.jump_host, row.profile, bool(row.by_key), row.tenant, row.detail, bool(row.taken)
+        row.device,
+        row.site,
+        row.jump_host,
+        row.profile,
+        bool(row.by_key),
+        row.tenant,
+        row.detail,
+        bool(row.taken),
+        _change(row.payload) if row.changed else None,
     )
     return Happened(
         row.id,
@@ -206,4 +234,17 @@ def _happened(row: Row[Any]) -> Happened:
         row.stands,
         row.told_in,
         about,
+    )
+
+
+def _change(said: Mapping[str, Any]) -> ToldChange:
+    return ToldChange(
+        said["kind"],
+        said["seq"],
+        said["after_seq"],
+        said["changes"],
+        said["ignored"],
+        said["lines_added"],
+        said["lines_removed"],
+        tuple(said["components"]),
     )

@@ -13,6 +13,7 @@ from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.rotating import UNKNOWN
+from backupflow.adapters.db.told_changes import tell_without_lines
 from backupflow.core.keys import KEY_MADE, KEYS_LOST, Renewal, Renewed
 from backupflow.core.ledger import COLLECTING
 from backupflow.core.model import Purpose
@@ -85,6 +86,7 @@ class Renewals:
                 devices = tx.execute(_HASHES, tenant).rowcount
             if renewal.gives_up_snapshots:
                 devices = tx.execute(_SNAPSHOTS, tenant).rowcount
+                tell_without_lines(tx, renewal.tenant_id)
             if renewal.logins_above is not None:
                 logins = _give_logins_up(tx, renewal, renewal.logins_above)
             tx.execute(_CLAIMS, tenant)

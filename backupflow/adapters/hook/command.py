@@ -37,14 +37,15 @@ class CommandHook:
 
     def deliver(self, event_id: UUID, body: str) -> Answer:  # noqa: ARG002 - it stands in the body too
         """Run it once; delivered if it ends with 0 in time."""
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        inherited = {os.fsencode(name): os.fsencode(os.environ[name]) for name in _INHERITED if name in os.environ}
+        told = {name.encode(): value.encode(errors="replace") for name, value in environment(body).items()}
         try:
             process = subprocess.Popen(  # noqa: S603 - the operator's own command, no shell
                 self._words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=inherited | dict(environment(body)),
+                env=inherited | told,
                 cwd="/",
                 bufsize=0,
                 start_new_session=True,

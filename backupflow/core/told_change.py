@@ -1,0 +1,78 @@
+"""What is told of one change of a device: its counts in clear, and its lines, which are sealed until they are sent.
+
+The lines are summaries in which every secret is masked (core.summary); they are of a configuration all the same, and
+so they lie nowhere in clear: only who sends the event opens them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from backupflow.errors import MessageMalformed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupflow.core.model import DeviceId, Seq, TenantId
+
+LINES: Final = 20  # that an event has; it says how many more there are
+LONGEST_LINE: Final = 300  # characters
+# What is interpreted later than that, or again, is of a past of which nobody wants to be told now.
+TOLD_WITHIN: Final = timedelta(days=1)
+_TOLD: Final = frozenset({"change", "upgrade", "unread"})
+_WHAT: Final = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class ToldChange:
+    """One change, as far as it is told in clear. `kind` is that of its interpretation: change, upgrade or unread."""
+
+    kind: str
+    seq: Seq
+    after_seq: Seq
+    changes: int  # without those that are ignored
+    ignored: int = 0
+    lines_added: int = 0
+    lines_removed: int = 0
+    components: tuple[str, ...] = ()  # menus, such as ip/firewall/filter
+
+
+def is_told(kind: str, changes: int) -> bool:
+    """Whether anybody is told: not of a first configuration, of an order without meaning, or if all is ignored."""
+    return kind in _TOLD and (changes > 0 or kind == "unread")
+
+
+def told_lines(summaries: Sequence[str]) -> list[str]:
+    """At most LINES of them, bounded and printable, and a last one that says how many there are beside them."""
+    lines = [_bounded(summary) for summary in summaries[:LINES]]
+    more = len(summaries) - LINES
+    return [*lines, f"and {more:,} more"] if more > 0 else lines
+
+
+def pack_lines(owner: tuple[TenantId, DeviceId, Seq], lines: Sequence[str]) -> bytes:
+    """What is sealed for the device: with a header that says whose it is, so that swapped texts are found."""
+    tenant_id, device_id, seq = owner
+    said = {"what": _WHAT, "tenant": str(tenant_id), "device": str(device_id), "seq": seq, "lines": list(lines)}
+    return json.dumps(said, separators=(",", ":")).encode()
+
+
+def unpack_lines(owner: tuple[TenantId, DeviceId, Seq], plaintext: bytes) -> list[str]:
+    """Give the lines back; MessageMalformed if it is none of ours, or was sealed for another change."""
+    tenant_id, device_id, seq = owner
+    try:
+        said: Any = json.loads(plaintext)
+        header = (said["what"], said["tenant"], said["device"], said["seq"])
+        lines = [str(line) for line in said["lines"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise MessageMalformed("what is to be told of a change is damaged") from exc
+    if header != (_WHAT, str(tenant_id), str(device_id), seq):
+        raise MessageMalformed("what is to be told is of another change")
+    return told_lines(lines[:LINES]) + lines[LINES : LINES + 1]
+
+
+def _bounded(text: str) -> str:
+    line = "".join(c if c.isprintable() else " " for c in text[: 2 * LONGEST_LINE])
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"
