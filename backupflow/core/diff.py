@@ -59,13 +59,13 @@ class Diff:
     coarse: str = ""  # which part was not compared line by line, in words; "": all was
 
 
-def diff(old: NormalConfig, new: NormalConfig) -> Diff:
-    """Compare two normal forms; time and memory are bounded by their size."""
+def diff(old: NormalConfig, new: NormalConfig, context: int = CONTEXT) -> Diff:
+    """Compare two normal forms; time and memory are bounded by their size. `context`: equal lines that are shown."""
     before, after = tuple(_lines(old)), tuple(_lines(new))
     number = {line: at for at, line in enumerate(dict.fromkeys(before + after))}
     same = shared([number[line] for line in before], [number[line] for line in after])
     return Diff(
-        tuple(_hunks(before, after, same.pairs)),
+        tuple(_hunks(before, after, same.pairs, context)),
         added=len(after) - len(same.pairs),
         removed=len(before) - len(same.pairs),
         coarse=_coarse(same.uncompared),
@@ -124,27 +124,32 @@ def _differences(pairs: Iterable[tuple[int, int]], ends: tuple[int, int]) -> Ite
 
 
 def _hunks(
-    before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]], pairs: Sequence[tuple[int, int]]
+    before: Sequence[tuple[str, str]],
+    after: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[int, int]],
+    context: int,
 ) -> Iterator[Hunk]:
     near = list[Stretch]()
     for stretch in _differences(pairs, (len(before), len(after))):
-        if near and stretch.old - near[-1].old_end > 2 * CONTEXT:
-            yield _hunk_of(before, after, near)
+        if near and stretch.old - near[-1].old_end > 2 * context:
+            yield _hunk_of(before, after, near, context)
             near = []
         near.append(stretch)
     if near:
-        yield _hunk_of(before, after, near)
+        yield _hunk_of(before, after, near, context)
 
 
-def _hunk_of(before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]], stretches: Sequence[Stretch]) -> Hunk:
-    first, at = stretches[0], max(0, stretches[0].old - CONTEXT)
+def _hunk_of(
+    before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]], stretches: Sequence[Stretch], context: int
+) -> Hunk:
+    first, at = stretches[0], max(0, stretches[0].old - context)
     start, lines = at, list[Line]()
     for old, old_end, new, new_end in stretches:
         lines += [Line(" ", *line) for line in before[at:old]]
         lines += [Line("-", *line) for line in before[old:old_end]]
         lines += [Line("+", *line) for line in after[new:new_end]]
         at = old_end
-    lines += [Line(" ", *line) for line in before[at : at + CONTEXT]]
+    lines += [Line(" ", *line) for line in before[at : at + context]]
     return _hunk(start + 1, first.new - (first.old - start) + 1, tuple(lines))
 
 
