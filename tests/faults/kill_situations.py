@@ -162,6 +162,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     ),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
     "CompactingStore": (MAINTAIN,),
+    "RetentionStore": (Commanded(lambda _field, _life: ["retention", "run", "--yes"]),),
     "WatchStore": (MAINTAIN,),
     "TrustStore": (Commanded(commands.settle_trust, commands.settled, mend=commands.drop_shared, program=("-c",)),),
     "AlarmBell": (replace(EXPORT, begin=commands.damage, mend=commands.mend_damage, again=65),),

@@ -31,7 +31,7 @@ _AGING = text("""
         SELECT c.collected_at FROM collection c WHERE c.device_id = d.id AND c.state = 'stored'
         ORDER BY c.seq LIMIT 1) oldest
     WHERE d.tenant_id = :tenant AND (CAST(:after AS uuid) IS NULL OR d.id > :after)
-      AND oldest.collected_at < :before
+      AND (oldest.collected_at < :before OR d.status = 'removed' AND d.removed_at < :before)
     ORDER BY d.id LIMIT :limit""")
 _LOCK = text("""
     SELECT id FROM device WHERE id = ANY(:devices) AND tenant_id = :tenant
