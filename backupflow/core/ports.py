@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from backupflow.core.gathering import Gathered, Happened, Key
     from backupflow.core.history import Aside, Run, SealedSnapshot
     from backupflow.core.importing import Fleet
+    from backupflow.core.interpretation import Answer as Interpreted
+    from backupflow.core.interpretation import Enclosed, Interpretation, Owed, Question
     from backupflow.core.inventory import DeviceLogin, DeviceRecord, NewDevice, Placement, Update
     from backupflow.core.jump import Via
     from backupflow.core.keys import Held, Item, KeyRecord, KeyVersions, Renewal, Renewed, Stock
@@ -97,6 +99,14 @@ class Reader(Protocol):
 
     def read(self, driver: str, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
         """What `Driver.read` gives; NotAConfiguration if it takes longer, or more memory, than any real export."""
+        ...
+
+
+class Interpreter(Protocol):
+    """Compares two exports, in bounded time and memory, whatever they are made of."""
+
+    def answer(self, question: Question) -> Interpreted:
+        """What core.interpreting gives; of kind `unread` if it takes longer, or more memory, than any real export."""
         ...
 
 
@@ -332,6 +342,26 @@ class ObservationStore(Protocol):
 
     def expected_marks(self, batch: Sequence[SnapshotMessage]) -> dict[tuple[TenantId, Purpose], str]:
         """The canaries of those whose rows these messages name, as they were when the keys were made."""
+        ...
+
+
+class InterpretationStore(Protocol):
+    """The interpreter's view: what is due is a query, and nothing that is left undone is lost."""
+
+    def take(self, without: Sequence[TenantId] = ()) -> Owed | None:
+        """Lease the next change, and count the try; what is of a tenant in `without` waits. None: there is none."""
+        ...
+
+    def give_back(self, owed: Owed) -> None:
+        """It was not its fault: let the next one have it at once, and count nothing."""
+        ...
+
+    def write(self, owed: Owed, found: Interpretation, enclosed: Enclosed) -> bool:
+        """Record what it is, and what is to be told; False if it is another one's by now, or follows another one."""
+        ...
+
+    def unchanged(self, owed: Owed) -> bool:
+        """Record that it is no change after all, which only its text could tell; False as above."""
         ...
 
 

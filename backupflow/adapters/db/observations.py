@@ -51,12 +51,14 @@ _OBSERVED = "SELECT seq, content_hash, normalization_version FROM collection WHE
 _AROUND = text(f"""
     ({_OBSERVED} AND state = 'stored' AND seq < :seq ORDER BY seq DESC LIMIT 1) UNION ALL
     ({_OBSERVED} AND state = 'stored' AND seq > :seq ORDER BY seq LIMIT 1)""")
-_STORE = text("""
+# What was made of it was against another predecessor: whoever works on that finds that it counts no more.
+_ANEW = "interpreted_after_seq = NULL, interpret_tries = 0, interpret_until = NULL"
+_STORE = text(f"""
     UPDATE collection SET state = 'stored', code = NULL, stored_at = now(), ended_at = now(), content_id = :content,
-        is_change = :change, interpreted_after_seq = NULL
+        is_change = :change, {_ANEW}
     WHERE id = :collection AND state IN ('published', 'lost') RETURNING id""")
-_RECONSIDER = text("""
-    UPDATE collection SET is_change = :change, interpreted_after_seq = NULL
+_RECONSIDER = text(f"""
+    UPDATE collection SET is_change = :change, {_ANEW}
     WHERE device_id = :device AND seq = :seq AND state = 'stored'""")
 _CURRENT = text("""
     UPDATE device SET current_seq = :seq, current_collection_id = :collection, losses = 0 WHERE id = :device""")
