@@ -101,7 +101,7 @@ class FleetScheduler(Scheduler):
         self._ended.set()
         self._heart.stop()
         if self._looking is not None:
-            self._looking.join(LOOK_SECONDS)
+            self._looking.join(life.END_SECONDS)
         wiring().close()
 
     def _begin(self) -> None:

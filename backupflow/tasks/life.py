@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 5.0
 WAIT_SECONDS = 1.0
+END_SECONDS = 5.0  # for a thread of ours: what it holds of the database at the end is not closed with the rest
 
 
 class Heart:
@@ -67,7 +68,7 @@ class Heart:
         self._ended.set()
         if self._thread.ident is None:  # it never began to beat
             return
-        self._thread.join(HEARTBEAT_SECONDS)
+        self._thread.join(END_SECONDS)
         try:
             wiring().processes(self._role).gone()
         except BackupflowError:

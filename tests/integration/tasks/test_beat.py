@@ -523,6 +523,24 @@ def test_a_beat_that_never_began_can_end(house: House) -> None:
     house.scheduler.close()
 
 
+def test_an_end_waits_for_the_heartbeat_under_way(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short its turns are: a connection that is still out is not closed with the rest."""
+    monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.01)
+    began, ended = threading.Event(), threading.Event()
+
+    def beat_long(*_: object, **__: object) -> None:
+        began.set()
+        time.sleep(0.3)
+        ended.set()
+
+    monkeypatch.setattr(Processes, "beat", beat_long)
+    house.tick()
+    assert began.wait(10)
+    house.scheduler.close()
+    assert ended.is_set()
+    assert "heart" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_two_hundred_ticks_leave_nothing_behind(house: House) -> None:
     """Threads, connections and memory are as before, with the broker away in the middle (I14)."""
     house.fleet.workers(collect=10)
