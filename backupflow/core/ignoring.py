@@ -20,6 +20,7 @@ from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from backupflow.core.changes import Change
     from backupflow.core.driver import Grammar
@@ -50,6 +51,25 @@ class Rule:
 
     def __str__(self) -> str:
         return f"{self.component}:{self.property}" + ("" if self.identity is None else f", {self.identity}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """For whom a rule is: the device or the group of that name, or neither: the whole tenant."""
+
+    device: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRule:
+    """A rule, for which device or group, if for one, and who added it when."""
+
+    rule: Rule
+    device: str | None
+    group: str | None
+    added_by: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

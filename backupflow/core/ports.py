@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backupflow.core.fleet import Candidate, CarriedOut, Orders
     from backupflow.core.gathering import Gathered, Happened, Key
     from backupflow.core.history import Aside, Run, SealedSnapshot
+    from backupflow.core.ignoring import Place, Rule, StandingRule
     from backupflow.core.importing import Fleet
     from backupflow.core.interpretation import Answer as Interpreted
     from backupflow.core.interpretation import Enclosed, Interpretation, Owed, Question
@@ -365,6 +366,22 @@ class InterpretationStore(Protocol):
         ...
 
 
+class IgnoreStore(Protocol):
+    """The enroller's view of what is not told; each act with its audit row in one transaction."""
+
+    def rules(self, tenant_id: TenantId) -> Sequence[StandingRule]:
+        """All of a tenant."""
+        ...
+
+    def add(self, tenant_id: TenantId, place: Place, rule: Rule, actor: str) -> bool:
+        """Let it stand; False if it does already. NotFound if there is no such device or group."""
+        ...
+
+    def remove(self, tenant_id: TenantId, place: Place, rule: Rule, actor: str) -> bool:
+        """Let it stand no more; False if it does not. NotFound if there is no such device or group."""
+        ...
+
+
 class QuarantineStore(Protocol):
     """The ingester's view of what could not be stored."""
 
@@ -593,6 +610,14 @@ class DeviceStore(Protocol):
         self, tenant_id: TenantId, name: str, decide: Callable[[DeviceRecord], Update | None], actor: str
     ) -> tuple[DeviceRecord, bool]:
         """Lock it, let `decide` say what changes, apply that; the record afterwards, and whether anything changed."""
+        ...
+
+    def find_removed(self, tenant_id: TenantId, name: str) -> DeviceRecord:
+        """The device of that name that was removed last; NotFound if there is none."""
+        ...
+
+    def restore(self, removed: DeviceRecord, decide: Callable[[DeviceRecord], Update], actor: str) -> DeviceRecord:
+        """Lock one that was removed, apply what `decide` says; fails as `add` does, Conflict if it is back already."""
         ...
 
 
