@@ -15,11 +15,12 @@ from backupflow.errors import MessageMalformed, TransitKeyMissing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from backupflow.core.driver import Driver
     from backupflow.core.envelope import Header
     from backupflow.core.history import Aside, Run, SealedSnapshot
-    from backupflow.core.model import Pepper, RawConfig, Seq, TenantId
+    from backupflow.core.model import NormalConfig, Pepper, RawConfig, SealedSecret, Seq, TenantId
     from backupflow.core.ports import AlarmBell, ConfigOpener, SecretOpener, SnapshotStore
 
 
@@ -74,7 +75,7 @@ def export(
     The read is audited before anything is opened. All that can be checked is: the sealing is bound to the device, the
     header names device and seq, the digest of the export, and the keyed hash of its normalized text (I2).
     """
-    return _told(ports, ports.store.read(tenant_id, name, at, ports.actor))
+    return told(ports, ports.store.read(tenant_id, name, at, ports.actor))
 
 
 def asides(store: SnapshotStore, tenant_id: TenantId, name: str) -> Sequence[Aside]:
@@ -84,11 +85,11 @@ def asides(store: SnapshotStore, tenant_id: TenantId, name: str) -> Sequence[Asi
 
 def aside(ports: HistoryPorts, tenant_id: TenantId, name: str, seq: Seq | None) -> Exported | Damaged | GivenUp:
     """Read one export that may not become the current one, by its number or the newest; audited and checked alike."""
-    return _told(ports, ports.store.read_aside(tenant_id, name, seq, ports.actor))
+    return told(ports, ports.store.read_aside(tenant_id, name, seq, ports.actor))
 
 
-def _told(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported | Damaged | GivenUp:
-    """What was given up is tried all the same: its keys may be back."""
+def told(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported | Damaged | GivenUp:
+    """Open one export; what was given up is tried all the same: its keys may be back. Audited by whoever asks."""
     if snapshot.given_up_at is None:
         return opened(ports, snapshot)
     try:
@@ -112,10 +113,32 @@ def opened(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported | Damaged:
 
 def _whole(ports: HistoryPorts, snapshot: SealedSnapshot) -> Exported:
     sealed = SealedConfig(snapshot.sealed)
-    envelope = ports.configs.open_config(snapshot.tenant_id, snapshot.device_id, sealed)
+    exported = unpacked(snapshot, ports.configs.open_config(snapshot.tenant_id, snapshot.device_id, sealed), ports)
+    if is_hashed(exported):
+        check_hash(ports, snapshot, ports.driver(snapshot.driver).normalize(exported.raw))
+    return exported
+
+
+def unpacked(snapshot: SealedSnapshot, envelope: bytes, ports: HistoryPorts) -> Exported:
+    """What was opened, if its header names device, collection and normalization; else MessageMalformed."""
     header, raw = unpack(envelope, ports.max_bytes)
-    _check(ports, snapshot, header, raw)
+    owner = (snapshot.tenant_id, snapshot.device_id, snapshot.first_seq)
+    if (header.tenant_id, header.device_id, header.seq) != owner:
+        raise MessageMalformed("its sealed header names another device or collection")
+    if header.normalization_version != snapshot.normalization_version:
+        raise MessageMalformed("its sealed header names another normalization")
     return Exported(raw, header, snapshot)
+
+
+def is_hashed(exported: Exported) -> bool:
+    """Whether its hash says anything: they compare only within one version; the digest of the export was compared."""
+    return exported.header.normalization_version == NORMALIZATION_VERSION and not exported.snapshot.unhashed
+
+
+def check_hash(ports: HistoryPorts, snapshot: SealedSnapshot, normal: NormalConfig) -> None:
+    """MessageMalformed unless the text has the hash that was stored."""
+    if not hmac.compare_digest(content_hash(pepper_of(ports, snapshot), normal), snapshot.content_hash):
+        raise MessageMalformed("its text does not have the hash that was stored")
 
 
 def damaged(ports: HistoryPorts, snapshot: SealedSnapshot, why: str) -> Damaged:
@@ -124,22 +147,28 @@ def damaged(ports: HistoryPorts, snapshot: SealedSnapshot, why: str) -> Damaged:
     return Damaged(snapshot, why, ports.alarms.alarm(DAMAGED, scope, f"{snapshot.device_name}: {why}"))
 
 
-def _check(ports: HistoryPorts, snapshot: SealedSnapshot, header: Header, raw: RawConfig) -> None:
-    owner = (snapshot.tenant_id, snapshot.device_id, snapshot.first_seq)
-    if (header.tenant_id, header.device_id, header.seq) != owner:
-        raise MessageMalformed("its sealed header names another device or collection")
-    if header.normalization_version != snapshot.normalization_version:
-        raise MessageMalformed("its sealed header names another normalization")
-    if header.normalization_version != NORMALIZATION_VERSION or snapshot.unhashed:
-        return  # hashes compare only within one version; the digest of the export was compared
-    hashed = content_hash(pepper_of(ports, snapshot), ports.driver(snapshot.driver).normalize(raw))
-    if not hmac.compare_digest(hashed, snapshot.content_hash):
-        raise MessageMalformed("its text does not have the hash that was stored")
-
-
 def pepper_of(ports: HistoryPorts, snapshot: SealedSnapshot) -> Pepper:
     """The pepper of its tenant; TransitKeyMissing if that does not open."""
     try:
         return ports.secrets.open_pepper(snapshot.tenant_id, snapshot.sealed_pepper)
     except MessageMalformed as exc:  # it is the tenant's: not one of its snapshots is to blame
         raise TransitKeyMissing(f"the tenant's pepper does not open: {exc.detail}") from exc
+
+
+class OnePepper:
+    """core.ports.SecretOpener: the pepper that was opened last is not opened again for each export."""
+
+    def __init__(self, secrets: SecretOpener) -> None:
+        self._secrets = secrets
+        self._last: tuple[TenantId, SealedSecret] | None = None
+        self._pepper: Pepper | None = None
+
+    def open_login(self, tenant_id: TenantId, context: UUID, sealed: SealedSecret) -> bytes:
+        """Never asked for here."""
+        return self._secrets.open_login(tenant_id, context, sealed)
+
+    def open_pepper(self, tenant_id: TenantId, sealed: SealedSecret) -> Pepper:
+        """The tenant's pepper."""
+        if self._pepper is None or self._last != (tenant_id, sealed):
+            self._pepper, self._last = self._secrets.open_pepper(tenant_id, sealed), (tenant_id, sealed)
+        return self._pepper

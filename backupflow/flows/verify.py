@@ -21,11 +21,10 @@ from backupflow.flows.ingest import check_marks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from uuid import UUID
 
     from backupflow.core.history import SealedSnapshot
-    from backupflow.core.model import DeviceId, Pepper, SealedSecret, TenantId
-    from backupflow.core.ports import Canary, KeyLedger, SecretOpener, VerifyStore
+    from backupflow.core.model import DeviceId, TenantId
+    from backupflow.core.ports import Canary, KeyLedger, VerifyStore
     from backupflow.core.verification import Due, Wanted
 
 PAGE = 500  # devices or numbers asked for at a time
@@ -73,7 +72,7 @@ def verify(ports: VerifyPorts, wanted: Wanted, watching: Watching | None = None,
     A server of ours that is away ends the run: that is no damage. A tenant without its keys is left out, with an alarm
     of its own; so is a row that nothing can be made of: neither holds up the others.
     """
-    remembered = replace(ports.history, secrets=_OnePepper(ports.history.secrets))
+    remembered = replace(ports.history, secrets=history.OnePepper(ports.history.secrets))
     run = _Run(replace(ports, history=remembered), wanted, watching or Watching(), rest)
     try:
         run.all()
@@ -294,22 +293,3 @@ def _of_export(found: history.Damaged, *, aside: bool) -> Finding:
     return Finding(
         it.device_id, it.device_name, it.first_seq, it.first_collected_at, aside, found.why, scope, found.new
     )
-
-
-class _OnePepper:
-    """core.ports.SecretOpener: the pepper that was opened last is not opened again for each export."""
-
-    def __init__(self, secrets: SecretOpener) -> None:
-        self._secrets = secrets
-        self._last: tuple[TenantId, SealedSecret] | None = None
-        self._pepper: Pepper | None = None
-
-    def open_login(self, tenant_id: TenantId, context: UUID, sealed: SealedSecret) -> bytes:
-        """Never asked for here."""
-        return self._secrets.open_login(tenant_id, context, sealed)
-
-    def open_pepper(self, tenant_id: TenantId, sealed: SealedSecret) -> Pepper:
-        """The tenant's pepper."""
-        if self._pepper is None or self._last != (tenant_id, sealed):
-            self._pepper, self._last = self._secrets.open_pepper(tenant_id, sealed), (tenant_id, sealed)
-        return self._pepper
