@@ -14,6 +14,7 @@ from backupflow.cli import (
     device_view,
     importing,
     maintenance,
+    restoring,
     testing,
     timetable_view,
 )
@@ -197,6 +198,7 @@ def remove(name: DeviceName, yes: Yes = False, tenant: InTenant = "default", as_
     device_acts.act("remove", name, tenant, "removed", as_json=as_json)
 
 
+app.command()(restoring.restore)
 app.command()(device_acts.pause)
 app.command()(device_acts.resume)
 app.command()(device_acts.unblock)

@@ -132,6 +132,14 @@ def removed(record: DeviceRecord) -> Update:
     return Update("device_removed", {"name": record.name}, columns, drops_login=True, clears=clears)
 
 
+def restored(record: DeviceRecord, login: DeviceLogin | None) -> Update:
+    """Collected again, at once, with its history and its pinned key; its own login went when it was removed."""
+    columns = {"name": record.name, "status": "active", "removed_at": None, "paused_reason": None}
+    removed_at = record.removed_at and record.removed_at.isoformat()
+    detail = {"name": record.name, "removed_at": removed_at, "login": login is not None}
+    return Update("device_restored", detail, {**columns, **UNBLOCKED, "next_due_at": record.now}, login)
+
+
 def paused(record: DeviceRecord, reason: str | None = None) -> Update | None:
     """Paused: never due. `reason` is kept with it, also where it is paused already."""
     if record.status == "paused" and reason in {None, record.paused_reason}:

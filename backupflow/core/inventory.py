@@ -128,6 +128,7 @@ class DeviceRecord:
     login_lost: bool = False  # it is suspended, since the keys that it was sealed with were lost
     unreadable_to_seq: int = 0  # what was read up to this one is sealed with keys that were given up
     keys_given_up_at: datetime | None = None  # when, if anything is
+    removed_at: datetime | None = None
     offline_since: datetime | None = None  # by the word of a poller: it is not collected meanwhile
     group: str | None = None
     site: str | None = None

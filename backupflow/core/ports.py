@@ -730,6 +730,22 @@ class TimelineStore(Protocol):
         ...
 
 
+class SearchStore(Protocol):
+    """The reader's view of many configurations."""
+
+    def begin(self, search_id: UUID, wanted: Wanted, actor: str) -> Extent:
+        """Count them; who searches is written down in the same transaction. NotFound names what there is not."""
+        ...
+
+    def page(self, wanted: Wanted, after: Key | None) -> Sequence[Candidate]:
+        """The next ones, of bounded number and bytes."""
+        ...
+
+    def ended(self, search_id: UUID, wanted: Wanted, actor: str, found: Mapping[str, Any]) -> None:
+        """Write down what came of it."""
+        ...
+
+
 class VerifyStore(Protocol):
     """What verifying sees of the ledger; numbers are those of rows, and mean nothing elsewhere."""
 

@@ -16,6 +16,7 @@ from backupflow.core.enrolment import (
     export_believed,
     paused,
     removed,
+    restored,
     resumed,
     router_replaced,
     unblocked,
@@ -107,6 +108,16 @@ def edit(ports: EnrollPorts, tenant_id: TenantId, name: str, wanted: Edit) -> Do
 def remove(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
     """Stop collecting for good: the login goes, the name is free, the history stays."""
     return _act(ports, tenant_id, name, removed)
+
+
+def restore(ports: EnrollPorts, tenant_id: TenantId, name: str, login: Login | None) -> Done:
+    """Collect the device of that name again that was removed last, with its history and its pinned key.
+
+    InputInvalid if it would have no login, Conflict if its name or its address is another device's by now.
+    """
+    there = ports.store.find_removed(tenant_id, name)
+    sealed = None if login is None else sealed_login(ports, tenant_id, there.device_id, login)
+    return Done(ports.store.restore(there, lambda record: restored(record, sealed), ports.actor), changed=True)
 
 
 def pause(ports: EnrollPorts, tenant_id: TenantId, name: str, reason: str | None = None) -> Done:

@@ -53,6 +53,19 @@ def add_without_login(_field: Field, life: int) -> list[str]:
     return ["device", "add", f"{ADDED}{time.monotonic_ns()}", f"127.1.{life}.251", "--port", "9"]
 
 
+def restore_device(field: Field, life: int) -> list[str]:
+    """Of a device that was just removed; another one each time."""
+    argv = add_device(field, life)
+    assert field.command(*argv).returncode == 0
+    assert field.command("device", "remove", argv[2], "--yes").returncode == 0
+    return ["device", "restore", argv[2], "--password-stdin"]
+
+
+def restored(field: Field) -> tuple[int, int]:
+    """Devices that are there again, with a login, and acts."""
+    return added(field)[0], audited(field, "device_restored")
+
+
 def import_fleet(field: Field, life: int) -> list[str]:
     """Three devices with logins of their own, others each time; nobody answers there."""
     file = field.root / "fleet.csv"

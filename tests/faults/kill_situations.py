@@ -75,6 +75,7 @@ TELL: Final = Served(
 EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
 EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)
 IMPORT: Final = Commanded(commands.import_fleet, commands.added, mend=commands.remove_added)
+RESTORE: Final = Commanded(commands.restore_device, commands.restored, mend=commands.remove_added)
 LIST: Final = Commanded(lambda _field, _life: ["snapshots", DESK])
 
 REWRAP: Final = Commanded(commands.rewrap, mend=commands.keys_answer, slow=True)
@@ -141,6 +142,8 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "DeviceStore.change": (
         Commanded(lambda _field, _life: ["device", "pause", DESK], commands.paused, mend=commands.resume),
     ),
+    "DeviceStore.find_removed": (RESTORE,),
+    "DeviceStore.restore": (RESTORE,),
     "FleetStore": (IMPORT,),
     "FleetStore.candidates": (
         Commanded(

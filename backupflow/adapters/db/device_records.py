@@ -118,6 +118,7 @@ def _record(
         login_lost=row.login_lost,
         unreadable_to_seq=row.unreadable_to_seq,
         keys_given_up_at=row.keys_given_up_at,
+        removed_at=row.removed_at,
         offline_since=row.offline_since,
         met=Met(row.met_at, row.hold_until, row.wary_until),
         group=row.group_name,

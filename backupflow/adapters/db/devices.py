@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _TENANT = text("SELECT id FROM tenant WHERE name = :name AND removed_at IS NULL")
 _FIND = "SELECT id FROM device WHERE tenant_id = :tenant AND name = :name AND status <> 'removed'"
 _LOCK = f"{_FIND} FOR NO KEY UPDATE"
+_REMOVED = """
+    SELECT id FROM device WHERE tenant_id = :tenant AND name = :name AND status = 'removed'
+    ORDER BY removed_at DESC LIMIT 1"""
+_LOCK_REMOVED = text("SELECT id FROM device WHERE id = :device AND status = 'removed' FOR NO KEY UPDATE")
 INSERT = text("""
     INSERT INTO device (id, tenant_id, name, host, port, driver, settings, source, site_id, device_group_id,
         credential_profile_id, jump_host_id, jump_direct, anchor_at, next_due_at)
@@ -148,6 +152,22 @@ class Devices:
                 return there, False
             apply(tx, there, update, actor, self._defaults)
             return record(tx, there.device_id, self._defaults), True
+
+    def find_removed(self, tenant_id: TenantId, name: str) -> DeviceRecord:
+        """The device of that name that was removed last; NotFound if there is none."""
+        with transaction(self._engine) as tx:
+            return record(tx, _found(tx, _REMOVED, tenant_id, name), self._defaults)
+
+    def restore(self, removed: DeviceRecord, decide: Callable[[DeviceRecord], Update], actor: str) -> DeviceRecord:
+        """Lock one that was removed, and apply what `decide` says; fails as `add` does, and if it is back already."""
+        with transaction(self._engine) as tx:
+            if tx.scalar(_LOCK_REMOVED, {"device": removed.device_id}) is None:
+                raise Conflict(f"{removed.name} was restored at this moment; nothing was changed")
+            there = record(tx, removed.device_id, self._defaults)
+            apply(tx, there, decide(there), actor, self._defaults)
+            if _used(tx, there.device_id).login_id is None:
+                raise needs_login(there.name)
+            return record(tx, there.device_id, self._defaults)
 
 
 def insert(tx: Connection, new: NewDevice, login: DeviceLogin | None, due: datetime, actor: str) -> DeviceId:

@@ -71,6 +71,15 @@ class World:
         self.acts.append(decide(RECORD))
         return RECORD, True
 
+    def find_removed(self, tenant_id: TenantId, name: str) -> DeviceRecord:
+        """The one device."""
+        return RECORD
+
+    def restore(self, removed: DeviceRecord, decide: Callable[[DeviceRecord], Update], actor: str) -> DeviceRecord:
+        """Take it back."""
+        self.acts.append(decide(removed))
+        return RECORD
+
     @property
     def ports(self) -> enroll.EnrollPorts:
         """All of it."""
