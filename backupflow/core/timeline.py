@@ -61,8 +61,8 @@ class Entry:
     owner: Owner
     seq: Seq
     at: datetime  # when it was collected
-    is_first: bool  # of its router, as far as anything is kept
     previous_seq: Seq  # the observation just before it of the same router; 0: there is none, or it is not kept
+    previous_at: datetime | None  # when that was collected
     facts: Mapping[str, Any]
     told: Told | None
     tries: int = 0

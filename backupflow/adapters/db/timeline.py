@@ -41,12 +41,14 @@ _PAGE = f"""
         FROM {{rows}}
         WHERE c.state = 'stored' AND {{whose}} AND {_WITHIN}
         ORDER BY {{order}} LIMIT :limit)
-    SELECT c.*, d.name, d.driver, {GIVEN_UP.format(seq="c.seq")}, coalesce((
-            SELECT p.seq FROM collection p
-            WHERE p.device_id = c.device_id AND p.state = 'stored' AND p.seq < c.seq
-              AND p.seq >= coalesce((SELECT max(r) FROM unnest(CAST(:routers AS bigint[])) r WHERE r <= c.seq), 0)
-            ORDER BY p.seq DESC LIMIT 1), 0) AS previous_seq
-    FROM page c JOIN device d ON d.id = c.device_id ORDER BY {{order}}"""
+    SELECT c.*, d.name, d.driver, {GIVEN_UP.format(seq="c.seq")}, coalesce(p.seq, 0) AS previous_seq,
+        p.collected_at AS previous_at
+    FROM page c JOIN device d ON d.id = c.device_id LEFT JOIN LATERAL (
+        SELECT p.seq, p.collected_at FROM collection p
+        WHERE p.device_id = c.device_id AND p.state = 'stored' AND p.seq < c.seq
+          AND p.seq >= coalesce((SELECT max(r) FROM unnest(CAST(:routers AS bigint[])) r WHERE r <= c.seq), 0)
+        ORDER BY p.seq DESC LIMIT 1) p ON true
+    ORDER BY {{order}}"""
 _SINCE = "(CAST(:since AS timestamptz) IS NULL OR {at} >= :since)"
 _HISTORY = text(
     _PAGE.format(
@@ -178,8 +180,8 @@ def _entry(row: Row[Any]) -> Entry:
         Owner(TenantId(row.tenant_id), DeviceId(row.device_id), row.name, row.driver),
         Seq(row.seq),
         row.collected_at,
-        not row.previous_seq,
         Seq(row.previous_seq),
+        row.previous_at,
         row.facts or {},
         _told(row),
         row.interpret_tries,
