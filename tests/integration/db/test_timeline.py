@@ -1,5 +1,7 @@
 """The changes that a reader is shown, on a real PostgreSQL, as the role `reader`."""
 
+# ruff: noqa: ANN401 - what is wanted has values of any type
+
 from __future__ import annotations
 
 import json
