@@ -23,6 +23,7 @@ class What(StrEnum):
     CHANGES = "changes"
     DIFF = "diff"
     LOG = "log"  # of a router, of who changed it
+    EVENT = "event"  # what is told of a change
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from backupflow.core.enclosure import Label, What, enclose, enclosed
+from backupflow.core.model import Seq
 from backupflow.errors import MessageMalformed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupflow.core.model import DeviceId, Seq, TenantId
+    from backupflow.core.model import DeviceId, TenantId
 
 LINES: Final = 20  # that an event has; it says how many more there are
 LONGEST_LINE: Final = 300  # characters
 # What is interpreted later than that, or again, is of a past of which nobody wants to be told now.
 TOLD_WITHIN: Final = timedelta(days=1)
 _TOLD: Final = frozenset({"change", "upgrade", "unread"})
-_WHAT: Final = "event"
+_MOST_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +55,24 @@ def told_lines(summaries: Sequence[str]) -> list[str]:
 
 
 def pack_lines(owner: tuple[TenantId, DeviceId, Seq], lines: Sequence[str]) -> bytes:
-    """What is sealed for the device: with a header that says whose it is, so that swapped texts are found."""
-    tenant_id, device_id, seq = owner
-    said = {"what": _WHAT, "tenant": str(tenant_id), "device": str(device_id), "seq": seq, "lines": list(lines)}
-    return json.dumps(said, separators=(",", ":")).encode()
+    """What is sealed for the device of the change with this seq."""
+    return enclose(_label(owner), json.dumps([_bounded(line) for line in lines[: LINES + 1]]).encode())
 
 
 def unpack_lines(owner: tuple[TenantId, DeviceId, Seq], plaintext: bytes) -> list[str]:
     """Give the lines back; MessageMalformed if it is none of ours, or was sealed for another change."""
-    tenant_id, device_id, seq = owner
+    body = enclosed(plaintext, _label(owner), _MOST_BYTES)
     try:
-        said: Any = json.loads(plaintext)
-        header = (said["what"], said["tenant"], said["device"], said["seq"])
-        lines = [str(line) for line in said["lines"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        said: Any = json.loads(body)
+    except (ValueError, RecursionError) as exc:
         raise MessageMalformed("what is to be told of a change is damaged") from exc
-    if header != (_WHAT, str(tenant_id), str(device_id), seq):
-        raise MessageMalformed("what is to be told is of another change")
-    return told_lines(lines[:LINES]) + lines[LINES : LINES + 1]
+    if not isinstance(said, list) or len(said) > LINES + 1:
+        raise MessageMalformed("what is to be told of a change is damaged")
+    return [_bounded(str(line)) for line in said]
+
+
+def _label(owner: tuple[TenantId, DeviceId, Seq]) -> Label:
+    return Label(*owner, Seq(0), What.EVENT)
 
 
 def _bounded(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
@@ -17,34 +17,13 @@ from backupflow.core.event_body import body
 from backupflow.core.gathering import gather
 from backupflow.flows.telling import TellPorts, Told, tell
 from tests.integration.db.fleet import LIMITS
+from tests.integration.db.hearing import NO, YES, Receiver
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from backupflow.core.ports import ConfigOpener
     from tests.integration.db.fleet import Fleet
 
 RAISERS = ("scheduler", "collector", "ingester", "interpreter", "operator")
-YES = Answer(delivered=True, says="HTTP 200")
-NO = Answer(delivered=False, says="HTTP 500")
-
-
-class Receiver:
-    """Plays the hook: notes what it was told, answers what it is told to."""
-
-    def __init__(self, answer: Answer = YES) -> None:
-        self.answer = answer
-        self.told: list[tuple[UUID, str]] = []
-
-    def deliver(self, event_id: UUID, body: str) -> Answer:
-        """core.ports.Hook."""
-        self.told.append((event_id, body))
-        return self.answer
-
-    @property
-    def said(self) -> list[dict[str, Any]]:
-        """What it was told."""
-        return [json.loads(text) for _, text in self.told]
 
 
 def outbox(fleet: Fleet) -> Outbox:

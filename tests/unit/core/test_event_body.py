@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from backupflow.core.delivery import GIVEN_UP_AFTER, LONGEST_WAIT, Answer, Event, after_failure
-from backupflow.core.event_body import LONGEST_TEXT, VERSION, body, environment, masked, trial_body
+from backupflow.core.event_body import LONGEST_TEXT, VERSION, body, environment, masked, trial_body, with_changes
 from backupflow.core.events import Kind
 from backupflow.core.gathering import RAISED, About, Happened, Key
 from backupflow.core.hook_target import Address, Command, target
+from backupflow.core.model import Seq
+from backupflow.core.told_change import ToldChange
 from backupflow.errors import InputInvalid
 
 PAGE = (Path(__file__).parents[3] / "docs/events.md").read_text(encoding="utf-8")
@@ -141,6 +144,52 @@ def test_what_a_router_said_is_one_bounded_printable_line(text: str) -> None:
     read = said(Kind.BLOCKED, "export_suspect", About(text, text, detail=text))
     assert all(value.isprintable() for value in environment(json.dumps(read)).values())
     assert len(json.dumps(read)) < 12_000
+
+
+CHANGE = ToldChange("change", Seq(7), Seq(5), 3, 1, 1200, 3, ("ip/firewall/filter", "system/identity"))
+LINE = 'ip/firewall/filter: accept rule "allow winbox": src-address 10.0.0.0/8 → 10.1.0.0/16'
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (CHANGE, "core 1: 3 changes in ip/firewall/filter, system/identity (+1,200 -3 lines)"),
+        (replace(CHANGE, kind="upgrade", components=()), "core 1: upgraded, 3 changes (+1,200 -3 lines)"),
+        (replace(CHANGE, changes=1, components=("a",) * 9), "core 1: 1 change in a, a, a, a, a, … (+1,200 -3 lines)"),
+        (replace(CHANGE, kind="unread", changes=0), "core 1: changed; what changed could not be read"),
+    ],
+)
+def test_a_change_is_told_by_its_counts(change: ToldChange, text: str) -> None:
+    """In clear only menus and numbers; and the command that shows it."""
+    read = said(Kind.CHANGED, "changed", About("core 1", "north", change=change), place="x")
+    assert (read["text"], read["remedy"], read["severity"]) == (text, "`diff 'core 1' 5 7`", "info")
+    assert (read["seq"], read["after_seq"], read["change_count"], read["changes"]) == (7, 5, change.changes, [])
+    assert (read["devices"], read["site"], read["components"]) == (["core 1"], "north", list(change.components))
+
+
+def test_lines_of_a_change_are_put_in_byte_for_byte_the_same() -> None:
+    """In their place among the fields, in ASCII; a command has them a line each."""
+    rows = [Happened(1, "changed", "changed", "device x", NOW, NOW, about=About("r", change=CHANGE))]
+    closed = body(EVENT, Key(None, Kind.CHANGED, "changed", "x"), rows, NOW)
+    opened = with_changes(closed, [LINE, "and 3 more"])
+    assert opened == with_changes(closed, [LINE, "and 3 more"])
+    assert opened.isascii()
+    assert list(json.loads(opened)) == list(json.loads(closed))
+    assert json.loads(opened) == json.loads(closed) | {"changes": [LINE, "and 3 more"]}
+    assert with_changes(closed, []) == closed
+    assert environment(opened)["BACKUPFLOW_EVENT_CHANGES"] == f"{LINE}\nand 3 more"
+    assert environment(opened)["BACKUPFLOW_EVENT_SEQ"] == "7"
+
+
+@pytest.mark.parametrize(
+    "text", [f"password: {MARKER}", f"x token={MARKER}", f"-----BEGIN {MARKER}", f"vault:v1:{MARKER}"]
+)
+def test_a_secret_that_a_summary_let_through_is_masked(text: str) -> None:
+    """Summaries have none; what looks like one all the same is not told. What it was changed from and to is."""
+    rows = [Happened(1, "changed", "changed", "device x", NOW, NOW, about=About("r", change=CHANGE))]
+    closed = body(EVENT, Key(None, Kind.CHANGED, "changed", "x"), rows, NOW)
+    assert MARKER not in with_changes(closed, [text])
+    assert MARKER in with_changes(closed, [f"comment {MARKER} → b"])
 
 
 ANSWER = Answer(delivered=False, says="no")

@@ -29,11 +29,11 @@ def seconds(longest: int) -> st.SearchStrategy[timedelta]:
 def happened(draw: st.DrawFn) -> Happened:
     """Any row."""
     at = NOW - draw(seconds(8000))
-    what = draw(st.sampled_from([RAISED, CLEARED, "down", "of_tomorrow"]))
+    what = draw(st.sampled_from([RAISED, CLEARED, "down", "changed", "of_tomorrow"]))
     return Happened(
         number=0,
         what=what,
-        code=draw(st.sampled_from(CODES)),
+        code="changed" if what == "changed" else draw(st.sampled_from(CODES)),
         scope=draw(st.sampled_from(["device a", "device b", "site c"])),
         at=at,
         since=at,
@@ -61,7 +61,8 @@ def test_each_row_has_one_fate(waiting: list[Happened], told: dict[Key, datetime
 @given(rows, told_at)
 def test_what_is_told_still_holds_and_has_held(waiting: list[Happened], told: dict[Key, datetime]) -> None:
     """No alarm that is over, none before its time, no end of what was never told, and no more than one an hour."""
-    for key, some in gather(waiting, told, NOW).events:
+    events = [(key, some) for key, some in gather(waiting, told, NOW).events if key.kind is not Kind.CHANGED]
+    for key, some in events:
         assert key not in told or NOW - told[key] >= APART
         for one in some:
             assert one.kind is key.kind
@@ -70,7 +71,16 @@ def test_what_is_told_still_holds_and_has_held(waiting: list[Happened], told: di
             assert NOW - one.at >= (HOLD_REFUSED if refused else HOLD)
             assert one.stands or one.what != RAISED
             assert one.told_in or one.what != CLEARED
-    assert len({key for key, _ in gather(waiting, told, NOW).events}) == len(gather(waiting, told, NOW).events)
+    assert len({key for key, _ in events}) == len(events)
+
+
+@given(rows, told_at)
+def test_each_change_is_told_at_once_and_by_itself(waiting: list[Happened], told: dict[Key, datetime]) -> None:
+    """Whatever was told before, and after all alarms; in the order in which they were written."""
+    events = gather(waiting, told, NOW).events
+    changed = [some for key, some in events if key.kind is Kind.CHANGED]
+    assert [(one.number,) for one in waiting if one.what == "changed"] == [tuple(o.number for o in s) for s in changed]
+    assert [key.kind for key, _ in events[len(events) - len(changed) :]] == [Kind.CHANGED] * len(changed)
 
 
 @given(rows, told_at)
@@ -80,6 +90,7 @@ def test_what_waits_is_told_when_its_time_comes(waiting: list[Happened], told: d
     at = dict(done.later)
     assert all(due > NOW for due in at.values())
     told |= {key: NOW for key, _ in done.events}
+    assert not {one.number for one in waiting if one.what == "changed"} & set(at)
     left = [one for one in waiting if one.number in at]
     for due in sorted(set(at.values())):
         numbers = {one.number for _, some in gather(left, told, due).events for one in some}
