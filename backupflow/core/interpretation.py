@@ -98,9 +98,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of it, and the hashes of both texts by this version's normalizer, against which the rows are held."""
+    """What came of it, and the hashes of both texts by this version's normalizer, against which the rows are held.
+
+    Of what was not read, or is not there, there is none.
+    """
 
     hash_before: ContentHash | None
-    hash_after: ContentHash
+    hash_after: ContentHash | None
     is_same: bool
     interpretation: Interpretation

@@ -1,4 +1,4 @@
-"""The process that reads one session's answers for a worker, and ends.
+"""The process that reads one session's answers for a worker, or interprets one change, and ends.
 
 1. It dies with the thread that started it, and that thread waits for it: no worker leaves one behind. Asked for once
    more after prctl: a parent that was gone by then sends nothing. The two other ends, of processor time and of the
@@ -17,13 +17,13 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from backupflow import drivers
-from backupflow.adapters.reader import wire
+from backupflow.adapters.reader import frame, interpret_wire, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
 OUT_OF_MEMORY: Final = 3  # the status that it exits with then
@@ -37,11 +37,24 @@ def main(parent: int, processor_seconds: int, seconds: int, memory: int) -> None
     """Read what stdin says, answer on stdout; returns never."""
     sys.excepthook = _tell_defect
     _confine(parent, processor_seconds, seconds, memory)
-    _send([wire.READY])
+    _send([frame.READY])
     with open(_STDIN, "rb", closefd=False) as stream:
-        asked = wire.request_of(stream)
-    _send(wire.answer(drivers.driver(asked.driver).read(asked.asking, asked.replies)))
+        asked = frame.header_of(stream)
+        said = _interpreted(asked, stream) if asked.get(interpret_wire.ASKS) else _read(asked, stream)
+    _send(said)
     os._exit(0)  # at once: taking a million objects apart again is nobody's business
+
+
+def _read(header: Mapping[str, Any], stream: BinaryIO) -> list[bytes]:
+    asked = wire.request_under(header, stream)
+    return wire.answer(drivers.driver(asked.driver).read(asked.asking, asked.replies))
+
+
+def _interpreted(header: Mapping[str, Any], stream: BinaryIO) -> list[bytes]:
+    from backupflow.core.interpreting import answer  # noqa: PLC0415 - who reads for a collection is ready sooner without
+
+    question = interpret_wire.question_under(header, stream)
+    return interpret_wire.answer(answer(question, drivers.driver(question.driver)))
 
 
 def _confine(parent: int, processor_seconds: int, seconds: int, memory: int) -> None:
@@ -78,5 +91,5 @@ def _tell_defect(kind: type[BaseException], _exc: BaseException, _trace: Traceba
     if issubclass(kind, MemoryError):
         os._exit(OUT_OF_MEMORY)
     with contextlib.suppress(OSError):
-        _send(wire.answer(wire.Defect(kind.__name__)))
+        _send(wire.answer(frame.Defect(kind.__name__)))
     os._exit(1)

@@ -22,24 +22,31 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from backupflow import drivers
-from backupflow.adapters.reader import wire
+from backupflow.adapters.reader import frame, wire
 from backupflow.adapters.reader.child import OUT_OF_MEMORY
 from backupflow.adapters.reader.exchange import Overdue, TooMuch, exchange
+from backupflow.core.driver import Incomplete, Reading
 from backupflow.errors import CollectorBusy, NotAConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from backupflow.core.driver import Asking, Incomplete, Reading, Reply
+    from backupflow.core.driver import Asking, Reply
+
+T = TypeVar("T")
 
 ENTRY: Final = Path(__file__).resolve().with_name("entry.py")
 ROOT: Final = Path(drivers.__file__).resolve().parents[2]  # where the package lies that runs here
 _MIB: Final = 1024 * 1024
 _GROWTH: Final = 5  # raw text and normal form against what was sent: `\1B` for each byte, and some paths
 _NO_ROOM: Final = frozenset({errno.EAGAIN, errno.ENOMEM})  # what fork(2) says of a machine that has no more
+
+
+class TooHard(Exception):
+    """The text takes more than any real one does; says what."""
 
 
 class ReadingDefect(RuntimeError):
@@ -61,45 +68,41 @@ class Bounds:
 AS_SHIPPED: Final = Bounds()
 
 
-class ProcessReader:
-    """core.ports.Reader; made once a process, used by its threads."""
+class Confined(Generic[T]):
+    """Starts processes that work on texts, a bounded number at once, each within `bounds`; shared by threads."""
 
-    def __init__(self, bounds: Bounds = AS_SHIPPED, *, entry: Path = ENTRY) -> None:
+    def __init__(self, bounds: Bounds, entry: Path, answer_of: Callable[[memoryview], T | frame.Defect]) -> None:
         self._bounds = bounds
+        self._answer_of = answer_of
         self._entry = entry
         self._turns = threading.BoundedSemaphore(bounds.at_once)
 
-    def read(self, driver: str, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
-        """What `Driver.read` gives.
+    def ask(self, request: list[bytes], most: int) -> T:
+        """What a process of its own answers, of at most so many bytes.
 
-        Raises NotAConfiguration if a large text takes more processor time or memory than any real export,
-        CollectorBusy if this machine is too busy, InputInvalid for an unknown driver, and ReadingDefect for what the
-        driver raised.
+        Raises TooHard if the text takes more processor time or memory than it may, CollectorBusy if this machine is too
+        busy, and ReadingDefect for what was raised there.
         """
-        reads = drivers.driver(driver)
-        size = sum(len(reply.stdout) + len(reply.stderr) for reply in replies)
-        if size <= self._bounds.in_thread:
-            return reads.read(asking, replies)
         if not self._turns.acquire(timeout=self._bounds.wait.total_seconds()):
             raise CollectorBusy("too many large exports at once, and no turn to read this one")
         try:
-            return self._in_process(wire.request(driver, asking, replies), _GROWTH * size + 2 * wire.LARGEST_HEADER)
+            return self._in_process(request, most)
         finally:
             self._turns.release()
 
-    def _in_process(self, request: list[bytes], most: int) -> Reading | Incomplete:
+    def _in_process(self, request: list[bytes], most: int) -> T:
         said, status = self._said(request, most)
-        if not said.startswith(wire.READY):
+        if not said.startswith(frame.READY):
             raise ReadingDefect("the process that reads did not start")
         try:
-            answer = wire.answer_of(memoryview(said)[len(wire.READY) :])
-        except wire.Unreadable:
+            answer = self._answer_of(memoryview(said)[len(frame.READY) :])
+        except frame.Unreadable:
             if status == -signal.SIGKILL:  # of the kernel, where memory is short, or a person's: no text's own doing
                 raise CollectorBusy("the process that read it was killed") from None
             if status:
-                raise NotAConfiguration(self._why(status)) from None
+                raise TooHard(self._why(status)) from None
             raise ReadingDefect("the process that reads said something else than it should") from None
-        if isinstance(answer, wire.Defect):
+        if isinstance(answer, frame.Defect):
             raise _named(answer.name)
         return answer
 
@@ -111,7 +114,7 @@ class ProcessReader:
             except Overdue:
                 raise CollectorBusy("this machine was too busy to read it in time") from None
             except TooMuch:
-                raise NotAConfiguration(f"what was read of it has more than {most} bytes") from None
+                raise TooHard(f"what was read of it has more than {most} bytes") from None
             finally:
                 process.kill()
 
@@ -143,6 +146,31 @@ class ProcessReader:
             return f"it took more than {self._processor_seconds} s of processor time to read"
         ended = f"with status {status}" if status > 0 else f"by signal {-status}"
         return f"the process that read it ended {ended}"
+
+
+class ProcessReader:
+    """core.ports.Reader; made once a process, used by its threads."""
+
+    def __init__(self, bounds: Bounds = AS_SHIPPED, *, entry: Path = ENTRY) -> None:
+        self._in_thread = bounds.in_thread
+        self._confined = Confined[Reading | Incomplete](bounds, entry, wire.answer_of)
+
+    def read(self, driver: str, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
+        """What `Driver.read` gives.
+
+        Raises NotAConfiguration if a large text takes more processor time or memory than any real export,
+        CollectorBusy if this machine is too busy, InputInvalid for an unknown driver, and ReadingDefect for what the
+        driver raised.
+        """
+        reads = drivers.driver(driver)
+        size = sum(len(reply.stdout) + len(reply.stderr) for reply in replies)
+        if size <= self._in_thread:
+            return reads.read(asking, replies)
+        most = _GROWTH * size + 2 * frame.LARGEST_HEADER
+        try:
+            return self._confined.ask(wire.request(driver, asking, replies), most)
+        except TooHard as exc:
+            raise NotAConfiguration(str(exc)) from None
 
 
 def _named(name: str) -> ReadingDefect:
