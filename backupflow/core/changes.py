@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+from backupflow.core.comparing import Reader, compared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from backupflow.core.comparing import Comparison
+    from backupflow.core.driver import Grammar
+    from backupflow.core.tree import Tree
+
+MOST_CHANGES: Final = 250_000
+"""More are not told: the largest configuration known would give a third of it if every line of it were another."""
+
+
+class TooManyChanges(ValueError):
+    """There are more changes between two texts than anybody could read."""
 
 
 class Action(StrEnum):
@@ -11,7 +30,7 @@ class Action(StrEnum):
 
     ADDED = "added"
     REMOVED = "removed"
-    MODIFIED = "modified"
+    MODIFIED = "modified"  # also where an item that adjusts what is there anyway came (no `old`) or went (no `new`)
     MOVED = "moved"  # and nothing else
 
 
@@ -40,13 +59,112 @@ class Change:
     """Where it stood among the items of its component, from 0; None where order has no meaning, or it was not there."""
     at_new: int | None = None
     """Where it stands now."""
-    before: str | None = None
-    """What the item that follows it now is called (`Grammar.name`, so without secrets), of what was added or moved;
-    None: it is the last, or order has no meaning.
-    """
     moved: bool = False
-    """Whether it stands elsewhere among the others; always of `MOVED`, perhaps of `MODIFIED`."""
+    """Whether it stands elsewhere among the others, or in another component; always of `MOVED`."""
     secret: frozenset[str] = frozenset()
     """The names of those properties that hold secrets."""
     ignored: bool = False
     """Whether the owner asked not to be told of it."""
+    was_in: str | None = None
+    """The name that the component had before, if this version of the router calls it otherwise."""
+
+
+def changes(old: Tree, new: Tree, grammar: Grammar) -> tuple[Change, ...]:
+    """Give what turns the old tree into the new one; raises TooManyChanges.
+
+    Components come in the order of the new tree, then those that are gone; what changed in one comes in its order.
+    """
+    found: list[Change] = []
+    reader = Reader(grammar)
+    for was, component in _components(old, new, grammar):
+        before, after = old.get(was, ()), new.get(component, ())
+        if was == component and before == after:
+            continue
+        comparison = compared((was, component), before, after, reader)
+        if len(found) + comparison.size > MOST_CHANGES:
+            raise TooManyChanges
+        telling = _Telling(was, component, before, after, comparison, grammar)
+        found += telling.changes()
+    return tuple(found)
+
+
+def _components(old: Tree, new: Tree, grammar: Grammar) -> Iterator[tuple[str, str]]:
+    """Give each component with the name that it had before: another one if the version in between renamed it."""
+    gone = {grammar.lineage(component): component for component in old if component not in new}
+    for component in new:
+        yield component if component in old else gone.pop(grammar.lineage(component), component), component
+    yield from ((component, component) for component in gone.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """How the changes of one component are told."""
+
+    was: str
+    component: str
+    old: Sequence[str]
+    new: Sequence[str]
+    made: Comparison
+    grammar: Grammar
+
+    def changes(self) -> list[Change]:
+        """Give them in the order in which a reader of both texts would meet them."""
+        found = [*self._paired(), *self._gone(), *self._come()]
+        return [change for _, change in sorted(found, key=itemgetter(0))]
+
+    def _paired(self) -> Iterator[tuple[tuple[int, ...], Change]]:
+        renamed = self.was != self.component
+        for i, j in self.made.modified:
+            properties = _differing(self.made.old[i].properties, self.made.new[j].properties)
+            moved = renamed or (i, j) in self.made.displaced
+            yield (j, 0), self._change(Action.MODIFIED, properties, i, j, moved=moved)
+        for i, j in [*self.made.moved, *(self._stayed() if renamed else ())]:
+            yield (j, 0), self._change(Action.MOVED, (), i, j, moved=True)
+
+    def _stayed(self) -> Iterator[tuple[int, int]]:
+        yield from ((at, at) for at in range(self.made.begin))
+        yield from self.made.kept
+        yield from ((len(self.old) - at, len(self.new) - at) for at in range(1, self.made.end + 1))
+
+    def _gone(self) -> Iterator[tuple[tuple[int, ...], Change]]:
+        if not self.made.removed:
+            return
+        anchors = sorted([*self.made.kept, *(pair for pair in self.made.modified if pair not in self.made.displaced)])
+        olds = [i for i, _ in anchors]
+        for i in self.made.removed:
+            before = bisect_left(olds, i)
+            place = anchors[before - 1][1] if before else self.made.begin - 1
+            item = self.made.old[i]
+            action = Action.MODIFIED if self.grammar.adjusts(self.was, item) else Action.REMOVED
+            yield (place, 1, i), self._change(action, _differing(item.properties, {}), i, None)
+
+    def _come(self) -> Iterator[tuple[tuple[int, ...], Change]]:
+        for j in self.made.added:
+            item = self.made.new[j]
+            action = Action.MODIFIED if self.grammar.adjusts(self.component, item) else Action.ADDED
+            yield (j, 0), self._change(action, _differing({}, item.properties), None, j)
+
+    def _change(
+        self, action: Action, properties: tuple[Property, ...], i: int | None, j: int | None, *, moved: bool = False
+    ) -> Change:
+        ordered = self.grammar.is_ordered(self.component)
+        return Change(
+            self.component,
+            action,
+            properties,
+            None if i is None else self.old[i],
+            None if j is None else self.new[j],
+            i if ordered else None,
+            j if ordered else None,
+            moved,
+            frozenset(each.name for each in properties if self.grammar.is_secret(self.component, each.name)),
+            was_in=None if self.was == self.component else self.was,
+        )
+
+
+def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Property, ...]:
+    return tuple(
+        Property(name, old.get(name), new.get(name))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )

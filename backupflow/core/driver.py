@@ -124,6 +124,12 @@ class Grammar(Protocol):
     def is_ordered(self, component: str) -> bool:
         """Tell whether the order of a component's items has a meaning."""
 
+    def lineage(self, component: str) -> str:
+        """Give the name that a component has in the newest version; most were never renamed."""
+
+    def adjusts(self, component: str, item: Parsed) -> bool:
+        """Tell whether the item only adjusts what is there anyway: without it the default holds."""
+
     def identity(self, component: str, item: Parsed) -> tuple[str, ...] | None:
         """Give what tells this item from the others of its component, whatever else of it changes; None: nothing."""
 

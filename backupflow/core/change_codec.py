@@ -1,0 +1,127 @@
+"""Changes as bytes, for the vault: a line of JSON each, deflated.
+
+Who reads them opened them with a key of ours. All the same nothing that stands in them is believed: what is no list of
+changes, or inflates beyond the bound, is MessageMalformed.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+from backupflow.core.changes import MOST_CHANGES, Action, Change, Property, TooManyChanges
+from backupflow.errors import MessageMalformed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_MAGIC: Final = b"changes/1\n"
+MOST_BYTES: Final = 128 * 1024 * 1024  # inflated: the texts of two exports of 16 MiB, and what differs in them
+_MOST_AT_ONCE: Final = 1 << 20  # inflated bytes
+
+
+def encode(done: Iterable[Change]) -> bytes:
+    """Write changes; raises TooManyChanges if they are longer than `decode` reads."""
+    deflater = zlib.compressobj()
+    parts, size = [_MAGIC], 0
+    for change in done:
+        line = json.dumps(_fields(change), separators=(",", ":")).encode("ascii") + b"\n"
+        size += len(line)
+        if size > MOST_BYTES:
+            raise TooManyChanges
+        parts.append(deflater.compress(line))
+    return b"".join([*parts, deflater.flush()])
+
+
+def decode(data: bytes) -> tuple[Change, ...]:
+    """Read changes back; MessageMalformed if that is none, is damaged or cut off, or has more than `encode` writes."""
+    if not data.startswith(_MAGIC):
+        raise MessageMalformed("not a list of changes")
+    found: list[Change] = []
+    try:
+        for line in _lines(data[len(_MAGIC) :]):
+            found.append(_change(json.loads(line)))
+            if len(found) > MOST_CHANGES:
+                raise MessageMalformed("more changes than there can be")
+    except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
+        raise MessageMalformed("a list of changes is damaged") from error
+    return tuple(found)
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Inflate line by line, in bounded memory."""
+    inflater, rest, size = zlib.decompressobj(), b"", 0
+    while not inflater.eof:
+        part = inflater.decompress(data, _MOST_AT_ONCE)
+        data = inflater.unconsumed_tail
+        size += len(part)
+        if size > MOST_BYTES:
+            raise MessageMalformed("changes that inflate beyond all bounds")
+        if not part and not data and not inflater.eof:
+            raise MessageMalformed("a list of changes is cut off")
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+    if rest or inflater.unused_data:
+        raise MessageMalformed("a list of changes does not end where it should")
+
+
+def _fields(change: Change) -> list[object]:
+    return [
+        change.component,
+        change.action.value,
+        [[each.name, each.old, each.new] for each in change.properties],
+        change.old,
+        change.new,
+        change.at_old,
+        change.at_new,
+        change.moved,
+        sorted(change.secret),
+        change.ignored,
+        change.was_in,
+    ]
+
+
+def _change(fields: Any) -> Change:  # noqa: ANN401  (whatever JSON says)
+    component, action, properties, old, new, at_old, at_new, moved, secret, ignored, was_in = fields
+    return Change(
+        _text(component),
+        Action(action),
+        tuple(Property(_text(name), _some(before), _some(after)) for name, before, after in properties),
+        _some(old),
+        _some(new),
+        _place(at_old),
+        _place(at_new),
+        _truth(moved),
+        frozenset(map(_text, _many(secret))),
+        _truth(ignored),
+        _some(was_in),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _some(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _place(value: object) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise TypeError
+    return value
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _many(value: object) -> Sequence[object]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value

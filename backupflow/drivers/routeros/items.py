@@ -1,0 +1,136 @@
+"""The grammar of RouterOS: a normal form as a tree of menus and items, and what tells items from one another."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from backupflow.core.tree import FLAG, HEADER, UNSET, Parsed
+from backupflow.drivers.routeros.lexer import encode, printable, tokens
+from backupflow.drivers.routeros.menus import ORDERED, identities, lineage
+from backupflow.drivers.routeros.noise import header_property, header_version
+from backupflow.drivers.routeros.pieces import AS_WRITTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from backupflow.core.model import NormalConfig
+    from backupflow.core.tree import Tree
+    from backupflow.drivers.routeros.lexer import Token
+
+TEXT: Final = "text"
+"""The component of the lines of a text that is no configuration; no menu is called so."""
+_MOST_TOKENS: Final = 2000  # of one item; real ones have up to some fifty
+_VERB: Final = re.compile(rb"[a-z]++")
+_LICENCE: Final = ("software id", "system id")  # one question, asked in two ways
+
+
+def tree(normal: NormalConfig) -> Tree:
+    """Split a normal form into menus; lines that stand before the first one are the header's."""
+    if normal.startswith(AS_WRITTEN):
+        return {TEXT: normal.decode("ascii", "backslashreplace").splitlines()}
+    first, *parts = ("\n" + normal.decode("ascii", "backslashreplace")).removesuffix("\n").split("\n/")
+    found: dict[str, list[str]] = {HEADER: lines} if (lines := first.split("\n")[1:]) else {}
+    for part in parts:
+        path, *items = part.split("\n")
+        if items:
+            found.setdefault(path.replace(" ", "/"), []).extend(items)
+    return found
+
+
+def parsed(component: str, text: str) -> Parsed:
+    """Read an item of a menu, or a line of the header."""
+    raw = text.encode("ascii", "backslashreplace")
+    if component == HEADER and text.startswith("#"):
+        return _header(raw, text)
+    verb = _VERB.match(raw)
+    read = tokens(raw[verb.end() :]) if verb and component != TEXT else None
+    some = [*islice(read or (), _MOST_TOKENS + 1)]
+    if verb is None or read is None or len(some) > _MOST_TOKENS:
+        return Parsed("", None, (), {"": text})
+    selector, words, properties = _sorted_out(verb[0], some)
+    return Parsed(verb[0].decode(), selector, tuple(words), properties)
+
+
+def adjusts(component: str, item: Parsed) -> bool:
+    """Tell whether an item only adjusts what is there anyway: `set`, and what the header says."""
+    return item.verb == "set" or (component == HEADER and "" not in item.properties)
+
+
+@lru_cache(maxsize=10_000)
+def is_ordered(component: str) -> bool:
+    """Tell whether a menu's items are looked at from the first to the last; also lines that nobody can read."""
+    return component == TEXT or lineage(component) in ORDERED
+
+
+def identity(component: str, item: Parsed) -> tuple[str, ...] | None:
+    """Give what stays the same when an item is edited; None: nothing is sure to."""
+    if component == HEADER:
+        name = next(iter(item.properties))
+        return None if not name else ("licence",) if name in _LICENCE else (name,)
+    if item.selector is not None or item.verb == "set":
+        return ("selector", item.selector or "")
+    for names in identities(component):
+        if all(name in item.properties for name in names):
+            return tuple(part for name in names for part in (name, item.properties[name]))
+    return None
+
+
+def _header(raw: bytes, text: str) -> Parsed:
+    version = header_version(raw)
+    if version is not None:
+        return Parsed("", None, (), {"version": version.decode("ascii") or '""'})
+    named = header_property(raw)
+    if named is None:
+        return Parsed("", None, (), {"": text})
+    return Parsed("", None, (), {named[0].decode("ascii"): named[1].decode("ascii") or '""'})
+
+
+def _sorted_out(verb: bytes, read: list[Token]) -> tuple[str | None, list[str], dict[str, str]]:
+    """Give the selector, the words and the properties of an item."""
+    selector: str | None = None
+    words: list[str] = []
+    named: list[tuple[str, str]] = []
+    for word, value in _joined(read):
+        if value is not None:
+            named.append((word, value))
+        elif selector is None and not words and not named and (verb != b"add" or word.startswith("[")):
+            selector = word
+        else:
+            words.append(word)
+            unset = word.startswith("!") and len(word) > 1
+            named.append((word[1:], UNSET) if unset else (word, FLAG))
+    return selector, words, _numbered(named)
+
+
+def _joined(read: Iterable[Token]) -> Iterator[tuple[str, str | None]]:
+    """Give properties with their spelled values, words without one; brackets and what they enclose are one word."""
+    depth, inside = 0, list[str]()
+    for key, value in read:
+        word = printable(key or b"").decode("ascii")
+        spelled = encode(value).decode("ascii") if value is not None else None
+        if value is None or depth:
+            depth += {"[": 1, "]": -1}.get(word if value is None else "", 0)
+            inside.append(word if spelled is None else spelled if key is None else f"{word}={spelled}")
+            if depth <= 0:
+                yield " ".join(inside), None
+                depth, inside = 0, []
+        elif key is None:
+            yield spelled or "", None
+        else:
+            yield word, spelled
+    if inside:
+        yield " ".join(inside), None
+
+
+def _numbered(named: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Keep every property: from the second one of a name on under another name."""
+    properties: dict[str, str] = {}
+    times = Counter[str]()
+    for name, value in named:
+        times[name] += 1
+        properties[name if times[name] == 1 else f"{name} ({times[name]})"] = value
+    return properties

@@ -1,0 +1,105 @@
+"""What is known of the menus of RouterOS: where order counts, what tells items apart, what versions renamed.
+
+No manual lists either. Where order counts was read off the menus that have `move`; what tells items apart off what
+RouterOS refuses to have twice, or what an owner calls such a thing by. Names are as in the newest version.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Names: TypeAlias = tuple[tuple[str, ...], ...]
+"""Names of properties that tell items apart, all of a tuple together; the first tuple that an item has counts."""
+
+RENAMED: Final = (
+    ("interface/wifiwave2", "interface/wifi"),  # 7.13
+    ("ip/route/rule", "routing/rule"),  # 7.0
+)
+
+_RULES: Final = ("filter", "mangle", "nat", "raw")
+ORDERED: Final = frozenset({
+    *(f"{family}/firewall/{table}" for family in ("ip", "ipv6") for table in _RULES),
+    *(f"interface/bridge/{table}" for table in ("filter", "nat")),
+    *(f"interface/{kind}/access-list" for kind in ("wifi", "wireless")),
+    *(f"ip/proxy/{table}" for table in ("access", "cache", "direct")),
+    *(f"mpls/ldp/{table}" for table in ("accept-filter", "advertise-filter")),
+    "caps-man/access-list",
+    "caps-man/provisioning",
+    "interface/ethernet/switch/rule",
+    "interface/wifi/provisioning",
+    "interface/wireless/connect-list",
+    "ip/dns/static",  # of names that are patterns the first one answers
+    "ip/hotspot/walled-garden",
+    "ip/hotspot/walled-garden/ip",
+    "ip/ipsec/policy",
+    "ip/socks/access",
+    "queue/simple",
+    "radius",  # the first server is asked first
+    "routing/filter",
+    "routing/filter/rule",
+    "routing/filter/select-rule",
+    "routing/rule",
+})  # fmt: skip
+"""Menus whose items are looked at from the first to the last."""
+
+_ANY: Final[Names] = (
+    ("name",),
+    ("address",),
+    ("dst-address",),
+    ("mac-address",),
+    ("network",),
+    ("interface",),
+    ("host",),
+    ("comment",),
+)
+_RULE: Final[Names] = (("name",), ("chain", "comment"), ("comment",))
+_BY_ADDRESS: Final[Names] = (("mac-address", "server"), ("mac-address",), ("client-id",), ("address",))
+_BY_INTERFACE: Final[Names] = (("interface",), ("interfaces",))
+_IDENTITIES: Final[Mapping[str, Names]] = {
+    "container": (("name",), ("root-dir",), ("interface",)),
+    "container/envs": (("list", "key"), ("name", "key")),
+    "container/mounts": (("list", "dst"), ("name",)),
+    "interface/bridge/mst-override": (("interface", "identifier"),),
+    "interface/bridge/port": _BY_INTERFACE,
+    "interface/bridge/vlan": (("bridge", "vlan-ids"),),
+    "interface/ethernet/switch/vlan": (("switch", "vlan-id"), ("vlan-id",)),
+    "interface/list/member": (("list", "interface"),),
+    "interface/wireguard/peers": (("name",), ("interface", "public-key")),
+    "ip/dhcp-client": _BY_INTERFACE,
+    "ip/dhcp-server/lease": _BY_ADDRESS,
+    "ip/dns/static": (("name", "type"), ("name",), ("regexp",)),
+    "ip/firewall/address-list": (("list", "address"),),
+    "ip/hotspot/ip-binding": _BY_ADDRESS,
+    "ip/ipsec/identity": (("peer", "remote-id"), ("peer",)),
+    "ip/route": (("dst-address", "routing-table"), ("dst-address", "routing-mark"), ("dst-address",)),
+    "ipv6/dhcp-client": _BY_INTERFACE,
+    "ipv6/dhcp-server/binding": (("duid", "iaid"), ("duid",), ("address",)),
+    "ipv6/firewall/address-list": (("list", "address"),),
+    "ipv6/nd": _BY_INTERFACE,
+    "ipv6/route": (("dst-address", "routing-table"), ("dst-address",)),
+    "mpls/ldp/interface": _BY_INTERFACE,
+    "ppp/secret": (("name", "service"), ("name",)),
+    "radius": (("address", "service"), ("address",)),
+    "routing/ospf/interface": _BY_INTERFACE,
+    "routing/ospf/interface-template": (("interfaces",), ("networks",), ("area",)),
+    "snmp/community": (("name",),),
+    "system/logging": (("topics", "action"), ("topics",)),
+    "system/ntp/client/servers": (("address",),),
+}
+
+
+def lineage(component: str) -> str:
+    """Give the name that a menu has in the newest RouterOS."""
+    for old, new in RENAMED:
+        if component == old or component.startswith(old + "/"):
+            return new + component[len(old) :]
+    return component
+
+
+def identities(component: str) -> Names:
+    """Give the names of the properties that tell the items of a menu apart."""
+    menu = lineage(component)
+    return _IDENTITIES.get(menu) or (_RULE if menu in ORDERED else _ANY)
