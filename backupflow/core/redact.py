@@ -1,0 +1,170 @@
+r"""Finds secrets in text that has no properties: scripts, comments, addresses of the web; whatever the vendor.
+
+Only what is recognizable by what stands before it, by its place in an address or by its own form. One too many costs a
+reader a little, one too few a secret, so in doubt more is taken: the rest of a word, a statement or a line, all behind
+a string that does not end, and everything where looking closer would take too long.
+
+Strings stand in strings there (`source="… add source=\"… password=\\\"x\\\" …\""`): one that begins with a quote behind
+n backslashes ends with the next quote that has no more than n before it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MASK: Final = "•••"
+"""Stands where a secret stood."""
+
+Span = tuple[int, int]
+
+_LOOKS_A_BYTE: Final = 8  # how often a byte may be looked at; then the whole text is taken for a secret
+_LOOKS_ALWAYS: Final = 10_000
+
+# All of this is matched against text in lower case. A repeat that could be tried from many places is bounded.
+_SECRET: Final = (
+    rb"(?:pass(?!thr|ive)|pwd|(?<![a-z])pw(?![a-z])|psk|secret|token|communit|credential|(?<!public)(?<!public[-_ ])key"
+    rb"|(?<![a-z])(?:pin|puk|cak)(?![a-z]))"
+)
+_WHOLE_FIELD: Final = rb"(?<![a-z])(auth(?:orization)?|cookie)(?![a-z])"  # of HTTP: the value has blanks
+_NAME: Final = rb"(?:" + _WHOLE_FIELD + rb"|" + _SECRET + rb"[a-z0-9_.-]{0,40}+)(?:\\*+[\"'])?[)\]]?+"
+_IS: Final = rb"[ \t]*+([=:])[=:>]*+[ \t]*+"
+_STRING_FOLLOWS: Final = rb"[ \t]++(?=\\*+[\"'({\[])"
+_FIGURES_FOLLOW: Final = rb"[ \t]++(?:is[ \t]++)?(?=[^\s0-9]*+[0-9])"
+_NAMED: Final = re.compile(_NAME + rb"(?:" + _IS + rb"|" + _STRING_FOLLOWS + rb")")
+_NAMED_IN_PROSE: Final = re.compile(_NAME + rb"(?:" + _IS + rb"|" + _STRING_FOLLOWS + rb"|" + _FIGURES_FOLLOW + rb")")
+# `:local smtpPass "…"`, and what takes its value as the next word (`--token …`, `-u name:…`).
+_ASSIGNED: Final = re.compile(
+    rb"(?<![a-z0-9-])(?:local|global|set)[ \t]++\\*+[\"$(]*+([a-z0-9_]{1,60})\\*+\"?+[)]?+[ \t]*+"
+)
+_OPTION: Final = re.compile(rb"(?<![a-z0-9-])-{1,2}+([a-z0-9-]{1,60})[ \t]++")
+_SECRET_NAME: Final = re.compile(rb"pass|pw|psk|secret|token|key|pin(?!g)|puk|cak|cred|auth|communit|bot|hook|\Au\Z")
+_SCHEME: Final = re.compile(rb"(?:bearer|basic|digest|token)[ \t]")
+_KNOWN: Final = re.compile(
+    rb"(?<![0-9])[0-9]{6,12}+:[a-z0-9_-]{30,}+"  # a bot of Telegram
+    rb"|(?<![a-z0-9_-])eyj[a-z0-9_-]{10,}+\.[a-z0-9_.-]*+"  # a JSON web token
+    rb"|(?<![a-z0-9_-])(?:gh[opsur]_|glpat-|xox[abprs]-|github_pat_)[a-z0-9_-]{10,}+"
+    rb"|(?<![a-z0-9])bearer[ \t]++[^\s\"]++"
+)
+_PRIVATE_KEY: Final = re.compile(rb"-----begin [a-z ]{0,40}?private key-----")
+_ADDRESS_ENDS: Final = re.compile(rb"[\s\"'<>]")
+_OPENS: Final = re.compile(rb"(\\*+)([\"'])|[({\[]")
+_BARE: Final = re.compile(rb"[^\s\"\\]*+(?:\\.[^\s\"\\]*+)*+", re.DOTALL)
+_REST_OF_STRING: Final = re.compile(rb"[^\n\"]*+")
+_REST_OF_LINE: Final = re.compile(rb"[^\n]*+")
+_JOINS: Final = re.compile(rb"[ \t]*+\.[ \t]*+(?=\\*+[\"'$(\[])")
+_QUOTE: Final = {mark: re.compile(rb"(?<!\\)(\\*+)" + mark) for mark in (b'"', b"'")}
+_MARK: Final = re.compile(rb"(?<!\\)(\\*+)\"|([({\[])|([)}\]])|;|\r?\n")
+
+
+def secret_spans(text: bytes, *, prose: bool = False) -> list[Span]:
+    """Say where secrets stand: begin and end of each, in order, apart from one another; linear in time.
+
+    `prose`: somebody's remark and no script, so a secret goes on to the end of its line.
+    """
+    scan = _Scan(text.lower(), prose)
+    merged: list[Span] = []
+    for begin, end in sorted(scan.spans()):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        elif begin < end:
+            merged.append((begin, end))
+    return [(0, len(text))] if scan.left < 0 and text else merged
+
+
+@dataclass(slots=True)
+class _Scan:
+    """One pass over a text in lower case."""
+
+    text: bytes
+    prose: bool
+    left: int = field(init=False)
+    """Looks at bytes that are left; below 0 nothing more is looked at, and nothing that was found counts."""
+
+    def __post_init__(self) -> None:
+        self.left = _LOOKS_A_BYTE * len(self.text) + _LOOKS_ALWAYS
+
+    def spans(self) -> Iterator[Span]:
+        """Give all that is found, in no order."""
+        yield from (found.span() for found in _KNOWN.finditer(self.text))
+        yield from self._in_addresses()
+        for found in _PRIVATE_KEY.finditer(self.text):
+            if self.left < 0:
+                return
+            end = self.text.find(b"-----end", found.end())
+            yield self._charged(found.start(), end if end >= 0 else len(self.text))
+        for found in (_NAMED_IN_PROSE if self.prose else _NAMED).finditer(self.text):
+            if self.left < 0:
+                return
+            at = found.end()
+            whole = found[1] is not None or found[2] == b":" or _SCHEME.match(self.text, at) is not None
+            yield self._charged(at, self._value(at, whole=whole))
+        for found in _OPTION.finditer(self.text):
+            if _SECRET_NAME.search(found[1]) and self.left >= 0:
+                yield self._charged(found.end(), self._value(found.end(), whole=False))
+        for found in _ASSIGNED.finditer(self.text):
+            if _SECRET_NAME.search(found[1]) and self.left >= 0:
+                yield self._charged(found.end(), self._closed(found.end(), statement=True))
+
+    def _charged(self, begin: int, end: int) -> Span:
+        self.left -= end - begin
+        return begin, end
+
+    def _in_addresses(self) -> Iterator[Span]:
+        """Give who logs in, what is asked for, and what follows a word such as `webhook`: `scheme://IT@host/…?IT`."""
+        at = 0
+        while (at := self.text.find(b"://", at)) >= 0:
+            begin = at + len(b"://")
+            found = _ADDRESS_ENDS.search(self.text, begin)
+            at = found.start() if found else len(self.text)
+            if (login := self.text.rfind(b"@", begin, at)) >= 0:
+                yield begin, login
+            path = self.text.find(b"/", begin, at)
+            marks = ((b"?", begin), (b"hook", path), (b"/services/", path))
+            asked = [place for mark, since in marks if (place := self.text.find(mark, since, at)) >= 0 <= since]
+            if asked:
+                yield min(asked) + 1, at
+
+    def _value(self, at: int, *, whole: bool) -> int:
+        """Give the end of the value that begins here, and of all that is joined to it."""
+        end = self._one(at, whole=whole)
+        while (joins := _JOINS.match(self.text, end)) is not None and joins.end() > end:
+            end = self._one(joins.end(), whole=False)
+        return end
+
+    def _one(self, at: int, *, whole: bool) -> int:
+        opens = _OPENS.match(self.text, at)
+        if opens is None:
+            rest = _REST_OF_LINE if self.prose else _REST_OF_STRING if whole else _BARE
+            found = rest.match(self.text, at)
+            return found.end() if found else at
+        if opens[2] is not None:
+            return self._string(opens.end(), len(opens[1]), opens[2])
+        return self._closed(at, statement=False)
+
+    def _string(self, at: int, depth: int, mark: bytes) -> int:
+        for found in _QUOTE[mark].finditer(self.text, at):
+            if len(found[1]) <= depth:
+                return found.end()
+        return len(self.text)
+
+    def _closed(self, at: int, *, statement: bool) -> int:
+        """Give the end of the bracket that opens here, or of the statement that goes on here."""
+        depth = 0
+        while (found := _MARK.search(self.text, at)) is not None:
+            at = found.end()
+            if found[1] is not None:
+                at = self._string(at, len(found[1]), b'"')
+            elif found[2] is not None:
+                depth += 1
+            elif found[3] is not None:
+                depth -= 1
+                if depth <= 0 and not statement:
+                    return at
+            if statement and (depth < 0 or (depth == 0 and found[3] is None and found[2] is None and found[1] is None)):
+                return found.start()
+        return len(self.text)
