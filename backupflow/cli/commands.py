@@ -14,6 +14,7 @@ from backupflow.cli import (
     credential,
     demo,
     device,
+    diff,
     doctor,
     event,
     export,
@@ -30,9 +31,11 @@ from backupflow.cli import (
     retention,
     runs,
     session,
+    show,
     site,
     status,
     tenant,
+    timeline,
     up,
     verify,
 )
@@ -87,6 +90,9 @@ app.add_typer(inventory.app)
 app.command()(backup.backup)
 app.command()(runs.runs)
 app.add_typer(runs.app)
+app.command()(timeline.history)
+app.command()(diff.diff)
+app.command()(show.show)
 app.command()(history.snapshots)
 app.command()(export.export)
 app.add_typer(retention.app)

@@ -12,6 +12,7 @@ import typer
 
 from backupflow.cli import moments, output
 from backupflow.cli.exits import Exit
+from backupflow.cli.opened import whole
 from backupflow.cli.options import AsJson, DeviceName, InTenant, actor
 from backupflow.cli.session import wiring
 from backupflow.cli.writing import to_stdout, write_private
@@ -19,7 +20,7 @@ from backupflow.cli.writing import to_stdout, write_private
 if TYPE_CHECKING:
     from backupflow.core.history import Aside
     from backupflow.core.model import Seq
-    from backupflow.flows.history import Damaged, Exported, GivenUp
+    from backupflow.flows.history import Exported
 
 
 def export(
@@ -43,7 +44,7 @@ def export(
 ) -> None:
     """Give a configuration back, byte for byte.
 
-    As the router gave it, secrets and all. Reading is audited.
+    As the router gave it, secrets and all. Reading is audited. `show` lets it be read, with its secrets masked.
 
     It goes to `router-DEVICE-TIME.rsc` here, readable by you alone, unless -o says otherwise. With --json, what was
     written is told on stdout.
@@ -109,7 +110,7 @@ def _read(name: str, moment: Seq | datetime | None, tenant: str) -> Exported:
     from backupflow.flows import history
 
     tenant_id = wiring().devices("reader").tenant(tenant)
-    return _whole(history.export(wiring().history_ports(actor()), tenant_id, name, moment))
+    return whole(history.export(wiring().history_ports(actor()), tenant_id, name, moment))
 
 
 def _read_aside(name: str, moment: Seq | datetime | None, tenant: str) -> _Found:
@@ -125,24 +126,7 @@ def _read_aside(name: str, moment: Seq | datetime | None, tenant: str) -> _Found
         which = "" if moment is None else f" from collection {moment}"
         output.stop(Exit.NOT_FOUND, f"nothing of {name}{which} was kept aside; see `snapshots --aside`")
     ports = wiring().history_ports(actor())
-    return _Found(_whole(history.aside(ports, tenant_id, name, Seq(chosen.seq))), chosen)
-
-
-def _whole(outcome: Exported | Damaged | GivenUp) -> Exported:
-    from backupflow.flows import history
-
-    if isinstance(outcome, history.GivenUp):
-        what = f"snapshot {outcome.snapshot.seq} of {outcome.snapshot.device_name}"
-        says = output.given_up(outcome.snapshot.given_up_at)
-        output.stop(Exit.UNAVAILABLE, f"{what} is {says}: nobody can open it; newer ones: see `snapshots`")
-    if isinstance(outcome, history.Damaged):
-        what = f"snapshot {outcome.snapshot.seq} of {outcome.snapshot.device_name}"
-        output.stop(
-            Exit.DATA,
-            f"DAMAGED: {what} is not what was collected: {outcome.why}. Nothing was written, and an alarm stands: "
-            "restore the database from a backup",
-        )
-    return outcome
+    return _Found(whole(history.aside(ports, tenant_id, name, Seq(chosen.seq))), chosen)
 
 
 def _origin(exported: Exported) -> str:

@@ -33,7 +33,7 @@ def snapshots(
 ) -> None:
     """List a device's configurations, the newest first.
 
-    One that came back later is listed again: each is a run of equal collections.
+    One that came back later is listed again: each is a run of equal collections. `history` says what changed.
 
     \b
     Examples:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.processes import Processes
     from backupflow.adapters.db.quarantined import QuarantineDesk
     from backupflow.adapters.db.requests import Requests
+    from backupflow.adapters.db.purging import Purging
     from backupflow.adapters.db.retaining import Retaining
     from backupflow.adapters.db.scopes import Scopes
     from backupflow.adapters.db.shared_logins import SharedLogins
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.timeline import Timelines
     from backupflow.adapters.db.watching import Watches
     from backupflow.adapters.presence import RedisPresence
+    from backupflow.adapters.reader.interpreter import ProcessInterpreter
     from backupflow.adapters.vault import Vault
     from backupflow.core.model import SealedSecret, TenantId
     from backupflow.flows.enroll import EnrollPorts
@@ -60,12 +62,14 @@ if TYPE_CHECKING:
     from backupflow.flows.hostkeys import KnownPorts
     from backupflow.flows.importing import ImportPorts
     from backupflow.flows.ingest import IngestPorts
+    from backupflow.flows.interpret import InterpretPorts
     from backupflow.flows.keys import KeyPorts
     from backupflow.flows.outcome import CollectPorts
     from backupflow.flows.renewing import RenewPorts
     from backupflow.flows.scopes import ScopePorts
     from backupflow.flows.status import StatusPorts
     from backupflow.flows.telling import TellPorts
+    from backupflow.flows.timeline import TimelinePorts
     from backupflow.flows.verify import VerifyPorts
 
 _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
@@ -221,6 +225,23 @@ class Wiring:
         store = self.port(Observations(self.engine("ingester"), self.dice), ports.ObservationStore)
         vault, lost_after = self.vault("ingester"), self.settings.collecting.lost_after
         return IngestPorts(self.bus("ingester"), store, quarantine, vault, unexpected, lost_after)
+
+    def interpret_ports(self, unexpected: Callable[[Exception], None]) -> InterpretPorts:
+        """What interpreting needs."""
+        from backupflow.adapters.db.interpretations import Interpretations
+        from backupflow.flows.interpret import InterpretPorts
+
+        store = self.port(Interpretations(self.engine("interpreter")), ports.InterpretationStore)
+        vault, room = self.vault("interpreter"), max(self.policy.max_bytes, _LARGEST_EXPORT)
+        keys, alarms = self.keys("interpreter"), self.alarms("interpreter")
+        return InterpretPorts(store, self._interpreter, vault, vault, vault, keys, vault, alarms, unexpected, room)
+
+    @cached_property
+    def _interpreter(self) -> ProcessInterpreter:
+        """One a process: it bounds how many large changes are interpreted at once."""
+        from backupflow.adapters.reader.interpreter import ProcessInterpreter
+
+        return self.port(ProcessInterpreter(), ports.Interpreter)
 
     @cached_property
     def claims(self) -> Claims:
@@ -400,6 +421,12 @@ class Wiring:
         vault, room = self.vault("reader"), max(self.policy.max_bytes, _LARGEST_EXPORT)
         return HistoryPorts(self.snapshots, vault, vault, driver, self.alarms("operator"), actor, room)
 
+    def timeline_ports(self, actor: str) -> TimelinePorts:
+        """What looking at changes needs."""
+        from backupflow.flows.timeline import TimelinePorts
+
+        return TimelinePorts(self.timelines, self.history_ports(actor))
+
     def verify_ports(self, actor: str) -> VerifyPorts:
         """What verifying needs: the operator's rows, and the reader's right to open."""
         from backupflow.adapters.db.verifying import Verifying
@@ -421,6 +448,13 @@ class Wiring:
         from backupflow.adapters.db.retaining import Retaining
 
         return self.port(Retaining(self.engine("operator")), ports.RetentionStore)
+
+    @cached_property
+    def purging(self) -> Purging:
+        """What taking history away by somebody's word needs."""
+        from backupflow.adapters.db.purging import Purging
+
+        return self.port(Purging(self.engine("operator")), ports.PurgeStore)
 
     @cached_property
     def compacting(self) -> Compacting:

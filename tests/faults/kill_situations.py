@@ -61,6 +61,7 @@ BEAT: Final = Served("beat")
 COLLECT: Final = Served("collect")
 JUMP: Final = Served("collect", begin=circumstances.put_behind_jump_host, mend=circumstances.put_straight, slow=True)
 INGEST: Final = Served("ingest", ready=Field.await_published, provoke=nothing)  # more would keep the stream busy
+INTERPRET: Final = Served("interpret", ready=circumstances.owe_interpretations, provoke=nothing)
 MAINTAIN: Final = Served("maintain", ready=circumstances.make_jobs_due, provoke=circumstances.make_jobs_due)
 KNOCK: Final = Served(
     "status", ready=circumstances.silence, provoke=circumstances.silence, mend=circumstances.hear, slow=True
@@ -125,6 +126,13 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "CollectionStore.end": (replace(COLLECT, begin=circumstances.answer_nonsense, mend=circumstances.answer_again),),
     "ObservationStore": (INGEST,),
     "ObservationStore.lose_published": (replace(INGEST, begin=circumstances.lose_a_message, slow=True),),
+    "Interpreter": (INTERPRET,),
+    "InterpretationStore": (INTERPRET,),
+    "InterpretationStore.waits": (replace(INTERPRET, ready=nothing),),
+    "InterpretationStore.give_back": (
+        replace(INTERPRET, environment=(("OPENBAO_ADDR", "http://127.0.0.1:1"),)),  # where no vault answers
+    ),
+    "InterpretationStore.unchanged": (replace(INTERPRET, ready=circumstances.leave_undecided),),
     "QuarantineStore": (INGEST,),
     "QuarantineStore.set_aside": (replace(INGEST, ready=circumstances.forge, mend=circumstances.await_forgeries),),
     "QuarantineStore.taken": (replace(INGEST, ready=circumstances.give_back_a_true_one, slow=True),),
@@ -163,6 +171,12 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "SnapshotStore.read_aside": (
         Commanded(lambda field, _: commands.export_to_file(field, DOUBTED, "--aside"), commands.read),
     ),
+    "TimelineStore.history": (Commanded(lambda _field, _life: ["history", DESK]),),
+    "TimelineStore.fleet": (Commanded(lambda _field, _life: ["history", "--all"]),),
+    "TimelineStore.change": (Commanded(lambda _field, _life: ["diff", DESK]),),
+    "TimelineStore.snapshot": (Commanded(lambda _field, _life: ["show", DESK]),),
+    "TimelineStore.leads": (Commanded(lambda _field, _life: ["diff", DESK, "now", "now"]),),
+    "TimelineStore.reveal": (Commanded(lambda _field, _life: ["show", DESK, "--reveal"]),),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
     "CompactingStore": (MAINTAIN,),
     "RetentionStore": (Commanded(lambda _field, _life: ["retention", "run", "--yes"]),),

@@ -1,0 +1,169 @@
+"""One change of a device for a person: a line that says which, and below it what changed, a line each."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from backupflow.cli import output
+from backupflow.cli.paging import Line, Piece, line
+from backupflow.core.interpretation import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backupflow.core.changes import Change
+    from backupflow.core.driver import Grammar
+    from backupflow.core.timeline import Entry
+    from backupflow.flows.timeline import Opened
+
+SHOWN = 20  # lines of one change
+_INDENT = "    "
+_MARKS = {
+    Kind.FIRST: "first snapshot",
+    Kind.CHANGE: "",
+    Kind.UPGRADE: "upgrade",
+    Kind.SECRETS: "only the visibility of its secrets changed",
+    Kind.ORDER: "only an order without meaning changed",
+    Kind.UNREAD: "cannot be read",
+}
+_STYLES = {Kind.UPGRADE: "yellow", Kind.UNREAD: "red"}
+_CLOSED = {
+    "transit_key_missing": "what was told of it cannot be opened: its key is gone",
+    "message_malformed": "DAMAGED: what was told of it is not what was written",
+}
+
+
+def lines(opened: Opened, grammar: Grammar, *, named: bool, reveal: bool) -> Iterator[Line]:
+    """The heading, then what changed; `named`: it is one of several devices."""
+    entry = opened.entry
+    yield heading(entry, who(opened.changes or ()), named=named)
+    if opened.closed:
+        yield line(_INDENT + closed(opened), "red")
+    told = [change for change in opened.changes or () if not change.ignored]
+    for change in told[:SHOWN]:
+        for part in _folded(_summary(change, grammar, reveal=reveal)):
+            yield line(part)
+    if len(told) > SHOWN:
+        yield line(f"{_INDENT}… and {len(told) - SHOWN:,} more: `diff {entry.owner.name} {entry.seq}`", "dim")
+    hidden = ignored(opened)
+    if hidden:
+        yield line(f"{_INDENT}+{hidden:,} ignored", "dim")
+
+
+def heading(entry: Entry, by: Sequence[str], *, named: bool) -> Line:
+    """Number, device, time, lines, marks and who did it."""
+    told = entry.told
+    pieces = [Piece(f"{entry.seq:>5}  ", "bold")]
+    if named:
+        pieces.append(Piece(f"{entry.owner.name}  ", "bold"))
+    pieces.append(Piece(output.in_words(entry.at)))
+    if told and (told.lines_added or told.lines_removed):
+        pieces += [Piece(f"  +{told.lines_added:,}", "green"), Piece(f" −{told.lines_removed:,}", "red")]
+    if marked := mark(entry):
+        pieces.append(Piece(f"  {marked}", _STYLES.get(Kind(told.kind), "dim") if told else "yellow"))
+    if by:
+        pieces.append(Piece(f"  by {', '.join(by)}", "cyan"))
+    return tuple(pieces)
+
+
+def mark(entry: Entry) -> str:
+    """What sort of change it is, if that is to be said: an upgrade, the first, nothing but …, not interpreted yet."""
+    if entry.given_up_at:
+        return output.given_up(entry.given_up_at)
+    if entry.told is None:
+        tried = f", begun {entry.tries} times" if entry.tries > 1 else ""
+        return f"not interpreted yet{tried}" if entry.previous_seq else _MARKS[Kind.FIRST]
+    kind = Kind(entry.told.kind)
+    said = _MARKS[kind]
+    if kind is Kind.UPGRADE and (version := output.told(entry.facts.get("version"))):
+        said = f"{said} to {version}"
+    detail = output.told(entry.told.detail, output.LONGEST_DETAIL)
+    return f"{said}: {detail}" if said and detail else detail or said
+
+
+def closed(opened: Opened) -> str:
+    """Why nothing more is said of it."""
+    if opened.entry.given_up_at:
+        return f"nobody can open what was told of it: {output.given_up(opened.entry.given_up_at)}"
+    return _CLOSED.get(opened.closed, f"what was told of it cannot be opened: {opened.closed}")
+
+
+def ignored(opened: Opened) -> int:
+    """How many changes their owner does not want to be told of."""
+    if opened.changes is None:
+        return opened.entry.told.ignored if opened.entry.told else 0
+    return sum(change.ignored for change in opened.changes)
+
+
+def who(changes: Sequence[Change]) -> list[str]:
+    """The users who plausibly did it, as far as their router said so; each once."""
+    users = (getattr(change, "user", None) for change in changes)
+    return list(dict.fromkeys(output.told(user) or "" for user in users if user))
+
+
+def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any]:
+    """As JSON."""
+    entry, told = opened.entry, opened.entry.told
+    return {
+        "device": entry.owner.name,
+        "snapshot": entry.seq,
+        "collected_at": entry.at,
+        "after_snapshot": (told.after_seq if told else entry.previous_seq) or None,
+        "kind": told.kind if told else None,
+        "detail": told.detail if told else "",
+        "lines_added": told.lines_added if told else None,
+        "lines_removed": told.lines_removed if told else None,
+        "components": list(told.components) if told else [],
+        "changes": [_change(one, grammar, reveal=reveal) for one in opened.changes or () if not one.ignored],
+        "ignored": ignored(opened),
+        "cannot_be_opened": opened.closed or None,
+        "keys_given_up_at": entry.given_up_at,
+        "version": entry.facts.get("version"),
+    }
+
+
+def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]:
+    def seen(name: str, value: str | None) -> str | None:
+        return value if value is None or reveal else grammar.masked_value(change.component, name, value)
+
+    return {
+        "component": change.component,
+        "action": change.action,
+        "moved": change.moved,
+        "summary": _summary(change, grammar, reveal=reveal),
+        "properties": [
+            {
+                "name": one.name,
+                "old": seen(one.name, one.old),
+                "new": seen(one.name, one.new),
+                "secret": one.name in change.secret,
+            }
+            for one in change.properties
+        ],
+    }
+
+
+def _summary(change: Change, grammar: Grammar, *, reveal: bool) -> str:
+    from backupflow.core.summary import summary
+
+    return summary(change, grammar, reveal)
+
+
+def _folded(text: str) -> list[str]:
+    """Below the heading; on a terminal what is too long goes on, set off."""
+    shown = output.visible(text)
+    if not sys.stdout.isatty():
+        return [_INDENT + shown]
+    columns = max(shutil.get_terminal_size().columns - 1, 40)
+    return textwrap.wrap(
+        shown,
+        columns,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT + "  ",
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+    )

@@ -1,0 +1,168 @@
+"""`backupflow history`: what changed on a device, or on all of a tenant, and when."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupflow.cli import change_lines, moments, output, paging
+from backupflow.cli.another_router import among, documents, in_words
+from backupflow.cli.exits import Exit
+from backupflow.cli.options import AsJson, InTenant, actor
+from backupflow.cli.session import wiring
+from backupflow.core.timeline import Wanted, component_of
+from backupflow.errors import MessageMalformed
+from backupflow.flows.timeline import Opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backupflow.cli.paging import Line
+    from backupflow.core.driver import Grammar
+    from backupflow.core.model import TenantId
+    from backupflow.core.timeline import Entry, Standing
+    from backupflow.flows.timeline import DeviceChanges, FleetChanges
+
+DEFAULT_LIMIT = 50
+
+
+def history(
+    name: Annotated[str | None, typer.Argument(metavar="DEVICE", help="Name of the device.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All devices instead of one.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only from then on: 7d, 12h, or 2026-11-20T06:00.", show_default=False),
+    ] = None,
+    component: Annotated[
+        str | None,
+        typer.Option(metavar="MENU", help="Only changes there or below, such as ip/firewall.", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")] = DEFAULT_LIMIT,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show secrets too; that is audited.")] = False,
+    tenant: InTenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Tell what changed on a device and when, the newest first; secrets are masked.
+
+    `diff` shows a change line by line, `show` and `export` give a configuration, `snapshots` lists all that are kept.
+
+    \b
+    Examples:
+      backupflow history core-1
+      backupflow history core-1 --component ip/firewall --since 30d
+      backupflow history --all --since 1d --json
+    """  # noqa: D301 - \b keeps the lines of the examples
+    wanted = Wanted(limit, moments.since(since), component_of(component) if component else None)
+    tenant_id = wiring().devices("reader").tenant(tenant)
+    if every == (name is not None):
+        raise typer.BadParameter("name a device, or say --all")
+    if name is None:
+        if reveal:
+            raise typer.BadParameter("--reveal goes with one device: each look at its secrets is audited")
+        _fleet(tenant_id, wanted, as_json=as_json)
+    else:
+        _device(tenant_id, name, wanted, as_json=as_json, reveal=reveal)
+
+
+def _device(tenant_id: TenantId, name: str, wanted: Wanted, *, as_json: bool, reveal: bool) -> None:
+    from backupflow.drivers import driver
+    from backupflow.flows import timeline
+
+    found = timeline.history(wiring().timeline_ports(actor()), tenant_id, name, wanted, reveal=reveal)
+    grammar = driver(found.history.owner.driver).grammar
+    if as_json:
+        output.as_document(_document(found, grammar, reveal=reveal))
+    else:
+        paging.show(_lines(found, wanted, grammar, reveal=reveal))
+    _fail_if_damaged(found.opened)
+
+
+def _fleet(tenant_id: TenantId, wanted: Wanted, *, as_json: bool) -> None:
+    from backupflow.flows import timeline
+
+    found = timeline.fleet(wiring().timeline_ports(actor()), tenant_id, wanted)
+    if as_json:
+        changes = [change_lines.document(one, _grammar(one), reveal=False) for one in found.opened]
+        output.as_document({"changes": changes, "not_interpreted_yet": found.fleet.uninterpreted})
+    else:
+        paging.show(_fleet_lines(found, wanted))
+    _fail_if_damaged(found.opened)
+
+
+def _lines(found: DeviceChanges, wanted: Wanted, grammar: Grammar, *, reveal: bool) -> Iterator[Line]:
+    told, name = found.history, found.history.owner.name
+    if told.standing is None:
+        yield paging.line(f"{name} has no snapshot yet; see `status`")
+        return
+    yield paging.line(_standing(name, told.standing), "bold")
+    if told.flapping_since:
+        since = output.in_words(told.flapping_since)
+        yield paging.line(f"it changes without end since {since}, and is collected once a day", "yellow")
+    for one in among(found.opened, told.others, lambda opened: opened.entry.seq):
+        if isinstance(one, Opened):
+            yield from change_lines.lines(one, grammar, named=False, reveal=reveal)
+        else:
+            yield paging.line(in_words(one), "yellow")
+    yield from _end(len(found.opened), told.uninterpreted, wanted, f"of {name}")
+    if found.opened:
+        newest = found.opened[0].entry.seq
+        yield paging.line(f"line by line: `diff {shlex.quote(name)} {newest}`", "dim")
+
+
+def _fleet_lines(found: FleetChanges, wanted: Wanted) -> Iterator[Line]:
+    for one in found.opened:
+        yield from change_lines.lines(one, _grammar(one), named=True, reveal=False)
+    yield from _end(len(found.opened), found.fleet.uninterpreted, wanted, "of any device")
+
+
+def _end(shown: int, uninterpreted: int, wanted: Wanted, of: str) -> Iterator[Line]:
+    """What is not shown, and why."""
+    if not shown:
+        where = f" in {wanted.component}" if wanted.component else ""
+        yield paging.line(f"no change {of} is known{where}{' since then' if wanted.since else ''}")
+    if shown == wanted.limit:
+        yield paging.line(f"there may be older ones: --limit {wanted.limit * 10}", "dim")
+    if uninterpreted:
+        what = "that is not interpreted yet" if uninterpreted == 1 else "that are not interpreted yet"
+        yield paging.line(f"{output.counted(uninterpreted, 'change')} {what}: see `status`", "yellow")
+
+
+def _standing(name: str, standing: Standing) -> str:
+    since, last = output.in_words(standing.since), output.in_words(standing.last_seen_at)
+    seen = output.counted(standing.observations, "collection")
+    return f"{name}: unchanged since {since}, last seen {last} ({seen})"
+
+
+def _document(found: DeviceChanges, grammar: Grammar, *, reveal: bool) -> dict[str, Any]:
+    told, standing = found.history, found.history.standing
+    return {
+        "device": told.owner.name,
+        "unchanged_since": standing.since if standing else None,
+        "last_seen_at": standing.last_seen_at if standing else None,
+        "current_snapshot": standing.last_seq if standing else None,
+        "observations": standing.observations if standing else 0,
+        "flapping_since": told.flapping_since,
+        "changes": [change_lines.document(one, grammar, reveal=reveal) for one in found.opened],
+        "not_interpreted_yet": told.uninterpreted,
+        "another_router": documents(told.others),
+    }
+
+
+def _grammar(opened: Opened) -> Grammar:
+    from backupflow.drivers import driver
+
+    return driver(opened.entry.owner.driver).grammar
+
+
+def _fail_if_damaged(opened: tuple[Opened, ...]) -> None:
+    bad = [one.entry for one in opened if one.closed == MessageMalformed.code and not one.entry.given_up_at]
+    if bad:
+        which = shlex.quote(bad[0].owner.name)
+        output.stop(Exit.DATA, f"{_many(bad)} not what was written: `reinterpret {which}` tells them anew")
+
+
+def _many(bad: list[Entry]) -> str:
+    return f"what was told of {output.counted(len(bad), 'change')} is"
