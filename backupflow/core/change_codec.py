@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from backupflow.core.changes import MOST_CHANGES, Action, Change, Property, TooManyChanges
@@ -51,7 +52,7 @@ def decode(data: bytes) -> tuple[Change, ...]:
 
 def _lines(data: bytes) -> Iterator[bytes]:
     """Inflate line by line, in bounded memory."""
-    inflater, rest, size = zlib.decompressobj(), b"", 0
+    inflater, begun, size = zlib.decompressobj(), list[bytes](), 0
     while not inflater.eof:
         part = inflater.decompress(data, _MOST_AT_ONCE)
         data = inflater.unconsumed_tail
@@ -60,9 +61,12 @@ def _lines(data: bytes) -> Iterator[bytes]:
             raise MessageMalformed("changes that inflate beyond all bounds")
         if not part and not data and not inflater.eof:
             raise MessageMalformed("a list of changes is cut off")
-        *whole, rest = (rest + part).split(b"\n")
-        yield from whole
-    if rest or inflater.unused_data:
+        first, *others = part.split(b"\n")
+        begun.append(first)
+        for line in others:
+            yield b"".join(begun)
+            begun = [line]
+    if any(begun) or inflater.unused_data:
         raise MessageMalformed("a list of changes does not end where it should")
 
 
@@ -79,11 +83,16 @@ def _fields(change: Change) -> list[object]:
         sorted(change.secret),
         change.ignored,
         change.was_in,
+        change.before,
+        change.by,
+        None if change.made_at is None else change.made_at.isoformat(),
     ]
 
 
 def _change(fields: Any) -> Change:  # noqa: ANN401  (whatever JSON says)
-    component, action, properties, old, new, at_old, at_new, moved, secret, ignored, was_in = fields
+    component, action, properties, old, new, at_old, at_new, moved, secret, ignored, was_in, before, by, made_at = (
+        fields
+    )
     return Change(
         _text(component),
         Action(action),
@@ -96,6 +105,9 @@ def _change(fields: Any) -> Change:  # noqa: ANN401  (whatever JSON says)
         frozenset(map(_text, _many(secret))),
         _truth(ignored),
         _some(was_in),
+        _some(before),
+        _some(by),
+        None if made_at is None else _time(made_at),
     )
 
 
@@ -113,6 +125,13 @@ def _place(value: object) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise TypeError
     return value
+
+
+def _time(value: object) -> datetime:
+    at = datetime.fromisoformat(_text(value))
+    if at.tzinfo is None:
+        raise ValueError
+    return at
 
 
 def _truth(value: object) -> bool:

@@ -12,6 +12,7 @@ from backupflow.core.comparing import Reader, compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from backupflow.core.comparing import Comparison
     from backupflow.core.driver import Grammar
@@ -67,6 +68,14 @@ class Change:
     """Whether the owner asked not to be told of it."""
     was_in: str | None = None
     """The name that the component had before, if this version of the router calls it otherwise."""
+    before: str | None = None
+    """What the item that now follows it is called (`Grammar.name`), of what was added or moved where order has a
+    meaning; None: nothing follows.
+    """
+    by: str | None = None
+    """The router's user who probably made it, as the router's own log has it; None: nobody knows. See core.who."""
+    made_at: datetime | None = None
+    """When, in UTC; reckoned from the router's own clock."""
 
 
 def changes(old: Tree, new: Tree, grammar: Grammar) -> tuple[Change, ...]:
@@ -159,7 +168,13 @@ class _Telling:
             moved,
             frozenset(each.name for each in properties if self.grammar.is_secret(self.component, each.name)),
             was_in=None if self.was == self.component else self.was,
+            before=self._following(j) if ordered and (moved or i is None) else None,
         )
+
+    def _following(self, j: int | None) -> str | None:
+        if j is None or j + 1 >= len(self.new) or self.was != self.component:
+            return None
+        return self.grammar.name(self.component, self.grammar.parsed(self.component, self.new[j + 1]))
 
 
 def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Property, ...]:
