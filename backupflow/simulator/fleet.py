@@ -129,6 +129,7 @@ class Fleet(Mapping[str, SimulatedRouter]):
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())  # close() does not wait for its threads
         self._loop.close()
 
     def _open(self) -> None:
