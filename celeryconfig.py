@@ -8,6 +8,7 @@ imports = [
     "backupflow.tasks.collect",
     "backupflow.tasks.events",
     "backupflow.tasks.ingest",
+    "backupflow.tasks.interpret",
     "backupflow.tasks.liveness",
     "backupflow.tasks.maintain",
     "backupflow.tasks.status",
@@ -22,6 +23,7 @@ task_default_queue = "maintain"
 task_create_missing_queues = False
 task_routes = {
     "ingest.drain": {"queue": "ingest"},
+    "interpret.run": {"queue": "interpret"},
     "maintain.run": {"queue": "maintain"},
     "events.send": {"queue": "maintain"},
     "status.look": {"queue": "status"},

@@ -35,6 +35,8 @@ GRANTS = (
     "GRANT UPDATE (flapping_since) ON device TO backupflow_interpreter",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON interpretation TO backupflow_interpreter",
     "GRANT SELECT ON ignore_rule TO backupflow_interpreter",
+    # When another router took a name over: nothing is told as one across that.
+    "GRANT SELECT (id, at, action, device_id, detail) ON audit TO backupflow_interpreter",
     "GRANT UPDATE (log_sealed) ON collection TO backupflow_collector",
     "GRANT SELECT ON interpretation TO backupflow_reader",
     "GRANT SELECT ON ignore_rule TO backupflow_reader",
@@ -225,6 +227,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for what, rows in KEPT_HERE.items():
         op.execute(REFUSE.format(what=what, rows=rows))
+    op.execute("REVOKE SELECT (id, at, action, device_id, detail) ON audit FROM backupflow_interpreter")
     op.execute("DELETE FROM job WHERE name IN ('retain', 'renormalize')")
     op.execute("DELETE FROM outbox WHERE sealed IS NOT NULL")
     op.execute("DELETE FROM event WHERE sealed IS NOT NULL")

@@ -9,6 +9,7 @@ from math import ceil
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "backupflow.celery")
 _QUIET = ("--without-gossip", "--without-mingle")
 DRAINS = 2  # one more than works at a time, so that a slow one does not delay the look at the stream
+INTERPRETS = 2  # one large change does not keep the others waiting
 JOBS = 2
 LOOKS = 1  # it knocks at many at a time by itself
 
@@ -32,6 +33,7 @@ def processes(max_concurrent: int, *, status: bool) -> tuple[Process, ...]:
         *((_worker("status", "collector", "status", LOOKS),) if status else ()),
         _worker("maintain", "operator", "maintain", JOBS),
         _worker("ingest", "ingester", "ingest", DRAINS),
+        _worker("interpret", "interpreter", "interpret", INTERPRETS),
         _worker("collect-slow", "collector", "collect.slow", ceil(max_concurrent / 4)),
         _worker("collect", "collector", "collect.now,collect", max_concurrent),
         Process("beat", "scheduler", (*_CELERY, "beat")),

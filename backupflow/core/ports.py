@@ -48,8 +48,11 @@ if TYPE_CHECKING:
     )
     from backupflow.core.overview import Asked, Within
     from backupflow.core.quarantine import Released, SetAside
-    from backupflow.core.retaining import Age, Aged, Holding, Taken
+    from backupflow.core.retaining import Age, Aged, Cut, Doomed, Holding, Taken
+    from backupflow.core.retaining import Kept as KeptRun
     from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
+    from backupflow.core.searching import Candidate as ToSearch
+    from backupflow.core.searching import Cursor, Extent, Search
     from backupflow.core.timeline import Entry, FleetHistory, History, Owner
     from backupflow.core.timeline import Wanted as ChangesWanted
     from backupflow.core.trust import SharedLogin
@@ -181,6 +184,10 @@ class KeyMaker(Protocol):
 
     def new_pepper(self, tenant_id: TenantId) -> SealedSecret:
         """A new sealed pepper."""
+        ...
+
+    def delete_keys(self, tenant_id: TenantId) -> None:
+        """Shred a tenant: nothing that was sealed for it opens ever again. Keys that are gone are no error."""
         ...
 
 
@@ -351,6 +358,10 @@ class InterpretationStore(Protocol):
 
     def take(self, without: Sequence[TenantId] = ()) -> Owed | None:
         """Lease the next change, and count the try; what is of a tenant in `without` waits. None: there is none."""
+        ...
+
+    def waits(self) -> bool:
+        """Whether anything is to be interpreted, also what somebody has taken."""
         ...
 
     def give_back(self, owed: Owed) -> None:
@@ -568,6 +579,32 @@ class RetentionStore(Protocol):
         ...
 
 
+class PurgeStore(Protocol):
+    """What taking history away by somebody's word sees of the ledger."""
+
+    def kept(self, tenant_id: TenantId, name: str) -> tuple[DeviceId, Sequence[KeptRun]]:
+        """The configurations of a device, also of one that was removed, the oldest first; NotFound if there is none."""
+        ...
+
+    def purge(
+        self, tenant_id: TenantId, device_id: DeviceId, decide: Callable[[Sequence[KeptRun]], Cut | None], actor: str
+    ) -> Taken:
+        """Take away what `decide` says over the locked device, with its row in the audit."""
+        ...
+
+    def doomed(self, name: str) -> Doomed:
+        """What a tenant has, also one whose removal was cut off; NotFound if there is none of that name."""
+        ...
+
+    def remove_tenant(self, tenant_id: TenantId, actor: str) -> None:
+        """Nothing of it is collected, or stored, from now on; its devices' logins go. Conflict if it is removed."""
+        ...
+
+    def empty_tenant(self, tenant_id: TenantId, actor: str) -> bool:
+        """Take its rows away, whose keys are gone, and free its name; False if that was done already."""
+        ...
+
+
 class CompactingStore(Protocol):
     """What taking old attempts away sees of the ledger."""
 
@@ -733,15 +770,15 @@ class TimelineStore(Protocol):
 class SearchStore(Protocol):
     """The reader's view of many configurations."""
 
-    def begin(self, search_id: UUID, wanted: Wanted, actor: str) -> Extent:
+    def begin(self, search_id: UUID, wanted: Search, actor: str) -> Extent:
         """Count them; who searches is written down in the same transaction. NotFound names what there is not."""
         ...
 
-    def page(self, wanted: Wanted, after: Key | None) -> Sequence[Candidate]:
-        """The next ones, of bounded number and bytes."""
+    def page(self, wanted: Search, devices: Sequence[DeviceId], after: Cursor | None) -> Sequence[ToSearch]:
+        """The next ones of these devices, in their order, of bounded number and bytes."""
         ...
 
-    def ended(self, search_id: UUID, wanted: Wanted, actor: str, found: Mapping[str, Any]) -> None:
+    def ended(self, search_id: UUID, wanted: Search, actor: str, found: Mapping[str, Any]) -> None:
         """Write down what came of it."""
         ...
 

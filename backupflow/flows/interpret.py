@@ -61,11 +61,15 @@ class InterpretPorts:
 
 @dataclass(slots=True)
 class Interpreted:
-    """What one round did; `alarms` are (scope, detail) of those that it raised, `keys` why tenants have not theirs."""
+    """What one round did.
+
+    `alarms` are (scope, detail) of those that it raised, `keys` why tenants have not their keys, or "" if they have.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     alarms: list[tuple[str, str]] = field(default_factory=list)
     keys: dict[TenantId, str] = field(default_factory=dict)
+    idle: bool = False  # nothing is left, with anybody
 
 
 class _Damaged(Exception):
@@ -89,6 +93,7 @@ def interpret(ports: InterpretPorts, enough: Callable[[], bool]) -> Interpreted:
     round_ = _Round(ports)
     while not enough() and (owed := ports.store.take([one for one, why in round_.done.keys.items() if why])):
         round_.one(owed)
+    round_.done.idle = not round_.done.outcomes and not ports.store.waits()
     return round_.done
 
 

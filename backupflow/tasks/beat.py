@@ -36,9 +36,10 @@ BROKER_SECONDS = 0.5  # a tick must not wait for a broker that does not answer
 # row that was not sent is sent again, and a drain is asked for every second. None of them expires: Celery compares that
 # with the clock of the worker's host, and one that goes wrong would discard all of them without a word. What comes late
 # finds its row taken, or little to do.
-LONGEST = {"ingest": 10, "maintain": 100, "status": 2}
+LONGEST = {"ingest": 10, "interpret": 10, "maintain": 100, "status": 2}
 LONGEST_LANE = 10_000
 TELL_SECONDS = 5.0  # between two rounds of telling
+INTERPRET_SECONDS = 5.0  # between two hints that something may be to interpret
 LOOK_SECONDS = 2.0
 LOOK_STALE_SECONDS = 30.0  # a look that takes longer hangs: what it last saw counts no more
 ROOM_PER_SLOT = 8 * 1024 * 1024  # the largest message
@@ -70,6 +71,7 @@ class FleetScheduler(Scheduler):
         self._broker_failed_at = 0.0  # monotonic seconds
         self._broker_told: bool | None = None  # as an alarm; None: not known, an earlier beat may have left one
         self._told_at = 0.0  # monotonic seconds
+        self._interpreted_at: float | None = None  # monotonic seconds
         self._ended = threading.Event()
         self._looking: threading.Thread | None = None
         self._work = Work()
@@ -122,6 +124,7 @@ class FleetScheduler(Scheduler):
         if done.new:
             self._seen.claimed = True
         self._send([("ingest.drain", [], "ingest")])
+        self._ask_interpreters()
         self._send([("maintain.run", [job], "maintain") for job in done.jobs])
         if done.tells and time.monotonic() - self._told_at >= TELL_SECONDS:
             self._told_at = time.monotonic()
@@ -142,6 +145,13 @@ class FleetScheduler(Scheduler):
                 "skipped_offline": done.skipped_offline,
             }
             telemetry.logger().info(telemetry.CLAIMS_EMITTED, emitted=ticked.emitted, **counts)
+
+    def _ask_interpreters(self) -> None:
+        """What they have to do is a query: a hint that is lost is followed by another one."""
+        now = time.monotonic()
+        if self._interpreted_at is None or now - self._interpreted_at >= INTERPRET_SECONDS:
+            self._interpreted_at = now
+            self._send([("interpret.run", [], "interpret")])
 
     def _ask_status(self) -> None:
         """Last of all that is sent: a broker whose users were made before this queue refuses it, and nothing else."""

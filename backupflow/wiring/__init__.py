@@ -40,12 +40,13 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.event_desk import EventDesk
     from backupflow.adapters.db.fleet import FleetDesk
     from backupflow.adapters.db.house import House
+    from backupflow.adapters.db.ignore_rules import IgnoreRules
     from backupflow.adapters.db.key_desk import KeyDesk
     from backupflow.adapters.db.keys import Keys
     from backupflow.adapters.db.processes import Processes
+    from backupflow.adapters.db.purging import Purging
     from backupflow.adapters.db.quarantined import QuarantineDesk
     from backupflow.adapters.db.requests import Requests
-    from backupflow.adapters.db.purging import Purging
     from backupflow.adapters.db.retaining import Retaining
     from backupflow.adapters.db.scopes import Scopes
     from backupflow.adapters.db.shared_logins import SharedLogins
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from backupflow.flows.outcome import CollectPorts
     from backupflow.flows.renewing import RenewPorts
     from backupflow.flows.scopes import ScopePorts
+    from backupflow.flows.search import SearchPorts
     from backupflow.flows.status import StatusPorts
     from backupflow.flows.telling import TellPorts
     from backupflow.flows.timeline import TimelinePorts
@@ -426,6 +428,20 @@ class Wiring:
         from backupflow.flows.timeline import TimelinePorts
 
         return TimelinePorts(self.timelines, self.history_ports(actor))
+
+    def search_ports(self, actor: str) -> SearchPorts:
+        """What searching needs."""
+        from backupflow.adapters.db.searching import Searching
+        from backupflow.flows.search import SearchPorts
+
+        store = self.port(Searching(self.engine("reader")), ports.SearchStore)
+        return SearchPorts(store, self.history_ports(actor), uuid4)
+
+    def ignore_rules(self, role: str) -> IgnoreRules:
+        """What is not told; `enroller` may write, `reader` only look."""
+        from backupflow.adapters.db.ignore_rules import IgnoreRules
+
+        return self.port(IgnoreRules(self.engine(role)), ports.IgnoreStore)
 
     def verify_ports(self, actor: str) -> VerifyPorts:
         """What verifying needs: the operator's rows, and the reader's right to open."""

@@ -77,7 +77,7 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "interpreter": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content outbox transit_key queue_canary interpretation "
-        "ignore_rule alembic_version",
+        "ignore_rule alembic_version audit:id,at,action,device_id,detail",
         "INSERT": f"{PROCESS} outbox interpretation",
         "UPDATE": "process alarm:cleared_at queue_canary:answered_at device:lane,flapping_since interpretation "
         "collection:is_change,interpreted_after_seq,interpret_tries,interpret_until",

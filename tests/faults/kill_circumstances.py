@@ -31,6 +31,26 @@ def answer_again(field: Field) -> None:
         field.fleet[name].behave(raw_export=None)
 
 
+def owe_interpretations(field: Field) -> None:
+    """What was made of the changes of this life's routers counts no more."""
+    field.stack.admin(
+        "UPDATE collection c SET interpreted_after_seq = NULL, interpret_tries = 0, interpret_until = NULL "
+        "FROM device d WHERE d.id = c.device_id AND d.name = ANY(:names) AND c.state = 'stored' AND c.is_change",
+        names=list(field.of_this_life),
+    )
+
+
+def leave_undecided(field: Field) -> None:
+    """Observations that equal the one before them, of which nobody knows yet: as after a change of the normalizer."""
+    for name in field.of_this_life:
+        field.await_newest(name)
+    field.stack.admin(
+        "UPDATE collection c SET is_change = NULL, interpret_tries = 0, interpret_until = NULL "
+        "FROM device d WHERE d.id = c.device_id AND d.name = ANY(:names) AND c.state = 'stored' AND NOT c.is_change",
+        names=list(field.of_this_life),
+    )
+
+
 def put_behind_jump_host(field: Field) -> None:
     """Routers that are reached through a jump host; it is there from the first such case on."""
     jump_host = field.fleet.jump_hosts[HOP]

@@ -77,13 +77,14 @@ EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_logi
 EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)
 IMPORT: Final = Commanded(commands.import_fleet, commands.added, mend=commands.remove_added)
 RESTORE: Final = Commanded(commands.restore_device, commands.restored, mend=commands.remove_added)
+SEARCH: Final = Commanded(lambda _field, _life: ["search", "address"])
 LIST: Final = Commanded(lambda _field, _life: ["snapshots", DESK])
 
 REWRAP: Final = Commanded(commands.rewrap, mend=commands.keys_answer, slow=True)
 RENEW: Final = Commanded(commands.renew, begin=commands.make_spare, mend=commands.keys_answer, slow=True)
 
 # Nobody calls these; who begins to has to say how.
-UNCALLED: Final = {"Rewrapper.rewrap", "ConfigOpener.open_configs"}
+UNCALLED: Final = {"Rewrapper.rewrap"}
 # Of a port, or of one method, which comes first.
 SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "Collector": (COLLECT,),
@@ -92,6 +93,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "Reader": (COLLECT,),
     "Sealer": (COLLECT,),
     "ConfigOpener.open_config": (EXPORT,),
+    "ConfigOpener.open_configs": (SEARCH,),
     "SecretOpener.open_login": (COLLECT,),
     "SecretOpener.open_pepper": (COLLECT, EXPORT),
     "SecretSealer": (EDIT,),
@@ -177,6 +179,14 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "TimelineStore.snapshot": (Commanded(lambda _field, _life: ["show", DESK]),),
     "TimelineStore.leads": (Commanded(lambda _field, _life: ["diff", DESK, "now", "now"]),),
     "TimelineStore.reveal": (Commanded(lambda _field, _life: ["show", DESK, "--reveal"]),),
+    "SearchStore": (SEARCH,),
+    "IgnoreStore": (
+        Commanded(lambda _field, _life: ["ignore", "add", "system/note:note"], mend=commands.ignore_nothing),
+    ),
+    "IgnoreStore.rules": (Commanded(lambda _field, _life: ["ignore", "list"]),),
+    "IgnoreStore.remove": (
+        Commanded(lambda _field, _life: ["ignore", "remove", "system/note:note"], begin=commands.ignore_note),
+    ),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
     "CompactingStore": (MAINTAIN,),
     "RetentionStore": (Commanded(lambda _field, _life: ["retention", "run", "--yes"]),),

@@ -45,6 +45,11 @@ _TAKE = text("""
         ORDER BY c.id DESC LIMIT 1 FOR NO KEY UPDATE OF c SKIP LOCKED)
     UPDATE collection c SET interpret_tries = c.interpret_tries + 1, interpret_until = now() + :lease
     FROM due WHERE c.id = due.id RETURNING c.id""")
+_WAITS = text("""
+    SELECT EXISTS (
+        SELECT 1 FROM collection c JOIN tenant t ON t.id = c.tenant_id
+        WHERE c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL
+          AND t.removed_at IS NULL)""")
 _SIDE = f"""
     SELECT c.id AS collection_id, c.interpret_tries, c.is_change, c.masked_hash, c.facts, d.kept_from_seq,
         d.tenant_id, d.id, d.name, d.driver, t.pepper, c.seq, c.collected_at, o.first_seq,
@@ -95,6 +100,11 @@ class Interpretations(Alarms):
             if found is None:
                 return None
             return _owed(tx, tx.execute(_AFTER, {"collection": found}).one())
+
+    def waits(self) -> bool:
+        """Whether anything is to be interpreted, also what somebody has taken."""
+        with transaction(self._engine) as tx:
+            return bool(tx.scalar(_WAITS))
 
     def give_back(self, owed: Owed) -> None:
         """It was not its fault: let the next one have it at once, and count nothing."""
