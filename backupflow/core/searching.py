@@ -15,7 +15,6 @@ from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from backupflow.core.history import SealedSnapshot
     from backupflow.core.model import DeviceId, TenantId
@@ -37,7 +36,7 @@ _WHAT: Final = {  # RE2's words for what is wrong → ours
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Search:
     """In which configurations to look: of one device, a group, a site, or all of a tenant.
 
     `every`: all that are kept, also of devices that were removed; else the current ones. `reveal`: in the text with its
@@ -45,28 +44,39 @@ class Wanted:
     """
 
     tenant_id: TenantId
-    device_id: DeviceId | None = None
+    device: str | None = None
     group: str | None = None
     site: str | None = None
     every: bool = False
     reveal: bool = False
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the audit says of it."""
+        chosen = {"device": self.device, "group": self.group, "site": self.site}
+        return {name: value for name, value in chosen.items() if value is not None} | {
+            "all": self.every,
+            "revealed": self.reveal,
+        }
+
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """How much there is to look at."""
+class Extent:
+    """What there is to look at: devices by name, and how many configurations."""
 
-    devices: int
+    devices: tuple[DeviceId, ...]
     snapshots: int
+
+
+Cursor = tuple[int, int]  # the place of a device among those that were asked for, and the number of a row
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One configuration to look at; `key` orders them, and `last_collected_at` is when it was there last."""
+    """One configuration to look at; `at` orders them. The snapshot is the one that brought it, or the current one."""
 
-    key: tuple[str, DeviceId, int]
+    at: Cursor
     snapshot: SealedSnapshot
-    last_collected_at: datetime
     is_current: bool
     is_removed: bool
 
