@@ -26,7 +26,9 @@ COMMANDS = "tests/integration/test_cli_*.py"
 KINDS = ("integration", "acceptance", "faults", "contract", "unit")
 LEDGER = "tests/integration/db"
 # The longest first.
-LONG = ("acceptance", "integration", "ledger", "faults", "command", "demo", "storm", "unit", "contract")
+LONG = (
+    "acceptance", "integration", "faults", "ledger", "command-a", "command-b", "storm", "demo", "unit", "contract",
+)  # fmt: skip
 SOURCES = ("backupflow", "tests", "tools", "bench", "celeryconfig.py")
 
 
@@ -68,7 +70,10 @@ def kinds() -> dict[str, list[str]]:
     jobs["faults tests"] += [f"--ignore={storm}" for storm in STORMS]
     jobs["integration tests"] += [f"--ignore-glob={COMMANDS}", f"--ignore={LEDGER}"]
     jobs["ledger tests"] = tests("ledger", LEDGER)
-    jobs["command tests"] = tests("command", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(COMMANDS)))
+    # In two, by their length: they begin when the first long one is done, and in one would end long after the rest.
+    by_length = sorted(ROOT.glob(COMMANDS), key=lambda path: (path.stat().st_size, path))
+    commands = [str(path.relative_to(ROOT)) for path in by_length]
+    jobs |= {f"command-{half} tests": tests(f"command-{half}", *commands[n::2]) for n, half in enumerate("ab")}
     jobs |= {"demo tests": tests("demo", DEMO), "storm tests": tests("storm", *STORMS)}
     return {name: jobs[name] for name in sorted(jobs, key=lambda name: LONG.index(name.split()[0]))}
 
