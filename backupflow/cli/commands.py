@@ -30,6 +30,7 @@ from backupflow.cli import (
     quarantine,
     retention,
     runs,
+    search,
     session,
     show,
     site,
@@ -96,6 +97,8 @@ app.command()(show.show)
 app.command()(history.snapshots)
 app.command()(export.export)
 app.add_typer(retention.app)
+app.command()(purge.purge)
+app.command()(search.search)
 app.command()(verify.verify)
 app.command()(status.status)
 app.command(cls=nagios.Plugin)(nagios.check)
