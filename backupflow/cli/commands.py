@@ -27,6 +27,7 @@ from backupflow.cli import (
     keys,
     nagios,
     output,
+    purge,
     quarantine,
     retention,
     runs,
@@ -97,6 +98,7 @@ app.command()(show.show)
 app.command()(history.snapshots)
 app.command()(export.export)
 app.add_typer(retention.app)
+app.command()(purge.purge)
 app.command()(search.search)
 app.command()(verify.verify)
 app.command()(status.status)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import typer
 
-from backupflow.cli import maintenance, output, scope_view, timetable_view
+from backupflow.cli import maintenance, output, scope_view, shredding, timetable_view
 from backupflow.cli.device_settings import ScopeSettings, Unset, unset_names
 from backupflow.cli.exits import Exit
 from backupflow.cli.maintenance import WHAT, HowLong
@@ -20,7 +20,7 @@ app = typer.Typer(
     name="tenant",
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Tenants: each with devices, logins and keys of its own. A tenant cannot be removed yet.\n\n"
+    help="Tenants: each with devices, logins and keys of its own.\n\n"
     "Example: backupflow tenant add customer-1",
 )
 
@@ -63,6 +63,9 @@ def show(name: Name, as_json: AsJson = False) -> None:
     """Show one tenant. Example: `backupflow tenant show default`."""
     tenant_id = wiring().devices("reader").tenant(name)
     scope_view.show(wiring().scopes("reader").find(ScopeKind.TENANT, tenant_id, name), as_json=as_json)
+
+
+app.command()(shredding.remove)
 
 
 @app.command("maintenance", help=f"{WHAT}\n\n\b\nExample: backupflow tenant maintenance customer-1 --until 05:00")

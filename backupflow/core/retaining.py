@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from backupflow.core.model import DeviceId, Seq, TenantId
 
@@ -60,6 +60,30 @@ def cut(kept: Sequence[Kept], age: Age, removed_at: datetime | None = None) -> C
 def is_too_much(taken: int, there: int) -> bool:
     """Whether a round takes so many of a tenant's configurations that a person has to say that it is meant."""
     return taken > _FEW and taken > _MOST_AT_ONCE * there
+
+
+def cut_at(kept: Sequence[Kept], at: Seq | datetime | None) -> Cut | None:
+    """What goes if somebody says so: all before the configuration of an observation, or that was last seen before.
+
+    None: all there is. The current one goes with all of them only.
+    """
+    if at is None:
+        return Cut(None, len(kept)) if kept else None
+    if isinstance(at, datetime):
+        return cut(kept, Age(at, 1))
+    gone = max(sum(one.first <= at for one in kept) - 1, 0)
+    return Cut(kept[gone].first, gone) if gone else None
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """What goes with a tenant; `removed`: it was removed before, and that was cut off."""
+
+    tenant_id: TenantId
+    name: str
+    devices: int
+    configurations: int
+    removed: bool
 
 
 @dataclass(frozen=True, slots=True)

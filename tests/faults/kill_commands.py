@@ -66,6 +66,28 @@ def restored(field: Field) -> tuple[int, int]:
     return added(field)[0], audited(field, "device_restored")
 
 
+def shred_tenant(field: Field, _life: int) -> list[str]:
+    """Another one each time, with keys and nothing else."""
+    name = f"{SCRATCH}{time.monotonic_ns()}"
+    assert field.command("tenant", "add", name).returncode == 0
+    return ["tenant", "remove", name, "--shred", "--yes"]
+
+
+def shredded(field: Field) -> tuple[int, int]:
+    """Tenants, and acts."""
+    rows = field.stack.rows("SELECT count(*) AS n FROM tenant WHERE shredded_at >= :since", since=field.case_began_at)
+    return int(rows[0].n), audited(field, "tenant_shredded")
+
+
+def purged(field: Field) -> tuple[int, int]:
+    """Whether nothing is left of it, and acts: who says it once more finds nothing."""
+    left = field.stack.rows(
+        "SELECT 1 FROM collection c JOIN device d ON d.id = c.device_id WHERE d.name = :d AND c.state = 'stored'",
+        d=DESK,
+    )
+    return int(not left), audited(field, "history_purged")
+
+
 def import_fleet(field: Field, life: int) -> list[str]:
     """Three devices with logins of their own, others each time; nobody answers there."""
     file = field.root / "fleet.csv"

@@ -189,6 +189,12 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     ),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
     "CompactingStore": (MAINTAIN,),
+    "PurgeStore.kept": (Commanded(lambda _field, _life: ["purge", DESK, "--before", "1", "--yes"], again=66),),
+    "PurgeStore.purge": (
+        Commanded(lambda _field, _life: ["purge", DESK, "--all", "--yes"], commands.purged, again=66, slow=True),
+    ),
+    "PurgeStore": (Commanded(commands.shred_tenant, commands.shredded),),
+    "KeyMaker.delete_keys": (Commanded(commands.shred_tenant, commands.shredded),),
     "RetentionStore": (Commanded(lambda _field, _life: ["retention", "run", "--yes"]),),
     "WatchStore": (MAINTAIN,),
     "TrustStore": (Commanded(commands.settle_trust, commands.settled, mend=commands.drop_shared, program=("-c",)),),

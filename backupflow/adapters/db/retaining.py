@@ -50,8 +50,11 @@ _WAITS = text("""
             AND (CAST(:below AS bigint) IS NULL OR c.seq < :below)) AS under_way,
         EXISTS (SELECT 1 FROM collection c WHERE c.device_id = :device AND c.seq = :below
             AND c.interpreted_after_seq IS NULL) AS unread""")
+# What is under way comes after all that is there.
 _NOT_CURRENT = text("""
-    UPDATE device SET current_collection_id = NULL, current_seq = 0, kept_from_seq = last_seq + 1
+    UPDATE device SET current_collection_id = NULL, current_seq = 0, kept_from_seq = coalesce((
+        SELECT min(c.seq) FROM collection c WHERE c.device_id = device.id
+          AND c.state IN ('claimed', 'running', 'published')), last_seq + 1)
     WHERE id = :device RETURNING kept_from_seq""")
 _KEPT_FROM = text("""
     UPDATE device SET kept_from_seq = greatest(kept_from_seq, :below) WHERE id = :device
@@ -106,7 +109,7 @@ class Retaining:
             for device_id in tx.scalars(_LOCK, {"devices": sorted(devices), "tenant": tenant_id}).all():
                 aged = _aged(tx, device_id, age)
                 if aged is not None and not aged.waits:
-                    taken += _take(tx, aged)
+                    taken += take_away(tx, aged)
             if taken.devices:
                 detail = {
                     "devices": taken.devices, "configurations": taken.configurations,
@@ -125,10 +128,14 @@ class Retaining:
             return False
 
 
+def runs_of(tx: Connection, device_id: DeviceId) -> list[Kept]:
+    """The configurations of a device, the oldest first."""
+    return [Kept(Seq(row.first), row.last_at) for row in tx.execute(_RUNS, {"device": device_id})]
+
+
 def _aged(tx: Connection, device_id: DeviceId, age: Age) -> Aged | None:
     device = tx.execute(_DEVICE, {"device": device_id}).one()
-    kept = [Kept(Seq(row.first), row.last_at) for row in tx.execute(_RUNS, {"device": device_id})]
-    found = cut(kept, age, device.removed_at if device.status == "removed" else None)
+    found = cut(runs_of(tx, device_id), age, device.removed_at if device.status == "removed" else None)
     return found and Aged(device_id, device.name, found, _waits(tx, device_id, found))
 
 
@@ -137,7 +144,8 @@ def _waits(tx: Connection, device_id: DeviceId, found: Cut) -> str:
     return UNDER_WAY if row.under_way else UNREAD if row.unread else ""
 
 
-def _take(tx: Connection, aged: Aged) -> Taken:
+def take_away(tx: Connection, aged: Aged) -> Taken:
+    """Take away what a cut of a locked device says."""
     device, below = {"device": aged.device_id}, aged.cut.below
     if below is None:
         below = Seq(tx.execute(_NOT_CURRENT, device).scalar_one())
