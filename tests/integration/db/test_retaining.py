@@ -100,6 +100,8 @@ def test_what_is_not_interpreted_yet_waits(fleet: Fleet) -> None:
     fleet.sql("UPDATE collection SET state = 'published', content_id = NULL, is_change = NULL WHERE seq = 2")
     (aged,) = round_of(fleet).aged
     assert aged.waits == UNDER_WAY
+    desk = store(fleet)  # also if it came between the look and the lock
+    assert desk.take(fleet.tenant, [made[0].device_id], Age(desk.before(DAYS), 1), "me").devices == 0
     assert left(fleet, made) == [1, 2, 3]
 
 
