@@ -133,8 +133,17 @@ class Grammar(Protocol):
     def identity(self, component: str, item: Parsed) -> tuple[str, ...] | None:
         """Give what tells this item from the others of its component, whatever else of it changes; None: nothing."""
 
-    def name(self, component: str, item: Parsed) -> str:
-        """Call an item as a person would; without secrets."""
+    def name(self, component: str, item: Parsed, *, brief: bool = False) -> str:
+        """Call an item as a person would, without secrets; `brief`: its properties are told beside the name.
+
+        Empty for a menu itself; of a line of the header, what the line is about.
+        """
+
+    def named_by(self, component: str, item: Parsed) -> frozenset[str]:
+        """Give the properties that the brief name says already."""
+
+    def shown(self, value: str) -> str:
+        """Write a value, masked or not, as a person reads it: with letters for escapes."""
 
     def is_secret(self, component: str, name: str) -> bool:
         """Tell whether the property of this name holds a secret."""
