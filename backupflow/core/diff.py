@@ -7,11 +7,13 @@ time stands as one block, and `coarse` says so: every diff is true, not every on
 from __future__ import annotations
 
 import json
+from array import array
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from backupflow.core.equal_lines import Stretch, shared
+from backupflow.core.equal_lines import Run, Stretch, shared
 from backupflow.core.model import NormalConfig
 from backupflow.errors import MessageMalformed
 
@@ -61,15 +63,12 @@ class Diff:
 
 def diff(old: NormalConfig, new: NormalConfig, context: int = CONTEXT) -> Diff:
     """Compare two normal forms; time and memory are bounded by their size. `context`: equal lines that are shown."""
-    before, after = tuple(_lines(old)), tuple(_lines(new))
-    number = {line: at for at, line in enumerate(dict.fromkeys(before + after))}
-    same = shared([number[line] for line in before], [number[line] for line in after])
-    return Diff(
-        tuple(_hunks(before, after, same.pairs, context)),
-        added=len(after) - len(same.pairs),
-        removed=len(before) - len(same.pairs),
-        coarse=_coarse(same.uncompared),
-    )
+    numbers: dict[tuple[str, str], int] = {}
+    before, after = _numbered(old, numbers), _numbered(new, numbers)
+    same, known = shared(before, after), tuple(numbers)
+    equal = sum(run.length for run in same.runs)
+    hunks = tuple(_hunks(_Text(known, before), _Text(known, after), same.runs, context))
+    return Diff(hunks, len(after) - equal, len(before) - equal, _coarse(same.uncompared))
 
 
 def applied(old: NormalConfig, change: Diff) -> NormalConfig:
@@ -109,28 +108,44 @@ def decode(body: bytes) -> Diff:
 def _lines(normal: NormalConfig) -> Iterator[tuple[str, str]]:
     """Each line after the component that it stands in."""
     component = ""
-    for line in normal.decode("latin-1").split("\n")[:-1]:
-        if line.startswith("/"):
-            component = line[1:].replace(" ", "/")
-        yield (HEADER if line.startswith("#") else component), line
+    for line in BytesIO(normal):
+        text = line.removesuffix(b"\n").decode("latin-1")
+        if line.startswith(b"/"):
+            component = text[1:].replace(" ", "/")
+        yield (HEADER if line.startswith(b"#") else component), text
 
 
-def _differences(pairs: Iterable[tuple[int, int]], ends: tuple[int, int]) -> Iterator[Stretch]:
+def _numbered(normal: NormalConfig, numbers: dict[tuple[str, str], int]) -> array[int]:
+    """Each line as a number: a text of millions of lines may have only a few of them."""
+    return array("i", (numbers.setdefault(line, len(numbers)) for line in _lines(normal)))
+
+
+class _Text:
+    """The lines of a text, from their numbers."""
+
+    def __init__(self, known: Sequence[tuple[str, str]], numbers: array[int]) -> None:
+        self._known = known
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def lines(self, mark: str, start: int, end: int) -> Iterator[Line]:
+        """Those from one position to before another."""
+        return (Line(mark, *self._known[number]) for number in self._numbers[start:end])
+
+
+def _differences(runs: Iterable[Run], ends: tuple[int, int]) -> Iterator[Stretch]:
     old_at = new_at = 0
-    for old, new in (*pairs, ends):
+    for old, new, length in (*runs, Run(*ends, 0)):
         if (old_at, new_at) != (old, new):
             yield Stretch(old_at, old, new_at, new)
-        old_at, new_at = old + 1, new + 1
+        old_at, new_at = old + length, new + length
 
 
-def _hunks(
-    before: Sequence[tuple[str, str]],
-    after: Sequence[tuple[str, str]],
-    pairs: Sequence[tuple[int, int]],
-    context: int,
-) -> Iterator[Hunk]:
+def _hunks(before: _Text, after: _Text, runs: Iterable[Run], context: int) -> Iterator[Hunk]:
     near = list[Stretch]()
-    for stretch in _differences(pairs, (len(before), len(after))):
+    for stretch in _differences(runs, (len(before), len(after))):
         if near and stretch.old - near[-1].old_end > 2 * context:
             yield _hunk_of(before, after, near, context)
             near = []
@@ -139,17 +154,15 @@ def _hunks(
         yield _hunk_of(before, after, near, context)
 
 
-def _hunk_of(
-    before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]], stretches: Sequence[Stretch], context: int
-) -> Hunk:
-    first, at = stretches[0], max(0, stretches[0].old - context)
-    start, lines = at, list[Line]()
+def _hunk_of(before: _Text, after: _Text, stretches: Sequence[Stretch], context: int) -> Hunk:
+    first, lines = stretches[0], list[Line]()
+    start = at = max(0, first.old - context)
     for old, old_end, new, new_end in stretches:
-        lines += [Line(" ", *line) for line in before[at:old]]
-        lines += [Line("-", *line) for line in before[old:old_end]]
-        lines += [Line("+", *line) for line in after[new:new_end]]
+        lines += before.lines(" ", at, old)
+        lines += before.lines("-", old, old_end)
+        lines += after.lines("+", new, new_end)
         at = old_end
-    lines += [Line(" ", *line) for line in before[at : at + context]]
+    lines += before.lines(" ", at, at + context)
     return _hunk(start + 1, first.new - (first.old - start) + 1, tuple(lines))
 
 

@@ -37,42 +37,51 @@ class Stretch(NamedTuple):
         return self.old_end - self.old + self.new_end - self.new
 
 
-class Shared(NamedTuple):
-    """What is equal, as pairs of positions that both increase, and what was too much to be compared."""
+class Run(NamedTuple):
+    """So many lines that are equal, from these positions on."""
 
-    pairs: list[Pair]
+    old: int
+    new: int
+    length: int
+
+
+class Shared(NamedTuple):
+    """What is equal, as runs that both texts have in this order, and what was too much to be compared."""
+
+    runs: list[Run]
     uncompared: list[Stretch]
 
 
 def shared(old: Sequence[int], new: Sequence[int], steps: int = STEPS) -> Shared:
-    """Pair the lines that both have, each line given as a number: equal lines are equal numbers."""
-    pairs, middle = _ends(old, new, Stretch(0, len(old), 0, len(new)))
+    """Find the lines that both have, each line given as a number: equal lines are equal numbers."""
+    runs, middle = _ends(old, new, Stretch(0, len(old), 0, len(new)))
     anchors = _anchors(old, new, middle)
-    pairs += anchors
+    runs += [Run(one, other, 1) for one, other in anchors]
     left, uncompared = steps, list[Stretch]()
     for gap in sorted(_gaps(middle, anchors), key=lambda one: one.size):
         same, rest = _ends(old, new, gap)
-        pairs += same
+        runs += same
         found, spent = _exactly(old, new, rest, left)
         left -= spent
         if found is None:
             uncompared.append(rest)
         else:
-            pairs += found
-    return Shared(sorted(pairs), sorted(uncompared))
+            runs += [Run(one, other, 1) for one, other in found]
+    return Shared(sorted(runs), sorted(uncompared))
 
 
-def _ends(old: Sequence[int], new: Sequence[int], within: Stretch) -> tuple[list[Pair], Stretch]:
+def _ends(old: Sequence[int], new: Sequence[int], within: Stretch) -> tuple[list[Run], Stretch]:
     """What both begin with and what both end with, and the stretch that remains."""
     first, old_end, second, new_end = within
-    pairs = list[tuple[int, int]]()
     while first < old_end and second < new_end and old[first] == new[second]:
-        pairs.append((first, second))
         first, second = first + 1, second + 1
     while first < old_end and second < new_end and old[old_end - 1] == new[new_end - 1]:
         old_end, new_end = old_end - 1, new_end - 1
-        pairs.append((old_end, new_end))
-    return pairs, Stretch(first, old_end, second, new_end)
+    runs = (
+        Run(within.old, within.new, first - within.old),
+        Run(old_end, new_end, within.old_end - old_end),
+    )
+    return [run for run in runs if run.length], Stretch(first, old_end, second, new_end)
 
 
 def _anchors(old: Sequence[int], new: Sequence[int], within: Stretch) -> list[Pair]:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupflow.core.diff import Diff, Hunk, Line, applied, decode, diff, encode
-from backupflow.core.equal_lines import shared
+from backupflow.core.equal_lines import Shared, shared
 from backupflow.core.model import NormalConfig
 from backupflow.errors import MessageMalformed
 
+NUMBERS = st.lists(st.integers(0, 5), max_size=14)
 ITEMS = [b"add name=a", b"add name=b", b"add name=c", b"set enabled=yes"]
 LINES = st.sampled_from([b"# by RouterOS 7.1", b"/ip address", b"/ip firewall filter", *ITEMS])
 TEXTS = st.lists(LINES, max_size=30).map(lambda lines: text(*lines))
@@ -41,6 +42,11 @@ def most_equal(old: list[int], new: list[int]) -> int:
             row.append(best[at] + 1 if one == other else max(row[-1], best[at + 1]))
         best = row
     return best[-1]
+
+
+def pairs_of(same: Shared) -> list[tuple[int, int]]:
+    """Positions of equal lines, one by one."""
+    return [(run.old + nth, run.new + nth) for run in same.runs for nth in range(run.length)]
 
 
 @given(TEXTS, TEXTS)
@@ -81,34 +87,31 @@ def test_a_hunk_has_at_most_three_equal_lines_on_each_side(data: st.DataObject) 
         assert all(len(run) <= 6 for run in runs if run.startswith(" "))
 
 
-NUMBERS = st.lists(st.integers(0, 5), max_size=14)
-
-
 @given(NUMBERS, NUMBERS)
 def test_equal_lines_are_paired_in_order(old: list[int], new: list[int]) -> None:
     """Pairs are equal, increase on both sides, and nothing is left uncompared while there are steps."""
     same = shared(old, new)
-    assert all(old[one] == new[other] for one, other in same.pairs)
-    assert all(one[0] < two[0] and one[1] < two[1] for one, two in itertools.pairwise(same.pairs))
+    assert all(old[one] == new[other] for one, other in pairs_of(same))
+    assert all(one[0] < two[0] and one[1] < two[1] for one, two in itertools.pairwise(pairs_of(same)))
     assert not same.uncompared
 
 
 @given(NUMBERS.map(lambda few: few + few), NUMBERS.map(lambda few: few + few))
 def test_as_many_lines_as_possible_stay_where_none_comes_once(old: list[int], new: list[int]) -> None:
     """Without anchors the comparison is exact: no shorter diff exists."""
-    assert len(shared(old, new).pairs) == most_equal(old, new)
+    assert len(pairs_of(shared(old, new))) == most_equal(old, new)
 
 
 @given(NUMBERS, NUMBERS, st.integers(0, 20))
 def test_a_diff_that_ran_out_of_steps_is_still_true(old: list[int], new: list[int], steps: int) -> None:
     """Whatever was not compared is told, and lies between the pairs."""
     same = shared(old, new, steps)
-    assert all(old[one] == new[other] for one, other in same.pairs)
-    assert all(one[0] < two[0] and one[1] < two[1] for one, two in itertools.pairwise(same.pairs))
+    assert all(old[one] == new[other] for one, other in pairs_of(same))
+    assert all(one[0] < two[0] and one[1] < two[1] for one, two in itertools.pairwise(pairs_of(same)))
     for stretch in same.uncompared:
         inside = [
             (one, other)
-            for one, other in same.pairs
+            for one, other in pairs_of(same)
             if stretch.old <= one < stretch.old_end or stretch.new <= other < stretch.new_end
         ]
         assert inside == []
