@@ -1,0 +1,178 @@
+"""What changed, in one line each, as a person would tell it; without secrets unless they are asked for.
+
+    ip/firewall/filter: accept rule "allow winbox": src-address 10.0.0.0/8 → 10.1.0.0/16
+
+What it says comes from a router: each value and each line is cut to a length.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from backupflow.core.changes import Action
+from backupflow.core.telling import Values, clipped
+from backupflow.core.tree import HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backupflow.core.changes import Change, Property
+    from backupflow.core.driver import Grammar
+    from backupflow.core.tree import Parsed
+
+LONGEST: Final = 400  # characters of a line; a screen's width and some more
+_LONGEST_COMPONENT: Final = 80
+_LONGEST_NAME: Final = 160
+_MOST_PROPERTIES: Final = 20
+VERSION: Final = "version"
+SERIAL: Final = "serial number"
+"""What the header's properties are called by every vendor that has them."""
+_NUMBERS: Final = re.compile(r"[0-9]{1,9}")
+_BEFORE_RELEASE: Final = re.compile(r"[0-9](alpha|beta|rc)[0-9]")
+
+
+def summary(change: Change, grammar: Grammar, *, reveal: bool = False) -> str:
+    """Tell one change; `reveal`: secrets too."""
+    return clipped(_Line(change, grammar, Values(change.component, grammar, reveal=reveal)).told(), LONGEST)
+
+
+def told(changes: Sequence[Change], grammar: Grammar, *, reveal: bool = False) -> tuple[str, ...]:
+    """Tell all changes between two configurations: an upgrade first, components that it renamed by one line each.
+
+    What an upgrade added to items that were there is perhaps a default of the new version: marked so, and told last.
+    """
+    version = _new_version(changes)
+    header = [change for change in changes if change.component == HEADER]
+    header.sort(key=lambda change: _about(change) != VERSION)
+    lines = [summary(change, grammar, reveal=reveal) for change in header]
+    lines += _renamed(changes)
+    defaults: list[str] = []
+    for change in changes:
+        if change.component == HEADER or (change.was_in is not None and change.action is Action.MOVED):
+            continue
+        line = summary(replace(change, was_in=None, moved=change.moved and not change.was_in), grammar, reveal=reveal)
+        if version and _only_sets(change):
+            defaults.append(f"{line} (perhaps a default of {version})")
+        else:
+            lines.append(line)
+    return (*lines, *defaults)
+
+
+def _new_version(changes: Sequence[Change]) -> str | None:
+    for change in changes:
+        if change.component == HEADER and _about(change) == VERSION and change.properties[0].old is not None:
+            new = change.properties[0].new
+            return None if new is None else clipped(new, _LONGEST_COMPONENT)
+    return None
+
+
+def _about(change: Change) -> str:
+    """Say what a header's line is about; empty: anything."""
+    return change.properties[0].name if change.properties else ""
+
+
+def _only_sets(change: Change) -> bool:
+    return change.action is Action.MODIFIED and all(one.old is None for one in change.properties) and not change.moved
+
+
+def _renamed(changes: Sequence[Change]) -> Iterator[str]:
+    items: dict[tuple[str, str], int] = {}
+    for change in changes:
+        if change.was_in is not None and change.old is not None and change.new is not None:
+            way = (change.was_in, change.component)
+            items[way] = items.get(way, 0) + 1
+    for (old, new), count in items.items():
+        many = "1 item" if count == 1 else f"{count:,} items"
+        yield f"upgrade: {clipped(old, _LONGEST_COMPONENT)} is now {clipped(new, _LONGEST_COMPONENT)} ({many})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One change that is being told."""
+
+    change: Change
+    grammar: Grammar
+    values: Values
+
+    def told(self) -> str:
+        if self.change.component == HEADER and _about(self.change):
+            return self._of_router(self.change.properties[0])
+        component = clipped(self.change.component, _LONGEST_COMPONENT)
+        match self.change.action:
+            case Action.ADDED:
+                return f"{component}: {self._whole('added', self.change.new)}"
+            case Action.REMOVED:
+                return f"{component}: {self._whole('removed', self.change.old)}"
+            case Action.MOVED | Action.MODIFIED:
+                return f"{component}: {self._edited()}"
+
+    def _of_router(self, said: Property) -> str:
+        """Tell what the header says: not of the configuration, but of the router that has it."""
+        name = self.grammar.name(HEADER, self._item(self.change.new or self.change.old))
+        if said.old is None or said.new is None:
+            return f"router: {self.values.difference(said, name)}"
+        what = f"{name} {self.values.said(said.name, said.old)} → {self.values.said(said.name, said.new)}"
+        if said.name == VERSION:
+            return f"{'downgrade' if _rank(said.new) < _rank(said.old) else 'upgrade'}: {what}"
+        return f"router replaced: {what}" if said.name == SERIAL else f"router: {what}"
+
+    def _whole(self, verb: str, text: str | None) -> str:
+        item = self._item(text)
+        known = self.grammar.named_by(self.change.component, item)
+        told = [self.values.one(name, value) for name, value in sorted(item.properties.items()) if name not in known]
+        name = clipped(self.grammar.name(self.change.component, item, brief=True), _LONGEST_NAME)
+        place = self._place(" before {}", " at the end") if self.change.action is Action.ADDED else ""
+        return f"{name} {verb}".lstrip() + place + _listed(told)
+
+    def _edited(self) -> str:
+        item = self._item(self.change.old or self.change.new)
+        name = clipped(self.grammar.name(self.change.component, item), _LONGEST_NAME)
+        told = [self.values.difference(one) for one in self.change.properties]
+        if self.change.moved:
+            told.append(self._moved())
+        if not told:
+            told = ["the order of its properties"]
+        if not name:
+            return _joined(told)
+        alone = len(told) == 1 and (not self.change.properties or told[0] in {"disabled", "enabled"})
+        return f"{name} {told[0]}" if alone else f"{name}{_listed(told)}"
+
+    def _moved(self) -> str:
+        if self.change.was_in is not None:
+            return f"was in {clipped(self.change.was_in, _LONGEST_COMPONENT)}"
+        at_old, at_new = self.change.at_old or 0, self.change.at_new or 0
+        way = " up" if at_new < at_old else " down" if at_new > at_old else ""
+        return f"moved{way}, now" + self._place(" before {}", " last")
+
+    def _place(self, before: str, last: str) -> str:
+        if self.change.before is not None:
+            return before.format(clipped(self.change.before, _LONGEST_NAME))
+        return "" if self.change.at_new is None else last
+
+    def _item(self, text: str | None) -> Parsed:
+        return self.grammar.parsed(self.change.component, text or "")
+
+
+def _listed(told: Sequence[str]) -> str:
+    return f": {_joined(told)}" if told else ""
+
+
+def _joined(told: Sequence[str]) -> str:
+    shown, length = list[str](), 0
+    for one in told:
+        if shown and (length + len(one) > LONGEST // 2 + 60 or len(shown) == _MOST_PROPERTIES):
+            break
+        shown.append(one)
+        length += len(one) + 2
+    more = len(told) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _rank(version: str) -> tuple[list[int], str]:
+    """Order versions: 7.9 before 7.10, 7.14beta2 before 7.14rc1 before 7.14."""
+    release = version.partition(" ")[0]
+    early = _BEFORE_RELEASE.search(release)
+    numbers = [int(one) for one in _NUMBERS.findall(release[: early.start() + 1] if early else release)]
+    return numbers, release[early.start() + 1 :] if early else "~"
