@@ -149,7 +149,7 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
 def _summary(change: Change, grammar: Grammar, *, reveal: bool) -> str:
     from backupflow.core.summary import summary
 
-    return summary(change, grammar, reveal)
+    return summary(change, grammar, reveal=reveal)
 
 
 def _folded(text: str) -> list[str]:
