@@ -106,20 +106,9 @@ class Pattern:
             raise InputInvalid(f"a pattern of more than {LONGEST_PATTERN} characters")
         if "\n" in text or "\r" in text:
             raise InputInvalid("a pattern of several lines: each is looked for in one line")
-        options = re2.Options()
-        options.log_errors = False  # it would print the pattern
-        options.never_nl = True
-        options.case_sensitive = not ignore_case
-        options.literal = not regexp
-        try:
-            encoded = text.encode()
-            self._found: Any = re2.compile(encoded, options)
-            if regexp:
-                self._found = re2.compile(b"(?m:" + encoded + b")", options)
-        except UnicodeEncodeError:
-            raise InputInvalid("a pattern with characters that are none") from None
-        except re2.error as exc:
-            raise InputInvalid(_why(text, exc)) from None
+        self._found, wrong = _compiled(text, regexp=regexp, ignore_case=ignore_case)
+        if wrong:  # raised outside of every handler: what RE2 raises holds the pattern
+            raise InputInvalid(wrong)
 
     def lines(self, text: str, component: str | None = None) -> Iterator[Line]:
         """The lines of a normal form that have it, each once; only those in that component and below it, if given."""
@@ -188,6 +177,23 @@ def component(text: str) -> str:
     if not words or not all(word.isprintable() for word in words):
         raise InputInvalid("a section is a menu's path, such as ip/firewall")
     return "/".join(words)
+
+
+def _compiled(pattern: str, *, regexp: bool, ignore_case: bool) -> tuple[Any, str]:
+    """What RE2 makes of it, or what is wrong with it."""
+    options = re2.Options()
+    options.log_errors = False  # it would print the pattern
+    options.never_nl = True
+    options.case_sensitive = not ignore_case
+    options.literal = not regexp
+    try:
+        encoded = pattern.encode()
+        found = re2.compile(encoded, options)
+        return (re2.compile(b"(?m:" + encoded + b")", options) if regexp else found), ""
+    except UnicodeEncodeError:
+        return None, "a pattern with characters that are none"
+    except re2.error as exc:
+        return None, _why(pattern, exc)
 
 
 def _is_within(here: str, wanted: str) -> bool:
