@@ -99,10 +99,21 @@ def changes(old: Tree, new: Tree, grammar: Grammar) -> tuple[Change, ...]:
 
 def _components(old: Tree, new: Tree, grammar: Grammar) -> Iterator[tuple[str, str]]:
     """Give each component with the name that it had before: another one if the version in between renamed it."""
-    gone = {grammar.lineage(component): component for component in old if component not in new}
+    gone, come = _by_lineage(old, new, grammar), _by_lineage(new, old, grammar)
+    was = {come[line][0]: gone[line][0] for line in come if len(come[line]) == len(gone.get(line, ())) == 1}
     for component in new:
-        yield component if component in old else gone.pop(grammar.lineage(component), component), component
-    yield from ((component, component) for component in gone.values())
+        yield was.get(component, component), component
+    left = set(was.values())
+    yield from ((component, component) for component in old if component not in new and component not in left)
+
+
+def _by_lineage(one: Tree, other: Tree, grammar: Grammar) -> dict[str, list[str]]:
+    """Give the components that only one tree has."""
+    found: dict[str, list[str]] = {}
+    for component in one:
+        if component not in other:
+            found.setdefault(grammar.lineage(component), []).append(component)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def parsed(component: str, text: str) -> Parsed:
 
 def adjusts(component: str, item: Parsed) -> bool:
     """Tell whether an item only adjusts what is there anyway: `set`, and what the header says."""
-    return item.verb == "set" or (component == HEADER and "" not in item.properties)
+    return item.verb == "set" or _header_name(component, item) is not None
 
 
 @lru_cache(maxsize=10_000)
@@ -68,15 +68,19 @@ def is_ordered(component: str) -> bool:
 
 def identity(component: str, item: Parsed) -> tuple[str, ...] | None:
     """Give what stays the same when an item is edited; None: nothing is sure to."""
-    if component == HEADER:
-        name = next(iter(item.properties))
-        return None if not name else ("licence",) if name in _LICENCE else (name,)
+    if (name := _header_name(component, item)) is not None:
+        return ("licence",) if name in _LICENCE else (name,)
     if item.selector is not None or item.verb == "set":
         return ("selector", item.selector or "")
     for names in identities(component):
         if all(name in item.properties for name in names):
             return tuple(part for name in names for part in (name, item.properties[name]))
     return None
+
+
+def _header_name(component: str, item: Parsed) -> str | None:
+    """Give what a header line says something of; None for all else."""
+    return next(iter(item.properties), None) or None if component == HEADER and not item.verb else None
 
 
 def _header(raw: bytes, text: str) -> Parsed:
