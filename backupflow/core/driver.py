@@ -164,6 +164,8 @@ class Driver(Protocol):
     name: str
     secret_keys: frozenset[str]
     """Names of the properties whose values are secrets."""
+    grammar: Grammar
+    """How its normal form is read and shown."""
 
     def next_command(self, asking: Asking, replies: Sequence[Reply]) -> str | None:
         """Give the next command of this session, None when nothing more is worth asking; at most six in all."""

@@ -9,6 +9,7 @@ from backupflow.core.driver import Complete, Completeness, Incomplete, Outline, 
 from backupflow.core.model import RawConfig, Secrets, SecretsPolicy
 from backupflow.drivers.routeros import commands, completeness, omission
 from backupflow.drivers.routeros.commands import PLAIN, SECRETS_HIDDEN_FROM, SENSITIVE, SMALL_MENU, Answer
+from backupflow.drivers.routeros.grammar import RouterOSGrammar
 from backupflow.drivers.routeros.identity import identity
 from backupflow.drivers.routeros.normal import normalize
 from backupflow.drivers.routeros.outline import outline
@@ -17,7 +18,7 @@ from backupflow.drivers.routeros.secrets import SECRET_KEYS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupflow.core.driver import Asking, Facts, Reply
+    from backupflow.core.driver import Asking, Facts, Grammar, Reply
     from backupflow.core.model import NormalConfig
 
 _CANNOT_HIDE = "the router cannot leave its secrets out"
@@ -29,6 +30,7 @@ class RouterOS:
 
     name: str = "routeros"
     secret_keys: frozenset[str] = SECRET_KEYS
+    grammar: Grammar = RouterOSGrammar()
 
     def next_command(self, asking: Asking, replies: Sequence[Reply]) -> str | None:
         """Give the next command of this session; see docs/completeness.md for the order and its reasons."""
