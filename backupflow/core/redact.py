@@ -22,26 +22,39 @@ MASK: Final = "•••"
 
 Span = tuple[int, int]
 
-_LOOKS_A_BYTE: Final = 8  # how often a byte may be looked at; then the whole text is taken for a secret
+_LOOKS_A_BYTE: Final = 4  # how often a byte may be looked at; then the whole text is taken for a secret
 _LOOKS_ALWAYS: Final = 10_000
+_LOOKS_OF_A_MARK: Final = 4  # a quote or a bracket
 
-# All of this is matched against text in lower case. A repeat that could be tried from many places is bounded.
-_SECRET: Final = (
-    rb"(?:pass(?!thr|ive)|pwd|(?<![a-z])pw(?![a-z])|psk|secret|token|communit|credential|(?<!public)(?<!public[-_ ])key"
-    rb"|(?<![a-z])(?:pin|puk|cak)(?![a-z]))"
+# All of this is matched against text in lower case. A repeat that could be tried from many places is bounded; that each
+# alternative begins with letters lets a search pass quickly over other places.
+_REST: Final = rb"[a-z0-9_.-]{0,40}+"
+_NAME: Final = (
+    rb"(?:"
+    + b"|".join(
+        (
+            *(rb"auth(?:orization)?(?<![a-z]auth)(?<![a-z]authorization)(?![a-z])", rb"cookie(?![a-z])"),
+            *(rb"pass(?!thr|ive)" + _REST, rb"pwd" + _REST),
+            *(word + _REST for word in (b"psk", b"secret", b"token", b"communit", b"credential")),
+            rb"key(?<!publickey)(?<!public[-_ ]key)" + _REST,
+            *(word + rb"(?<![a-z]" + word + rb")(?![a-z])" + _REST for word in (b"pw", b"pin", b"puk", b"cak")),
+        )
+    )
+    + rb")(?:\\*+[\"'])?[)\]]?+"
 )
-_WHOLE_FIELD: Final = rb"(?<![a-z])(auth(?:orization)?|cookie)(?![a-z])"  # of HTTP: the value has blanks
-_NAME: Final = rb"(?:" + _WHOLE_FIELD + rb"|" + _SECRET + rb"[a-z0-9_.-]{0,40}+)(?:\\*+[\"'])?[)\]]?+"
+_WHOLE: Final = (b"auth", b"cookie")  # fields of HTTP whose values have blanks
 _IS: Final = rb"[ \t]*+([=:])[=:>]*+[ \t]*+"
 _STRING_FOLLOWS: Final = rb"[ \t]++(?=\\*+[\"'({\[])"
 _FIGURES_FOLLOW: Final = rb"[ \t]++(?:is[ \t]++)?(?=[^\s0-9]*+[0-9])"
 _NAMED: Final = re.compile(_NAME + rb"(?:" + _IS + rb"|" + _STRING_FOLLOWS + rb")")
 _NAMED_IN_PROSE: Final = re.compile(_NAME + rb"(?:" + _IS + rb"|" + _STRING_FOLLOWS + rb"|" + _FIGURES_FOLLOW + rb")")
 # `:local smtpPass "…"`, and what takes its value as the next word (`--token …`, `-u name:…`).
-_ASSIGNED: Final = re.compile(
-    rb"(?<![a-z0-9-])(?:local|global|set)[ \t]++\\*+[\"$(]*+([a-z0-9_]{1,60})\\*+\"?+[)]?+[ \t]*+"
+_ASSIGN: Final = (
+    rb"(?:" + b"|".join(rb"%b(?<![a-z0-9-]%b)" % (word, word) for word in (b"local", b"global", b"set")) + rb")"
 )
-_OPTION: Final = re.compile(rb"(?<![a-z0-9-])-{1,2}+([a-z0-9-]{1,60})[ \t]++")
+_ASSIGNED: Final = re.compile(_ASSIGN + rb"[ \t]++\\*+[\"$(]*+([a-z0-9_]{1,60})\\*+\"?+[)]?+[ \t]*+")
+_ASSIGNS: Final = re.compile(rb"(?:local|global|set)[ \t]")
+_OPTION: Final = re.compile(rb"-(?<![a-z0-9-]-)-?([a-z0-9-]{1,60})[ \t]++")
 _SECRET_NAME: Final = re.compile(rb"pass|pw|psk|secret|token|key|pin(?!g)|puk|cak|cred|auth|communit|bot|hook|\Au\Z")
 _SCHEME: Final = re.compile(rb"(?:bearer|basic|digest|token)[ \t]")
 _KNOWN: Final = re.compile(
@@ -50,6 +63,7 @@ _KNOWN: Final = re.compile(
     rb"|(?<![a-z0-9_-])(?:gh[opsur]_|glpat-|xox[abprs]-|github_pat_)[a-z0-9_-]{10,}+"
     rb"|(?<![a-z0-9])bearer[ \t]++[^\s\"]++"
 )
+_KNOWN_BY: Final = (b":", b"eyj", b"gh", b"glpat", b"xox", b"bearer")
 _PRIVATE_KEY: Final = re.compile(rb"-----begin [a-z ]{0,40}?private key-----")
 _ADDRESS_ENDS: Final = re.compile(rb"[\s\"'<>]")
 _OPENS: Final = re.compile(rb"(\\*+)([\"'])|[({\[]")
@@ -90,7 +104,8 @@ class _Scan:
 
     def spans(self) -> Iterator[Span]:
         """Give all that is found, in no order."""
-        yield from (found.span() for found in _KNOWN.finditer(self.text))
+        if any(hint in self.text for hint in _KNOWN_BY):
+            yield from (found.span() for found in _KNOWN.finditer(self.text))
         yield from self._in_addresses()
         for found in _PRIVATE_KEY.finditer(self.text):
             if self.left < 0:
@@ -101,12 +116,12 @@ class _Scan:
             if self.left < 0:
                 return
             at = found.end()
-            whole = found[1] is not None or found[2] == b":" or _SCHEME.match(self.text, at) is not None
+            whole = found[1] == b":" or found[0].startswith(_WHOLE) or _SCHEME.match(self.text, at) is not None
             yield self._charged(at, self._value(at, whole=whole))
-        for found in _OPTION.finditer(self.text):
+        for found in _OPTION.finditer(self.text) if b"-" in self.text else ():
             if _SECRET_NAME.search(found[1]) and self.left >= 0:
                 yield self._charged(found.end(), self._value(found.end(), whole=False))
-        for found in _ASSIGNED.finditer(self.text):
+        for found in _ASSIGNED.finditer(self.text) if _ASSIGNS.search(self.text) else ():
             if _SECRET_NAME.search(found[1]) and self.left >= 0:
                 yield self._charged(found.end(), self._closed(found.end(), statement=True))
 
@@ -148,6 +163,9 @@ class _Scan:
 
     def _string(self, at: int, depth: int, mark: bytes) -> int:
         for found in _QUOTE[mark].finditer(self.text, at):
+            self.left -= _LOOKS_OF_A_MARK
+            if self.left < 0:
+                break
             if len(found[1]) <= depth:
                 return found.end()
         return len(self.text)
@@ -157,6 +175,9 @@ class _Scan:
         depth = 0
         while (found := _MARK.search(self.text, at)) is not None:
             at = found.end()
+            self.left -= _LOOKS_OF_A_MARK
+            if self.left < 0:
+                break
             if found[1] is not None:
                 at = self._string(at, len(found[1]), b'"')
             elif found[2] is not None:
