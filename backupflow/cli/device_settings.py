@@ -54,6 +54,14 @@ class DeviceSettings:
             help="Let the router end each export with a word of ours, if it can, so that no cut goes unseen.",
         ),
     ] = None
+    who: Annotated[
+        bool | None,
+        typer.Option(
+            "--who/--no-who",
+            help="Ask the router for its own log of edits too, so that a change can be told with the user who probably "
+            "made it; not where secrets are omitted, for the log has them. Written from MikroTik's manual.",
+        ),
+    ] = None
     interval: Annotated[
         str | None, typer.Option(metavar="SPAN", help="How often, e.g. 6h or 15m.", show_default=False)
     ] = None
@@ -99,6 +107,7 @@ class DeviceSettings:
             "legacy_ssh": self.legacy_ssh,
             "secrets": self.secrets and self.secrets.value,
             "end_mark": self.end_mark,
+            "who": self.who,
             "interval_seconds": interval_seconds(self.interval),
             "cron": self.cron,
             "maintenance": self.maintenance or None,

@@ -12,6 +12,7 @@ from backupflow.cli.another_router import among, documents, in_words
 from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.session import wiring
 from backupflow.core.attempts import Stretch
+from backupflow.core.ledger import LOG_KEPT
 
 if TYPE_CHECKING:
     from backupflow.core.attempts import Attempt, Wish
@@ -114,6 +115,7 @@ def _says(one: Attempt) -> tuple[tuple[str, output.Cell], ...]:
         ("login", _login(one)),
         ("command", output.told(one.command, output.LONGEST_DETAIL)),
         ("end mark", _MARKS.get(one.end_mark or "", one.end_mark)),
+        ("log of edits", one.who if one.who in {None, LOG_KEPT} else f"none: {one.who}"),
         ("exit status", one.exit_status),
         ("bytes", one.raw_bytes),
         ("stored", one.stored_at),
@@ -188,6 +190,7 @@ def _document(one: Attempt) -> dict[str, Any]:
         "command": one.command,
         "exit_status": one.exit_status,
         "end_mark": one.end_mark,
+        "who": one.who,
         "login": one.login,
         "login_on": one.login_on,
         "login_sent_at": one.login_sent_at,

@@ -104,6 +104,11 @@ class Attempt:
         """What was known of the router's habit to repeat one; None: nothing was read, or before that was kept."""
         return self.facts.get("end_mark")
 
+    @property
+    def who(self) -> str | None:
+        """What came of asking for the router's log of edits: LOG_KEPT, or why there is none; None: not asked."""
+        return self.facts.get("who")
+
 
 def _result(state: State, is_change: bool | None) -> str:  # noqa: FBT001 - as it is in the row
     if state is State.STORED and is_change is not None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from backupflow.core.edits import Edit
     from backupflow.core.model import NormalConfig, RawConfig, Secrets, SecretsPolicy
     from backupflow.core.tree import Parsed, Tree
 
@@ -179,8 +181,20 @@ class Driver(Protocol):
     def repeats(self, reply: Reply, nonce: str) -> bool:
         """Tell whether the answer to `probe` ends in the end mark."""
 
+    def who_command(self) -> str | None:
+        """Give the command that shows the router's own log of edits; None: there is none."""
+
+    def edits(self, text: bytes) -> tuple[Edit, ...]:
+        """Read what it answered; of bounded number, and nothing of what is no such log. Linear in time."""
+
+    def clock(self, raw: RawConfig) -> datetime | None:
+        """Tell what the router's clock, which has no zone, showed when it gave this export; None: it does not say."""
+
     def judge_file(self, raw: bytes) -> Completeness:
         """Judge an export from a file: an editor may have dropped its final newline."""
 
     def normalize(self, raw: RawConfig) -> NormalConfig:
         """Reduce an export to what its owner configured; total over all bytes, idempotent, linear in time."""
+
+    def outline(self, normal: NormalConfig) -> Outline:
+        """Outline a normal form, as `read` does."""

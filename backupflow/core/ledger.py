@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from backupflow.core.suspicion import Observed
 
 
+LOG_KEPT = "kept"  # what came of asking a router for its log of edits
 COLLECTING = "collecting"  # scope of an alarm: ours is down, as the collectors see it
 
 
@@ -86,6 +87,7 @@ class Assignment:
     login_on: LoginOn = LoginOn.CURRENT  # which of two, while they are rotated
     login_shared: bool = False  # of a profile that others use too
     login_rotates: bool = False  # there are two, see core.rotation
+    asks_who: bool = False  # for the router's log of edits too
 
     @property
     def via_id(self) -> UUID | None:
@@ -144,6 +146,8 @@ class Published:
     host_key: HostKey  # that the router proved to have
     modern_ssh: bool  # nothing but modern algorithms was agreed on
     end_mark: EndMark = EndMark.UNTRIED
+    who: str = ""  # what came of asking for its log of edits: LOG_KEPT, or why there is none; empty: it was not asked
+    log: SealedConfig | None = None  # that log, see core.edits
 
 
 @dataclass(frozen=True, slots=True)

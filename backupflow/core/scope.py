@@ -24,7 +24,7 @@ LONGEST_INTERVAL = timedelta(days=3660)
 LONGEST_SESSION = timedelta(days=1)
 LONGEST_OF = {"connect": timedelta(minutes=5), "banner": timedelta(minutes=5), "login": timedelta(minutes=10)}
 MOST_AT_A_TIME = 10_000
-_SWITCHES = ("legacy_ssh", "end_mark")
+_SWITCHES = ("legacy_ssh", "end_mark", "who")
 _SHORTEST_WAIT = timedelta(seconds=1)
 _LONGEST_COMMAND = LONGEST_SESSION - sum(LONGEST_OF.values(), timedelta(0))
 _TIMEOUTS = tuple(f"{name}_timeout_seconds" for name in ("connect", "banner", "login", "command"))
@@ -39,6 +39,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "trust": (*_PLACES, "profile", "jump_host"),
     "secrets": _PLACES,
     "end_mark": _PLACES,
+    "who": _PLACES,
     "concurrency": ("group", "site", "tenant"),  # sessions at a time with all of its devices together
 }
 
@@ -55,6 +56,7 @@ class Policy:
     max_bytes: int = 16 * 1024 * 1024
     secrets: SecretsPolicy = SecretsPolicy.COLLECT
     end_mark: bool = True  # ask routers that repeat one for an end mark
+    who: bool = False  # ask routers for their log of edits too
 
     @property
     def timetable(self) -> Timetable:
@@ -89,6 +91,8 @@ def _apply(policy: Policy, name: str, value: object) -> Policy:
             return replace(policy, secrets=SecretsPolicy(str(value)))
         case "end_mark":
             return replace(policy, end_mark=bool(value))
+        case "who":
+            return replace(policy, who=bool(value))
         case _:
             return policy
 
@@ -181,4 +185,5 @@ def settings_of(policy: Policy) -> dict[str, Any]:
         "trust": policy.trust.value,
         "secrets": policy.secrets.value,
         "end_mark": policy.end_mark,
+        "who": policy.who,
     }

@@ -3,7 +3,7 @@
 1. start: claimed -> running, with a lease; the row's holder is the fence
 2. open the pepper; one session with the router, see flows.interview
 3. hash under the pepper; compare with what is known of this router: is it the same one, is the export plausible?
-4. seal
+4. seal; and apart from it the router's log of edits, if that was asked for
 5. not to be believed: kept aside, the row ends
 6. running -> published: the fence. No row: another has taken over, what was read is dropped
 7. publish; a definite refusal ends the row, an unknown outcome leaves it published
@@ -15,14 +15,16 @@ meet the same defect, for ever.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backupflow.core import backoff, suspicion
+from backupflow.core.edits import pack as pack_log
+from backupflow.core.enclosure import Label, What, enclose
 from backupflow.core.envelope import pack
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.ledger import COLLECTING, Assignment, Ending, KeptAside, Published, Withdrawn
 from backupflow.core.message import MAX_BYTES, SnapshotMessage, encode
-from backupflow.core.model import CollectionId, HostKey, Pepper, SealedConfig, State, content_hash, keyed_hash
+from backupflow.core.model import CollectionId, HostKey, Pepper, SealedConfig, Seq, State, content_hash, keyed_hash
 from backupflow.errors import (
     BackupflowError,
     CollectorBusy,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.driver import Reading
     from backupflow.core.jump import Via
+    from backupflow.flows.interview import Interview
 
 
 # Pauses that say nothing of the vault or the bus.
@@ -184,7 +187,23 @@ def _read(ports: CollectPorts, assignment: Assignment, offered: list[HostKey], v
         said.modern_ssh,
         said.end_mark,
     )
+    if doubt is None:
+        published = replace(published, **_log(ports, assignment, said))
     return _Found(message, KeptAside(published, sealed), doubt)
+
+
+def _log(ports: CollectPorts, assignment: Assignment, said: Interview) -> dict[str, Any]:
+    """The router's log of edits, sealed apart from the export; without it the export is worth no less."""
+    if said.log is None:
+        return {"who": said.who}
+    label = Label(assignment.tenant_id, assignment.device_id, assignment.seq, Seq(0), What.LOG)
+    try:
+        sealed = ports.sealer.seal_config(
+            assignment.tenant_id, assignment.device_id, enclose(label, pack_log(said.log))
+        )
+    except BackupflowError as exc:
+        return {"who": exc.code}
+    return {"who": said.who, "log": sealed}
 
 
 def _pepper(ports: CollectPorts, assignment: Assignment) -> Pepper:

@@ -3,7 +3,8 @@
 1. connect; admit the host key (commit it on first sight); only then open and send the login
 2. the driver's commands, one after another, within the one session
 3. where it is not known whether the router repeats an end mark: ask, after the export
-4. close; read the answers
+4. where somebody wants to know who made a change: the router's own log of edits, whatever comes of it
+5. close; read the answers
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from backupflow.core import end_mark
 from backupflow.core.driver import Asking, Driver, Incomplete, Reading, Reason, Reply
+from backupflow.core.edits import LONGEST_LOG, Log
+from backupflow.core.ledger import LOG_KEPT
 from backupflow.core.model import EndMark, HostKey, Login
 from backupflow.core.report import Stage
 from backupflow.errors import (
@@ -21,6 +24,7 @@ from backupflow.errors import (
     CommandRejected,
     LoginSuspended,
     NotAConfiguration,
+    OutputTooLarge,
     OutputTruncated,
 )
 from backupflow.flows.admitting import admitted, login_of
@@ -39,6 +43,8 @@ _INCOMPLETE: dict[Reason, type[BackupflowError]] = {
     Reason.NOT_A_CONFIGURATION: NotAConfiguration,
 }
 PROBE_WITHIN = timedelta(seconds=10)  # of a command that answers one line
+LOG_WITHIN = timedelta(seconds=20)  # a hundred edits at the most
+NO_LOG = "no_log"  # what was answered tells of no edit: there was none, or it was refused
 
 
 class InterviewPorts(Protocol):
@@ -78,6 +84,8 @@ class Interview:
     modern_ssh: bool
     end_mark: EndMark  # what is known now, if the export is believed
     cut: str  # why the whole text may still have lost its end; empty: no reason
+    who: str = ""  # what came of asking for the router's log of edits; empty: it was not asked
+    log: Log | None = None
 
 
 def interview(
@@ -118,14 +126,16 @@ def interview(
             replies.append(session.run(command))
         modern = session.modern
         known = _probed(assignment, session, driver, nonce)  # 3
+        log, who = _log(assignment, session, driver)  # 4
     passed(Stage.RIGHTS)
-    read = ports.reader.read(assignment.driver, asking, replies)  # 4
+    read = ports.reader.read(assignment.driver, asking, replies)  # 5
     if isinstance(read, Incomplete):
         raise _INCOMPLETE[read.reason](read.detail)
     cut = _cut(assignment, read)
     if assignment.asks_end_mark and assignment.end_mark is not EndMark.UNTRIED:
         known = end_mark.after_export(known, ended=read.ended, upgraded=_upgraded(assignment, read))
-    return Interview(read, offered[0], modern, known, cut)
+    told = None if log is None else Log(log, driver.clock(read.raw))
+    return Interview(read, offered[0], modern, known, cut, who, told)
 
 
 def _probed(assignment: Assignment, session: Session, driver: Driver, nonce: str) -> EndMark:
@@ -136,6 +146,20 @@ def _probed(assignment: Assignment, session: Session, driver: Driver, nonce: str
         return end_mark.after_probe(repeated=driver.repeats(session.run(driver.probe(nonce), PROBE_WITHIN), nonce))
     except BackupflowError:
         return end_mark.after_probe(repeated=None)
+
+
+def _log(assignment: Assignment, session: Session, driver: Driver) -> tuple[bytes | None, str]:
+    """Ask for the log of edits, and what came of it in a word; whatever goes wrong costs no export."""
+    command = driver.who_command() if assignment.asks_who and assignment.trigger.observes else None
+    if command is None:
+        return None, ""
+    try:
+        said = session.run(command, LOG_WITHIN).stdout
+    except BackupflowError as exc:
+        return None, exc.code
+    if len(said) > LONGEST_LOG:
+        return None, OutputTooLarge.code
+    return (said, LOG_KEPT) if driver.edits(said) else (None, NO_LOG)
 
 
 def _cut(assignment: Assignment, read: Reading) -> str:

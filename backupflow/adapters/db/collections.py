@@ -39,6 +39,7 @@ from backupflow.core.model import (
     LoginOn,
     SealedSecret,
     Secrets,
+    SecretsPolicy,
     Seq,
     Target,
     TenantId,
@@ -89,7 +90,7 @@ _HELD = text(f"""
     SELECT {THERE} AS there FROM collection c JOIN device d ON d.id = c.device_id {LOGIN}
     WHERE c.id = :collection AND c.state = 'running' AND c.holder = :holder""")
 _PUBLISH = text(f"""
-    UPDATE collection SET state = 'published', {observed.SET}, lease_until = NULL
+    UPDATE collection SET state = 'published', {observed.SET}, log_sealed = :log, lease_until = NULL
     WHERE id = :collection AND state = 'running' AND holder = :holder AND {observes("trigger")} RETURNING id""")
 # What is learnt of a router that was replaced meanwhile is nothing that the one in its place is known by.
 _SUCCEEDED = text("""
@@ -219,7 +220,8 @@ class Collections:
 
 
 def _publish(tx: Connection, assignment: Assignment, published: Published, defaults: Policy) -> bool:
-    values = {"collection": assignment.collection_id, "holder": assignment.holder}
+    values: dict[str, Any] = {"collection": assignment.collection_id, "holder": assignment.holder}
+    values["log"] = published.log.text if published.log else None
     if tx.execute(_PUBLISH, values | observed.columns(published)).scalar() is None:
         return False
     meanwhile = acted(tx, assignment, defaults)
@@ -319,6 +321,7 @@ def _assignment(tx: Connection, collection_id: CollectionId, holder: str, row: R
         secrets=policy.secrets,
         asks_end_mark=policy.end_mark,
         end_mark=EndMark(row.end_mark),
+        asks_who=policy.who and policy.secrets is SecretsPolicy.COLLECT,  # a log may hold what is to stay there
         known=known,
         login_changed_at=row.changed_at,
         trigger=Trigger(row.trigger),

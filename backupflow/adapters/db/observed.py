@@ -1,8 +1,9 @@
 """What a row keeps of an observation, to be compared with a later one: core.suspicion.Observed <-> columns.
 
 The JSON document `facts` is {version, model, serial, system_id, identity, markers, sections, size, secret_count,
-secrets, known_serial, end_mark}. Rows from before the second migration have less of it and no `shape_hash`: of those
-nothing is compared but the serial number, so that another router is seen on the first run after the upgrade too.
+secrets, known_serial, end_mark, who}, the last one where it was asked. Rows from before the second migration have less
+of it and no `shape_hash`: of those nothing is compared but the serial number, so that another router is seen on the
+first run after the upgrade too.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def columns(published: Published) -> dict[str, Any]:
         "known_serial": _stored(observed.known_serial),
         "end_mark": published.end_mark,
     }
+    if published.who:
+        facts["who"] = published.who
     return {
         "content_hash": observed.content_hash,
         "digest": published.digest,

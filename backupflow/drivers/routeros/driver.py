@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backupflow.core.driver import Complete, Completeness, Incomplete, Outline, Reading, Reason
 from backupflow.core.model import RawConfig, Secrets, SecretsPolicy
-from backupflow.drivers.routeros import commands, completeness, omission
+from backupflow.drivers.routeros import commands, completeness, omission, who
 from backupflow.drivers.routeros.commands import PLAIN, SECRETS_HIDDEN_FROM, SENSITIVE, SMALL_MENU, Answer
 from backupflow.drivers.routeros.grammar import RouterOSGrammar
 from backupflow.drivers.routeros.identity import identity
@@ -17,8 +17,10 @@ from backupflow.drivers.routeros.secrets import SECRET_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from backupflow.core.driver import Asking, Facts, Grammar, Reply
+    from backupflow.core.edits import Edit
     from backupflow.core.model import NormalConfig
 
 _CANNOT_HIDE = "the router cannot leave its secrets out"
@@ -65,6 +67,18 @@ class RouterOS:
         """Tell whether the answer to `probe` ends in the end mark."""
         return commands.repeats(reply, nonce)
 
+    def who_command(self) -> str | None:
+        """Give the command that shows the router's own log of edits."""
+        return who.COMMAND
+
+    def edits(self, text: bytes) -> tuple[Edit, ...]:
+        """Read what it answered."""
+        return who.edits(text)
+
+    def clock(self, raw: RawConfig) -> datetime | None:
+        """Tell what the router's clock showed when it gave this export."""
+        return who.clock(raw)
+
     def judge_file(self, raw: bytes) -> Completeness:
         """Judge an export from a file."""
         judged = completeness.judge(raw)
@@ -75,6 +89,10 @@ class RouterOS:
     def normalize(self, raw: RawConfig) -> NormalConfig:
         """Reduce an export to its normal form."""
         return normalize(raw)
+
+    def outline(self, normal: NormalConfig) -> Outline:
+        """Outline a normal form, as `read` does."""
+        return outline(normal)
 
 
 @dataclass(frozen=True, slots=True)

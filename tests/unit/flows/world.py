@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from backupflow.core.driver import Asking, Complete, Driver, Facts, Incomplete, Outline, Reading, Reason, Reply
+from backupflow.core.edits import Edit
 from backupflow.core.ledger import Assignment
 from backupflow.core.model import (
     CollectionId,
@@ -46,6 +48,7 @@ PEPPER = Pepper(b"p" * 32)
 NONCE, UNKNOWN = "n0nce", b"no such command"
 EXPORT = b"/ip address\r\nadd address=192.0.2.1\r\n"
 NUMBER = CollectionId(7)
+CLOCK = datetime(2026, 11, 22, 14, 2)  # noqa: DTZ001 - a router's clock has no zone
 WORK = Assignment(
     NUMBER, "me", TenantId(UUID(int=1)), DeviceId(UUID(int=2)), "core-1", Seq(3), "toy",
     Target("192.0.2.1", 22, KEY, legacy_ssh=False, timeouts=Timeouts()), Trust.TOFU, "backup", UUID(int=4),
@@ -98,6 +101,18 @@ class Toy:
         """By the word."""
         return reply.stdout == nonce.encode()
 
+    def who_command(self) -> str | None:
+        """A word."""
+        return "who"
+
+    def edits(self, text: bytes) -> tuple[Edit, ...]:
+        """A name a line."""
+        return tuple(Edit(CLOCK, by) for by in text.decode().split()) if text != UNKNOWN else ()
+
+    def clock(self, raw: RawConfig) -> datetime | None:
+        """Always the same."""
+        return CLOCK
+
     def judge_file(self, raw: bytes) -> Complete | Incomplete:
         """Not asked here."""
         raise NotImplementedError
@@ -105,6 +120,10 @@ class Toy:
     def normalize(self, raw: RawConfig) -> NormalConfig:
         """Without carriage returns."""
         return NormalConfig(raw.replace(b"\r", b""))
+
+    def outline(self, normal: NormalConfig) -> Outline:
+        """Not asked here."""
+        raise NotImplementedError
 
 
 class World:
