@@ -65,7 +65,7 @@ class Interpretation:
     touched: tuple[str, ...] = ()  # keyed hashes of its items, in hexadecimal digits
     changes: bytes | None = field(default=None, repr=False)  # core.change_codec
     diff: bytes | None = field(default=None, repr=False)  # core.diff
-    summaries: tuple[str, ...] = field(default=(), repr=False)  # masked; of what is not ignored
+    summaries: tuple[str, ...] = field(default=(), repr=False)  # as an event tells it: few, masked, nothing ignored
 
 
 @dataclass(frozen=True, slots=True)

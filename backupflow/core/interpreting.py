@@ -6,19 +6,22 @@ It runs where a driver reads: whatever a text does to the one who looks at it, i
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core import change_codec, diff
-from backupflow.core.changes import changes
+from backupflow.core.changes import TooManyChanges, changes
 from backupflow.core.ignoring import touched, with_ignored
 from backupflow.core.interpretation import Answer, Interpretation, Kind
 from backupflow.core.model import content_hash
+from backupflow.core.summary import told
+from backupflow.core.told_change import LINES, told_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from backupflow.core.changes import Change
-    from backupflow.core.driver import Driver
+    from backupflow.core.driver import Driver, Grammar
     from backupflow.core.interpretation import Question
     from backupflow.core.model import NormalConfig
 
@@ -27,6 +30,7 @@ OTHER: Final = "other"
 # A menu, and nothing that somebody typed: what a router sends may look like the path of one.
 _MENU: Final = re.compile(r"[a-z0-9][a-z0-9-]*(?:/[a-z0-9][a-z0-9-]*)*")
 _LONGEST_MENU: Final = 100
+_MOST_TOLD: Final = 1000  # changes that are put into words
 
 
 def answer(question: Question, driver: Driver) -> Answer:
@@ -42,22 +46,26 @@ def answer(question: Question, driver: Driver) -> Answer:
 
 def interpret(question: Question, before: NormalConfig, after: NormalConfig, driver: Driver) -> Interpretation:
     """What turns one normal form into the other: line by line, item by item, and in words."""
-    grammar = driver.grammar
-    lines = diff.diff(before, after)
-    found = with_ignored(changes(grammar.tree(before), grammar.tree(after), grammar), question.rules, grammar)
-    told = [change for change in found if not change.ignored]
-    encoded, unlisted = _encoded(found)
-    return Interpretation(
-        _kind(question, found),
-        detail="; ".join(says for says in (lines.coarse, unlisted) if says),
-        lines_added=lines.added,
-        lines_removed=lines.removed,
-        count=len(told),
-        ignored=len(found) - len(told),
+    grammar, lines = driver.grammar, diff.diff(before, after)
+    seen = Interpretation(
+        Kind.UNREAD, lines.coarse, lines_added=lines.added, lines_removed=lines.removed, diff=diff.encode(lines)
+    )
+    try:
+        found = with_ignored(changes(grammar.tree(before), grammar.tree(after), grammar), question.rules, grammar)
+        encoded = change_codec.encode(found)
+    except TooManyChanges:  # the lines that differ are there all the same
+        here = named(line.component for hunk in lines.hunks for line in hunk.lines if line.mark != " ")
+        return replace(seen, detail="there are more changes than can be told one by one", components=here)
+    shown = [change for change in found if not change.ignored]
+    return replace(
+        seen,
+        kind=_kind(question, found),
+        count=len(shown),
+        ignored=len(found) - len(shown),
         components=named(change.component for change in found),
         touched=tuple(touched(found, grammar, question.pepper)),
         changes=encoded,
-        diff=diff.encode(lines),
+        summaries=_summaries(shown, grammar),
     )
 
 
@@ -67,12 +75,11 @@ def named(components: Iterable[str]) -> tuple[str, ...]:
     return tuple(found) if len(found) <= MOST_COMPONENTS else (*found[:MOST_COMPONENTS], OTHER)
 
 
-def _encoded(found: Sequence[Change]) -> tuple[bytes | None, str]:
-    """The changes as they are kept; or why they are not: the lines that differ are there all the same."""
-    try:
-        return change_codec.encode(found), ""
-    except change_codec.TooManyChanges:
-        return None, f"{len(found):,} changes are too many to be kept one by one"
+def _summaries(shown: Sequence[Change], grammar: Grammar) -> tuple[str, ...]:
+    """As many lines as an event has, and how many more there are; of a large change most of them are never made."""
+    lines = told(shown[:_MOST_TOLD], grammar)
+    more = len(lines) - LINES + max(len(shown) - _MOST_TOLD, 0)
+    return (*told_lines(lines[:LINES]), *([f"and {more:,} more"] if more > 0 else ()))
 
 
 def _kind(question: Question, found: Sequence[Change]) -> Kind:

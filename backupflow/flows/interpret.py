@@ -15,7 +15,7 @@ from backupflow.core.envelope import unpack
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.interpretation import TRIES, Enclosed, Interpretation, Kind, Question
 from backupflow.core.model import Purpose, SealedConfig, Seq
-from backupflow.core.told_change import LINES, is_told, pack_lines, told_lines
+from backupflow.core.told_change import is_told, pack_lines
 from backupflow.core.verification import DAMAGED, alarm_scope
 from backupflow.errors import BackupflowError, MessageMalformed, TransitKeyMissing, Verdict
 from backupflow.flows.ingest import check_marks
@@ -210,10 +210,7 @@ class _Round:
         if not found.summaries or not is_told(found.kind, found.count):
             return None
         owner = owed.after
-        lines = told_lines(found.summaries[:LINES])
-        if found.count > LINES:
-            lines.append(f"and {found.count - LINES:,} more")
-        packed = pack_lines((owner.tenant_id, owner.device_id, owner.seq), lines)
+        packed = pack_lines((owner.tenant_id, owner.device_id, owner.seq), found.summaries)
         return self.ports.sealer.seal_config(owner.tenant_id, owner.device_id, packed)
 
     def _failed(self, owed: Owed, why: str) -> None:
