@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupflow.cli import output
 from backupflow.cli.paging import Line, Piece, line
+from backupflow.core import summary
 from backupflow.core.interpretation import Kind
 
 if TYPE_CHECKING:
@@ -42,12 +44,12 @@ def lines(opened: Opened, grammar: Grammar, *, named: bool, reveal: bool) -> Ite
     yield heading(entry, who(opened.changes or ()), named=named)
     if opened.closed:
         yield line(_INDENT + closed(opened), "red")
-    told = [change for change in opened.changes or () if not change.ignored]
-    for change in told[:SHOWN]:
-        for part in _folded(_summary(change, grammar, reveal=reveal)):
+    summaries = _summaries(opened, grammar, reveal=reveal)
+    for one in summaries[:SHOWN]:
+        for part in _folded(one):
             yield line(part)
-    if len(told) > SHOWN:
-        yield line(f"{_INDENT}… and {len(told) - SHOWN:,} more: `diff {entry.owner.name} {entry.seq}`", "dim")
+    if (more := len(summaries) - SHOWN) > 0:
+        yield line(f"{_INDENT}… and {more:,} more: `diff {shlex.quote(entry.owner.name)} {entry.seq}`", "dim")
     hidden = ignored(opened)
     if hidden:
         yield line(f"{_INDENT}+{hidden:,} ignored", "dim")
@@ -117,7 +119,8 @@ def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any
         "lines_added": told.lines_added if told else None,
         "lines_removed": told.lines_removed if told else None,
         "components": list(told.components) if told else [],
-        "changes": [_change(one, grammar, reveal=reveal) for one in opened.changes or () if not one.ignored],
+        "summaries": list(_summaries(opened, grammar, reveal=reveal)),
+        "changes": [_change(one, grammar, reveal=reveal) for one in _shown(opened)],
         "ignored": ignored(opened),
         "cannot_be_opened": opened.closed or None,
         "keys_given_up_at": entry.given_up_at,
@@ -133,7 +136,7 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
         "component": change.component,
         "action": change.action,
         "moved": change.moved,
-        "summary": _summary(change, grammar, reveal=reveal),
+        "item": grammar.name(change.component, grammar.parsed(change.component, change.new or change.old or "")),
         "properties": [
             {
                 "name": one.name,
@@ -146,10 +149,12 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
     }
 
 
-def _summary(change: Change, grammar: Grammar, *, reveal: bool) -> str:
-    from backupflow.core.summary import summary
+def _summaries(opened: Opened, grammar: Grammar, *, reveal: bool) -> tuple[str, ...]:
+    return summary.told(_shown(opened), grammar, reveal=reveal)
 
-    return summary(change, grammar, reveal=reveal)
+
+def _shown(opened: Opened) -> list[Change]:
+    return [change for change in opened.changes or () if not change.ignored]
 
 
 def _folded(text: str) -> list[str]:
