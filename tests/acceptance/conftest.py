@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.install import Install
 from tests.acceptance.openssh import IS_ROOT, OpenSshServer, program, serving
 
 if TYPE_CHECKING:
@@ -41,6 +42,21 @@ def openssh_server(ssh_account: tuple[str, str]) -> Iterator[OpenSshServer]:
     """A server that runs and takes every kind of login; one attempt a connection (MaxAuthTries 1)."""
     with serving(*ssh_account) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def collecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
+    """An install, by `backupflow up`, for more than one module: each has devices of its own, and counts only those.
+
+    Each device is collected once, at once; from then on only what is asked for.
+    """
+    settings = {"CONFIG_BACKUP_INTERVAL": 36_000, "CONFIG_BACKUP_SPREAD_FROM": 0, "CONFIG_BACKUP_SPREAD_TO": 0}
+    it = Install(tmp_path_factory.mktemp("collecting"), **settings)
+    it.start()
+    try:
+        yield it
+    finally:
+        it.stop()
 
 
 @pytest.fixture(scope="session")

@@ -76,14 +76,9 @@ def routers(ssh_account: tuple[str, str]) -> Iterator[list[Router]]:
 
 
 @pytest.fixture(scope="module")
-def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
-    """Everything, by `backupflow up`; what is not asked for is collected once, at once."""
-    it = Install(tmp_path_factory.mktemp("pipeline"), CONFIG_BACKUP_SPREAD_FROM=0, CONFIG_BACKUP_SPREAD_TO=0)
-    it.start()
-    try:
-        yield it
-    finally:
-        it.stop()
+def install(collecting: Install) -> Install:
+    """What is not asked for is collected once, at once."""
+    return collecting
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +115,7 @@ def test_every_export_comes_back_byte_for_byte_from_the_whole_pipeline(
         else:  # each of these exports is another router's, and collected at once
             install.forget_meetings()
             replace_all(install, names, size)
-        wait_for_stored(install, len(routers) * (number + 1))
+        wait_for_stored(install, names, len(routers) * (number + 1))
         for router in routers:
             assert sessions(router) - before[router.name] == commands_to_a_stranger(router), router.name
         # By its command each of the first, and then one of each version: a process costs more than all else here.
@@ -149,11 +144,15 @@ def enrol_all(install: Install, routers: list[Router], folder: Path) -> None:
         router.enrol(install, folder)
 
 
-def wait_for_stored(install: Install, observations: int) -> None:
-    """Wait until so many were stored in all."""
+def wait_for_stored(install: Install, names: list[str], observations: int) -> None:
+    """Wait until so many of these were stored in all."""
+    stored_of = (
+        "SELECT c.id FROM collection c JOIN device d ON d.id = c.device_id "
+        "WHERE c.state = 'stored' AND d.name = ANY(:names)"
+    )
 
     def stored() -> bool:
-        return len(install.rows("SELECT id FROM collection WHERE state = 'stored'")) == observations
+        return len(install.rows(stored_of, names=names)) == observations
 
     wait_for(stored, f"{observations} observations", 60)
 
