@@ -49,6 +49,7 @@ class Behaviour:
     preface: bytes = field(default=b"", repr=False)  # before each answer: a banner, a note, a nag about the licence
     sensitive: bool = True  # False: its users lack the policy `sensitive`, which shows secrets
     end_mark: bool = True  # False: its parser refuses `;`, so nothing can follow an export on the same line
+    edit_log: bytes | None = field(default=b"", repr=False)  # sent in place of its log of edits; None: it knows none
     serial: str | None = None  # another router behind the same key; None: as specified
     shrunk: bool = False  # every other section is missing from an export
     unexportable: tuple[str, ...] = ()  # menus such as `/ip ssh` that are missing, each with a marker in its place
@@ -98,6 +99,7 @@ READERS: Mapping[str, Callable[[object], object]] = {
     "preface": given.octets,
     "sensitive": given.flag,
     "end_mark": given.flag,
+    "edit_log": given.optional(given.octets),
     "serial": given.optional(given.text),
     "shrunk": given.flag,
     "unexportable": given.menus,

@@ -27,7 +27,12 @@ class ExportWanted:
     menu: str = ""
 
 
-Answer = bytes | ExportWanted
+@dataclass(frozen=True, slots=True)
+class EditLogWanted:
+    """In this place of the answer stands the router's log of edits."""
+
+
+Answer = bytes | ExportWanted | EditLogWanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ def _answer(spec: RouterSpec, behaviour: Behaviour, match: re.Match[str]) -> Ans
         return _row(f"  version: {spec.version} (stable)") + _row(f"  board-name: {spec.model}") + b"\r\n"
     if path == ["system", "routerboard", "print"]:
         return _row("  routerboard: yes") + _row(f"  serial-number: {serial(spec)}") + b"\r\n"
+    if path == ["system", "history", "print", "detail"] and behaviour.edit_log is not None:
+        return behaviour.edit_log or EditLogWanted()
     if verb == "quit":
         return _row("interrupted")
     at = words[0][1] + (2 if words[0][0].startswith("/") else 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from backupflow.simulator.commands import ExportWanted, answers
+from backupflow.simulator.commands import EditLogWanted, ExportWanted, answers
 from backupflow.simulator.configuration import export
 from backupflow.simulator.wire import reset
 
@@ -79,7 +79,9 @@ class Console(asyncssh.SSHServerSession[bytes]):
         with contextlib.suppress(BrokenPipeError, ConnectionError):  # asyncssh says so of a client that left
             await self._send(self._router.behaviour.preface)
             for answer in answers(self._router.as_it_is, self._command, self._router.behaviour):
-                if not isinstance(answer, ExportWanted):
+                if isinstance(answer, EditLogWanted):
+                    await self._send(self._router.edit_log())
+                elif not isinstance(answer, ExportWanted):
                     await self._send(answer)
                 elif not await self._send_export(answer):
                     return

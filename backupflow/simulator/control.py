@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def obey(fleet: Fleet, text: str) -> str:
     """Do what one line says; an error is an answer too: `{"ok": false, "error": …}`.
 
-    `{"router": R, "do": D}` with D one of `edit` (`kind`), `change_key`, `add_key` and `drop_key`
+    `{"router": R, "do": D}` with D one of `edit` (`kind`, `by`), `change_key`, `add_key` and `drop_key`
     (`key_type`), `text` (`revision`, `sensitive`),
     `history`, `stats`; `{"router": R, "behave": {…}}`. `stats` and `behave` go without a router too: for all of them.
     `{"jump": J, "do": D}` with D one of `stop`, `resume`, `kill`, `change_key`, `stats`; `{"jump": J, "behave": {…}}`.
@@ -76,7 +76,7 @@ def _done_by_jump_host(fleet: Fleet, wanted: dict[str, Any]) -> dict[str, Any]:
 def _done_by(router: SimulatedRouter, verb: str, wanted: dict[str, Any]) -> dict[str, Any]:
     match verb:
         case "edit":
-            return dataclasses.asdict(router.edit(wanted.get("kind")))
+            return dataclasses.asdict(router.edit(wanted.get("kind"), str(wanted.get("by", "admin"))))
         case "change_key":
             return {"fingerprint": router.change_key(wanted.get("key_type")), "host_key_type": router.host_key_type}
         case "add_key":

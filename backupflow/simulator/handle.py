@@ -86,9 +86,9 @@ class SimulatedRouter:
         """What happened to it, in order."""
         return self._history.events(self.name)
 
-    def edit(self, kind: str | None = None) -> Edit:
-        """Make one real change of a drawn or given kind (see configuration.EditKind); raises InputInvalid."""
-        edit: Edit = self._call(lambda: self._router.edit(kind))
+    def edit(self, kind: str | None = None, by: str = "admin") -> Edit:
+        """Let somebody make one real change of a drawn or given kind (see configuration.EditKind); InputInvalid."""
+        edit: Edit = self._call(lambda: self._router.edit(kind, by))
         return edit
 
     def behave(self, **changes: object) -> None:

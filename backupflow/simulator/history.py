@@ -21,7 +21,7 @@ class Event:
     Kinds and their facts: `session_opened` (peer), `client_seen` (version), `login_offered` (method, username, offered,
     accepted), `logged_in` (username), `command` (text), `export_served` (revision, digest, menu, sensitive,
     secrets, exact, complete, bytes_sent, bytes_total, sent_digest), `channel_closed` (clean), `session_closed`,
-    `edited` (revision, edit, section, before, after), `key_changed` and `key_added` (key_type, generation,
+    `edited` (revision, edit, section, by, before, after), `key_changed` and `key_added` (key_type, generation,
     fingerprint), `key_dropped` (key_type), `behaviour_changed` (fields).
 
     In `export_served`, `digest` is the SHA-256 of the canonical text (no header date, no device comments, no markers),

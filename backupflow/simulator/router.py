@@ -6,11 +6,14 @@ Everything here runs in the event loop of the fleet.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backupflow.simulator.configuration import Edit, EditKind, Rendered, at_revision, edit_kind, rendered
+from backupflow.simulator.edit_log import KEPT, Made, edit_log
 from backupflow.simulator.extent import Extent
 from backupflow.simulator.keyring import KeyRing
 from backupflow.simulator.port import Port
@@ -47,6 +50,7 @@ class Router:
         self._port = Port(spec.host, spec.port, self._serve)
         self._history = history
         self._protocol = protocol
+        self._made: deque[Made] = deque(maxlen=KEPT)
         self._texts: dict[Extent, Rendered] = {}
         self._transports: set[asyncio.BaseTransport] = set()
 
@@ -116,17 +120,22 @@ class Router:
         if was.listening != self.behaviour.listening:
             self.open()
 
-    def edit(self, kind: str | None = None) -> Edit:
-        """Make one real change; raises InputInvalid for a kind that does not exist."""
+    def edit(self, kind: str | None = None, by: str = "admin") -> Edit:
+        """Let somebody make one real change; raises InputInvalid for a kind that does not exist."""
         chosen = edit_kind(self.spec, len(self.kinds) + 1, kind)
         _, edits = at_revision(self.spec, (*self.kinds, chosen))
         self.kinds = (*self.kinds, chosen)
         edit = edits[-1]
+        self._made.append(Made(edit, by, datetime.now(UTC)))
         lines = {"before": edit.before, "after": edit.after}
         self._history.add(
-            self.spec.name, "edited", None, revision=edit.revision, edit=edit.kind, section=edit.section, **lines
+            self.spec.name, "edited", None, revision=edit.revision, edit=edit.kind, section=edit.section, by=by, **lines
         )
         return edit
+
+    def edit_log(self) -> bytes:
+        """What its own log says of its edits."""
+        return edit_log(self.as_it_is, tuple(self._made))
 
     def change_key(self, key_type: HostKeyType | None = None) -> str:
         """Another host key on the same port, of the same or of another type; returns its fingerprint."""
