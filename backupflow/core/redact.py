@@ -52,7 +52,7 @@ _NAMED_IN_PROSE: Final = re.compile(_NAME + rb"(?:" + _IS + rb"|" + _STRING_FOLL
 _ASSIGN: Final = (
     rb"(?:" + b"|".join(rb"%b(?<![a-z0-9-]%b)" % (word, word) for word in (b"local", b"global", b"set")) + rb")"
 )
-_ASSIGNED: Final = re.compile(_ASSIGN + rb"[ \t]++\\*+[\"$(]*+([a-z0-9_]{1,60})\\*+\"?+[)]?+[ \t]*+")
+_ASSIGNED: Final = re.compile(_ASSIGN + rb"[ \t]++\\*+[\"$(]*+([a-z0-9_]{1,60}+)(?![=.-])\\*+\"?+[)]?+[ \t]*+")
 _ASSIGNS: Final = re.compile(rb"(?:local|global|set)[ \t]")
 _OPTION: Final = re.compile(rb"-(?<![a-z0-9-]-)-?([a-z0-9-]{1,60})[ \t]++")
 _SECRET_NAME: Final = re.compile(rb"pass|pw|psk|secret|token|key|pin(?!g)|puk|cak|cred|auth|communit|bot|hook|\Au\Z")
@@ -65,7 +65,7 @@ _KNOWN: Final = re.compile(
 )
 _KNOWN_BY: Final = (b":", b"eyj", b"gh", b"glpat", b"xox", b"bearer")
 _PRIVATE_KEY: Final = re.compile(rb"-----begin [a-z ]{0,40}?private key-----")
-_ADDRESS_ENDS: Final = re.compile(rb"[\s\"'<>]")
+_ADDRESS_ENDS: Final = re.compile(rb"[\s\"]")
 _OPENS: Final = re.compile(rb"(\\*+)([\"'])|[({\[]")
 _BARE: Final = re.compile(rb"[^\s\"\\]*+(?:\\.[^\s\"\\]*+)*+", re.DOTALL)
 _REST_OF_STRING: Final = re.compile(rb"[^\n\"]*+")

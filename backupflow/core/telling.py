@@ -20,7 +20,7 @@ _LONGEST_NAME: Final = 60
 _LONG_LISTS: Final = 80  # characters of both: from there on only what differs in them is told
 _MOST_ELEMENTS: Final = 8
 _KEPT: Final = 10  # characters before the place where two long values begin to differ
-_NEWLINE: Final = r"\n"  # as a value is spelled
+_NEWLINE, _BACKSLASH = r"\n", r"\\"  # as values are spelled
 
 
 def clipped(text: str, longest: int) -> str:
@@ -47,8 +47,8 @@ class Values:
             return label
         if name == "disabled" and value == "yes":
             return "disabled"
-        if _lines(value) > 1:
-            return f"{label} ({_lines(value)} lines)"
+        if (lines := self._lines(name, value)) > 1:
+            return f"{label} ({lines} lines)"
         return f"{label} {self.said(name, value)}".lstrip()
 
     def difference(self, changed: Property, label: str | None = None) -> str:
@@ -62,7 +62,7 @@ class Values:
         was, now = self._whole(changed.name, old), self._whole(changed.name, new)
         if was == now:
             return f"{name} {MASK} changed"
-        if _lines(old) > 1 or _lines(new) > 1:
+        if max(self._lines(changed.name, old), self._lines(changed.name, new)) > 1:
             return f"{name} changed ({_counted(old, new)})"
         return f"{name} {_listed(was, now) or _arrow(was, now)}"
 
@@ -70,12 +70,16 @@ class Values:
         value, verb = (changed.new, "set") if changed.old is None else (changed.old, "removed")
         if value is None or value == FLAG:
             return f"{name} {verb}"
-        if _lines(value) > 1:
-            return f"{name} {verb} ({_lines(value)} lines)"
+        if (lines := self._lines(changed.name, value)) > 1:
+            return f"{name} {verb} ({lines} lines)"
         said = self.said(changed.name, value)
         if said == MASK:
             return f"{name} {said} {verb}"
         return f"{name} set to {said}" if changed.old is None else f"{name} {said} removed"
+
+    def _lines(self, name: str, value: str) -> int:
+        """Count the lines of a script; a secret is one word, whatever is in it."""
+        return 1 if self.grammar.is_secret(self.component, name) else len(_split(value))
 
     def _whole(self, name: str, value: str) -> str:
         return self.grammar.shown(value if self.reveal else self.grammar.masked_value(self.component, name, value))
@@ -87,13 +91,13 @@ def _toggled(old: str | None, new: str | None) -> str | None:
     return "enabled" if old == "yes" or (old is None and new == "no") else None
 
 
-def _lines(value: str) -> int:
-    return value.count(_NEWLINE) + 1
+def _split(value: str) -> list[str]:
+    return value.replace(_BACKSLASH, "\\0").split(_NEWLINE)
 
 
 def _counted(old: str, new: str) -> str:
     """Say how many lines came and went, however they moved."""
-    was, now = Counter(old.split(_NEWLINE)), Counter(new.split(_NEWLINE))
+    was, now = Counter(_split(old)), Counter(_split(new))
     added, removed = (now - was).total(), (was - now).total()
     lines = "line" if (added or removed) == 1 else "lines"
     if added and removed:
