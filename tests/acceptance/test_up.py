@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 OF_CORE = "SELECT 1 FROM content c JOIN device d ON d.id = c.device_id WHERE d.name = 'core-1'"
+INTERPRETED = (
+    "SELECT i.* FROM interpretation i JOIN device d ON d.id = i.device_id WHERE d.name = 'core-1' ORDER BY i.seq"
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,9 @@ def test_data_and_keys_are_found_again_after_kill_9_and_a_move(install: Install,
     install.command("backup", "core-1", "--wait")
     wait_for(lambda: len(install.rows(OF_CORE)) == 2, "a second snapshot", SECONDS)
     assert install.command("export", "core-1", "-o", "-").stdout != before
+    wait_for(lambda: len(install.rows(INTERPRETED)) == 2, "both to be interpreted", SECONDS)
+    kinds = [(row.kind, row.seq > row.after_seq, row.diff_sealed is not None) for row in install.rows(INTERPRETED)]
+    assert kinds == [("first", True, False), ("change", True, True)]
 
 
 def test_a_poller_and_the_status_task_decide_when_a_router_is_due(install: Install, fleet: Fleet) -> None:

@@ -180,14 +180,19 @@ def test_a_tick_sends_what_it_claimed(house: House) -> None:
     assert set(house.queue("collect")) | set(house.queue("collect.slow")) | {now} == set(house.claimed())
     assert (len(house.queue("collect")), len(house.queue("collect.slow"))) == (3, 1)
     assert (house.queue("ingest"), house.queue("maintain")) == ([None], ["reconcile"])
-    for queue in ("collect.now", "collect", "collect.slow", "ingest", "maintain"):
+    assert house.queue("interpret") == [None]
+    for queue in ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain"):
         for raw in house.admin.lrange(queue, 0, -1):
             headers = json.loads(raw)["headers"]
             assert headers["expires"] is None
-            assert headers["task"] in {"collect.device", "ingest.drain", "maintain.run"}
+            assert headers["task"] in {"collect.device", "ingest.drain", "interpret.run", "maintain.run"}
     house.tick()
     assert len(house.queue("collect")) == 3
     assert house.queue("ingest") == [None] * 2
+    assert house.queue("interpret") == [None]  # not so often
+    house.scheduler._interpreted_at = time.monotonic() - beat.INTERPRET_SECONDS
+    house.tick()
+    assert house.queue("interpret") == [None] * 2
 
 
 def test_queues_that_nobody_empties_stay_short(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
