@@ -29,6 +29,7 @@ from backupflow.cli import (
     output,
     purge,
     quarantine,
+    reinterpret,
     retention,
     runs,
     search,
@@ -100,6 +101,7 @@ app.command()(export.export)
 app.add_typer(retention.app)
 app.command()(purge.purge)
 app.command()(search.search)
+app.command()(reinterpret.reinterpret)
 app.command()(verify.verify)
 app.command()(status.status)
 app.command(cls=nagios.Plugin)(nagios.check)

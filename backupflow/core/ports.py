@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from backupflow.core.overview import Asked, Within
     from backupflow.core.quarantine import Released, SetAside
+    from backupflow.core.renormalizing import Old, Rehashed, Rewritten
     from backupflow.core.retaining import Age, Aged, Cut, Doomed, Holding, Taken
     from backupflow.core.retaining import Kept as KeptRun
     from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
@@ -617,6 +618,38 @@ class CompactingStore(Protocol):
 
         Fewer than `most`: nothing is left to do there.
         """
+        ...
+
+
+class RenormalizeStore(Protocol):
+    """What going over the past with a newer normalizer sees of the ledger; `version` is the normalizer's."""
+
+    def waiting(self, version: int, after: DeviceId | None, limit: int) -> Sequence[DeviceId]:
+        """The next devices by id that have contents of an older normalization."""
+        ...
+
+    def texts(self, device_id: DeviceId, version: int, after: int) -> Sequence[Old]:
+        """The next contents of a device by number that have no newer hashes yet; of bounded number and bytes."""
+        ...
+
+    def keep(self, device_id: DeviceId, version: int, found: Sequence[Rehashed]) -> None:
+        """Gather hashes, beside the old ones."""
+        ...
+
+    def rewrite(self, device_id: DeviceId, version: int, without: Sequence[int], actor: str) -> Rewritten | None:
+        """Rewrite all of a device but for the contents `without`, at once; None: it cannot be now, nothing is done."""
+        ...
+
+
+class ReinterpretStore(Protocol):
+    """Who has the past interpreted anew."""
+
+    def devices(self, tenant_id: TenantId, name: str | None) -> Sequence[DeviceId]:
+        """That device, or all that were not removed; NotFound if there is no such device."""
+        ...
+
+    def void(self, tenant_id: TenantId, devices: Sequence[DeviceId], actor: str) -> int:
+        """Have the changes of these interpreted anew; how many, written down in the audit in the same transaction."""
         ...
 
 

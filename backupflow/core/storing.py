@@ -68,7 +68,8 @@ def judge(message: SnapshotMessage, row: Standing | None, device: Holder | None)
         return Stored.FOREIGN
     if row.fenced is None:
         return Stored.WRONG_STATE
-    if row.fenced != Fenced(message.sealed.digest, message.content_hash, message.normalization_version):
+    fenced = Fenced(message.sealed.digest, message.content_hash, message.normalization_version)
+    if row.fenced != fenced and not (row.state is State.STORED and _is_rewritten(fenced, row.fenced)):
         return Stored.OTHER_DIGEST
     if row.state is State.STORED:
         return Stored.ALREADY
@@ -79,6 +80,11 @@ def judge(message: SnapshotMessage, row: Standing | None, device: Holder | None)
     if late:
         return Stored.EXPIRED
     return Stored.RETIRED if message.sealed.key_version < device.oldest_version else Stored.STORED
+
+
+def _is_rewritten(then: Fenced, now: Fenced) -> bool:
+    """Whether it is the same sealed text, whose hash a newer normalizer has made anew since it was stored."""
+    return then.digest == now.digest and then.normalization_version < now.normalization_version
 
 
 def observation_of(message: SnapshotMessage) -> Observation:

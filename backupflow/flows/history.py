@@ -125,14 +125,14 @@ def unpacked(snapshot: SealedSnapshot, envelope: bytes, ports: HistoryPorts) -> 
     owner = (snapshot.tenant_id, snapshot.device_id, snapshot.first_seq)
     if (header.tenant_id, header.device_id, header.seq) != owner:
         raise MessageMalformed("its sealed header names another device or collection")
-    if header.normalization_version != snapshot.normalization_version:
+    if header.normalization_version > snapshot.normalization_version:  # less: a newer one went over the past since then
         raise MessageMalformed("its sealed header names another normalization")
     return Exported(raw, header, snapshot)
 
 
 def is_hashed(exported: Exported) -> bool:
     """Whether its hash says anything: they compare only within one version; the digest of the export was compared."""
-    return exported.header.normalization_version == NORMALIZATION_VERSION and not exported.snapshot.unhashed
+    return exported.snapshot.normalization_version == NORMALIZATION_VERSION and not exported.snapshot.unhashed
 
 
 def check_hash(ports: HistoryPorts, snapshot: SealedSnapshot, normal: NormalConfig) -> None:

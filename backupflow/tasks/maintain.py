@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backupflow import telemetry
 from backupflow.core.retaining import BRAKED, Age
 from backupflow.core.verification import DAMAGED
 from backupflow.flows import maintain, retaining
+from backupflow.flows.renormalize import RENORMALIZE, renormalize_part
 from backupflow.flows.verify import Watching
 from backupflow.flows.watching import WATCH, watch
 from backupflow.tasks.app import app
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 VERIFY_SECONDS = 60.0  # of one part of a day's share
 COMPACT_SECONDS = 60.0  # of one part
+RENORMALIZE_SECONDS = 60.0  # of one part
 RETAIN_SECONDS = 60.0  # of one part
 REST_SECONDS = 600.0  # what an earlier part left counts for no longer: another process may have gone on meanwhile
 _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds the turn
@@ -28,7 +30,7 @@ _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds th
 @app.task(name="maintain.run", longest=timedelta(hours=1))
 def run(job: str) -> None:
     """Run a job by its name."""
-    ran = maintain.run(job, wiring().house, {"verify": _verify, "compact": _compact, "retain": _retain, WATCH: _watch})
+    ran = maintain.run(job, wiring().house, _JOBS)
     if job != WATCH or any(ran.counts.values()):  # each minute: that all is well is no news
         telemetry.logger().info(telemetry.JOB_FINISHED, job=job, outcome=ran.outcome, **ran.counts)
 
@@ -60,6 +62,11 @@ def _retain() -> maintain.Ran:
     return ran
 
 
+def _renormalize() -> maintain.Ran:
+    house, until = wiring(), time.monotonic() + RENORMALIZE_SECONDS
+    return renormalize_part(house.renormalize_ports("job"), lambda: time.monotonic() > until)
+
+
 def _watch() -> maintain.Ran:
     return watch(wiring().watches)
 
@@ -71,3 +78,8 @@ def _found(finding: Finding) -> None:
 
 def _unexpected(exc: Exception) -> None:
     telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
+
+
+_JOBS: Final = {
+    "verify": _verify, "compact": _compact, "retain": _retain, RENORMALIZE: _renormalize, WATCH: _watch,
+}  # fmt: skip

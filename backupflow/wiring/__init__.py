@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.processes import Processes
     from backupflow.adapters.db.purging import Purging
     from backupflow.adapters.db.quarantined import QuarantineDesk
+    from backupflow.adapters.db.reinterpreting import Reinterpreting
     from backupflow.adapters.db.requests import Requests
     from backupflow.adapters.db.retaining import Retaining
     from backupflow.adapters.db.scopes import Scopes
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from backupflow.flows.keys import KeyPorts
     from backupflow.flows.outcome import CollectPorts
     from backupflow.flows.renewing import RenewPorts
+    from backupflow.flows.renormalize import RenormalizePorts
     from backupflow.flows.scopes import ScopePorts
     from backupflow.flows.search import SearchPorts
     from backupflow.flows.status import StatusPorts
@@ -471,6 +473,22 @@ class Wiring:
         from backupflow.adapters.db.purging import Purging
 
         return self.port(Purging(self.engine("operator")), ports.PurgeStore)
+
+    def renormalize_ports(self, actor: str) -> RenormalizePorts:
+        """What going over the past with a newer normalizer needs: the operator's rows, the reader's right to open."""
+        from backupflow.adapters.db.renormalizing import Renormalizing
+        from backupflow.core.export import NORMALIZATION_VERSION
+        from backupflow.flows.renormalize import RenormalizePorts
+
+        store = self.port(Renormalizing(self.engine("operator")), ports.RenormalizeStore)
+        return RenormalizePorts(store, self.history_ports(actor), NORMALIZATION_VERSION)
+
+    @cached_property
+    def reinterpreting(self) -> Reinterpreting:
+        """What having the past interpreted anew needs."""
+        from backupflow.adapters.db.reinterpreting import Reinterpreting
+
+        return self.port(Reinterpreting(self.engine("operator")), ports.ReinterpretStore)
 
     @cached_property
     def compacting(self) -> Compacting:

@@ -179,6 +179,16 @@ def make_jobs_due(field: Field) -> None:
     field.stack.admin("UPDATE job SET due_at = now() WHERE due_at > now()")
 
 
+def grow_old(field: Field) -> None:
+    """What is kept is of a normalizer before ours, and the job is due that goes over it."""
+    field.stack.admin(
+        "WITH texts AS (UPDATE content SET normalization_version = 0 WHERE first_seq = ("
+        "SELECT min(o.first_seq) FROM content o WHERE o.device_id = content.device_id) RETURNING id) "
+        "UPDATE collection SET normalization_version = 0 WHERE content_id IN (SELECT id FROM texts)"
+    )
+    make_jobs_due(field)
+
+
 def let_something_be_told(field: Field) -> None:
     """Something happened a while ago, of a code of its own: more than one event an hour is told of no other."""
     field.stack.admin(

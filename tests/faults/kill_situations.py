@@ -189,6 +189,8 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     ),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
     "CompactingStore": (MAINTAIN,),
+    "RenormalizeStore": (replace(MAINTAIN, ready=circumstances.grow_old, provoke=circumstances.grow_old),),
+    "ReinterpretStore": (Commanded(lambda _field, _life: ["reinterpret", DESK]),),
     "PurgeStore.kept": (Commanded(lambda _field, _life: ["purge", DESK, "--before", "1", "--yes"], again=66),),
     "PurgeStore.purge": (
         Commanded(lambda _field, _life: ["purge", DESK, "--all", "--yes"], commands.purged, again=66, slow=True),
