@@ -102,7 +102,7 @@ def ignored(opened: Opened) -> int:
 
 def who(changes: Sequence[Change]) -> list[str]:
     """The users who plausibly did it, as far as their router said so; each once."""
-    users = (getattr(change, "user", None) for change in changes)
+    users = (change.by for change in changes)
     return list(dict.fromkeys(output.told(user) or "" for user in users if user))
 
 

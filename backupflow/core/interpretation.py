@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from backupflow.core.edits import Witness
     from backupflow.core.history import SealedSnapshot
     from backupflow.core.ignoring import Rule
     from backupflow.core.model import CollectionId, ContentHash, Pepper, RawConfig, SealedConfig
@@ -46,6 +47,7 @@ class Owed:
     before: SealedSnapshot | None
     before_is_gone: bool = False  # retention has taken it away
     rules: tuple[Rule, ...] = ()  # of what its owner does not want to be told of
+    log: str | None = None  # sealed: what the router itself said of who edited it, see core.edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Question:
     versions: tuple[str, str] = ("", "")  # that the routers said, the earlier first
     only_secrets: bool = False
     rules: tuple[Rule, ...] = ()
+    witness: Witness | None = None  # of who made it
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from backupflow.core.interpretation import Answer, Interpretation, Kind
 from backupflow.core.model import content_hash
 from backupflow.core.summary import told
 from backupflow.core.told_change import LINES, told_lines
+from backupflow.core.who import attributed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,6 +53,8 @@ def interpret(question: Question, before: NormalConfig, after: NormalConfig, dri
     )
     try:
         found = with_ignored(changes(grammar.tree(before), grammar.tree(after), grammar), question.rules, grammar)
+        if question.witness is not None:
+            found = attributed(found, driver.edits(question.witness.log.text), question.witness)
         encoded = change_codec.encode(found)
     except TooManyChanges:  # the lines that differ are there all the same
         here = named(line.component for hunk in lines.hunks for line in hunk.lines if line.mark != " ")

@@ -35,7 +35,8 @@ _BEFORE_RELEASE: Final = re.compile(r"[0-9](alpha|beta|rc)[0-9]")
 
 def summary(change: Change, grammar: Grammar, *, reveal: bool = False) -> str:
     """Tell one change; `reveal`: secrets too."""
-    return clipped(_Line(change, grammar, Values(change.component, grammar, reveal=reveal)).told(), LONGEST)
+    line = clipped(_Line(change, grammar, Values(change.component, grammar, reveal=reveal)).told(), LONGEST)
+    return f"{line}{_made(change)}"
 
 
 def told(changes: Sequence[Change], grammar: Grammar, *, reveal: bool = False) -> tuple[str, ...]:
@@ -58,6 +59,14 @@ def told(changes: Sequence[Change], grammar: Grammar, *, reveal: bool = False) -
         else:
             lines.append(line)
     return (*lines, *defaults)
+
+
+def _made(change: Change) -> str:
+    """By whom, as far as the router itself told so."""
+    if change.by is None:
+        return ""
+    at = "" if change.made_at is None else f" {change.made_at:%b %d %H:%M} UTC"
+    return f" (by {clipped(change.by, _LONGEST_COMPONENT)}{at})"
 
 
 def _new_version(changes: Sequence[Change]) -> str | None:

@@ -10,14 +10,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backupflow.core.enclosure import Label, What, enclose
+from backupflow.core.edits import LONGEST_LOG, Witness
+from backupflow.core.edits import unpack as unpack_log
+from backupflow.core.enclosure import Label, What, enclose, enclosed
 from backupflow.core.envelope import unpack
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.interpretation import TRIES, Enclosed, Interpretation, Kind, Question
 from backupflow.core.model import Purpose, SealedConfig, Seq
 from backupflow.core.told_change import is_told, pack_lines
 from backupflow.core.verification import DAMAGED, alarm_scope
-from backupflow.errors import BackupflowError, MessageMalformed, TransitKeyMissing, Verdict
+from backupflow.errors import BackupflowError, MessageMalformed, OutputTooLarge, TransitKeyMissing, Verdict
 from backupflow.flows.ingest import check_marks
 
 if TYPE_CHECKING:
@@ -141,7 +143,21 @@ class _Round:
         pepper = self._pepper(owed.after)
         before = None if owed.before is None else self._opened(owed.before)
         after = self._opened(owed.after)
-        return Question(owed.after.driver, before, after, pepper, owed.versions, owed.only_secrets, owed.rules)
+        told = (owed.versions, owed.only_secrets, owed.rules, self._witness(owed))
+        return Question(owed.after.driver, before, after, pepper, *told)
+
+    def _witness(self, owed: Owed) -> Witness | None:
+        """What the router said of who edited it since; one that does not open is worth no more than none."""
+        if owed.log is None or owed.before is None:
+            return None
+        owner = owed.after
+        label = Label(owner.tenant_id, owner.device_id, owner.seq, Seq(0), What.LOG)
+        try:
+            plaintext = self.ports.configs.open_config(owner.tenant_id, owner.device_id, SealedConfig(owed.log))
+            log = unpack_log(enclosed(plaintext, label, 2 * LONGEST_LOG))
+        except (MessageMalformed, TransitKeyMissing, OutputTooLarge):
+            return None
+        return Witness(log, owed.before.collected_at, owed.after.collected_at)
 
     def _pepper(self, snapshot: SealedSnapshot) -> Pepper:
         key = (snapshot.tenant_id, snapshot.sealed_pepper)

@@ -55,7 +55,7 @@ _SIDE = f"""
         d.tenant_id, d.id, d.name, d.driver, t.pepper, c.seq, c.collected_at, o.first_seq,
         coalesce(f.collected_at, o.created_at) AS first_collected_at, o.normalization_version, o.content_hash, o.sealed,
         {GIVEN_UP.format(seq="o.first_seq")}, o.first_seq <= d.unhashed_to_seq AS unhashed,
-        c.normalization_version AS row_version
+        c.normalization_version AS row_version, c.log_sealed
     FROM collection c JOIN device d ON d.id = c.device_id JOIN tenant t ON t.id = d.tenant_id
     JOIN content o ON o.id = c.content_id LEFT JOIN collection f ON f.device_id = d.id AND f.seq = o.first_seq
     WHERE {{which}}"""
@@ -145,6 +145,7 @@ def _owed(tx: Connection, after: Row[Any]) -> Owed:
         after=snapshot_of(after),
         before=None if before is None else snapshot_of(before),
         before_is_gone=before is None and after.kept_from_seq > 1,
+        log=after.log_sealed,
     )
 
 

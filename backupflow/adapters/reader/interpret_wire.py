@@ -7,9 +7,12 @@ bytes than came, or raises Unreadable.
 from __future__ import annotations
 
 from dataclasses import astuple
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from backupflow.adapters.reader import frame
+from backupflow.core import edits
+from backupflow.core.edits import Witness
 from backupflow.core.export import NORMALIZATION_VERSION
 from backupflow.core.ignoring import Rule
 from backupflow.core.interpretation import Answer, Interpretation, Kind, Question
@@ -27,6 +30,7 @@ _TEXTS: Final = ("components", "touched", "summaries")
 
 def request(question: Question) -> list[bytes]:
     """Say what is to be interpreted, in pieces: the texts themselves are not copied."""
+    witness = question.witness
     header = {
         ASKS: INTERPRET,
         "normalization_version": NORMALIZATION_VERSION,
@@ -35,15 +39,17 @@ def request(question: Question) -> list[bytes]:
         "versions": question.versions,
         "only_secrets": question.only_secrets,
         "rules": [astuple(rule) for rule in question.rules],
+        "witness": None if witness is None else [witness.since.isoformat(), witness.read_at.isoformat()],
     }
-    return frame.pieces(header, [question.pepper, question.after, question.before or b""])
+    log = b"" if witness is None else edits.pack(witness.log)
+    return frame.pieces(header, [question.pepper, question.after, question.before or b"", log])
 
 
 def question_under(header: Mapping[str, Any], stream: BinaryIO) -> Question:
     """Read a request after its header; this end trusts the one that started it. EOFError, OtherVersion."""
     if header["normalization_version"] != NORMALIZATION_VERSION:
         raise frame.OtherVersion
-    pepper, after, before = (frame.exactly(stream, size) for size in header["sizes"])
+    pepper, after, before, log = (frame.exactly(stream, size) for size in header["sizes"])
     return Question(
         header["driver"],
         RawConfig(before) if header["follows"] else None,
@@ -52,6 +58,9 @@ def question_under(header: Mapping[str, Any], stream: BinaryIO) -> Question:
         (header["versions"][0], header["versions"][1]),
         header["only_secrets"],
         tuple(Rule(*rule) for rule in header["rules"]),
+        None
+        if header["witness"] is None
+        else Witness(edits.unpack(log), *map(datetime.fromisoformat, header["witness"])),
     )
 
 
