@@ -128,8 +128,8 @@ def touched(done: Iterable[Change], grammar: Grammar, pepper: Pepper) -> list[st
 def touches(change: Change, grammar: Grammar) -> Iterator[Touch]:
     """What a change touched, in words; names of items come from a router."""
     item = _items(change, grammar)[-1]
-    identity = _identity(change.component, item, grammar)
-    if _is_of_settings(change, item) and not change.moved:
+    identity = _called(change.component, item, grammar)
+    if _is_of_settings(change, item, grammar) and not change.moved:
         for one in change.properties:
             yield Touch(change.component, one.name, identity)
     else:
@@ -170,14 +170,16 @@ def _is_hidden(change: Change, rules: Sequence[Rule], grammar: Grammar) -> bool:
     covered = {one.property for one in meant}
     if ANY in covered:
         return True
-    if change.moved or not _is_of_settings(change, items[-1]) or not change.properties:
+    if change.moved or not _is_of_settings(change, items[-1], grammar) or not change.properties:
         return False
     return all(one.name in covered for one in change.properties)
 
 
-def _is_of_settings(change: Change, item: Parsed) -> bool:
-    """Whether it is told by its properties: it was modified, or it is a menu's own settings."""
-    return change.action is Action.MODIFIED or (item.verb == "set" and change.action is not Action.MOVED)
+def _is_of_settings(change: Change, item: Parsed, grammar: Grammar) -> bool:
+    """Whether it is told by its properties: it was modified, or only adjusts what is there anyway."""
+    return change.action is Action.MODIFIED or (
+        change.action is not Action.MOVED and grammar.adjusts(change.component, item)
+    )
 
 
 def _items(change: Change, grammar: Grammar) -> list[Parsed]:
@@ -186,10 +188,17 @@ def _items(change: Change, grammar: Grammar) -> list[Parsed]:
     return [grammar.parsed(change.component, text) for text in texts or ("",)]
 
 
-def _identity(component: str, item: Parsed, grammar: Grammar) -> str:
-    found = grammar.identity(component, item)
-    words = found if found is not None else (item.selector or "",)
-    return " ".join(_bare(word) for word in words if word)[:_LONGEST_IDENTITY]
+def _called(component: str, item: Parsed, grammar: Grammar) -> str:
+    """What tells it from the others of its menu, as somebody would write it; empty: nothing does, or a secret."""
+    return " ".join(_words(component, item, grammar))[:_LONGEST_IDENTITY]
+
+
+def _words(component: str, item: Parsed, grammar: Grammar) -> list[str]:
+    found = grammar.identity(component, item) or ()
+    if item.selector is not None:
+        return [grammar.name(component, item)]
+    pairs = zip(found[::2], found[1::2], strict=False)
+    return [_bare(value) for name, value in pairs if value and not grammar.is_secret(component, name)]
 
 
 def _is_called(component: str, items: Iterable[Parsed], pattern: str, grammar: Grammar) -> bool:
@@ -199,10 +208,9 @@ def _is_called(component: str, items: Iterable[Parsed], pattern: str, grammar: G
 
 def _names(component: str, item: Parsed, grammar: Grammar) -> Iterator[str]:
     """All that somebody may call it."""
-    yield _identity(component, item, grammar)
+    yield _called(component, item, grammar)
     yield grammar.name(component, item)
-    yield from (_bare(word) for word in grammar.identity(component, item) or ())
-    yield _bare(item.selector or "")
+    yield from _words(component, item, grammar)
 
 
 def _bare(word: str) -> str:
