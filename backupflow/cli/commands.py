@@ -21,6 +21,7 @@ from backupflow.cli import (
     group,
     history,
     hostkey,
+    ignore,
     inventory,
     judge,
     jump,
@@ -101,6 +102,7 @@ app.command()(export.export)
 app.add_typer(retention.app)
 app.command()(purge.purge)
 app.command()(search.search)
+app.add_typer(ignore.app)
 app.command()(reinterpret.reinterpret)
 app.command()(verify.verify)
 app.command()(status.status)

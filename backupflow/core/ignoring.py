@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.changes import Change
     from backupflow.core.driver import Grammar
-    from backupflow.core.model import Pepper
+    from backupflow.core.model import DeviceId, Pepper, Seq, TenantId
     from backupflow.core.tree import Parsed
 
 ANY: Final = "*"
@@ -70,6 +70,24 @@ class StandingRule:
     group: str | None
     added_by: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Noisy:
+    """The sealed changes of one observation, the keys of those that came nearly every time, and what is ignored there.
+
+    `changes_sealed` is what the row has: whether that is a sealed text is to be checked.
+    """
+
+    tenant_id: TenantId
+    device_id: DeviceId
+    device_name: str
+    driver: str
+    seq: Seq
+    after_seq: Seq
+    changes_sealed: str = field(repr=False)
+    keys: frozenset[str]
+    rules: tuple[Rule, ...]
 
 
 @dataclass(frozen=True, slots=True)

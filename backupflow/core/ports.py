@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backupflow.core.fleet import Candidate, CarriedOut, Orders
     from backupflow.core.gathering import Gathered, Happened, Key
     from backupflow.core.history import Aside, Run, SealedSnapshot
-    from backupflow.core.ignoring import Place, Rule, StandingRule
+    from backupflow.core.ignoring import Noisy, Place, Rule, StandingRule
     from backupflow.core.importing import Fleet
     from backupflow.core.interpretation import Answer as Interpreted
     from backupflow.core.interpretation import Enclosed, Interpretation, Owed, Question
@@ -391,6 +391,18 @@ class IgnoreStore(Protocol):
 
     def remove(self, tenant_id: TenantId, place: Place, rule: Rule, actor: str) -> bool:
         """Let it stand no more; False if it does not. NotFound if there is no such device or group."""
+        ...
+
+
+class NoiseStore(Protocol):
+    """The reader's view of what changes nearly every time."""
+
+    def pepper(self, tenant_id: TenantId) -> SealedSecret:
+        """The tenant's; TransitKeyMissing without one."""
+        ...
+
+    def noisy(self, tenant_id: TenantId, place: Place) -> Sequence[Noisy]:
+        """Changes of which some part came nearly every time; NotFound if there is no such device or group."""
         ...
 
 

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from backupflow.flows.enroll import EnrollPorts
     from backupflow.flows.history import HistoryPorts
     from backupflow.flows.hostkeys import KnownPorts
+    from backupflow.flows.ignoring import SuggestPorts
     from backupflow.flows.importing import ImportPorts
     from backupflow.flows.ingest import IngestPorts
     from backupflow.flows.interpret import InterpretPorts
@@ -444,6 +445,15 @@ class Wiring:
         from backupflow.adapters.db.ignore_rules import IgnoreRules
 
         return self.port(IgnoreRules(self.engine(role)), ports.IgnoreStore)
+
+    def suggest_ports(self) -> SuggestPorts:
+        """What suggesting rules of what is not told needs."""
+        from backupflow.adapters.db.noise import Noise
+        from backupflow.drivers import driver
+        from backupflow.flows.ignoring import SuggestPorts
+
+        store = self.port(Noise(self.engine("reader")), ports.NoiseStore)
+        return SuggestPorts(store, self.vault("reader"), self.vault("reader"), driver)
 
     def verify_ports(self, actor: str) -> VerifyPorts:
         """What verifying needs: the operator's rows, and the reader's right to open."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import TenantId
 
 MOST: Final = 1000  # of a tenant: each is held against every change
-_PLACES: Final = {
+PLACES: Final = {  # by what is called so
     "device": text("SELECT id FROM device WHERE tenant_id = :tenant AND name = :name AND status <> 'removed'"),
     "group": text("SELECT id FROM device_group WHERE tenant_id = :tenant AND name = :name"),
 }
@@ -94,10 +94,10 @@ def rules_of(tx: Connection, devices: Sequence[DeviceId]) -> Mapping[DeviceId, t
 
 
 def _values(tx: Connection, tenant_id: TenantId, place: Place, rule: Rule) -> dict[str, Any]:
-    ids: dict[str, UUID | None] = dict.fromkeys(_PLACES)
+    ids: dict[str, UUID | None] = dict.fromkeys(PLACES)
     for kind, name in (("device", place.device), ("group", place.group)):
         if name is not None:
-            ids[kind] = tx.scalar(_PLACES[kind], {"tenant": tenant_id, "name": name})
+            ids[kind] = tx.scalar(PLACES[kind], {"tenant": tenant_id, "name": name})
             if ids[kind] is None:
                 raise NotFound(f"{kind} {name!r}; see `{kind} list`")
     said = {"component": rule.component, "property": rule.property, "identity": rule.identity}
