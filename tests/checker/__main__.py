@@ -18,6 +18,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data-dir", type=Path, required=True, help="the folder that `backupflow up` runs on")
     parser.add_argument("--history", type=Path, required=True, help="the simulator's events, a JSON document a line")
     parser.add_argument("--settled", action="store_true", help="every router's newest configuration must be current")
+    parser.add_argument("--interpreted", action="store_true", help="every change must have been interpreted")
     given = parser.parse_args(argv)
     wiring = open_wiring(given.data_dir)
     try:
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
         terms = Terms(
             settled=frozenset(evidence.routers) if given.settled else frozenset(),
             policy=wiring.policy,
+            interpreted=given.interpreted,
             emit_again_after=collecting.emit_again_after,
             lost_after=collecting.lost_after,
         )

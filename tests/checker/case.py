@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.checker.routers import Session
-    from tests.checker.values import Act, Alarm, Aside, Device, Opened, Owned
+    from tests.checker.values import Act, Alarm, Aside, Device, Interpretation, Opened, Owned
 
 Thing = TypeVar("Thing", Row, Content, HostKey)
 
@@ -32,6 +32,7 @@ class Evidence:
     rows: tuple[Row, ...]
     contents: tuple[Content, ...] = ()
     asides: tuple[Aside, ...] = ()
+    interpretations: tuple[Interpretation, ...] = ()
     host_keys: tuple[HostKey, ...] = ()
     acts: tuple[Act, ...] = ()
     owned: tuple[Owned, ...] = ()
@@ -39,6 +40,7 @@ class Evidence:
     requests: tuple[int, ...] = ()
     opened: Mapping[int, Opened] = field(default_factory=dict)  # by the content's id
     opened_asides: Mapping[int, Opened] = field(default_factory=dict)  # by the collection's id
+    opened_interpretations: Mapping[int, str] = field(default_factory=dict)  # what is wrong, by the collection's id
     routers: Mapping[str, Router] = field(default_factory=dict)
 
     @cached_property
@@ -123,7 +125,8 @@ class Terms:
     `settled`: routers whose newest configuration has to be the current one by now. `revisions`: what has to be in the
     history, by router. `fingerprints`: the host key that a router had at its start. `stopped`: when a process that
     collects stood still (SIGSTOP), so that its sessions may overlap. `alarms`: the codes that may stand, None: any.
-    `at_work`: whether everything runs at this moment, so that nothing may lie about for long.
+    `interpreted`: all that is stored has to be interpreted by now. `at_work`: whether everything runs at this moment,
+    so that nothing may lie about for long.
     """
 
     settled: Collection[str] = ()
@@ -132,6 +135,7 @@ class Terms:
     stopped: Sequence[tuple[datetime, datetime]] = ()
     alarms: Collection[str] | None = None
     at_work: bool = True
+    interpreted: bool = False
     policy: Policy = field(default_factory=Policy)
     overdue: timedelta | None = None  # beyond its due time; None: 15 minutes or a tenth of its interval
     emit_again_after: timedelta = timedelta(seconds=60)

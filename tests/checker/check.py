@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.checker import contacts, histories, records, seals, states
+from tests.checker import contacts, histories, interpretations, records, seals, states
 from tests.checker.case import Evidence, Terms
 from tests.checker.reading import gather
 
@@ -28,6 +28,9 @@ CHECKS: tuple[Callable[[Evidence, Terms], Iterator[str]], ...] = (
     histories.nothing_missing,
     histories.as_observed,
     histories.newest_is_current,
+    interpretations.against_its_predecessor,
+    interpretations.all_interpreted,
+    interpretations.they_open,
     seals.contents_open,
     seals.asides_open,
     contacts.one_at_a_time,

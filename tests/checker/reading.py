@@ -7,28 +7,36 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 
+from backupflow.core import change_codec, diff
+from backupflow.core.applying import applied
+from backupflow.core.enclosure import Label, What, enclosed
 from backupflow.core.envelope import unpack
 from backupflow.core.export import NORMALIZATION_VERSION
-from backupflow.core.model import DeviceId, Pepper, SealedConfig, SealedSecret, TenantId, content_hash
+from backupflow.core.model import DeviceId, Pepper, SealedConfig, SealedSecret, Seq, TenantId, content_hash
+from backupflow.core.tree import equal
 from backupflow.drivers import driver
 from backupflow.errors import BackupflowError
 from backupflow.simulator.history import Event
 from tests.checker.case import Evidence
 from tests.checker.routers import routers_of
-from tests.checker.values import Act, Alarm, Aside, Content, Device, HostKey, Opened, Owned, Row
+from tests.checker.values import Act, Alarm, Aside, Content, Device, HostKey, Interpretation, Opened, Owned, Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from uuid import UUID
 
-Value = TypeVar("Value", Row, Content, Aside, HostKey, Alarm)
+    from backupflow.core.model import NormalConfig
+
+Value = TypeVar("Value", Row, Content, Aside, HostKey, Alarm, Interpretation)
 LARGEST = 64 * 1024 * 1024  # bytes of an export that any setting may have let in
 OPENED_AT_ONCE = 4
+TELLING = 12  # characters of a value that stand nowhere by chance
 _DEVICES = text("""
     SELECT d.id, d.tenant_id, d.name, d.driver, d.status, d.settings, d.next_due_at, d.blocked_code, d.failures,
         d.losses, d.last_seq, d.kept_from_seq, d.current_seq, d.unreadable_to_seq, d.unhashed_to_seq,
@@ -53,6 +61,11 @@ _OWNED = text("""
     UNION ALL SELECT 'credential_profile', id::text, tenant_id, device_id FROM credential_profile
         WHERE device_id IS NOT NULL
     UNION ALL SELECT 'request', id::text, tenant_id, device_id FROM request""")
+
+
+# What counts: another one was of another predecessor.
+_INTERPRETED = """interpretation i WHERE EXISTS (
+    SELECT 1 FROM collection c WHERE c.id = i.collection_id AND c.interpreted_after_seq = i.after_seq)"""
 
 
 class Opener(Protocol):
@@ -96,6 +109,7 @@ def gather(engine: Engine, vault: Opener, events: Path | Sequence[Event]) -> Evi
     return Evidence(
         **{field.name: getattr(tables, field.name) for field in fields(tables)},
         opened=dict(zip([one.id for one in contents], opened, strict=False)),
+        opened_interpretations=_Told(seals, tables).troubles(),
         opened_asides=dict(zip([one.collection_id for one in asides], opened[len(contents) :], strict=True)),
         routers=routers_of(told),
     )
@@ -108,6 +122,7 @@ class _Tables:
     rows: tuple[Row, ...]
     contents: tuple[Content, ...]
     asides: tuple[Aside, ...]
+    interpretations: tuple[Interpretation, ...]
     host_keys: tuple[HostKey, ...]
     acts: tuple[Act, ...]
     owned: tuple[Owned, ...]
@@ -125,6 +140,7 @@ def _tables(tx: Connection) -> tuple[_Tables, Mapping[UUID, SealedSecret]]:
         _all(tx, Row, "collection"),
         _all(tx, Content, "content"),
         _all(tx, Aside, "aside"),
+        _all(tx, Interpretation, _INTERPRETED),
         _all(tx, HostKey, "host_key WHERE device_id IS NOT NULL"),
         tuple(Act(**_plain(row._mapping)) for row in tx.execute(_ACTS)),
         tuple(Owned(**row._mapping) for row in tx.execute(_OWNED)),
@@ -158,6 +174,12 @@ class _Seals:
     vault: Opener
     peppers: Mapping[UUID, Pepper]
 
+    def normal(self, content: Content, driver_name: str) -> NormalConfig:
+        """The text that a content has."""
+        sealed = SealedConfig(content.sealed)
+        envelope = self.vault.open_config(TenantId(content.tenant_id), DeviceId(content.device_id), sealed)
+        return driver(driver_name).normalize(unpack(envelope, LARGEST)[1])
+
     def opened(self, thing: Content | Aside, driver_name: str) -> Opened:
         """Open one; whatever goes wrong is what is told of it."""
         try:
@@ -172,3 +194,53 @@ class _Seals:
         owner = (header.tenant_id, header.device_id, header.seq)
         digest = hashlib.sha256(raw).hexdigest()
         return Opened("", *owner, header.normalization_version, digest, len(raw), hashed)
+
+
+class _Told:
+    """What is wrong with each interpretation that was sealed; the texts of one device are held at a time."""
+
+    def __init__(self, seals: _Seals, tables: _Tables) -> None:
+        self._seals = seals
+        self._rows = {(row.device_id, row.seq): row for row in tables.rows}
+        self._contents = {content.id: content for content in tables.contents}
+        self._devices = {device.id: device for device in tables.devices}
+        self._interpretations = sorted(tables.interpretations, key=lambda one: (str(one.device_id), one.seq))
+
+    def troubles(self) -> dict[int, str]:
+        """By the collection's id; empty: nothing is wrong."""
+        return {one.collection_id: self._trouble(one) for one in self._interpretations if one.diff_sealed}
+
+    def _trouble(self, one: Interpretation) -> str:
+        rows = [self._rows.get((one.device_id, seq)) for seq in (one.after_seq, one.seq)]
+        contents = [self._contents.get(row.content_id or 0) if row else None for row in rows]
+        device = self._devices[one.device_id]
+        if any(content is None or content.first_seq <= device.of_lost_keys for content in contents):
+            return ""  # retention has taken it, or nobody can open it any more
+        try:
+            before, after = (self._normal(content, device.driver) for content in contents if content)
+            return self._untrue(one, before, after, device.driver)
+        except (BackupflowError, ValueError) as exc:
+            return f"it does not open: {type(exc).__name__} {exc}"
+
+    @lru_cache(maxsize=4)  # noqa: B019 - lives as long as one look
+    def _normal(self, content: Content, driver_name: str) -> NormalConfig:
+        return self._seals.normal(content, driver_name)
+
+    def _untrue(self, one: Interpretation, before: NormalConfig, after: NormalConfig, driver_name: str) -> str:
+        lines = diff.decode(self._opened(one, What.DIFF, one.diff_sealed))
+        if diff.applied(before, lines) != after:
+            return "its diff leads to another text"
+        grammar = driver(driver_name).grammar
+        if one.changes_sealed is not None:
+            changes = change_codec.decode(self._opened(one, What.CHANGES, one.changes_sealed))
+            made = applied(grammar.tree(before), changes, grammar)
+            if not equal(made, grammar.tree(after), grammar.is_ordered):
+                return "its changes lead to another text"
+        shown = [line.text for hunk in lines.hunks for line in hunk.lines if line.mark != " "]
+        words = {word for text_ in shown for word in text_.split("=")[1:] if len(word) >= TELLING}
+        return "its row has a piece of the text in clear" if any(word in one.in_clear for word in words) else ""
+
+    def _opened(self, one: Interpretation, what: What, sealed: str | None) -> bytes:
+        owner = TenantId(one.tenant_id), DeviceId(one.device_id)
+        label = Label(*owner, Seq(one.seq), Seq(one.after_seq), what)
+        return enclosed(self._seals.vault.open_config(*owner, SealedConfig(sealed or "")), label, LARGEST)

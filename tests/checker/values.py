@@ -80,6 +80,7 @@ class Row:
     login_on: str | None = None  # which of two, while they are rotated; None: no login was sent
     compacted: int = 0  # how many with its outcome were taken away just before it
     login_id: UUID | None = None  # whose login was sent
+    interpreted_after_seq: int | None = None
 
     @property
     def over_at(self) -> datetime | None:
@@ -109,6 +110,28 @@ class Aside:
     tenant_id: UUID
     device_id: UUID
     sealed: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """A row of `interpretation`."""
+
+    collection_id: int
+    tenant_id: UUID
+    device_id: UUID
+    seq: int
+    after_seq: int
+    kind: str
+    detail: str
+    components: Sequence[str]
+    touched: Sequence[str]
+    changes_sealed: str | None = field(repr=False, default=None)
+    diff_sealed: str | None = field(repr=False, default=None)
+
+    @property
+    def in_clear(self) -> str:
+        """All that anybody who reads the row can see."""
+        return " ".join((self.kind, self.detail, *self.components, *self.touched))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from backupflow.simulator import Fleet
     from backupflow.wiring import Wiring
 
+# Whoever died while it interpreted has left its lease, of two minutes.
+INTERPRETED_SECONDS = 240.0
+INTERPRETERS = "SELECT 1 FROM process WHERE queues ? 'interpret' AND heartbeat_at > now() - interval '30 seconds'"
+OWED = """
+    SELECT 1 FROM collection c WHERE c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL
+      AND NOT EXISTS (
+          SELECT 1 FROM collection p WHERE p.device_id = c.device_id AND p.state = 'published' AND p.seq < c.seq)"""
+
 
 class Judged(Watched, Protocol):
     """An install, or a stack, with a wiring of its own."""
@@ -70,6 +78,9 @@ def broken(
 ) -> list[str]:
     """What the checker says, with every router at its newest revision; see its Terms."""
     collecting = judged.wiring.settings.collecting
+    interpreted = bool(judged.rows(INTERPRETERS))
+    if interpreted:
+        wait_for(lambda: not judged.rows(OWED), "every change to be interpreted", INTERPRETED_SECONDS)
     terms = Terms(
         settled=list(fleet),
         revisions=revisions or {},
@@ -79,6 +90,7 @@ def broken(
         lost_after=collecting.lost_after,
         grace=grace or Terms().grace,
         alarms=alarms,
+        interpreted=interpreted,
     )
     return check(Subject(judged.wiring.engine("reader"), judged.wiring.vault("reader"), fleet.history, terms))
 

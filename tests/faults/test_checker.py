@@ -14,8 +14,10 @@ import pytest
 import backupflow
 from backupflow.core.model import Login
 from backupflow.simulator import Fleet, RouterSpec
+from tests.acceptance.install import wait_for
 from tests.checker.case import Terms
 from tests.checker.check import Subject, check
+from tests.faults.aftermath import OWED
 from tests.faults.stack import Stack
 
 if TYPE_CHECKING:
@@ -30,6 +32,12 @@ ALTERED = {
         UPDATE collection c SET is_change = false FROM device d
         WHERE d.id = c.device_id AND d.name = 'r0' AND c.seq = (SELECT min(seq) FROM collection
             WHERE device_id = d.id AND state = 'stored')""",
+    "I1: device r2: seq 2 is interpreted against seq 0": """
+        UPDATE collection SET interpreted_after_seq = 0 WHERE seq = 2
+          AND device_id = (SELECT id FROM device WHERE name = 'r2')""",
+    "I2: device r0: what is told of seq 2": """
+        UPDATE interpretation SET diff_sealed = changes_sealed
+        WHERE seq = 2 AND device_id = (SELECT id FROM device WHERE name = 'r0')""",
     "I2: device r1: content": """
         UPDATE content SET sealed = other.sealed FROM content other
         WHERE content.device_id = (SELECT id FROM device WHERE name = 'r1')
@@ -58,14 +66,14 @@ class Scene:
     def findings(self) -> list[str]:
         """What the checker says, of what was loaded in this process."""
         wiring = self.stack.wiring
-        settled = Terms(settled=list(self.fleet), policy=wiring.policy, at_work=False)
+        settled = Terms(settled=list(self.fleet), policy=wiring.policy, at_work=False, interpreted=True)
         return check(Subject(wiring.engine("reader"), wiring.vault("reader"), self.fleet.history, settled))
 
     def command(self) -> subprocess.CompletedProcess[str]:
         """What it says as a program, from the simulator's file."""
         tree = str(Path(backupflow.__file__).parents[1])
         program = [sys.executable, "-m", "tests.checker", "--data-dir", str(self.stack.data)]
-        given = [*program, "--history", str(self.history), "--settled"]
+        given = [*program, "--history", str(self.history), "--settled", "--interpreted"]
         environment = os.environ | {"PYTHONPATH": tree}
         return subprocess.run(given, capture_output=True, text=True, cwd=tree, env=environment, check=False)
 
@@ -84,6 +92,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         for name in fleet:
             fleet[name].edit()
         stack.await_rounds(fleet, 1, SECONDS)
+        wait_for(lambda: not stack.rows(OWED), "every change to be interpreted", SECONDS)
         for worker in reversed(stack.workers):  # beat first, so that the others have done what it gave them
             worker.stop()
         yield Scene(stack, fleet, history)

@@ -122,6 +122,34 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "no change where there is one": ("I1 core: seq 4 after seq 2 has is_change False", row(4, is_change=False)),
     "a change where there is none": ("I1 core: seq 2 after seq 1 has is_change True", row(2, is_change=True)),
     "undecided": ("I1 core: seq 2 after seq 1 has is_change None", row(2, is_change=None)),
+    "against another one": (
+        "I1 core: seq 4 is interpreted against seq 1, and follows seq 2",
+        row(4, interpreted_after_seq=1),
+    ),
+    "interpreted across routers": (
+        "I1 core: seq 4 is interpreted against seq 2, and follows seq 0",
+        lambda e: replace(e, acts=(*e.acts, replace(e.acts[0], action="device_replaced", detail={"after_seq": 3}))),
+    ),
+    "interpreted, and not recorded": (
+        "I1 core: seq 4 is interpreted, and nothing is recorded",
+        lambda e: replace(e, interpretations=e.interpretations[:1]),
+    ),
+    "a first that follows": (
+        "I1 core: seq 4 is interpreted as first after seq 2",
+        lambda e: replace(e, interpretations=(e.interpretations[0], replace(e.interpretations[1], kind="first"))),
+    ),
+    "no change and interpreted": ("I1 core: seq 2 is interpreted, and has", row(2, interpreted_after_seq=1)),
+    "not interpreted": ("I9 core: the change of seq 4 is not interpreted", row(4, interpreted_after_seq=None)),
+    "not read": (
+        "I9 core: the change of seq 4 was not read: why",
+        lambda e: replace(
+            e, interpretations=(replace(e.interpretations[1], kind="unread", detail="why"), *e.interpretations[::2])
+        ),
+    ),
+    "told of another text": (
+        "I2 core: what is told of seq 4: its diff",
+        lambda e: replace(e, opened_interpretations={4: "its diff leads to another text"}),
+    ),
     "the first is no change": ("I1 edge: seq 1 as the first", row(6, is_change=False)),
     "two texts swapped": ("I1 core: seq 4 is stored with the text of seq 1", swapped),
     "the same text as two": (

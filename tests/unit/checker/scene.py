@@ -12,7 +12,7 @@ from uuid import UUID
 from backupflow.simulator.history import Event
 from tests.checker.case import Evidence, Terms
 from tests.checker.routers import routers_of
-from tests.checker.values import Act, Aside, Content, Device, HostKey, Opened, Owned, Row
+from tests.checker.values import Act, Aside, Content, Device, HostKey, Interpretation, Opened, Owned, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,15 +134,15 @@ def key(number: int, owner: UUID, status: str, fingerprint: str, seen: float) ->
 def evidence(events: list[Event] | None = None) -> Evidence:
     """All of it, a minute after the start."""
     rows = (
-        stored(CORE, 1, 1, 10, revision=0, content=1, change=True),
+        replace(stored(CORE, 1, 1, 10, revision=0, content=1, change=True), interpreted_after_seq=0),
         stored(CORE, 2, 2, 20, revision=0, content=1, change=False),
         row(CORE, 3, 3, 30, state="lost", code="lease_over"),
-        stored(CORE, 4, 4, 40, revision=1, content=2, change=True),
+        replace(stored(CORE, 4, 4, 40, revision=1, content=2, change=True), interpreted_after_seq=2),
         row(
             CORE, 5, 5, 50, state="suspect", code="export_suspect", collected_at=at(53), content_hash=hash_of(1),
             digest=b"d5", normalization_version=1, raw_bytes=100,
         ),
-        stored(EDGE, 6, 1, 10, revision=0, content=3, change=True),
+        replace(stored(EDGE, 6, 1, 10, revision=0, content=3, change=True), interpreted_after_seq=0),
         row(EDGE, 7, 2, 20, state="blocked", code="authentication_failed"),
         stored(EDGE, 8, 3, 40, revision=0, content=3, change=False),
     )  # fmt: skip
@@ -164,6 +164,11 @@ def evidence(events: list[Event] | None = None) -> Evidence:
         rows=rows,
         contents=contents,
         asides=(Aside(5, TENANT, CORE, ""),),
+        interpretations=(
+            Interpretation(1, TENANT, CORE, 1, 0, "first", "", (), ()),
+            Interpretation(4, TENANT, CORE, 4, 2, "change", "", ("ip/address",), (), "", ""),
+            Interpretation(6, TENANT, EDGE, 1, 0, "first", "", (), ()),
+        ),
         host_keys=(
             key(1, CORE, "pinned", "SHA256:core", 10.5),
             key(2, EDGE, "retired", "SHA256:edge", 10.5),
@@ -173,6 +178,7 @@ def evidence(events: list[Event] | None = None) -> Evidence:
         owned=(Owned("request", "1", TENANT, CORE),),
         requests=(1,),
         opened=opened,
+        opened_interpretations={4: ""},
         opened_asides={5: Opened("", TENANT, CORE, 5, 1, sent_at(50), 100, hash_of(1))},
         routers=routers_of(story() if events is None else events),
     )

@@ -18,7 +18,7 @@ from tests.unit.checker.scene import CORE, EDGE, TERMS, at
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STRICT = replace(TERMS, alarms=())
+STRICT = replace(TERMS, alarms=(), interpreted=True)
 
 
 @pytest.mark.parametrize("terms", [Terms(), TERMS, STRICT, replace(TERMS, at_work=False)])
