@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from backupflow.cli import output
 from backupflow.cli.paging import Line, Piece, line
-from backupflow.core import summary
 from backupflow.core.interpretation import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from backupflow.core.changes import Change
     from backupflow.core.driver import Grammar
@@ -41,22 +40,22 @@ _CLOSED = {
 def lines(opened: Opened, grammar: Grammar, *, named: bool, reveal: bool) -> Iterator[Line]:
     """The heading, then what changed; `named`: it is one of several devices."""
     entry = opened.entry
-    yield heading(entry, who(opened.changes or ()), named=named)
+    yield heading(entry, named=named)
     if opened.closed:
         yield line(_INDENT + closed(opened), "red")
-    summaries = _summaries(opened, grammar, reveal=reveal)
-    for one in summaries[:SHOWN]:
+    told = summaries(opened, grammar, reveal=reveal)
+    for one in told[:SHOWN]:
         for part in _folded(one):
             yield line(part)
-    if (more := len(summaries) - SHOWN) > 0:
+    if (more := len(told) - SHOWN) > 0:
         yield line(f"{_INDENT}… and {more:,} more: `diff {shlex.quote(entry.owner.name)} {entry.seq}`", "dim")
     hidden = ignored(opened)
     if hidden:
         yield line(f"{_INDENT}+{hidden:,} ignored", "dim")
 
 
-def heading(entry: Entry, by: Sequence[str], *, named: bool) -> Line:
-    """Number, device, time, lines, marks and who did it."""
+def heading(entry: Entry, *, named: bool) -> Line:
+    """Number, device, time, lines and marks."""
     told = entry.told
     pieces = [Piece(f"{entry.seq:>5}  ", "bold")]
     if named:
@@ -66,8 +65,6 @@ def heading(entry: Entry, by: Sequence[str], *, named: bool) -> Line:
         pieces += [Piece(f"  +{told.lines_added:,}", "green"), Piece(f" −{told.lines_removed:,}", "red")]
     if marked := mark(entry):
         pieces.append(Piece(f"  {marked}", _STYLES.get(Kind(told.kind), "dim") if told else "yellow"))
-    if by:
-        pieces.append(Piece(f"  by {', '.join(by)}", "cyan"))
     return tuple(pieces)
 
 
@@ -100,12 +97,6 @@ def ignored(opened: Opened) -> int:
     return sum(change.ignored for change in opened.changes)
 
 
-def who(changes: Sequence[Change]) -> list[str]:
-    """The users who plausibly did it, as far as their router said so; each once."""
-    users = (change.by for change in changes)
-    return list(dict.fromkeys(output.told(user) or "" for user in users if user))
-
-
 def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any]:
     """As JSON."""
     entry, told = opened.entry, opened.entry.told
@@ -119,7 +110,7 @@ def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any
         "lines_added": told.lines_added if told else None,
         "lines_removed": told.lines_removed if told else None,
         "components": list(told.components) if told else [],
-        "summaries": list(_summaries(opened, grammar, reveal=reveal)),
+        "summaries": list(summaries(opened, grammar, reveal=reveal)),
         "changes": [_change(one, grammar, reveal=reveal) for one in _shown(opened)],
         "ignored": ignored(opened),
         "cannot_be_opened": opened.closed or None,
@@ -136,6 +127,8 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
         "component": change.component,
         "action": change.action,
         "moved": change.moved,
+        "by": change.by,
+        "made_at": change.made_at,
         "item": grammar.name(change.component, grammar.parsed(change.component, change.new or change.old or "")),
         "properties": [
             {
@@ -149,7 +142,10 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
     }
 
 
-def _summaries(opened: Opened, grammar: Grammar, *, reveal: bool) -> tuple[str, ...]:
+def summaries(opened: Opened, grammar: Grammar, *, reveal: bool) -> tuple[str, ...]:
+    """What changed, a line each, without what is ignored."""
+    from backupflow.core import summary  # heavy, and every command imports this
+
     return summary.told(_shown(opened), grammar, reveal=reveal)
 
 

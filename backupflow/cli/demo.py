@@ -85,6 +85,9 @@ def _tell(the_story: story.Story, say: Callable[[str], None], stop: threading.Ev
     if failed:
         say(f"{failed} of {len(story.STEPS)} lines do not hold")
         return False
+    say(f"the edit of {the_story.edited}, as `diff` shows it:")
+    for line in story.shown_diff(the_story):
+        output.say(f"          | {line}")
     say(f"the current export of {the_story.edited}, as it would be downloaded:")
     for line in story.shown_export(the_story):
         output.say(f"          | {line}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupflow.cli import change_lines, diff_lines
+from backupflow.core.diff import CONTEXT
 from backupflow.core.model import State
+from backupflow.core.timeline import Wanted
 from backupflow.flows import history
 
 if TYPE_CHECKING:
@@ -47,6 +51,16 @@ class Story:
     def runs(self, name: str) -> list[Run]:
         """The configurations of a device, the newest first."""
         return list(self.wiring.snapshots.runs(self.tenant_id, name, 100))
+
+    def told(self, name: str) -> tuple[str, ...]:
+        """What is told of its newest change, a line each; nothing while it is the first, or not interpreted."""
+        from backupflow.drivers import driver
+        from backupflow.flows import timeline
+
+        ports = self.wiring.timeline_ports("demo")
+        newest = timeline.history(ports, self.tenant_id, name, Wanted(1), reveal=False).opened[:1]
+        grammar = driver("routeros").grammar
+        return tuple(line for one in newest for line in change_lines.summaries(one, grammar, reveal=False))
 
     def export(self, name: str) -> RawConfig:
         """Its current export, as the router gave it."""
@@ -114,6 +128,18 @@ def edit_seen(story: Story) -> str:
     return f"{name} was edited in {edit.section}: a second configuration, first seen in its run {newest.seq}"
 
 
+def edit_told(story: Story) -> str:
+    """What the edit changed is told in a line, with the old value and the new one."""
+    name = story.edited
+    story.until(f"the edit on {name} to be told", lambda: bool(story.told(name)))
+    edit = next(event.facts for event in reversed(story.fleet[name].history) if event.kind == "edited")
+    old, new = (_address(edit[side]) for side in ("before", "after"))
+    line = story.told(name)[0]
+    if f"address {old} → {new}" not in line:
+        raise DoesNotHold(f"{name} was edited from {old} to {new}, and what is told is {line!r}")
+    return f"history {name}: {line}"
+
+
 def changed_key(story: Story) -> str:
     """A router with another key is blocked, and no password goes to it."""
     name = story.impostor
@@ -144,7 +170,25 @@ def mute_router(story: Story) -> str:
     return f"{story.mute} went mute: timed out, while the others were collected {observed() - before} times"
 
 
-STEPS = (first_snapshots, refused_login, unchanged_runs, edit_seen, changed_key, mute_router)
+STEPS = (first_snapshots, refused_login, unchanged_runs, edit_seen, edit_told, changed_key, mute_router)
+
+
+def _address(line: str) -> str:
+    """The address in a line of an export."""
+    found = re.search(r"\baddress=(\S+)", line)
+    return found[1] if found else ""
+
+
+def shown_diff(story: Story) -> list[str]:
+    """The edit, line by line, as `diff` shows it."""
+    from backupflow.flows import comparing
+
+    found = comparing.change(
+        story.wiring.timeline_ports("demo"), story.tenant_id, story.edited, None, context=CONTEXT, reveal=False
+    )
+    if not isinstance(found, comparing.Compared):
+        raise DoesNotHold(f"there is no diff of {story.edited}")
+    return ["".join(piece.text for piece in line) for line in diff_lines.unified(found, reveal=False)]
 
 
 def shown_export(story: Story) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,11 @@ def test_every_line_of_the_story_holds(tmp_path: Path) -> None:
     """The demo ends well, each of its lines told from rows, with the export of a router at the end."""
     done = run_demo(without(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("  ok  ") == 6
+    assert done.stdout.count("  ok  ") == 7
+    (told,) = re.findall(r"ip/firewall/address-list: .*address (\S+) → (\S+)\n", done.stdout)
+    diff = [line.partition("| ")[2] for line in done.stdout.splitlines() if "| " in line]
+    for mark, address in zip("-+", told, strict=True):
+        assert any(line[:1] == mark and f"address={address}" in line for line in diff), done.stdout
     assert "by RouterOS" in done.stdout
     assert "Traceback" not in done.stderr
 
