@@ -8,12 +8,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupflow.core.driver import Facts
-from backupflow.core.model import ContentHash, EndMark, Login, Secrets, State
+from backupflow.core.edits import LONGEST_LOG, Log, unpack
+from backupflow.core.enclosure import Label, What, enclosed
+from backupflow.core.ledger import LOG_KEPT
+from backupflow.core.model import (
+    ContentHash,
+    DeviceId,
+    EndMark,
+    Login,
+    SealedConfig,
+    Secrets,
+    Seq,
+    State,
+    TenantId,
+    Trigger,
+)
 from backupflow.core.suspicion import Known, Observed
-from backupflow.errors import DeviceTimeout, InputInvalid
+from backupflow.errors import BackupflowError, DeviceTimeout, InputInvalid, OutputTruncated, VaultUnavailable
 from backupflow.flows.admitting import login_of, login_secret
-from backupflow.flows.interview import PROBE_WITHIN
-from tests.unit.flows.world import EXPORT, NONCE, WORK, World
+from backupflow.flows.interview import LOG_WITHIN, NO_LOG, PROBE_WITHIN
+from tests.unit.flows.world import CLOCK, EXPORT, NONCE, UNKNOWN, WORK, World
 
 if TYPE_CHECKING:
     from backupflow.core.ledger import Assignment
@@ -153,3 +167,68 @@ def test_a_login_that_cannot_be_read_says_nothing_of_itself(secret: bytes) -> No
     world.secret = secret
     assert world.collect().code == "input_invalid"
     assert world.endings[0].state is State.FAILED
+
+
+# --- who made a change -----------------------------------------------------------------------------------------------
+
+ASKS = replace(WORK, asks_who=True)
+
+
+def test_a_router_is_asked_who_edited_it_after_all_else() -> None:
+    """In little time; what it says is sealed apart from the export, with the clock that the export shows."""
+    world = World()
+    world.answers |= {f"probe {NONCE}": NONCE.encode(), "who": b"anna bob"}
+    assert world.collect(replace(ASKS, end_mark=EndMark.UNTRIED)).what == "published"
+    assert world.calls[6:10] == ["long", f"probe {NONCE}", "who", "close"]
+    assert world.within[-1] == LOG_WITHIN
+    assert (world.passed[0].who, world.passed[0].log) == (LOG_KEPT, SealedConfig(world.sealed))
+    label = Label(WORK.tenant_id, WORK.device_id, WORK.seq, Seq(0), What.LOG)
+    assert unpack(enclosed(world.envelope, label, 10_000)) == Log(b"anna bob", CLOCK)
+    assert world.calls.count("seal") == 2
+
+
+@pytest.mark.parametrize(
+    ("fails", "says", "why"),
+    [
+        ({"who": DeviceTimeout()}, b"anna", "device_timeout"),
+        ({"who": OutputTruncated()}, b"anna", "output_truncated"),
+        ({}, UNKNOWN, NO_LOG),
+        ({}, b"", NO_LOG),
+        ({}, b"x" * (LONGEST_LOG + 1), "output_too_large"),
+    ],
+)
+def test_whatever_comes_of_asking_who_the_export_is_published(
+    fails: dict[str, BackupflowError], says: bytes, why: str
+) -> None:
+    """As it would be without the question; why nobody is known is noted."""
+    world, without = World(**fails), World()
+    world.answers["who"] = says
+    assert world.collect(ASKS) == without.collect(WORK)
+    assert (world.passed[0].who, world.passed[0].log) == (why, None)
+    assert replace(world.passed[0], who="") == without.passed[0]
+    assert world.envelope == without.envelope
+
+
+def test_a_log_that_cannot_be_sealed_costs_no_export() -> None:
+    """The vault may be gone right after it has sealed the export."""
+
+    class Once(World):
+        def seal_config(self, tenant_id: TenantId, device_id: DeviceId, envelope: bytes) -> SealedConfig:
+            if "seal" in self.calls:
+                raise VaultUnavailable
+            return super().seal_config(tenant_id, device_id, envelope)
+
+    world = Once()
+    world.answers["who"] = b"anna"
+    assert world.collect(ASKS).what == "published"
+    assert (world.passed[0].who, world.passed[0].log) == ("vault_unavailable", None)
+
+
+def test_nobody_is_asked_who_unless_somebody_wants_to_know() -> None:
+    """Off by default, and no part of a test of the connection."""
+    for work in (WORK, replace(ASKS, trigger=Trigger.TEST)):
+        world = World()
+        world.answers["who"] = b"anna"
+        world.collect(work)
+        assert "who" not in world.calls
+        assert not world.passed or (world.passed[0].who, world.passed[0].log) == ("", None)
