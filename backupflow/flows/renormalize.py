@@ -88,7 +88,7 @@ class _Run:
         self.counts["unreadable"] += len(without)
         if done is None:
             self.counts["waiting"] += 1
-        elif done.texts:
+        elif done.texts or done.merged:
             self.counts.update(
                 devices=1, texts=done.texts, merged=done.merged, no_changes=done.unchanged, anew=done.anew
             )

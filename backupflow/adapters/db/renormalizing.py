@@ -65,7 +65,7 @@ _REWRITE = text("""
         FROM content o WHERE o.device_id = :device),
     kept AS (SELECT *, first_value(id) OVER (PARTITION BY version, hash ORDER BY first_seq) AS keeper FROM texts),
     compared AS (
-        SELECT c.id, k.*, k.id AS content, c.is_change AS was, CASE
+        SELECT c.id AS collection, k.*, c.is_change AS was, CASE
                 WHEN lag(k.id) OVER w IS NULL THEN true
                 WHEN k.version = lag(k.version) OVER w THEN k.hash <> lag(k.hash) OVER w
                 ELSE c.is_change END AS is_change,
@@ -80,8 +80,8 @@ _REWRITE = text("""
             interpreted_after_seq = CASE WHEN n.is_change AND NOT n.anew THEN c.interpreted_after_seq END,
             interpret_tries = CASE WHEN n.is_change AND n.anew THEN 0 ELSE c.interpret_tries END,
             interpret_until = CASE WHEN n.is_change AND n.anew THEN NULL ELSE c.interpret_until END
-        FROM compared n WHERE c.id = n.id
-          AND (n.is_new OR n.anew OR n.keeper <> n.content OR n.is_change IS DISTINCT FROM n.was)
+        FROM compared n WHERE c.id = n.collection
+          AND (n.is_new OR n.anew OR n.keeper <> n.id OR n.is_change IS DISTINCT FROM n.was)
         RETURNING n.was, n.is_change, n.anew)
     SELECT count(*) FILTER (WHERE was IS NOT FALSE AND NOT is_change) AS unchanged,
         count(*) FILTER (WHERE is_change AND anew) AS anew FROM written""")
