@@ -55,7 +55,9 @@ _ASSIGN: Final = (
 _ASSIGNED: Final = re.compile(_ASSIGN + rb"[ \t]++\\*+[\"$(]*+([a-z0-9_]{1,60}+)(?![=.-])\\*+\"?+[)]?+[ \t]*+")
 _ASSIGNS: Final = re.compile(rb"(?:local|global|set)[ \t]")
 _OPTION: Final = re.compile(rb"-(?<![a-z0-9-]-)-?([a-z0-9-]{1,60})[ \t]++")
-_SECRET_NAME: Final = re.compile(rb"pass|pw|psk|secret|token|key(?!size)|(?<![a-z])pin(?!g)|pin\Z|puk|cak|cred|auth|communit|bot|hook|\Au\Z")
+_SECRET_NAME: Final = re.compile(
+    rb"pass|pw|psk|secret|token|key(?!size)|(?<![a-z])pin(?!g)|pin\Z|puk|cak|cred|auth|communit|bot|hook|\Au\Z"
+)
 _SCHEME: Final = re.compile(rb"(?:bearer|basic|digest|token)[ \t]")
 _KNOWN: Final = re.compile(
     rb"(?<![0-9])[0-9]{6,12}+:[a-z0-9_-]{30,}+"  # a bot of Telegram

@@ -20,12 +20,15 @@ _LONGEST_NAME: Final = 60
 _LONG_LISTS: Final = 80  # characters of both: from there on only what differs in them is told
 _MOST_ELEMENTS: Final = 8
 _KEPT: Final = 10  # characters before the place where two long values begin to differ
-_NEWLINE, _BACKSLASH = r"\n", r"\\"  # as values are spelled
+_NEWLINE, _RETURN, _BACKSLASH = r"\n", r"\r", r"\\"  # as values are spelled
 
 
 def clipped(text: str, longest: int) -> str:
-    """Cut a text to so many characters; where it was cut, it says so."""
-    return text if len(text) <= longest else text[: longest - 1].rstrip("\\ ") + "…"
+    """Cut a text to so many characters; where it was cut, it says so, and a quote that was cut off is given back."""
+    if len(text) <= longest:
+        return text
+    ending = '…"' if text.startswith('"') else "…"
+    return text[: longest - len(ending)].rstrip("\\ ") + ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Values:
     component: str
     grammar: Grammar
     reveal: bool
+    hides_words: bool = False
+    """Whether what stands in an item without a value may be a secret."""
 
     def said(self, name: str, value: str) -> str:
         """Write a value."""
@@ -42,7 +47,7 @@ class Values:
 
     def one(self, name: str, value: str) -> str:
         """Tell a property of an item that came or went."""
-        label = clipped(name, _LONGEST_NAME)
+        label = self._label(name, is_word=value == FLAG)
         if value == FLAG:
             return label
         if name == "disabled" and value == "yes":
@@ -53,8 +58,8 @@ class Values:
 
     def difference(self, changed: Property, label: str | None = None) -> str:
         """Tell how a property changed."""
-        name = clipped(label or changed.name, _LONGEST_NAME)
         old, new = changed.old, changed.new
+        name = clipped(label, _LONGEST_NAME) if label else self._label(changed.name, is_word=FLAG in {old, new})
         if changed.name == "disabled" and (toggled := _toggled(old, new)):
             return toggled
         if old is None or new is None:
@@ -77,6 +82,11 @@ class Values:
             return f"{name} {said} {verb}"
         return f"{name} set to {said}" if changed.old is None else f"{name} {said} removed"
 
+    def _label(self, name: str, *, is_word: bool) -> str:
+        if is_word and not self.reveal:
+            name = MASK if self.hides_words else self.grammar.masked_value(self.component, "comment", name)
+        return clipped(name, _LONGEST_NAME)
+
     def _lines(self, name: str, value: str) -> int:
         """Count the lines of a script; a secret is one word, whatever is in it."""
         return 1 if self.grammar.is_secret(self.component, name) else len(_split(value))
@@ -92,7 +102,7 @@ def _toggled(old: str | None, new: str | None) -> str | None:
 
 
 def _split(value: str) -> list[str]:
-    return value.replace(_BACKSLASH, "\\0").split(_NEWLINE)
+    return value.strip('"').replace(_BACKSLASH, "\\0").replace(_RETURN, "").split(_NEWLINE)
 
 
 def _counted(old: str, new: str) -> str:

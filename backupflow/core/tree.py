@@ -19,6 +19,8 @@ HEADER: Final = "header"
 
 FLAG: Final = ""
 """The value of a property that is only named (`blackhole`); an empty value is spelled `""`, so this is no value."""
+EMPTY: Final = '""'
+"""How an empty value is spelled."""
 UNSET: Final = "(unset)"
 """The value of a property that is said to have none (`!src-address`); no value is spelled so."""
 

@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.redact import MASK, secret_spans
-from backupflow.core.tree import FLAG, HEADER, UNSET
+from backupflow.core.tree import EMPTY, FLAG, HEADER, UNSET
+from backupflow.drivers.routeros.items import TEXT
 from backupflow.drivers.routeros.lexer import decode, encode, tokens
 from backupflow.drivers.routeros.pieces import AS_WRITTEN
 from backupflow.drivers.routeros.secrets import is_secret
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from backupflow.core.model import NormalConfig
 
-EMPTY: Final = '""'
 # Where the names of properties, or what selects an item, say nothing of a secret in it.
 _DEEP: Final = ("snmp", "container", "zerotier", "app")
 # A line without any of these has no secret in it, elsewhere than there.
@@ -55,6 +55,8 @@ def masked(normal: NormalConfig) -> str:
 
 def masked_line(component: str, text: str) -> str:
     """Give an item, a header's line or a section's, of this component."""
+    if component == TEXT or "\n" in text:
+        return MASK
     if not text or (text.startswith("/") and _SECTION.fullmatch(text)):
         return text
     if text.startswith("#"):

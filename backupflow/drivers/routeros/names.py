@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from backupflow.core.telling import clipped
 from backupflow.core.tree import FLAG, HEADER, UNSET
 from backupflow.drivers.routeros.masking import masked_value, masked_words
 from backupflow.drivers.routeros.menus import ORDERED, lineage
 from backupflow.drivers.routeros.secrets import is_secret
-from backupflow.drivers.routeros.shown import cut, shown
+from backupflow.drivers.routeros.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,12 +107,12 @@ def name(component: str, item: Parsed, *, brief: bool = False) -> str:
     if "" in item.properties:
         return "a line that cannot be read"
     menu = lineage(component)
-    noun = _NOUNS.get(menu, "")
+    noun = _NOUNS.get(menu) or ("rule" if menu in ORDERED else "")
     if item.verb != "add":
-        return cut(_selected(component, noun, item), LONGEST)
+        return clipped(_selected(component, noun, item), LONGEST)
     if menu in ORDERED and "chain" in item.properties:
-        return cut(_rule(component, item, brief=brief), LONGEST if brief else 2 * LONGEST)
-    return cut(_by_ways(component, menu, item) or _plain(component, menu, noun, item), LONGEST)
+        return clipped(_rule(component, item, brief=brief), LONGEST if brief else 2 * LONGEST)
+    return clipped(_by_ways(component, menu, item) or _plain(component, menu, noun, item), LONGEST)
 
 
 def named_by(component: str, item: Parsed) -> frozenset[str]:
@@ -203,7 +204,7 @@ def _said(component: str, item: Parsed, key: str) -> str:
 
 
 def _value(component: str, item: Parsed, key: str) -> str:
-    return cut(shown(masked_value(component, key, item.properties[key])), _LONGEST_VALUE)
+    return clipped(shown(masked_value(component, key, item.properties[key])), _LONGEST_VALUE)
 
 
 def _quoted(value: str) -> str:

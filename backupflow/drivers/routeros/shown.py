@@ -25,14 +25,6 @@ def shown(value: str) -> str:
     return _ESCAPES.sub(letters, value)
 
 
-def cut(text: str, longest: int) -> str:
-    """Cut a text to a number of characters; a quote that was cut off is given back."""
-    if len(text) <= longest:
-        return text
-    ending = '…"' if text.startswith('"') else "…"
-    return text[: longest - len(ending)].rstrip("\\") + ending
-
-
 def _page(runs: list[bytes]) -> str:
     try:
         for run in runs:
