@@ -171,7 +171,8 @@ def test_a_login_that_cannot_be_read_says_nothing_of_itself(secret: bytes) -> No
 
 # --- who made a change -----------------------------------------------------------------------------------------------
 
-ASKS = replace(WORK, asks_who=True)
+CHANGED = replace(WORK, known=Known(BEFORE))
+ASKS = replace(CHANGED, asks_who=True)
 
 
 def test_a_router_is_asked_who_edited_it_after_all_else() -> None:
@@ -203,7 +204,7 @@ def test_whatever_comes_of_asking_who_the_export_is_published(
     """As it would be without the question; why nobody is known is noted."""
     world, without = World(**fails), World()
     world.answers["who"] = says
-    assert world.collect(ASKS) == without.collect(WORK)
+    assert world.collect(ASKS) == without.collect(CHANGED)
     assert (world.passed[0].who, world.passed[0].log) == (why, None)
     assert replace(world.passed[0], who="") == without.passed[0]
     assert world.envelope == without.envelope
@@ -222,6 +223,22 @@ def test_a_log_that_cannot_be_sealed_costs_no_export() -> None:
     world.answers["who"] = b"anna"
     assert world.collect(ASKS).what == "published"
     assert (world.passed[0].who, world.passed[0].log) == ("vault_unavailable", None)
+
+
+def test_of_what_did_not_change_no_log_is_kept() -> None:
+    """Nobody will look for who made a change: not of the first configuration, nor of one that is as it was."""
+    first = World()
+    first.answers["who"] = b"anna"
+    assert first.collect(replace(WORK, asks_who=True)).what == "published"
+    again = World()
+    again.answers["who"] = b"anna"
+    assert again.collect(replace(WORK, asks_who=True, known=Known(first.passed[0].observed))).what == "published"
+    for world in (first, again):
+        assert (world.passed[0].who, world.passed[0].log, world.calls.count("seal")) == ("unchanged", None, 1)
+    newer = World()
+    newer.answers["who"] = b"anna"
+    newer.collect(replace(WORK, asks_who=True, known=Known(replace(first.passed[0].observed, normalization_version=0))))
+    assert newer.passed[0].log is not None
 
 
 def test_nobody_is_asked_who_unless_somebody_wants_to_know() -> None:
