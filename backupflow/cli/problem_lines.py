@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from backupflow.cli import output
 from backupflow.cli.capacity_lines import capacity_lines
 from backupflow.cli.device_groups import device_groups
-from backupflow.cli.standing_lines import alarm_problems, given_up_lines, jump_host_lines, login_problems, suspect_lines
+from backupflow.cli.standing_lines import (
+    alarm_problems,
+    backlog_lines,
+    given_up_lines,
+    jump_host_lines,
+    login_problems,
+    suspect_lines,
+)
 from backupflow.cli.verdict_line import down
 from backupflow.core.jump import scope_of
 from backupflow.core.model import JumpHostId
@@ -40,6 +47,7 @@ def problems(overview: Overview, max_total: int = 0) -> list[str]:
         *device_groups(overview),
         *((1, line) for line in suspect_lines(overview)),
         *((0, line) for line in given_up_lines(overview)),
+        *((0, line) for line in backlog_lines(overview)),
         *((-1, line) for line in _rests(overview)),
     ]
     return [line for _, line in sorted(found, key=lambda one: -one[0])]

@@ -196,6 +196,16 @@ def given_up_lines(overview: Overview) -> list[str]:
     return lines
 
 
+def backlog_lines(overview: Overview) -> list[str]:
+    """What is stored is safe; but nobody is told of it."""
+    late = overview.backlog
+    if late is None:
+        return []
+    wait = f"{counted(late.changes, 'change')} {'is' if late.changes == 1 else 'are'} not interpreted yet"
+    since = f"stored up to {output.span(overview.now - late.oldest_at)} ago"
+    return [f"INTERPRETING LATE  {wait}, {since}: nothing is lost, but nobody is told of it – `alarm list`, `doctor`"]
+
+
 def _suspect_line(device: DeviceState, last: LastCollection, now: datetime) -> str:
     due = device.next_due_at
     again = f"asked again in {output.span(due - now)}" if due and due > now else "about to be asked again"

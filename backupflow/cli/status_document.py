@@ -54,6 +54,9 @@ def document(overview: Overview) -> dict[str, Any]:
             }
             for login in overview.logins
         ],
+        "not_interpreted": None
+        if overview.backlog is None
+        else {"changes": overview.backlog.changes, "oldest_stored_at": overview.backlog.oldest_at},
         "beat_silent_seconds": overview.beat_silent_for,
         "keys_given_up": [
             {"at": one.at, "devices": one.devices, "suspended_logins": one.logins} for one in overview.given_up

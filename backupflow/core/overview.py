@@ -335,6 +335,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """Changes that were stored longer ago than LATE, and of which nobody knows yet what they are."""
+
+    changes: int
+    oldest_at: datetime  # when it was stored
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything at one moment, PostgreSQL's `now`."""
 
@@ -350,6 +358,7 @@ class Overview:
     running: int = 0  # sessions at this moment
     load: Load | None = None
     concurrency: tuple[Concurrency, ...] = ()
+    backlog: Backlog | None = None
 
     @property
     def slots(self) -> int:

@@ -539,6 +539,21 @@ def test_a_lease_of_a_clock_that_stood_ahead_ends(desk: Desk) -> None:
     assert desk.kinds(device) == [(1, 0, "first")]
 
 
+def test_what_waits_for_long_is_seen(desk: Desk) -> None:
+    """In `status`, by when it was stored; what waits for some minutes is no news."""
+    device = router(desk, "A", "B")
+    statuses = desk.scene.install.wiring.statuses
+    assert statuses.overview().backlog is None
+    old = "UPDATE collection SET stored_at = now() - interval '20 minutes' WHERE device_id = :d AND seq = 2"
+    desk.scene.write("ingester", old, d=device)
+    late = statuses.overview(tenant_of(desk, device)).backlog
+    assert late is not None
+    assert late.changes == 1
+    assert statuses.overview(TenantId(uuid4())).backlog is None
+    desk.run()
+    assert statuses.overview().backlog is None
+
+
 def test_the_role_may_do_all_this_and_not_more(desk: Desk) -> None:
     """It reads of the audit when a router became another one, and not who did what."""
     engine = desk.scene.install.wiring.engine("interpreter")

@@ -25,7 +25,9 @@ from backupflow.adapters.db.taken import TAKEN
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, LoginOn, State, TenantId, Trigger
 from backupflow.core.overview import (
+    LATE,
     Alarm,
+    Backlog,
     Concurrency,
     DeviceState,
     GivenUp,
@@ -127,6 +129,11 @@ _CONCURRENCY = text(
         )
     )
 )  # fmt: skip
+_BACKLOG = text("""
+    SELECT count(*) AS changes, min(c.stored_at) AS oldest_at FROM collection c JOIN tenant t ON t.id = c.tenant_id
+    WHERE c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL
+      AND c.stored_at < now() - CAST(:late AS interval) AND t.removed_at IS NULL
+      AND (CAST(:tenant AS uuid) IS NULL OR c.tenant_id = :tenant)""")
 _RUNNING = text("SELECT count(*) FROM collection WHERE state = 'running'")
 _AS_THEY_ARE = (
     "paused_reason", "site_id", "site_down_since", "maintenance_until", "answered_at", "unreachable_since",
@@ -166,6 +173,7 @@ class Statuses:
                 int(tx.scalar(_RUNNING) or 0),
                 load(tx, self._defaults),
                 tuple(Concurrency(*row) for row in tx.execute(_CONCURRENCY, within)),
+                _backlog(tx, tenant_id),
             )
 
     def alarms(self, *, cleared: bool = False) -> tuple[Alarm, ...]:
@@ -221,6 +229,11 @@ def _alarms(tx: Connection, *, cleared: bool = False) -> tuple[Alarm, ...]:
 
 def _processes(tx: Connection) -> tuple[LivingProcess, ...]:
     return tuple(LivingProcess(*row) for row in tx.execute(_PROCESSES))
+
+
+def _backlog(tx: Connection, tenant_id: TenantId | None) -> Backlog | None:
+    row = tx.execute(_BACKLOG, {"tenant": tenant_id, "late": LATE}).one()
+    return Backlog(row.changes, row.oldest_at) if row.changes else None
 
 
 def _given_up(tx: Connection, tenant_id: TenantId | None) -> tuple[GivenUp, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from backupflow.cli.standing_lines import jump_host_lines
 from backupflow.cli.status_document import document
 from backupflow.cli.status_watch import UNKNOWN, Seen
 from backupflow.core.model import DeviceId, TenantId
-from backupflow.core.overview import Alarm, DeviceState, JumpHostState, Overview, SiteState
+from backupflow.core.overview import Alarm, Backlog, DeviceState, JumpHostState, Overview, SiteState
 from backupflow.errors import StoreUnavailable
 
 NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
@@ -59,6 +60,16 @@ def test_a_jump_host_that_is_well_has_none() -> None:
     assert jump_host_lines(overview({})) == []
     assert document(overview({}))["jump_hosts"][0]["waiting"] == 0
     assert document(overview(DOWN))["jump_hosts"][0]["waiting"] == 450
+
+
+def test_changes_that_wait_to_be_interpreted_have_one_line() -> None:
+    """How many, and since when: what is stored is safe, but nobody is told of it."""
+    late = replace(overview({}), backlog=Backlog(1200, NOW - timedelta(hours=3)))
+    (line,) = (one for one in problems(late) if one.startswith("INTERPRETING LATE"))
+    assert "1,200 changes are not interpreted yet, stored up to 3 h ago" in line
+    assert document(late)["not_interpreted"] == {"changes": 1200, "oldest_stored_at": NOW - timedelta(hours=3)}
+    assert not [one for one in problems(overview({})) if one.startswith("INTERPRETING")]
+    assert document(overview({}))["not_interpreted"] is None
 
 
 def test_what_everything_hangs_on_has_the_first_lines() -> None:
