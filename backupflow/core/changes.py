@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Grammar
     from backupflow.core.tree import Tree
 
-MOST_CHANGES: Final = 250_000
-"""More are not told: the largest configuration known would give a third of it if every line of it were another."""
+MOST_CHANGES: Final = 200_000
+"""More are not told: the largest configuration known would give half of it if every line of it were another."""
 
 
 class TooManyChanges(ValueError):
@@ -83,14 +83,17 @@ def changes(old: Tree, new: Tree, grammar: Grammar) -> tuple[Change, ...]:
 
     Components come in the order of the new tree, then those that are gone; what changed in one comes in its order.
     """
+    if len(old.keys() ^ new.keys()) > 2 * MOST_CHANGES:  # perhaps renamed, each with an item at least
+        raise TooManyChanges
     found: list[Change] = []
     reader = Reader(grammar)
     for was, component in _components(old, new, grammar):
         before, after = old.get(was, ()), new.get(component, ())
         if was == component and before == after:
             continue
-        comparison = compared((was, component), before, after, reader)
-        if len(found) + comparison.size > MOST_CHANGES:
+        left = MOST_CHANGES - len(found)
+        comparison = compared((was, component), before, after, reader, left)
+        if comparison is None or comparison.size > left:
             raise TooManyChanges
         telling = _Telling(was, component, before, after, comparison, grammar)
         found += telling.changes()
@@ -156,13 +159,13 @@ class _Telling:
             place = anchors[before - 1][1] if before else self.made.begin - 1
             item = self.made.old[i]
             action = Action.MODIFIED if self.grammar.adjusts(self.was, item) else Action.REMOVED
-            yield (place, 1, i), self._change(action, _differing(item.properties, {}), i, None)
+            yield (place, 1, i), self._change(action, _gone(item.properties), i, None)
 
     def _come(self) -> Iterator[tuple[tuple[int, ...], Change]]:
         for j in self.made.added:
             item = self.made.new[j]
             action = Action.MODIFIED if self.grammar.adjusts(self.component, item) else Action.ADDED
-            yield (j, 0), self._change(action, _differing({}, item.properties), None, j)
+            yield (j, 0), self._change(action, _come(item.properties), None, j)
 
     def _change(
         self, action: Action, properties: tuple[Property, ...], i: int | None, j: int | None, *, moved: bool = False
@@ -194,3 +197,11 @@ def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Property
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     )
+
+
+def _gone(properties: Mapping[str, str]) -> tuple[Property, ...]:
+    return tuple([Property(name, properties[name], None) for name in sorted(properties)])
+
+
+def _come(properties: Mapping[str, str]) -> tuple[Property, ...]:
+    return tuple([Property(name, None, properties[name]) for name in sorted(properties)])

@@ -86,15 +86,21 @@ class Comparison:
         )
 
 
-def compared(component: tuple[str, str], old: Sequence[str], new: Sequence[str], reader: Reader) -> Comparison:
+def compared(
+    component: tuple[str, str], old: Sequence[str], new: Sequence[str], reader: Reader, most: int
+) -> Comparison | None:
     """Compare the items of a component, which has a name in the old tree and one in the new; as many stay as can.
 
-    Nothing depends on which tree is the old one: what is told of a change and of its way back is the same.
+    Nothing depends on which tree is the old one: what is told of a change and of its way back is the same. None if more
+    than `most` items differ, before any is read.
     """
     if list(old) > list(new):
-        return compared((component[1], component[0]), new, old, reader).mirrored()
+        back = compared((component[1], component[0]), new, old, reader, most)
+        return None if back is None else back.mirrored()
     ordered = reader.grammar.is_ordered(component[1])
     alignment = aligned(old, new, ordered=ordered)
+    if len(alignment.moved) + max(len(alignment.gone), len(alignment.come)) > most:
+        return None
     olds = {i: reader.reading(component[0], old[i]) for i in alignment.gone}
     news = {j: reader.reading(component[1], new[j]) for j in alignment.come}
     modified = partners(olds, news, [*_gaps(alignment)] if ordered else ())

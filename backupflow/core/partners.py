@@ -151,12 +151,18 @@ def _in_place(old: Mapping[int, Reading], new: Mapping[int, Reading], gaps: Gaps
 def _most_alike(old: dict[int, Reading], new: dict[int, Reading]) -> Pairs:
     """Pair items of which each is more like the other than any third one is."""
     best_old, best_new = _Best(), _Best()
-    for i, j in _acquainted(old, new):
+    for i, j in _acquainted(_open_to(old, new), _open_to(new, old)):
         if old[i].may_be(new[j]):
             alike = len(old[i].marks & new[j].marks) / max(len(old[i].marks), len(new[j].marks))
             best_old.saw(i, j, alike)
             best_new.saw(j, i, alike)
     return [(i, j) for i, (_, j) in best_old.found.items() if j != _MANY and best_new.found[j][1] == i]
+
+
+def _open_to(some: Mapping[int, Reading], others: Mapping[int, Reading]) -> dict[int, Reading]:
+    """Leave out items that have an identity of their own, which none of the others has or might have."""
+    known = {reading.identity for reading in others.values()}
+    return {at: one for at, one in some.items() if None in known or one.identity is None or one.identity in known}
 
 
 class _Best:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.tree import FLAG, HEADER, UNSET, Parsed
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from backupflow.drivers.routeros.lexer import Token
 
 TEXT: Final = "text"
-"""The component of the lines of a text that is no configuration; no menu is called so."""
+"""The component of a text that is no configuration: one item, nobody can say more of it. No menu is called so."""
 _MOST_TOKENS: Final = 2000  # of one item; real ones have up to some fifty
+_SHORT: Final = 4096  # characters; the quick way takes memory in proportion to a value's escapes
+# In a normal form, where values are canonical and one blank stands between two of them.
+_PAIRS: Final = re.compile(r'(?:(?<= )|\A)([A-Za-z0-9._-]+)=("[^"\\]*(?:\\.[^"\\]*)*"|[^ "\\\[\]]+)(?= |\Z)')
 _VERB: Final = re.compile(rb"[a-z]++")
 _LICENCE: Final = ("software id", "system id")  # one question, asked in two ways
 
@@ -31,7 +34,7 @@ _LICENCE: Final = ("software id", "system id")  # one question, asked in two way
 def tree(normal: NormalConfig) -> Tree:
     """Split a normal form into menus; lines that stand before the first one are the header's."""
     if normal.startswith(AS_WRITTEN):
-        return {TEXT: normal.decode("ascii", "backslashreplace").splitlines()}
+        return {TEXT: [normal.decode("ascii", "backslashreplace")]}
     first, *parts = ("\n" + normal.decode("ascii", "backslashreplace")).removesuffix("\n").split("\n/")
     found: dict[str, list[str]] = {HEADER: lines} if (lines := first.split("\n")[1:]) else {}
     for part in parts:
@@ -43,6 +46,8 @@ def tree(normal: NormalConfig) -> Tree:
 
 def parsed(component: str, text: str) -> Parsed:
     """Read an item of a menu, or a line of the header."""
+    if len(text) <= _SHORT and component not in {HEADER, TEXT} and (plain := _plain(text)) is not None:
+        return plain
     raw = text.encode("ascii", "backslashreplace")
     if component == HEADER and text.startswith("#"):
         return _header(raw, text)
@@ -62,8 +67,8 @@ def adjusts(component: str, item: Parsed) -> bool:
 
 @lru_cache(maxsize=10_000)
 def is_ordered(component: str) -> bool:
-    """Tell whether a menu's items are looked at from the first to the last; also lines that nobody can read."""
-    return component == TEXT or lineage(component) in ORDERED
+    """Tell whether a menu's items are looked at from the first to the last."""
+    return lineage(component) in ORDERED
 
 
 def identity(component: str, item: Parsed) -> tuple[str, ...] | None:
@@ -76,6 +81,17 @@ def identity(component: str, item: Parsed) -> tuple[str, ...] | None:
         if all(name in item.properties for name in names):
             return tuple(part for name in names for part in (name, item.properties[name]))
     return None
+
+
+def _plain(text: str) -> Parsed | None:
+    """Read an item of a verb and properties with values, each of another name, which nearly all are; None: another."""
+    verb, _, rest = text.partition(" ")
+    found = _PAIRS.findall(rest)
+    properties = dict(found)
+    whole = sum(map(len, chain.from_iterable(found))) + 2 * len(found) - 1
+    if whole != len(rest) or len(properties) != len(found) or not _VERB.fullmatch(verb.encode()):
+        return None
+    return Parsed(verb, None, (), properties)
 
 
 def _header_name(component: str, item: Parsed) -> str | None:
