@@ -7,14 +7,29 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 
+from backupflow.core.envelope import pack, unpack
 from backupflow.core.message import SnapshotMessage, encode
-from backupflow.core.model import CollectionId, ContentHash, DeviceId, SealedConfig, Seq
+from backupflow.core.model import (
+    CollectionId,
+    ContentHash,
+    DeviceId,
+    NormalConfig,
+    SealedConfig,
+    Seq,
+    TenantId,
+)
 from tests.acceptance.install import wait_for
 from tests.faults.kill_field import DESK, HOP, HOP_LOGIN, LOGIN, PATIENCE, STEADY
 
 if TYPE_CHECKING:
     from tests.faults.kill_field import Field
 
+_KEPT = """
+    SELECT o.* FROM content o JOIN device d ON d.id = o.device_id
+    WHERE d.name = :name AND o.normalization_version = 1 AND o.first_seq > d.unreadable_to_seq"""
+_GROW_OLD = """
+    WITH texts AS (UPDATE content SET normalization_version = 0, sealed = :sealed WHERE id = :id RETURNING id)
+    UPDATE collection SET normalization_version = 0 WHERE content_id IN (SELECT id FROM texts)"""
 DOOR = "door"  # a device that is only knocked at
 ODD = STEADY[:2]  # one of each life
 
@@ -180,12 +195,17 @@ def make_jobs_due(field: Field) -> None:
 
 
 def grow_old(field: Field) -> None:
-    """What is kept is of a normalizer before ours, and the job is due that goes over it."""
-    field.stack.admin(
-        "WITH texts AS (UPDATE content SET normalization_version = 0 WHERE first_seq = ("
-        "SELECT min(o.first_seq) FROM content o WHERE o.device_id = content.device_id) RETURNING id) "
-        "UPDATE collection SET normalization_version = 0 WHERE content_id IN (SELECT id FROM texts)"
-    )
+    """What is kept of one router of this life is of a normalizer before ours, and the job is due that goes over it."""
+    name = field.of_this_life[0]
+    field.await_newest(name)
+    wiring = field.stack.wiring
+    for row in field.stack.admin(_KEPT, name=name):
+        owner = TenantId(row.tenant_id), DeviceId(row.device_id)
+        envelope = wiring.vault("reader").open_config(*owner, SealedConfig(row.sealed))
+        header, raw = unpack(envelope, wiring.policy.max_bytes)
+        older = pack((*owner, header.seq), raw, NormalConfig(b""), 0)
+        sealed = wiring.vault("collector").seal_config(*owner, older).text
+        field.stack.admin(_GROW_OLD, id=row.id, sealed=sealed)
     make_jobs_due(field)
 
 

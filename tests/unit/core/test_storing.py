@@ -123,6 +123,19 @@ def test_only_what_is_awaited_is_stored(state: State) -> None:
     assert judge(MESSAGE, replace(ROW, state=state, fenced=None), HOLDER) is Stored.WRONG_STATE
 
 
+@pytest.mark.parametrize("state", list(State))
+def test_a_late_duplicate_of_what_a_newer_normalizer_rewrote_is_known_by_its_sealed_text(state: State) -> None:
+    """Its row has another hash of another version now; only of what is stored, and never the other way round."""
+    rewritten = replace(fence_of(MESSAGE), content_hash=hash_of("C"), normalization_version=2)
+    row = replace(ROW, state=state, fenced=rewritten)
+    wanted = Stored.ALREADY if state is State.STORED else Stored.OTHER_DIGEST
+    assert judge(MESSAGE, row, HOLDER) is wanted
+    assert judge(replace(MESSAGE, sealed=sealed("other")), row, HOLDER) is Stored.OTHER_DIGEST
+    same = replace(row, fenced=replace(rewritten, normalization_version=1))
+    assert judge(MESSAGE, same, HOLDER) is Stored.OTHER_DIGEST
+    assert judge(replace(MESSAGE, normalization_version=3), row, HOLDER) is Stored.OTHER_DIGEST
+
+
 FORGED: list[tuple[dict[str, Any], Stored]] = [
     ({"tenant_id": TenantId(OTHER)}, Stored.FOREIGN),
     ({"device_id": DeviceId(OTHER)}, Stored.FOREIGN),
