@@ -19,7 +19,7 @@ from backupflow.adapters.db.collections import LEASE_GRACE, Collections
 from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
 from backupflow.core.model import CollectionId, HostKey, State
 from backupflow.errors import HostKeyMismatch, LeaseLost, LoginSuspended
-from tests.integration.db.fleet import KEY, LIMITS, Fleet, facts, message, published, seen
+from tests.integration.db.fleet import KEY, LIMITS, Fleet, facts, message, published, sealed, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,10 +151,37 @@ def test_a_second_copy_of_a_message_finds_nothing(fleet: Fleet, state: str) -> N
     assert everything(fleet) == before
 
 
+@pytest.mark.parametrize(
+    ("settings", "asks"),
+    [({}, False), ({"who": True}, True), ({"who": False}, False), ({"who": True, "secrets": "omit"}, False)],
+)
+def test_a_router_is_asked_who_edited_it_where_somebody_wants_to_know(
+    fleet: Fleet, settings: dict[str, object], asks: bool
+) -> None:
+    """Off unless it is said, by any scope; and never where secrets stay on the router: its log may hold them."""
+    device = fleet.device(name="r")
+    fleet.sql("UPDATE tenant SET settings = CAST(:s AS jsonb)", s=json.dumps(settings))
+    assert fleet.running(device).asks_who is asks
+
+
+def test_a_log_of_edits_passes_the_fence_with_its_export(fleet: Fleet) -> None:
+    """Or not at all: who lost the lease writes neither; and what came of the question is noted."""
+    device = fleet.device(name="r")
+    late = fleet.running(device)
+    told = published("a", who="kept", log=sealed("log"))
+    fleet.sql("UPDATE collection SET holder = 'other' WHERE id = :c", c=late.collection_id)
+    assert not fleet.collections.publish(late, told)
+    assert fleet.row("collection", late.collection_id).log_sealed is None
+    fleet.sql("UPDATE collection SET holder = :h WHERE id = :c", c=late.collection_id, h=late.holder)
+    assert fleet.collections.publish(late, told)
+    row = fleet.row("collection", late.collection_id)
+    assert (row.log_sealed, row.facts["who"]) == (sealed("log").text, "kept")
+
+
 def test_an_assignment_has_all_that_its_row_says(fleet: Fleet) -> None:
     """Address, settings of the nearest scope, pinned key, login and what counts against the device."""
     settings: dict[str, object] = {"legacy_ssh": True, "command_timeout_seconds": 7, "trust": "manual"}
-    settings |= {"secrets": "omit", "end_mark": False}
+    settings |= {"secrets": "omit", "end_mark": False, "who": True}
     device = fleet.device(host="192.0.2.7", port=2222, failures=4, remembered_command="/export x")
     first = fleet.running(device)
     fleet.collections.pin(first, KEY)
@@ -168,7 +195,7 @@ def test_an_assignment_has_all_that_its_row_says(fleet: Fleet) -> None:
         "manual",
     )
     assert (found.failures, found.remembered_command, found.seq) == (4, "/export x", 2)
-    assert (found.secrets, found.asks_end_mark) == ("omit", False)
+    assert (found.secrets, found.asks_end_mark, found.asks_who) == ("omit", False, False)
     assert (found.device_id, found.tenant_id, found.login_context) == (device, fleet.tenant, device)
     row = fleet.row("collection", found.collection_id)
     lease = found.target.timeouts.deadline + LEASE_GRACE

@@ -63,6 +63,7 @@ def options(*path: str) -> list[str]:
 def test_add_and_edit_have_the_same_settings() -> None:
     """What can be said when a device is enrolled can be said again later."""
     wanted = {"--legacy-ssh", "--no-legacy-ssh", "--secrets", "--end-mark", "--no-end-mark", "--interval", "--trust"}
+    wanted |= {"--who", "--no-who"}
     wanted |= {"--command-timeout", "--password-stdin", "--password-file", "--key-file", "--passphrase-file"}
     assert wanted <= set(options("device", "add"))
     assert wanted <= set(options("device", "edit"))
@@ -75,6 +76,7 @@ def test_add_and_edit_have_the_same_settings() -> None:
         (DeviceSettings(), {}),
         (DeviceSettings(secrets=SecretsPolicy.OMIT), {"secrets": "omit"}),
         (DeviceSettings(end_mark=False, legacy_ssh=False), {"end_mark": False, "legacy_ssh": False}),
+        (DeviceSettings(who=True), {"who": True}),
         (DeviceSettings(interval="15m"), {"interval_seconds": 900.0}),
         (DeviceSettings(command_timeout="2m"), {"command_timeout_seconds": 120.0}),
     ],
