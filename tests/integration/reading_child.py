@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
+    from backupflow.core.model import NormalConfig, RawConfig
 
 NICE_WHILE_READING = 15  # shows from outside that a process is in its driver
 NICE_WHEN_TOLD = 18  # set from outside: go on
@@ -36,6 +37,16 @@ class Strange:
         word = replies[0].stdout.split(maxsplit=1)[0].decode("ascii", "replace")
         does = _DOES.get(word)
         return does(asking, replies) if does else plain(asking, replies)
+
+    def normalize(self, raw: RawConfig) -> NormalConfig:
+        """The same for what is to be interpreted; a text without a meaning is its own normal form."""
+        from backupflow.core.driver import Asking, Reply
+        from backupflow.core.model import NormalConfig, SecretsPolicy
+
+        word = raw.split(maxsplit=1)[0].decode("ascii", "replace")
+        if word in _DOES:
+            _DOES[word](Asking(SecretsPolicy.COLLECT, None), [Reply("", raw, b"", 0)])
+        return NormalConfig(raw)
 
 
 def plain(asking: Asking, replies: Sequence[Reply], command: str | None = None) -> Reading:
@@ -157,6 +168,10 @@ def main() -> None:
         def read(self, asking: Asking, replies: Sequence[Reply]) -> Reading | Incomplete:
             os.setpriority(os.PRIO_PROCESS, 0, NICE_WHILE_READING)
             return super().read(asking, replies)
+
+        def normalize(self, raw: RawConfig) -> NormalConfig:
+            os.setpriority(os.PRIO_PROCESS, 0, NICE_WHILE_READING)
+            return super().normalize(raw)
 
     vars(drivers)["DRIVERS"] = {Strange.name: InProcess()}
     child.main(*map(int, sys.argv[2:]))
