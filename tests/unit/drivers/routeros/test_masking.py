@@ -180,7 +180,7 @@ def test_masking_is_total_and_keeps_the_lines(body: bytes) -> None:
         ("ip/firewall/filter", "add action=passthrough chain=x", "add action=passthrough chain=x"),
         ("interface/wireguard/peers", "add public-key=abc", "add public-key=abc"),
         ("ip/ipsec/identity", "add key=office peer=x", "add key=office peer=x"),
-        ("ip/address", 'add comment="wifi password: two words" x=1', 'add comment="wifi password: •••" x=1'),
+        ("ip/address", 'add comment="wifi password=two words" x=1', 'add comment="wifi password=•••" x=1'),
         ("system/script", 'add source="/user add password=a b" x=1', 'add source="/user add password=••• b" x=1'),
         ("header", "# serial number = HE508", "# serial number = HE508"),
         ("header", "# password: abc", "# password: •••"),
