@@ -176,6 +176,14 @@ class Keeping(BaseSettings):
         30, ge=1, le=36500, validation_alias=_env("CONFIG_RUNS_DAYS"),
         description="days after which attempts are kept as the first and last of each stretch with one outcome only",
     )  # fmt: skip
+    changes_a_day: int = Field(
+        24, ge=1, le=100_000, validation_alias=_env("CONFIG_CHANGES_A_DAY"),
+        description="changes of one device in 24 hours; one with more is collected once a day until a day has no more",
+    )  # fmt: skip
+    changed_bytes_a_day: int = Field(
+        64 * 1024 * 1024, ge=1024, validation_alias=_env("CONFIG_CHANGED_BYTES_A_DAY"),
+        description="bytes of changed configurations of one device in 24 hours; likewise",
+    )  # fmt: skip
     retention_days: int = Field(
         90, ge=1, le=36500, validation_alias=_env("CONFIG_RETENTION_DAYS"),
         description="days after a configuration was last seen until it is taken away; never the current one, nor the "

@@ -80,6 +80,7 @@ ALARMS = {
     "clock_skew",
     "device_down",
     "events_undelivered",
+    "flapping",
     "job_late",
     "lane_without_workers",
     "login_refused",

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from backupflow.core.flapping import FLAPPING
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN
 from backupflow.core.liveness import PROCESS_DEAF
 from backupflow.core.overview import JOB_LATE
@@ -74,7 +75,7 @@ KINDS: Final[Mapping[str, Kind | None]] = {
     ),
     **dict.fromkeys(("device_down", "site_down", JUMP_HOST_DOWN), Kind.DOWN),
     **dict.fromkeys(("login_refused", LoginUnusable.code), Kind.SUSPENDED),
-    **dict.fromkeys(("overdue", "capacity"), Kind.OVERDUE),
+    **dict.fromkeys(("overdue", "capacity", FLAPPING), Kind.OVERDUE),
     **dict.fromkeys(
         (
             BusUnavailable.code, CollectorBusy.code, StoreUnavailable.code, TransitKeyMissing.code,

@@ -365,6 +365,10 @@ class InterpretationStore(Protocol):
         """Whether anything is to be interpreted, also what somebody has taken."""
         ...
 
+    def let_go(self) -> int:
+        """Look at devices that have flapped for a day (core.flapping); how many do no more."""
+        ...
+
     def give_back(self, owed: Owed) -> None:
         """It was not its fault: let the next one have it at once, and count nothing."""
         ...

@@ -92,6 +92,7 @@ def interpret(ports: InterpretPorts, enough: Callable[[], bool]) -> Interpreted:
 
     A server of ours that is away ends the round with its error: what was taken is given back, and counts nothing.
     """
+    ports.store.let_go()
     round_ = _Round(ports)
     while not enough() and (owed := ports.store.take([one for one, why in round_.done.keys.items() if why])):
         round_.one(owed)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID, uuid4
 
 from backupflow.core import ports
+from backupflow.core.flapping import Quota
 from backupflow.core.ledger import Limits
 from backupflow.core.model import Timeouts
 from backupflow.core.scope import Policy
@@ -236,7 +237,8 @@ class Wiring:
         from backupflow.adapters.db.interpretations import Interpretations
         from backupflow.flows.interpret import InterpretPorts
 
-        store = self.port(Interpretations(self.engine("interpreter")), ports.InterpretationStore)
+        quota = Quota(self.settings.keeping.changes_a_day, self.settings.keeping.changed_bytes_a_day)
+        store = self.port(Interpretations(self.engine("interpreter"), quota), ports.InterpretationStore)
         vault, room = self.vault("interpreter"), max(self.policy.max_bytes, _LARGEST_EXPORT)
         keys, alarms = self.keys("interpreter"), self.alarms("interpreter")
         return InterpretPorts(store, self._interpreter, vault, vault, vault, keys, vault, alarms, unexpected, room)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OPEN = "EXISTS (SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state IN ('claimed', 'running'))"
 FIELDS = f"""d.id, d.tenant_id, d.lane, d.last_seq, d.anchor_at, d.via_id, d.device_group_id, d.site_id,
-    d.offline_since, {SETTINGS}"""
+    d.offline_since, d.flapping_since, {SETTINGS}"""
 # Of a jump host or a scope that is full nothing more is looked at: it must not hide what else is due.
 FITS = "NOT ARRAY[d.via_id, d.device_group_id, d.site_id, d.tenant_id] && CAST({full} AS uuid[])"
 # The same where devices of both lanes are asked for; its values are `full_by_lane`.

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, Row, text
 
+from backupflow.adapters.db import flapping
 from backupflow.adapters.db.alarms import Alarms
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.ignore_rules import rules_of
 from backupflow.adapters.db.keys import oldest_version
 from backupflow.adapters.db.replacements import replacements_of
 from backupflow.adapters.db.snapshots import GIVEN_UP, snapshot_of
 from backupflow.adapters.db.told_changes import tell_change
 from backupflow.core.export import NORMALIZATION_VERSION
+from backupflow.core.flapping import Quota
 from backupflow.core.interpretation import Owed
 from backupflow.core.model import CollectionId, DeviceId, Purpose, Seq, TenantId
 from backupflow.core.told_change import ToldChange
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.interpretation import Enclosed, Interpretation
 
+DEFAULT_QUOTA: Final = Quota()
 LEASE: Final = timedelta(minutes=2)  # longer than any interpretation takes
 # The newest first: what happened just now is asked for, and a past of years that is interpreted anew can wait.
 _TAKE = text("""
@@ -90,8 +94,9 @@ _FORGET = text("DELETE FROM interpretation WHERE collection_id = :collection")
 class Interpretations(Alarms):
     """core.ports.InterpretationStore."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, quota: Quota = DEFAULT_QUOTA) -> None:
         super().__init__(engine)
+        self._quota = quota
 
     def take(self, without: Sequence[TenantId] = ()) -> Owed | None:
         """Lease the next one, and count the try; what is of a tenant in `without` waits. None: there is none."""
@@ -105,6 +110,11 @@ class Interpretations(Alarms):
         """Whether anything is to be interpreted, also what somebody has taken."""
         with transaction(self._engine) as tx:
             return bool(tx.scalar(_WAITS))
+
+    def let_go(self) -> int:
+        """Look at devices that have flapped for a day; how many do no more."""
+        with transaction(self._engine) as tx:
+            return flapping.let_go(tx, self._quota)
 
     def give_back(self, owed: Owed) -> None:
         """It was not its fault: let the next one have it at once, and count nothing."""
@@ -120,6 +130,7 @@ class Interpretations(Alarms):
             tx.execute(_INTERPRETED, {"collection": owed.collection_id, "after": _seq_before(owed)})
             owner = (owed.after.tenant_id, owed.after.device_id)
             tell_change(tx, owner, _told(owed, found), enclosed.told)
+            flapping.mind(tx, owed.after.device_id, self._quota)
             return True
 
     def unchanged(self, owed: Owed) -> bool:
@@ -145,6 +156,7 @@ def _owed(tx: Connection, after: Row[Any]) -> Owed:
         after=snapshot_of(after),
         before=None if before is None else snapshot_of(before),
         before_is_gone=before is None and after.kept_from_seq > 1,
+        rules=rules_of(tx, [DeviceId(after.id)]).get(DeviceId(after.id), ()),
         log=after.log_sealed,
     )
 

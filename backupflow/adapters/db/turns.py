@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, text
 from backupflow.adapters.db.alarms import raise_alarm
 from backupflow.adapters.db.effective import LOGIN, SETTINGS, usable_policy
 from backupflow.core import backoff, cadence
+from backupflow.core.flapping import reckoned_from
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _BATCH = (
 _LONGEST_START = timedelta(hours=2)  # many new devices are spread over as long as their number asks for
 # When each is due that waits for its turn, to be measured against its interval.
 _WAITING = text(f"""
-    SELECT d.id, d.anchor_at, {SETTINGS}, d.next_due_at, d.created_at, now() AS now,
+    SELECT d.id, d.anchor_at, {SETTINGS}, d.next_due_at, d.created_at, d.flapping_since, now() AS now,
         d.failures + d.losses > 0 OR d.refused_on IS NOT NULL AS failing
     FROM device d {LOGIN} WHERE d.status = 'active' AND d.next_due_at > now() AND d.id > :after
     ORDER BY d.id LIMIT :batch""")
@@ -47,7 +48,7 @@ def next_turn(tx: Connection, defaults: Policy, row: Row[Any], now: datetime) ->
     except InputInvalid as exc:
         timetable = defaults.timetable
         raise_alarm(tx, "settings_unusable", f"device {row.id}", exc.detail, row.tenant_id)
-    return timetable.next_run(row.id, row.anchor_at, now)
+    return timetable.next_run(row.id, row.anchor_at, reckoned_from(now, row.flapping_since))
 
 
 def draw_nearer(tx: Connection, defaults: Policy) -> None:
@@ -75,10 +76,11 @@ def _waiting(tx: Connection) -> Iterator[Row[Any]]:
 
 def _latest_due(row: Row[Any], timetable: Timetable) -> datetime:
     """No turn comes later than this, but for what waits after a failure."""
+    now = reckoned_from(row.now, row.flapping_since)
     if timetable.cron is None and _ahead(row, timetable.interval):
-        due = cadence.next_in_phase(row.anchor_at, timetable.interval, row.now)
+        due = cadence.next_in_phase(row.anchor_at, timetable.interval, now)
     else:
-        due = timetable.next_run(row.id, row.anchor_at, row.now)
+        due = timetable.next_run(row.id, row.anchor_at, now)
     return max(due, row.now + backoff.LONGEST_WAIT) if row.failing else due
 
 
