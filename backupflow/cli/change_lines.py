@@ -45,7 +45,7 @@ def lines(opened: Opened, grammar: Grammar, *, named: bool, reveal: bool) -> Ite
         yield line(_INDENT + closed(opened), "red")
     told = summaries(opened, grammar, reveal=reveal)
     for one in told[:SHOWN]:
-        for part in _folded(one):
+        for part in folded(one):
             yield line(part)
     if (more := len(told) - SHOWN) > 0:
         yield line(f"{_INDENT}… and {more:,} more: `diff {shlex.quote(entry.owner.name)} {entry.seq}`", "dim")
@@ -153,18 +153,10 @@ def _shown(opened: Opened) -> list[Change]:
     return [change for change in opened.changes or () if not change.ignored]
 
 
-def _folded(text: str) -> list[str]:
+def folded(text: str, indent: str = _INDENT) -> list[str]:
     """Below the heading; on a terminal what is too long goes on, set off."""
     shown = output.visible(text)
     if not sys.stdout.isatty():
-        return [_INDENT + shown]
+        return [indent + shown]
     columns = max(shutil.get_terminal_size().columns - 1, 40)
-    return textwrap.wrap(
-        shown,
-        columns,
-        initial_indent=_INDENT,
-        subsequent_indent=_INDENT + "  ",
-        break_on_hyphens=False,
-        replace_whitespace=False,
-        drop_whitespace=True,
-    )
+    return textwrap.wrap(shown, columns, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False)

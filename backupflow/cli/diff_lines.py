@@ -28,11 +28,13 @@ def unified(found: Compared, *, reveal: bool) -> Iterator[Line]:
 def side_by_side(found: Compared, width: int, *, reveal: bool) -> Iterator[Line]:
     """The older one on the left."""
     yield from _ends(found)
+    old = new = ""
     for row in diff_view.side_by_side(found.diff, width, _mask(found, reveal=reveal)):
         if row.heading:
             yield line(row.heading, _STYLES.get(row.heading[:1], ""))
             continue
-        old, new = _STYLES.get(row.old_mark, ""), _STYLES.get(row.new_mark, "")
+        old = _STYLES.get(row.old_mark, "") if row.old_mark else old  # without a mark it goes on with its last line
+        new = _STYLES.get(row.new_mark, "") if row.new_mark else new
         left = Piece(f"{row.old_mark or ' '}{output.visible(row.old)}", old)
         yield (left, Piece(" │ "), Piece(f"{row.new_mark or ' '}{output.visible(row.new)}".rstrip(), new))
 

@@ -97,7 +97,8 @@ def _lines(found: DeviceChanges, wanted: Wanted, grammar: Grammar, *, reveal: bo
     if told.standing is None:
         yield paging.line(f"{name} has no snapshot yet; see `status`")
         return
-    yield paging.line(_standing(name, told.standing), "bold")
+    for part in change_lines.folded(_standing(name, told.standing), indent=""):
+        yield paging.line(part, "bold")
     if told.flapping_since:
         since = output.in_words(told.flapping_since)
         yield paging.line(f"it changes without end since {since}, and is collected once a day", "yellow")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from backupflow.core.history import Replacement
+    from backupflow.core.ignoring import Rule
     from backupflow.core.model import DeviceId, Seq, TenantId
 
 _BLANKS = re.compile(r"[\s/]+")
@@ -67,6 +68,7 @@ class Entry:
     told: Told | None
     tries: int = 0
     given_up_at: datetime | None = None  # when the keys that it is sealed with were given up
+    rules: tuple[Rule, ...] = ()  # of what the owner does not want to be told of, as they are now
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backupflow.core import change_codec
 from backupflow.core.enclosure import Label, What, enclosed
+from backupflow.core.ignoring import with_ignored
 from backupflow.core.model import SealedConfig
 from backupflow.errors import BackupflowError, MessageMalformed, TransitKeyMissing
 
@@ -86,7 +87,7 @@ def _opened(ports: TimelinePorts, entries: Sequence[Entry]) -> tuple[Opened, ...
     sealed = {number: text for number, entry in enumerate(entries) if (text := _sealed(entry)) is not None}
     envelopes = dict(zip(sealed, _envelopes(ports, entries, sealed), strict=True))
     return tuple(
-        _read(entry, envelopes[number]) if number in envelopes else Opened(entry, None)
+        _read(ports, entry, envelopes[number]) if number in envelopes else Opened(entry, None)
         for number, entry in enumerate(entries)
     )
 
@@ -112,7 +113,7 @@ def _sealed(entry: Entry) -> SealedConfig | None:
         return None
 
 
-def _read(entry: Entry, envelope: bytes | BackupflowError) -> Opened:
+def _read(ports: TimelinePorts, entry: Entry, envelope: bytes | BackupflowError) -> Opened:
     if isinstance(envelope, BackupflowError):
         return Opened(entry, None, envelope.code)
     if entry.told is None:
@@ -120,6 +121,7 @@ def _read(entry: Entry, envelope: bytes | BackupflowError) -> Opened:
     owner = entry.owner
     label = Label(owner.tenant_id, owner.device_id, entry.seq, entry.told.after_seq, What.CHANGES)
     try:
-        return Opened(entry, change_codec.decode(enclosed(envelope, label, LONGEST_TOLD)))
+        changes = change_codec.decode(enclosed(envelope, label, LONGEST_TOLD))
     except MessageMalformed as exc:
         return Opened(entry, None, exc.code)
+    return Opened(entry, with_ignored(changes, entry.rules, ports.reading.driver(owner.driver).grammar))

@@ -348,3 +348,18 @@ def test_what_a_router_says_does_nothing_to_a_terminal(scene: Scene) -> None:
     interpreted(scene)
     for words in (("history", "core-1"), ("diff", "core-1"), ("show", "core-1"), ("diff", "core-1", "-y")):
         assert b"\x1b" not in scene.run(*words, "--reveal").out
+
+
+def test_a_rule_of_now_holds_for_what_was_told_before(own: Scene) -> None:
+    """What it covers is counted, not told, and comes back when the rule goes; a diff shows it all the same."""
+    before = own.run("history", "core-1").out.decode()
+    assert SUMMARY in before
+    own.run("ignore", "add", "--device", "core-1", "ip/firewall/filter:src-address")
+    hidden = own.run("history", "core-1").out.decode()
+    assert SUMMARY not in hidden
+    assert hidden.splitlines()[4] == "    +1 ignored"
+    rule = json.loads(own.run("history", "core-1", "--json").out)["changes"][1]
+    assert (rule["snapshot"], rule["changes"], rule["summaries"], rule["ignored"]) == (3, [], [], 1)
+    assert f"+{RULE}10.1.0.0/16" in own.run("diff", "core-1", "3").out.decode().splitlines()
+    own.run("ignore", "remove", "--device", "core-1", "ip/firewall/filter:src-address")
+    assert own.run("history", "core-1").out.decode() == before

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.ignore_rules import rules_of
 from backupflow.adapters.db.replacements import replacements_of, routers
 from backupflow.adapters.db.snapshots import GIVEN_UP, device_named, sealed_snapshot
 from backupflow.core.model import DeviceId, Seq, TenantId
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backupflow.core.history import Replacement, SealedSnapshot
+    from backupflow.core.ignoring import Rule
     from backupflow.core.timeline import Wanted
 
 # A router's first is told of even if its text equals that of the router before it. What is undecided across a change of
@@ -109,7 +111,7 @@ class Timelines:
             rows = tx.execute(_HISTORY, values).all()
             standing = _standing(tx, device_id, others)
             owed = int(tx.execute(_OWED_BY_DEVICE, {"device": device_id}).scalar_one())
-        entries = tuple(_entry(row) for row in rows)
+            entries = _entries(tx, rows)
         return History(_owner(device), entries, standing, tuple(others), device.flapping_since, owed)
 
     def fleet(self, tenant_id: TenantId, wanted: Wanted) -> FleetHistory:
@@ -118,7 +120,7 @@ class Timelines:
         with transaction(self._engine) as tx:
             rows = tx.execute(_FLEET, values).all()
             owed = int(tx.execute(_OWED_BY_TENANT, {"tenant": tenant_id}).scalar_one())
-        return FleetHistory(tuple(_entry(row) for row in rows), owed)
+            return FleetHistory(_entries(tx, rows), owed)
 
     def change(self, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> Entry:
         """The change that brought what was observed then, None: the newest; NotFound if there is none."""
@@ -175,7 +177,13 @@ def _owner(row: Row[Any]) -> Owner:
     return Owner(TenantId(row.tenant_id), DeviceId(row.id), row.name, row.driver)
 
 
-def _entry(row: Row[Any]) -> Entry:
+def _entries(tx: Connection, rows: Sequence[Row[Any]]) -> tuple[Entry, ...]:
+    """With the rules of now: one that was added since hides what it would have hidden."""
+    rules = rules_of(tx, [DeviceId(device_id) for device_id in sorted({row.device_id for row in rows})])
+    return tuple(_entry(row, rules.get(row.device_id, ())) for row in rows)
+
+
+def _entry(row: Row[Any], rules: tuple[Rule, ...] = ()) -> Entry:
     return Entry(
         Owner(TenantId(row.tenant_id), DeviceId(row.device_id), row.name, row.driver),
         Seq(row.seq),
@@ -186,6 +194,7 @@ def _entry(row: Row[Any]) -> Entry:
         _told(row),
         row.interpret_tries,
         row.given_up_at,
+        rules,
     )
 
 
