@@ -223,6 +223,7 @@ def test_what_was_overtaken_is_written_by_nobody(desk: Desk) -> None:
     desk.scene.observe(device, export_text("C"))
     done = desk.run(interpreter=Between(lambda: store(desk.scene, late)))
     assert dict(done.outcomes) == {"overtaken": 1, "change": 2}
+    assert [row.interpret_tries for row in desk.rows(device)] == [1, 1, 1]  # as of another change
     assert desk.kinds(device) == [(1, 0, "first"), (2, 1, "change"), (3, 2, "change")]
 
 
