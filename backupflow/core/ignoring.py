@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.changes import Change
     from backupflow.core.driver import Grammar
-    from backupflow.core.model import DeviceId, Pepper, Seq, TenantId
+    from backupflow.core.model import DeviceId, Pepper, SealedSecret, Seq, TenantId
     from backupflow.core.tree import Parsed
 
 ANY: Final = "*"
@@ -86,6 +86,7 @@ class Noisy:
     seq: Seq
     after_seq: Seq
     changes_sealed: str = field(repr=False)
+    sealed_pepper: SealedSecret
     keys: frozenset[str]
     rules: tuple[Rule, ...]
 

@@ -401,10 +401,6 @@ class IgnoreStore(Protocol):
 class NoiseStore(Protocol):
     """The reader's view of what changes nearly every time."""
 
-    def pepper(self, tenant_id: TenantId) -> SealedSecret:
-        """The tenant's; TransitKeyMissing without one."""
-        ...
-
     def noisy(self, tenant_id: TenantId, place: Place) -> Sequence[Noisy]:
         """Changes of which some part came nearly every time; NotFound if there is no such device or group."""
         ...

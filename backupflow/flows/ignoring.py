@@ -50,16 +50,16 @@ def suggest(ports: SuggestPorts, tenant_id: TenantId, place: Place) -> Suggested
     done = Suggested({}, [])
     if not noisy:
         return done
-    pepper = _pepper(ports, tenant_id)
+    pepper = _pepper(ports, noisy[0])
     for first in range(0, len(noisy), _TOGETHER):
         for one, envelope in _opened(ports, tenant_id, noisy[first : first + _TOGETHER]):
             _add(done, one, _rules(ports, one, envelope, pepper))
     return done
 
 
-def _pepper(ports: SuggestPorts, tenant_id: TenantId) -> Pepper:
+def _pepper(ports: SuggestPorts, noisy: Noisy) -> Pepper:
     try:
-        return ports.secrets.open_pepper(tenant_id, ports.store.pepper(tenant_id))
+        return ports.secrets.open_pepper(noisy.tenant_id, noisy.sealed_pepper)
     except MessageMalformed as exc:
         raise TransitKeyMissing(f"the tenant's pepper does not open: {exc.detail}") from exc
 

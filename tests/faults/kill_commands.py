@@ -147,6 +147,37 @@ def drop_sites(field: Field) -> None:
     field.stack.admin("DELETE FROM site WHERE name LIKE :name", name=f"{SCRATCH}%")
 
 
+def ignore_item(_field: Field, _life: int) -> list[str]:
+    """Another rule each time."""
+    return ["ignore", "add", f"system/note:note, {SCRATCH}{time.monotonic_ns()}"]
+
+
+def ignored(field: Field) -> tuple[int, int]:
+    """Rules, and acts."""
+    return _rules(field), audited(field, "ignore_added")
+
+
+def heed_item(field: Field, life: int) -> list[str]:
+    """Remove a rule that was just added."""
+    argv = ignore_item(field, life)
+    assert field.command(*argv).returncode == 0
+    return ["ignore", "remove", argv[2]]
+
+
+def heeded(field: Field) -> tuple[int, int]:
+    """Rules that were added and are not there any more, and acts."""
+    return audited(field, "ignore_added") - _rules(field), audited(field, "ignore_removed")
+
+
+def ignore_nothing(field: Field) -> None:
+    """Nobody needs them any more."""
+    field.stack.admin("DELETE FROM ignore_rule WHERE identity LIKE :name", name=f"{SCRATCH}%")
+
+
+def _rules(field: Field) -> int:
+    return int(field.stack.admin("SELECT count(*) AS n FROM ignore_rule")[0].n)
+
+
 def edit_login(_field: Field, _life: int) -> list[str]:
     """New credentials, the same as before."""
     return ["device", "edit", DESK, "--username", LOGIN.username, "--password-stdin"]

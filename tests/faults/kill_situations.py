@@ -180,13 +180,10 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "TimelineStore.leads": (Commanded(lambda _field, _life: ["diff", DESK, "now", "now"]),),
     "TimelineStore.reveal": (Commanded(lambda _field, _life: ["show", DESK, "--reveal"]),),
     "SearchStore": (SEARCH,),
-    "IgnoreStore": (
-        Commanded(lambda _field, _life: ["ignore", "add", "system/note:note"], mend=commands.ignore_nothing),
-    ),
+    "NoiseStore": (Commanded(lambda _field, _life: ["ignore", "suggest"]),),
     "IgnoreStore.rules": (Commanded(lambda _field, _life: ["ignore", "list"]),),
-    "IgnoreStore.remove": (
-        Commanded(lambda _field, _life: ["ignore", "remove", "system/note:note"], begin=commands.ignore_note),
-    ),
+    "IgnoreStore.add": (Commanded(commands.ignore_item, commands.ignored, mend=commands.ignore_nothing),),
+    "IgnoreStore.remove": (Commanded(commands.heed_item, commands.heeded, mend=commands.ignore_nothing),),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
     "CompactingStore": (MAINTAIN,),
     "RenormalizeStore": (replace(MAINTAIN, ready=circumstances.grow_old, provoke=circumstances.grow_old),),

@@ -11,7 +11,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.ignore_rules import PLACES, rules_of
 from backupflow.core.ignoring import LOOKED_AT, OFTEN, Noisy, often
 from backupflow.core.model import DeviceId, SealedSecret, Seq, TenantId
-from backupflow.errors import NotFound, TransitKeyMissing
+from backupflow.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,10 +32,10 @@ _RUNS = text("""
       AND (CAST(:group AS uuid) IS NULL OR d.device_group_id = :group)
     GROUP BY d.id, d.name HAVING count(*) FILTER (WHERE i.touched <> '[]') >= :often ORDER BY d.name LIMIT :most""")
 _CHANGES = text("""
-    SELECT d.id, d.name, d.driver, i.seq, i.after_seq, i.changes_sealed FROM interpretation i
-    JOIN device d ON d.id = i.device_id
-    WHERE i.device_id = :device AND i.seq = ANY(:seqs) AND i.changes_sealed IS NOT NULL ORDER BY i.seq DESC""")
-_PEPPER = text("SELECT pepper FROM tenant WHERE id = :tenant")
+    SELECT d.id, d.name, d.driver, t.pepper, i.seq, i.after_seq, i.changes_sealed FROM interpretation i
+    JOIN device d ON d.id = i.device_id JOIN tenant t ON t.id = d.tenant_id
+    WHERE i.device_id = :device AND i.seq = ANY(:seqs) AND i.changes_sealed IS NOT NULL AND t.pepper IS NOT NULL
+    ORDER BY i.seq DESC""")
 
 
 class Noise:
@@ -43,14 +43,6 @@ class Noise:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-
-    def pepper(self, tenant_id: TenantId) -> SealedSecret:
-        """The tenant's; TransitKeyMissing without one."""
-        with transaction(self._engine) as tx:
-            sealed = tx.scalar(_PEPPER, {"tenant": tenant_id})
-        if sealed is None:
-            raise TransitKeyMissing("the tenant has no pepper")
-        return SealedSecret(sealed)
 
     def noisy(self, tenant_id: TenantId, place: Place) -> Sequence[Noisy]:
         """Changes of which some part came nearly every time, and the keys of that; by name of their device."""
@@ -70,7 +62,7 @@ class Noise:
             return [
                 Noisy(
                     tenant_id, device_id, row.name, row.driver, Seq(row.seq), Seq(row.after_seq), row.changes_sealed,
-                    keys, rules.get(device_id, ()),
+                    SealedSecret(row.pepper), keys, rules.get(device_id, ()),
                 )
                 for device_id, (keys, seqs) in found.items()
                 for row in tx.execute(_CHANGES, {"device": device_id, "seqs": seqs})
