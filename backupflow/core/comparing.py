@@ -39,7 +39,7 @@ class Reader:
     def reading(self, component: str, text: str) -> Reading:
         """Read an item, and who it is."""
         parsed = self.parsed(component, text)
-        return Reading(parsed, self.grammar.identity(component, parsed))
+        return Reading(parsed, self.grammar.identity(component, parsed), self.grammar.alias(component, parsed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def compared(
         return None
     olds = {i: reader.reading(component[0], old[i]) for i in alignment.gone}
     news = {j: reader.reading(component[1], new[j]) for j in alignment.come}
-    modified = partners(olds, news, [*_gaps(alignment)] if ordered else ())
+    modified = partners(olds, news, lambda found: [*_gaps(alignment, found)] if ordered else [])
     stayed_old, stayed_new = {i for i, _ in modified}, {j for _, j in modified}
     return Comparison(
         alignment.kept,
@@ -119,10 +119,11 @@ def compared(
     )
 
 
-def _gaps(alignment: Alignment) -> Iterator[tuple[list[int], list[int]]]:
+def _gaps(alignment: Alignment, found: list[tuple[int, int]]) -> Iterator[tuple[list[int], list[int]]]:
     """Give what is gone, and what has come, between two neighbours that stayed."""
-    come = _by_gap(alignment.come, [j for _, j in alignment.kept])
-    for gap, gone in _by_gap(alignment.gone, [i for i, _ in alignment.kept]).items():
+    stayed = sorted([*alignment.kept, *_fitting(alignment, found)])
+    come = _by_gap(alignment.come, [j for _, j in stayed])
+    for gap, gone in _by_gap(alignment.gone, [i for i, _ in stayed]).items():
         if gap in come:
             yield gone, come[gap]
 
@@ -136,6 +137,11 @@ def _by_gap(positions: list[int], kept: list[int]) -> dict[int, list[int]]:
 
 def _displaced(alignment: Alignment, modified: list[tuple[int, int]]) -> frozenset[tuple[int, int]]:
     """Give the fewest of these pairs without which the others, and what was kept, stand in one order."""
+    return frozenset(modified).difference(_fitting(alignment, modified))
+
+
+def _fitting(alignment: Alignment, modified: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Give the most of these pairs that stand in one order with what was kept."""
     kept_old, kept_new = [i for i, _ in alignment.kept], [j for _, j in alignment.kept]
     fit = [(i, j) for i, j in modified if bisect_left(kept_old, i) == bisect_left(kept_new, j)]
-    return frozenset(modified).difference(rising(fit))
+    return rising(fit)

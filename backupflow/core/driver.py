@@ -135,6 +135,9 @@ class Grammar(Protocol):
     def identity(self, component: str, item: Parsed) -> tuple[str, ...] | None:
         """Give what tells this item from the others of its component, whatever else of it changes; None: nothing."""
 
+    def alias(self, component: str, item: Parsed) -> tuple[str, ...] | None:
+        """Give what else an item is known by, if its identity is another now: the address *of this interface*."""
+
     def name(self, component: str, item: Parsed, *, brief: bool = False) -> str:
         """Call an item as a person would, without secrets; `brief`: its properties are told beside the name.
 

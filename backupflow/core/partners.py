@@ -1,8 +1,9 @@
 """Which item that is gone became which item that has come: what a person would call the same thing, edited.
 
-Items are paired only where there is no doubt; what is in doubt was removed and added. Four looks, the surest first:
-the same identity; all but one property equal; the same place between neighbours that stayed; the most alike. Each is
-symmetrical, and takes time in proportion to the properties it looks at.
+Items are paired only where there is no doubt; what is in doubt was removed and added. Five looks, the surest first:
+the same identity; all but one property equal; the same alias; the same place between neighbours that stayed; the most
+alike. Each is symmetrical, and takes time in proportion to the properties it looks at. What one look pairs may clear up
+what was in doubt: so the few that are left are looked at again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
     from backupflow.core.tree import Parsed
 
 MOST_WEIGHED: Final = 400_000  # pairs of items that share a property, and are weighed against one another
+MOST_ROUNDS: Final = 4
+FEW: Final = 5000  # items that are left: more are not looked at again
 _MANY: Final = -1  # stands for an item where there is more than one
 _WIDE: Final = 2**64
 
 Pairs: TypeAlias = list[tuple[int, int]]
 Gaps: TypeAlias = Sequence[tuple[list[int], list[int]]]
+Look: TypeAlias = "Callable[[dict[int, Reading], dict[int, Reading]], Pairs]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Reading:
 
     parsed: Parsed
     identity: tuple[str, ...] | None
+    alias: tuple[str, ...] | None
     marks: frozenset[tuple[str, str]] = field(init=False)
     """Its properties; those of `add` and `set`, and of different selectors, are never the same item's."""
 
@@ -56,37 +62,41 @@ class Reading:
         return shared > 0 and 2 * shared >= most
 
 
-def partners(old: Mapping[int, Reading], new: Mapping[int, Reading], gaps: Gaps) -> Pairs:
+def partners(old: Mapping[int, Reading], new: Mapping[int, Reading], gaps: Callable[[Pairs], Gaps]) -> Pairs:
     """Pair what is gone with what has come; keys are positions.
 
-    `gaps`: positions, gone and come, between the same two neighbours that stayed; none if order does not count.
+    `gaps`: positions, gone and come, between the same two neighbours that stayed or are paired so; none if order does
+    not count.
     """
     found: Pairs = []
     left_old, left_new = dict(old), dict(new)
-    looks: tuple[Callable[[dict[int, Reading], dict[int, Reading]], Pairs], ...] = (
-        _same_identity,
+    looks: tuple[Look, ...] = (
+        lambda one, other: _of_one(one, other, attrgetter("identity")),
         _all_but_one,
-        lambda one, other: [*_in_place(one, other, gaps)],
+        lambda one, other: _of_one(one, other, attrgetter("alias")),
+        lambda one, other: [*_in_place(one, other, gaps(found))],
         _most_alike,
     )
-    for look in looks:
-        if not left_old or not left_new:
+    for _ in range(MOST_ROUNDS):
+        before = len(found)
+        for look in looks:
+            pairs = look(left_old, left_new) if left_old and left_new else []
+            for i, j in pairs:
+                del left_old[i], left_new[j]
+            found += pairs
+        if len(found) == before or len(left_old) + len(left_new) > FEW:
             break
-        pairs = look(left_old, left_new)
-        for i, j in pairs:
-            del left_old[i], left_new[j]
-        found += pairs
     return found
 
 
-def _same_identity(old: dict[int, Reading], new: dict[int, Reading]) -> Pairs:
-    """Pair items of one identity, if no other has it."""
-    olds, news = _named(old), _named(new)
+def _of_one(old: dict[int, Reading], new: dict[int, Reading], known_by: Callable[[Reading], Hashable]) -> Pairs:
+    """Pair items that are known by the same, if no other is."""
+    olds, news = _named(old, known_by), _named(new, known_by)
     return [(i, j) for who, i in olds.items() if i != _MANY and (j := news.get(who, _MANY)) != _MANY]
 
 
-def _named(items: Mapping[int, Reading]) -> dict[Hashable, int]:
-    return _only((((reading.of, reading.identity), at) for at, reading in items.items() if reading.identity))
+def _named(items: Mapping[int, Reading], known_by: Callable[[Reading], Hashable]) -> dict[Hashable, int]:
+    return _only(((reading.of, who), at) for at, reading in items.items() if (who := known_by(reading)) is not None)
 
 
 def _only(keys: Iterable[tuple[Hashable, int]]) -> dict[Hashable, int]:

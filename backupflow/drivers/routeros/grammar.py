@@ -39,6 +39,10 @@ class RouterOSGrammar:
         """Give what stays the same when an item is edited."""
         return items.identity(component, item)
 
+    def alias(self, component: str, item: Parsed) -> tuple[str, ...] | None:
+        """Give what else an item is known by."""
+        return items.alias(component, item)
+
     def name(self, component: str, item: Parsed, *, brief: bool = False) -> str:
         """Call an item as a person would."""
         return names.name(component, item, brief=brief)

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core.tree import FLAG, HEADER, UNSET, Parsed
 from backupflow.drivers.routeros.lexer import encode, printable, tokens
-from backupflow.drivers.routeros.menus import ORDERED, identities, lineage
+from backupflow.drivers.routeros.menus import ORDERED, aliases, defaults, identities, lineage
 from backupflow.drivers.routeros.noise import header_property, header_version
 from backupflow.drivers.routeros.pieces import AS_WRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from backupflow.core.model import NormalConfig
     from backupflow.core.tree import Tree
     from backupflow.drivers.routeros.lexer import Token
+    from backupflow.drivers.routeros.menus import Names
 
 TEXT: Final = "text"
 """The component of a text that is no configuration: one item, nobody can say more of it. No menu is called so."""
@@ -77,9 +78,18 @@ def identity(component: str, item: Parsed) -> tuple[str, ...] | None:
         return ("licence",) if name in _LICENCE else (name,)
     if item.selector is not None or item.verb == "set":
         return ("selector", item.selector or "")
-    for names in identities(component):
-        if all(name in item.properties for name in names):
-            return tuple(part for name in names for part in (name, item.properties[name]))
+    return _first(identities(component), {**defaults(component), **item.properties})
+
+
+def alias(component: str, item: Parsed) -> tuple[str, ...] | None:
+    """Give what an item is known by if its identity was edited."""
+    return _first(aliases(component), item.properties)
+
+
+def _first(choice: Names, properties: Mapping[str, str]) -> tuple[str, ...] | None:
+    for names in choice:
+        if all(name in properties for name in names):
+            return tuple(part for name in names for part in (name, properties[name]))
     return None
 
 

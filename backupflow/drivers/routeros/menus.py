@@ -90,6 +90,21 @@ _IDENTITIES: Final[Mapping[str, Names]] = {
     "system/ntp/client/servers": (("address",),),
 }
 
+# Of an address that was edited the network is another too; of a bridge that was renamed every VLAN.
+_ALIASES: Final[Mapping[str, Names]] = {
+    "interface/bridge/vlan": (("vlan-ids",),),
+    "interface/vlan": (("interface", "vlan-id"),),
+    "interface/wireguard/peers": (("interface", "allowed-address"),),
+    "ip/address": (("interface",),),
+    "ip/dhcp-server": (("interface",),),
+    "ip/dhcp-server/lease": (("address",),),
+    "ipv6/address": (("interface",),),
+}
+_DEFAULTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "ip/route": {"dst-address": "0.0.0.0/0"},
+    "ipv6/route": {"dst-address": "::/0"},
+}
+
 
 def lineage(component: str) -> str:
     """Give the name that a menu has in the newest RouterOS."""
@@ -103,3 +118,13 @@ def identities(component: str) -> Names:
     """Give the names of the properties that tell the items of a menu apart."""
     menu = lineage(component)
     return _IDENTITIES.get(menu) or (_RULE if menu in ORDERED else _ANY)
+
+
+def aliases(component: str) -> Names:
+    """Give the names of the properties by which an item is known whose identity was edited."""
+    return _ALIASES.get(component, ())
+
+
+def defaults(component: str) -> Mapping[str, str]:
+    """Give what an item's identity is without being written."""
+    return _DEFAULTS.get(component, {})

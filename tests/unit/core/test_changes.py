@@ -209,6 +209,36 @@ def test_the_most_alike_rules_are_one() -> None:
     assert [change.action for change in found] == [Action.MODIFIED, Action.REMOVED, Action.ADDED]
 
 
+def test_what_was_in_doubt_is_looked_at_again() -> None:
+    """Once the two that are nearest are paired, nothing but one is left for the third."""
+    shared = "add action=accept chain=forward dst-address-list=k in-interface-list=m"
+    old = lines(f"{shared} disabled=yes out-interface-list=a port=22", f"{shared} disabled=yes out-interface-list=a")
+    new = lines("add action=log", f"{shared} out-interface-list=b port=22", f"{shared} out-interface-list=c")
+    found = said(old, new)
+    assert [change.action for change in found] == [Action.ADDED, Action.MODIFIED, Action.MODIFIED]
+
+
+def test_an_address_is_known_by_its_interface_when_it_is_edited() -> None:
+    """Its network is another with it; two on one interface are in doubt."""
+    one, other = (
+        "address=10.0.1.1/24 interface=e1 network=10.0.1.0",
+        "address=10.0.2.1/24 interface=e1 network=10.0.2.0",
+    )
+    [change] = said({"ip/address": [f"add {one}"]}, {"ip/address": [f"add {other}"]})
+    assert [each.name for each in change.properties] == ["address", "network"]
+    found = said({"ip/address": [one]}, {"ip/address": [other, third]})
+    assert Counter(change.action for change in found) == {Action.ADDED: 2, Action.REMOVED: 1}
+
+
+def test_a_default_route_is_one_whether_it_says_so_or_not() -> None:
+    """RouterOS 6 leaves its destination out."""
+    [change] = said(
+        {"ip/route": ["add distance=1 gateway=10.0.0.1"]},
+        {"ip/route": ["add disabled=no dst-address=0.0.0.0/0 gateway=10.0.0.1"]},
+    )
+    assert change.action is Action.MODIFIED
+
+
 def test_settings_that_come_or_go_are_modified() -> None:
     """A `set` adjusts what is there: without it there is the default, and nothing is gone."""
     [change] = said({}, {"ip/service": ["set telnet disabled=yes"]})
