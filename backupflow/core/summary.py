@@ -121,6 +121,8 @@ class _Line:
         if self.change.component == HEADER and _about(self.change):
             return self._of_router(self.change.properties[0])
         component = clipped(self.change.component, _LONGEST_COMPONENT)
+        if self.change.component == HEADER and self.change.action in {Action.ADDED, Action.REMOVED}:
+            return f"{component}: {self._remark()} {self.change.action}"
         match self.change.action:
             case Action.ADDED:
                 return f"{component}: {self._whole('added', self.change.new)}"
@@ -138,6 +140,11 @@ class _Line:
         if said.name == VERSION:
             return f"{'downgrade' if _rank(said.new) < _rank(said.old) else 'upgrade'}: {what}"
         return f"router replaced: {what}" if said.name == SERIAL else f"router: {what}"
+
+    def _remark(self) -> str:
+        """Give a line of the header that is about nothing known: somebody's words."""
+        text = self.change.new or self.change.old or ""
+        return clipped(text if self.values.reveal else self.grammar.masked_line(HEADER, text), _LONGEST_NAME)
 
     def _whole(self, verb: str, text: str | None) -> str:
         item = self._item(text)

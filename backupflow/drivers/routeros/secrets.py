@@ -103,6 +103,8 @@ _MASKED_THERE: Final[Mapping[str, frozenset[str]]] = {
     "snmp": frozenset({"trap-community"}),
     "container/envs": frozenset({"value"}),
 }
+# And by names that no rule about endings covers: of LoRa's join servers, and of SNMP in other menus than its own.
+_MASKED_ANYWHERE: Final = frozenset({"app-skey", "appkey", "nwk-skey", "nwkkey", "snmp-community"})
 _LONGEST_NAME: Final = 200  # bytes; longer names are no properties of RouterOS, and are not looked at a second time
 
 _LITERALS: Final = tuple(word.encode() for word in (*_ENDS, "cak", "key", "identity"))
@@ -131,7 +133,7 @@ def is_secret(component: str, name: str) -> bool:
         return False
     last = name.rpartition(".")[2].lower()
     looks = _pattern(menu if menu in MENUS else b"").search(f" {name[-_LONGEST_NAME:]}=".encode())
-    return looks is not None or last in _HIDDEN_ANYWHERE | _BY_NAME_ONLY
+    return looks is not None or last in _HIDDEN_ANYWHERE | _BY_NAME_ONLY | _MASKED_ANYWHERE
 
 
 def ending(menu: bytes, after: bytes = b"=") -> bytes:

@@ -85,7 +85,7 @@ def test_a_remark_is_told_without_what_is_secret_in_it(remark: str, seen: str) -
 @pytest.mark.parametrize("piece", ['pass="', "pass= (", "set key {", "pass={", "key='", ':local pass \\"', 'key=\\"x'])
 def test_what_would_take_too_long_to_look_at_is_one_secret(piece: str) -> None:
     """Each of these would be looked at again from each of its places."""
-    text = (piece * 20_000).encode()
+    text = (piece * 4_000).encode()
     [(begin, end)] = secret_spans(text)
     assert begin <= len(piece)
     assert end == len(text)

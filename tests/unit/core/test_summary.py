@@ -130,6 +130,13 @@ def test_a_word_that_may_be_the_secret_is_masked(item: str) -> None:
         assert any("planted" in line for line in lines(*texts, reveal=True))
 
 
+def test_an_owner_s_words_in_the_header_are_told() -> None:
+    """But for a secret in them."""
+    head = "# by RouterOS 7.14\n"
+    assert told(edit(head, f"{head}# rack 4, password: x1\n"), GRAMMAR) == ("header: # rack 4, password: ••• added",)
+    assert told(edit(f"{head}# rack 4\n", head), GRAMMAR) == ("header: # rack 4 removed",)
+
+
 def test_of_long_lists_only_what_differs_is_told() -> None:
     """Short ones are told whole."""
     old = ",".join(f"policy-{at}" for at in range(10))

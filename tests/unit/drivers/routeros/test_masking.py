@@ -56,6 +56,7 @@ PLACES = [
     ("/system ntp key", "add key-id=1", "key"),
     ("/disk", "set slot1", "encryption-key"),
     ("/iot mqtt brokers", "add name=x", "password"),
+    ("/iot lora joineui", "add name=x", "appkey"),
     ("/any menu of tomorrow", "add name=x", "new-api-token"),
 ]
 MARK = "Zq7xKw"
