@@ -512,6 +512,10 @@ def test_a_database_that_is_away_ends_the_round(desk: Desk) -> None:
         def __init__(self) -> None:
             self._store = desk.ports.store
 
+        def let_go(self) -> int:
+            """As ever."""
+            return self._store.let_go()
+
         def take(self, without: Any = ()) -> Owed | None:  # noqa: ANN401
             """As ever."""
             return self._store.take(without)
