@@ -23,6 +23,7 @@ PROCESS_LOOPS = {
     "backupflow/embedded/supervisor.py": 1,
     "backupflow/flows/collect.py": 1,  # what one device meets, and would meet again
     "backupflow/flows/ingest.py": 2,  # the batch, then its rows one by one
+    "backupflow/flows/interpret.py": 1,  # one change after the other
     "backupflow/flows/verify.py": 1,  # what one export meets
     "backupflow/tasks/app.py": 1,  # the task base class
     "backupflow/tasks/beat.py": 2,  # the tick, and the thread that looks at what claiming depends on
