@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backupflow.core import change_codec
 from backupflow.core.enclosure import Label, What, enclosed
 from backupflow.core.ignoring import with_ignored
 from backupflow.core.model import SealedConfig
+from backupflow.core.timeline import is_within
 from backupflow.errors import BackupflowError, MessageMalformed, TransitKeyMissing
 
 if TYPE_CHECKING:
@@ -62,34 +63,40 @@ def history(ports: TimelinePorts, tenant_id: TenantId, name: str, wanted: Wanted
     if reveal and read.entries:
         said = {"what": "history", "from_seq": read.entries[-1].seq, "to_seq": read.entries[0].seq}
         ports.store.reveal(ports.reading.actor, read.owner, said)
-    opened = _opened(ports, read.entries)
+    opened = _opened(ports, read.entries, wanted.component)
     if any(one.closed == _MOVED for one in opened):
         read = ports.store.history(tenant_id, name, wanted)
-        opened = _opened(ports, read.entries)
+        opened = _opened(ports, read.entries, wanted.component)
     return DeviceChanges(read, opened)
 
 
 def fleet(ports: TimelinePorts, tenant_id: TenantId, wanted: Wanted) -> FleetChanges:
     """The changes of all devices of a tenant, the newest first; their secrets are seen of one device at a time."""
     read = ports.store.fleet(tenant_id, wanted)
-    opened = _opened(ports, read.entries)
+    opened = _opened(ports, read.entries, wanted.component)
     if any(one.closed == _MOVED for one in opened):
         read = ports.store.fleet(tenant_id, wanted)
-        opened = _opened(ports, read.entries)
+        opened = _opened(ports, read.entries, wanted.component)
     return FleetChanges(read, opened)
 
 
 _MOVED = TransitKeyMissing("").code  # sealed under a newer version of its key since it was read, or the key is gone
 
 
-def _opened(ports: TimelinePorts, entries: Sequence[Entry]) -> tuple[Opened, ...]:
-    """All in as few requests as can be."""
+def _opened(ports: TimelinePorts, entries: Sequence[Entry], component: str | None) -> tuple[Opened, ...]:
+    """All in as few requests as can be; of one component, what happened there or below it alone."""
     sealed = {number: text for number, entry in enumerate(entries) if (text := _sealed(entry)) is not None}
     envelopes = dict(zip(sealed, _envelopes(ports, entries, sealed), strict=True))
     return tuple(
-        _read(ports, entry, envelopes[number]) if number in envelopes else Opened(entry, None)
+        _within(_read(ports, entry, envelopes[number]), component) if number in envelopes else Opened(entry, None)
         for number, entry in enumerate(entries)
     )
+
+
+def _within(opened: Opened, component: str | None) -> Opened:
+    if component is None or opened.changes is None:
+        return opened
+    return replace(opened, changes=tuple(one for one in opened.changes if is_within(one.component, component)))
 
 
 def _envelopes(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +18,12 @@ from tests.integration.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from backupflow.embedded import Servers
     from tests.conftest import Install
 
+PAGE = (Path(__file__).parents[2] / "docs/history.md").read_text(encoding="utf-8")
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}Z")
 PASSWORD = "hunter-two-7391"
 NEXT_PASSWORD = "hunter-three-5512"
 RULE = 'add action=accept chain=input comment="allow winbox" dst-port=8291 protocol=tcp src-address='
@@ -363,3 +367,13 @@ def test_a_rule_of_now_holds_for_what_was_told_before(own: Scene) -> None:
     assert f"+{RULE}10.1.0.0/16" in own.run("diff", "core-1", "3").out.decode().splitlines()
     own.run("ignore", "remove", "--device", "core-1", "ip/firewall/filter:src-address")
     assert own.run("history", "core-1").out.decode() == before
+
+
+def test_the_page_shows_what_the_commands_say(told: Scene) -> None:
+    """Each example of docs/history.md, word for word, but for the times."""
+    blocks = re.findall(r"^```console\n\$ backupflow (.*?)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    for typed, shown in blocks:
+        done = told.run(*shlex.split(typed))
+        assert done.code == Exit.OK, typed
+        assert TIME.sub("TIME", done.out.decode()) == TIME.sub("TIME", shown), typed
