@@ -15,7 +15,7 @@ from backupflow.core.changes import MOST_CHANGES, Action, Change, Property, TooM
 from backupflow.errors import MessageMalformed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 _MAGIC: Final = b"changes/1\n"
 MOST_BYTES: Final = 128 * 1024 * 1024  # inflated: the texts of two exports of 16 MiB, and what differs in them
@@ -96,7 +96,7 @@ def _change(fields: Any) -> Change:  # noqa: ANN401  (whatever JSON says)
     return Change(
         _text(component),
         Action(action),
-        tuple(Property(_text(name), _some(before), _some(after)) for name, before, after in properties),
+        tuple(Property(_text(name), _some(before), _some(after)) for name, before, after in _many(properties)),
         _some(old),
         _some(new),
         _place(at_old),
@@ -140,7 +140,7 @@ def _truth(value: object) -> bool:
     return value
 
 
-def _many(value: object) -> Sequence[object]:
+def _many(value: object) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError
     return value

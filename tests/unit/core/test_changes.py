@@ -220,11 +220,8 @@ def test_what_was_in_doubt_is_looked_at_again() -> None:
 
 def test_an_address_is_known_by_its_interface_when_it_is_edited() -> None:
     """Its network is another with it; two on one interface are in doubt."""
-    one, other = (
-        "address=10.0.1.1/24 interface=e1 network=10.0.1.0",
-        "address=10.0.2.1/24 interface=e1 network=10.0.2.0",
-    )
-    [change] = said({"ip/address": [f"add {one}"]}, {"ip/address": [f"add {other}"]})
+    one, other, third = (f"add address=10.0.{n}.1/24 interface=e1 network=10.0.{n}.0" for n in (1, 2, 3))
+    [change] = said({"ip/address": [one]}, {"ip/address": [other]})
     assert [each.name for each in change.properties] == ["address", "network"]
     found = said({"ip/address": [one]}, {"ip/address": [other, third]})
     assert Counter(change.action for change in found) == {Action.ADDED: 2, Action.REMOVED: 1}
