@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 _KEPT = """
     SELECT o.* FROM content o JOIN device d ON d.id = o.device_id
-    WHERE d.name = :name AND o.normalization_version = 1 AND o.first_seq > d.unreadable_to_seq"""
+    WHERE d.name = :name AND o.normalization_version = 1 AND o.first_seq > d.unreadable_to_seq AND NOT EXISTS (
+        SELECT 1 FROM content x
+        WHERE x.device_id = d.id AND x.normalization_version = 0 AND x.content_hash = o.content_hash)"""
 _GROW_OLD = """
     WITH texts AS (UPDATE content SET normalization_version = 0, sealed = :sealed WHERE id = :id RETURNING id)
     UPDATE collection SET normalization_version = 0 WHERE content_id IN (SELECT id FROM texts)"""

@@ -335,21 +335,23 @@ def test_what_does_not_open_keeps_what_is_known_of_it(desk: Desk, upgrade: Calla
     device_id = observe(desk, "core-1", "A~1", "B~1", "B~2", "B~3")
     other = observe(desk, "core-2", "A~1", "A~2")
     desk.run()
-    sealed = swap(desk, device_id, 2, "vault:v1:" + "A" * 120)
     upgrade()
+    observe(desk, "core-1", "B~4")
+    desk.run()
+    sealed = swap(desk, device_id, 4, "vault:v1:" + "A" * 120)
     ran = renormalize(desk)
     assert (ran.counts["unreadable"], ran.counts["devices"], ran.again_in) == (1, 2, None)
     assert [(row.is_change, row.normalization_version) for row in rows(desk, device_id)] == [
-        (True, 2), (True, 1), (True, 2), (False, 2),
+        (True, 2), (True, 2), (False, 2), (True, 1), (False, 2),
     ]  # fmt: skip
     assert changes(desk, other) == [True, False]
     scopes = desk.scene.rows("SELECT scope FROM alarm WHERE code = :code AND cleared_at IS NULL", code=DAMAGED)
     assert len(scopes) == 1
     desk.run()
     assert [kind for _, _, kind in desk.kinds(device_id)] == ["first", "change", "change"]  # nothing was lost
-    swap(desk, device_id, 2, sealed)
+    swap(desk, device_id, 4, sealed)
     renormalize(desk)
-    assert changes(desk, device_id) == [True, True, False, False]
+    assert changes(desk, device_id) == [True, True, False, False, False]
     check(desk)
 
 
