@@ -290,6 +290,15 @@ def test_a_menu_that_a_version_renamed_is_the_same_menu() -> None:
     assert (other.action, other.moved, other.properties) == (Action.MOVED, True, ())
 
 
+def test_two_menus_that_become_one_are_told_apart() -> None:
+    """Which of them was renamed nobody can tell, and none is lost."""
+    old = {"interface/wifiwave2": ["add name=a"], "routing/rule": ["add x=1"], "ip/route/rule": ["add x=1"]}
+    assert Counter(change.component for change in said(old, {})) == dict.fromkeys(old, 1)
+    both = {"interface/wifiwave2": ["add name=a"], "interface/wifi": ["add name=b"]}
+    assert equal(applied({}, said({}, both), ROS), both, ROS.is_ordered)
+    assert equal(applied(both, said(both, {}), ROS), {}, ROS.is_ordered)
+
+
 def test_changes_come_in_the_order_of_the_text() -> None:
     """What is gone stands where it was."""
     old = {POOL: ["add name=a", "add name=b x=1", "add name=c"], "ip/dns": ["set servers=1"]}
