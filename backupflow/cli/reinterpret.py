@@ -22,11 +22,11 @@ def reinterpret(
     tenant: InTenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Find out once more what changed, for all that is kept: after a better version, or a change that was not read.
+    """Find out once more what changed, in all that is kept.
 
-    The worker `interpret` does it, the newest changes first; until then `history` says of each that it is not
-    interpreted yet. Nothing that was told is told again. What changed since a configuration that retention has taken
-    away stays as it is.
+    For a version that tells more of it, or a change that could not be read. The worker `interpret` does it, the newest
+    changes first; until then `history` says of each that it is not interpreted yet. Nothing that was told is told
+    again. What changed since a configuration that retention has taken away stays as it is.
 
     \b
     Examples:
