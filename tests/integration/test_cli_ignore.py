@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backupflow.adapters.db.interpretations import Interpretations
 from backupflow.cli.exits import Exit
+from backupflow.core.flapping import Quota
 from backupflow.core.model import RawConfig
 from tests.integration.interpreted import Desk
 
@@ -106,3 +108,22 @@ def test_what_changes_nearly_every_time_is_suggested_until_it_is_ignored(noisy: 
     assert "note" not in kept
     noisy.run("ignore", "add", NOTE)
     assert json.loads(noisy.run("ignore", "suggest", "--json").out)["suggestions"] == []
+
+
+def test_who_interprets_marks_what_changes_without_end(scene: Scene) -> None:
+    """In the transaction of the change that was one too many; status and history say it, and let_go ends it."""
+    device = scene.add()
+    store = Interpretations(scene.install.wiring.engine("interpreter"), Quota(changes=3))
+    for number in range(4):
+        scene.observe(device, router(number))
+        Desk.of(scene).run(store=store)
+        flaps = scene.rows("SELECT flapping_since FROM device")[0].flapping_since
+        assert (flaps is not None) == (number == 3)
+    assert "flapping" in scene.run("status").out.decode()
+    assert json.loads(scene.run("history", "core-1", "--json").out)["flapping_since"]
+    scene.write("interpreter", "UPDATE device SET flapping_since = now() - interval '25 hours'")
+    Desk.of(scene).run(store=store)
+    assert scene.rows("SELECT flapping_since FROM device")[0].flapping_since is not None
+    Desk.of(scene).run(store=Interpretations(scene.install.wiring.engine("interpreter"), Quota(changes=4)))
+    assert scene.rows("SELECT flapping_since FROM device")[0].flapping_since is None
+    assert scene.rows("SELECT 1 FROM alarm WHERE code = 'flapping' AND cleared_at IS NULL") == []

@@ -180,6 +180,7 @@ def test_what_is_damaged_or_given_up_is_named_and_ends_nothing(told: Scene) -> N
     assert [hit["device"] for hit in said["hits"]] == ["edge-1"]
     assert [(one["device"], one["snapshot"]) for one in said["damaged"]] == [("core-1", 1), ("core-1", 2)]
     assert [(one["device"], one["snapshot"]) for one in said["given_up"]] == [("gone-1", 1)]
+    assert all("names another" in one["why"] for one in said["damaged"])
     assert (said["configurations"], said["searched"]) == (4, 1)
     alarms = told.rows("SELECT scope FROM alarm WHERE code = 'snapshot_damaged' ORDER BY scope")
     assert [row.scope for row in alarms] == [f"device {core} seq 1", f"device {core} seq 2"]
