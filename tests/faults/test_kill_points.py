@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 SEED = 4
 ALWAYS = {"ObservationStore.store-before-once-ingest", "CollectionStore.publish-after-once-collect"}
-SAMPLE = {"beat": 1, "collect": 1, "ingest": 1, "maintain": 1, "command": 2}  # that many more, drawn once and for all
+# That many more, drawn once and for all.
+SAMPLE = {"beat": 1, "collect": 1, "ingest": 1, "interpret": 1, "maintain": 1, "command": 2}
 EVERY = 0.4  # seconds between two provocations
 
 
