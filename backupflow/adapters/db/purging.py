@@ -25,7 +25,7 @@ _FORGET = text("""
     DELETE FROM interpretation WHERE device_id = :device
       AND (CAST(:below AS bigint) IS NULL OR seq < :below OR after_seq < :below)""")
 _AS_FIRST = text("""
-    UPDATE collection SET interpreted_after_seq = NULL, interpret_tries = 0, interpret_until = NULL
+    UPDATE collection SET interpreted_after_seq = NULL, interpret_tries = 0, interpret_until = NULL, log_sealed = NULL
     WHERE device_id = :device AND seq = :below""")
 # What was to be told of it is told without; so is what was told already, as long as that is kept.
 _UNTOLD = tuple(
