@@ -7,11 +7,11 @@ What it says comes from a router: each value and each line is cut to a length.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
+from backupflow.core.release import rank
 from backupflow.core.telling import Values, clipped
 from backupflow.core.tree import EMPTY, FLAG, HEADER
 
@@ -29,8 +29,6 @@ _MOST_PROPERTIES: Final = 20
 VERSION: Final = "version"
 SERIAL: Final = "serial number"
 """What the header's properties are called by every vendor that has them."""
-_NUMBERS: Final = re.compile(r"[0-9]{1,9}")
-_BEFORE_RELEASE: Final = re.compile(r"[0-9](alpha|beta|rc)[0-9]")
 
 
 def summary(change: Change, grammar: Grammar, *, reveal: bool = False) -> str:
@@ -138,7 +136,7 @@ class _Line:
             return f"router: {self.values.difference(said, name)}"
         what = f"{name} {self.values.said(said.name, said.old)} → {self.values.said(said.name, said.new)}"
         if said.name == VERSION:
-            return f"{'downgrade' if _rank(said.new) < _rank(said.old) else 'upgrade'}: {what}"
+            return f"{'downgrade' if rank(said.new) < rank(said.old) else 'upgrade'}: {what}"
         return f"router replaced: {what}" if said.name == SERIAL else f"router: {what}"
 
     def _remark(self) -> str:
@@ -196,11 +194,3 @@ def _joined(told: Sequence[str]) -> str:
         length += len(one) + 2
     more = len(told) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _rank(version: str) -> tuple[list[int], str]:
-    """Order versions: 7.9 before 7.10, 7.14beta2 before 7.14rc1 before 7.14."""
-    release = version.partition(" ")[0]
-    early = _BEFORE_RELEASE.search(release)
-    numbers = [int(one) for one in _NUMBERS.findall(release[: early.start() + 1] if early else release)]
-    return numbers, release[early.start() + 1 :] if early else "~"

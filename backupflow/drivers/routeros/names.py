@@ -9,12 +9,11 @@ from backupflow.core.telling import clipped
 from backupflow.core.tree import FLAG, HEADER, UNSET
 from backupflow.drivers.routeros.masking import masked_value, masked_words
 from backupflow.drivers.routeros.menus import ORDERED, lineage
+from backupflow.drivers.routeros.nouns import ANY, NOUNS, REMARKED, WAYS
 from backupflow.drivers.routeros.secrets import is_secret
 from backupflow.drivers.routeros.shown import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from backupflow.core.tree import Parsed
 
 LONGEST: Final = 80  # characters
@@ -28,71 +27,6 @@ _HEADER: Final = {"version": "RouterOS"}
 _SELECTED: Final = re.compile(r'\[ find (?:default-name|name|default)=([^ "]+|"(?:[^"\\]|\\.)*") \]')
 
 
-_NOUNS: Final[Mapping[str, str]] = {
-    "interface/bridge/vlan": "vlan",
-    "interface/wireguard/peers": "peer",
-    "interface/wireless/security-profiles": "profile",
-    "ip/dhcp-server/lease": "lease",
-    "ip/dhcp-server/network": "network",
-    "ip/dns/static": "record",
-    "ip/hotspot/user": "user",
-    "ip/hotspot/user/profile": "profile",
-    "ip/ipsec/identity": "identity",
-    "ip/ipsec/peer": "peer",
-    "ip/ipsec/policy": "policy",
-    "ip/ipsec/profile": "profile",
-    "ip/ipsec/proposal": "proposal",
-    "ip/route": "route",
-    "ipv6/route": "route",
-    "ppp/profile": "profile",
-    "ppp/secret": "user",
-    "queue/simple": "queue",
-    "queue/tree": "queue",
-    "queue/type": "queue type",
-    "radius": "server",
-    "routing/bgp/connection": "connection",
-    "routing/bgp/peer": "peer",
-    "routing/ospf/area": "area",
-    "routing/ospf/instance": "instance",
-    "routing/ospf/interface-template": "template",
-    "routing/table": "table",
-    "snmp/community": "community",
-    "system/logging": "rule",
-    "system/logging/action": "action",
-    "system/ntp/client/servers": "server",
-    "system/scheduler": "scheduler",
-    "system/script": "script",
-    "tool/netwatch": "watch",
-    "user": "user",
-    "user/group": "group",
-}
-# With `{property}`: the first one all of whose properties an item has is taken.
-_WAYS: Final[Mapping[str, Sequence[str]]] = {
-    "container/envs": ("variable {key} in {list}", "variable {key} in {name}"),
-    "interface/bridge/port": ("port {interface}",),
-    "interface/bridge/vlan": ("vlan {vlan-ids} on {bridge}",),
-    "interface/list/member": ("{interface} in {list}",),
-    "interface/wireguard/peers": (
-        "peer {name}",
-        "peer {comment}",
-        "peer {allowed-address} on {interface}",
-    ),
-    "ip/address": ("{address}",),
-    "ip/dhcp-client": ("client on {interface}",),
-    "ip/dhcp-server/lease": ("lease for {mac-address}", "lease of {address}"),
-    "ip/dns/static": ("record {name}", "record {regexp}"),
-    "ip/firewall/address-list": ("{address} in {list}",),
-    "ip/ipsec/identity": ("identity for {peer}",),
-    "ip/ipsec/policy": ("policy {comment}", "policy {src-address} to {dst-address}"),
-    "ipv6/address": ("{address} on {interface}",),
-    "ipv6/dhcp-client": ("client on {interface}",),
-    "ipv6/firewall/address-list": ("{address} in {list}",),
-    "routing/ospf/interface-template": ("template for {interfaces}", "template for {networks}"),
-    "system/logging": ("rule for {topics} to {action}", "rule for {topics}"),
-}
-# An owner's remark is said beside what tells them apart.
-_REMARKED: Final = frozenset({"ip/dhcp-server/lease", "ip/route", "ipv6/route"})
-_ANY: Final = ("address", "dst-address", "mac-address", "network", "interface", "host", "topics", "numbers")
 _PLACES: Final = re.compile(r"\{([a-z-]+)\}")
 
 
@@ -107,7 +41,7 @@ def name(component: str, item: Parsed, *, brief: bool = False) -> str:
     if "" in item.properties:
         return "a line that cannot be read"
     menu = lineage(component)
-    noun = _NOUNS.get(menu) or ("rule" if menu in ORDERED else "")
+    noun = NOUNS.get(menu) or ("rule" if menu in ORDERED else "")
     if item.verb != "add":
         return clipped(_selected(component, noun, item), LONGEST)
     if menu in ORDERED and "chain" in item.properties:
@@ -149,7 +83,7 @@ def _rule(component: str, item: Parsed, *, brief: bool) -> str:
 
 
 def _by_ways(component: str, menu: str, item: Parsed) -> str:
-    for way in _WAYS.get(menu, ()):
+    for way in WAYS.get(menu, ()):
         if all(key in item.properties for key in _PLACES.findall(way)):
             called = _PLACES.sub(lambda found: _spoken(component, item, found[1]), way)
             return f"{called}{_remark(component, menu, item)}"
@@ -171,12 +105,12 @@ def _plain(component: str, menu: str, noun: str, item: Parsed) -> str:
 
 
 def _taken(component: str, menu: str, item: Parsed) -> tuple[str, ...]:
-    remark = ("comment",) if menu in _REMARKED else ()
-    for way in _WAYS.get(menu, ()):
+    remark = ("comment",) if menu in REMARKED else ()
+    for way in WAYS.get(menu, ()):
         keys = tuple(_PLACES.findall(way))
         if all(key in item.properties for key in keys):
             return keys + remark
-    if _NOUNS.get(menu) == "route":
+    if NOUNS.get(menu) == "route":
         return ("dst-address", *remark)
     key = _key(component, item)
     return () if key is None else (key,)
@@ -184,12 +118,12 @@ def _taken(component: str, menu: str, item: Parsed) -> tuple[str, ...]:
 
 def _key(component: str, item: Parsed) -> str | None:
     """Give the property that an item is called by: its name, else what its owner wrote, else where it is."""
-    keys = ("name", "comment", *_ANY) if not is_secret(component, "name") else ("comment",)
+    keys = ("name", "comment", *ANY) if not is_secret(component, "name") else ("comment",)
     return next((key for key in keys if item.properties.get(key) not in {None, FLAG, UNSET, '""'}), None)
 
 
 def _remark(component: str, menu: str, item: Parsed) -> str:
-    if menu not in _REMARKED or "comment" not in item.properties:
+    if menu not in REMARKED or "comment" not in item.properties:
         return ""
     return f" {_quoted(_value(component, item, 'comment'))}"
 
