@@ -184,8 +184,9 @@ class Field:
 
     def forget_meetings(self) -> None:
         """No router here has a firewall that bans who comes often: it is another test that keeps away from one."""
-        self.stack.admin(
-            "UPDATE device SET met_at = NULL, hold_until = NULL, wary_until = NULL WHERE met_at IS NOT NULL"
+        self.stack.admin(  # locked in the order that everybody locks them in
+            "UPDATE device d SET met_at = NULL, hold_until = NULL, wary_until = NULL FROM ("
+            "SELECT id FROM device WHERE met_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE) met WHERE d.id = met.id"
         )
 
     def ask_some(self) -> None:

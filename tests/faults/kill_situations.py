@@ -186,7 +186,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "IgnoreStore.remove": (Commanded(commands.heed_item, commands.heeded, mend=commands.ignore_nothing),),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
     "CompactingStore": (MAINTAIN,),
-    "RenormalizeStore": (replace(MAINTAIN, ready=circumstances.grow_old, provoke=circumstances.grow_old),),
+    "RenormalizeStore": (replace(MAINTAIN, ready=circumstances.grow_old),),
     "ReinterpretStore": (Commanded(lambda _field, _life: ["reinterpret", DESK]),),
     "PurgeStore.kept": (Commanded(lambda _field, _life: ["purge", DESK, "--before", "1", "--yes"], again=66),),
     "PurgeStore.purge": (
