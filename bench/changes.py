@@ -124,11 +124,11 @@ HOSTILE: Final[dict[str, Callable[[], Pair]]] = {
     "600,000 menus": lambda: (
         b"".join(b"/a%d\nadd x=1\n" % n for n in range(600_000)), b"".join(b"/b%d\nadd x=1\n" % n for n in range(9))
     ),
-    "600,000 menus, edited": lambda: (
+    "200,000 menus, edited": lambda: (
         b"".join(b"/a%d\nadd x=1\n" % n for n in range(200_000)),
         b"".join(b"/a%d\nadd x=2\n" % n for n in range(200_000)),
     ),
-    "a header of 500,000 lines": lambda: (
+    "a header of 100,000 lines": lambda: (
         b"".join(b"# x%d = 1\n" % n for n in range(100_000)), b"".join(b"# x%d = 2\n" % n for n in range(100_000))
     ),
     "no configuration": lambda: (
