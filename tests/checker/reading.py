@@ -238,7 +238,8 @@ class _Told:
                 return "its changes lead to another text"
         shown = [line.text for hunk in lines.hunks for line in hunk.lines if line.mark != " "]
         words = {word for text_ in shown for word in text_.split("=")[1:] if len(word) >= TELLING}
-        return "its row has a piece of the text in clear" if any(word in one.in_clear for word in words) else ""
+        clear = one.in_clear({line.component for hunk in lines.hunks for line in hunk.lines})
+        return "its row has a piece of the text in clear" if any(word in clear for word in words) else ""
 
     def _opened(self, one: Interpretation, what: What, sealed: str | None) -> bytes:
         owner = TenantId(one.tenant_id), DeviceId(one.device_id)

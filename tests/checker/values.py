@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -128,10 +128,10 @@ class Interpretation:
     changes_sealed: str | None = field(repr=False, default=None)
     diff_sealed: str | None = field(repr=False, default=None)
 
-    @property
-    def in_clear(self) -> str:
-        """All that anybody who reads the row can see."""
-        return " ".join((self.kind, self.detail, *self.components, *self.touched))
+    def in_clear(self, menus: Collection[str]) -> str:
+        """All that anybody who reads the row can see, but for the names of these menus: that is what they are for."""
+        strange = (name for name in self.components if name not in menus)
+        return " ".join((self.kind, self.detail, *strange, *self.touched))
 
 
 @dataclass(frozen=True)

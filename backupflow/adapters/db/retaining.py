@@ -136,7 +136,7 @@ def runs_of(tx: Connection, device_id: DeviceId) -> list[Kept]:
 def _aged(tx: Connection, device_id: DeviceId, age: Age) -> Aged | None:
     device = tx.execute(_DEVICE, {"device": device_id}).one()
     found = cut(runs_of(tx, device_id), age, device.removed_at if device.status == "removed" else None)
-    return found and Aged(device_id, device.name, found, _waits(tx, device_id, found))
+    return None if found is None else Aged(device_id, device.name, found, _waits(tx, device_id, found))
 
 
 def _waits(tx: Connection, device_id: DeviceId, found: Cut) -> str:

@@ -30,7 +30,7 @@ def test_a_body_comes_back_as_it_was(body: bytes) -> None:
     assert enclosed(enclose(LABEL, body), LABEL, len(body)) == body
 
 
-@pytest.mark.parametrize("other", OTHERS, ids=lambda other: " ".join(other))
+@pytest.mark.parametrize("other", OTHERS, ids=" ".join)
 def test_a_text_of_another_label_is_refused(other: dict[str, Any]) -> None:
     """Somebody may have swapped two texts of one device, which the vault opens alike."""
     with pytest.raises(MessageMalformed, match="another"):

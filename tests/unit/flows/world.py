@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from backupflow.core.driver import Asking, Complete, Driver, Facts, Incomplete, Outline, Reading, Reason, Reply
+from backupflow.core.driver import Asking, Complete, Driver, Facts, Grammar, Incomplete, Outline, Reading, Reason, Reply
 from backupflow.core.edits import Edit
 from backupflow.core.ledger import Assignment
 from backupflow.core.model import (
@@ -30,6 +30,7 @@ from backupflow.core.model import (
     Trust,
     TrustedHow,
 )
+from backupflow.drivers.routeros.driver import RouterOS
 from backupflow.flows.collect import collect
 from backupflow.flows.outcome import CollectPorts, Outcome
 
@@ -62,6 +63,7 @@ class Toy:
 
     name = "toy"
     secret_keys: frozenset[str] = frozenset()
+    grammar: Grammar = RouterOS.grammar  # of which no test of these asks anything
 
     def next_command(self, asking: Asking, replies: Sequence[Reply]) -> str | None:
         """Two, or the remembered one first; an end mark is asked for in the first words."""
