@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import stat
-import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from backupflow.core.model import Login
 from backupflow.simulator import Fleet
+from tests.acceptance.everywhere import Everywhere
 from tests.acceptance.hostile import talker
 from tests.acceptance.install import PATIENT, Install, wait_for
 from tests.acceptance.marked_import import LOGGED_IN, MANY, imports
@@ -47,6 +43,16 @@ class Scene:
     began: float
     in_transit: set[Hit]  # found while messages lay in the stream
     open_sessions: int  # when the worker was killed
+
+    @property
+    def everywhere(self) -> Everywhere:
+        """What is searched; the rest is searched already, or the test's own."""
+        own = frozenset({self.given, self.sshd.folder, self.install.root.parent})
+        return Everywhere(self.install, self.witness, own, self.began)
+
+    def search(self, finder: Finder) -> set[Hit]:
+        """Look everywhere."""
+        return self.everywhere.search(finder)
 
 
 @pytest.fixture(scope="module")
@@ -100,55 +106,10 @@ def allow_cores() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
 
-def search(scene: Scene, finder: Finder) -> set[Hit]:
-    """Look everywhere."""
-    hits = in_database(scene, finder)
-    hits |= {Hit(f"folder {hit.where}", hit.marker, hit.form) for hit in finder.in_tree(scene.install.root)}
-    hits |= {hit for argv, said in scene.install.told.items() for hit in finder.in_bytes(f"terminal {argv}", said)}
-    return hits | scene.witness.search(finder) | in_temporary(scene, finder)
-
-
-def in_database(scene: Scene, finder: Finder) -> set[Hit]:
-    """Every row as text: large ones are compressed in the files, in a way that hides what is in them."""
-    hits: set[Hit] = set()
-    with database(scene) as admin:
-        admin.execute("CHECKPOINT")
-        names = admin.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-        )
-        for (name,) in [*names, ("pg_stat_activity",)]:
-            statement = sql.SQL("COPY (SELECT t::text FROM {} t) TO STDOUT").format(sql.Identifier(name))
-            with admin.cursor() as cursor, cursor.copy(statement) as copy:
-                hits |= finder.in_bytes(f"table {name}", b"".join(bytes(piece) for piece in copy))
-    return hits
-
-
-def database(scene: Scene) -> psycopg.Connection:
-    """The database as its administrator."""
-    url = scene.install.wiring.settings.servers.database_url
-    password = (scene.install.data / "secrets" / "admin.postgres").read_text()
-    return psycopg.connect(url, user="admin", password=password, autocommit=True)
-
-
-def in_temporary(scene: Scene, finder: Finder) -> set[Hit]:
-    """Files that are new since it began, wherever a process may leave some."""
-    own = {scene.given, scene.sshd.folder, scene.install.root.parent}  # searched already, or the test's own
-    hits: set[Hit] = set()
-    for root in {Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")}:
-        for here, below, names in os.walk(root):
-            below[:] = [name for name in below if Path(here, name) not in own and not name.startswith("pytest-of-")]
-            for path in (Path(here, name) for name in names):
-                with suppress(OSError):
-                    about = path.lstat()
-                    if stat.S_ISREG(about.st_mode) and about.st_ctime >= scene.began:
-                        hits |= finder.in_file(path, f"temporary {path}")
-    return hits
-
-
 def test_no_marker_is_found_anywhere(scene: Scene) -> None:
     """After every kind of success and failure, in no file, row, message, process, event or answer (I5)."""
     assert scene.in_transit == set()
-    assert search(scene, scene.markers.finder()) == set()
+    assert scene.search(scene.markers.finder()) == set()
 
 
 def test_the_markers_went_all_the_way(scene: Scene) -> None:
@@ -186,7 +147,7 @@ def test_the_same_search_finds_what_is_planted_in_each_place(scene: Scene) -> No
     """The positive control: by hand, in every place and disguise, and nothing is missed."""
     markers, install = Markers(), scene.install
     with ExitStack() as stack:
-        admin = stack.enter_context(database(scene))
+        admin = stack.enter_context(scene.everywhere.database())
         planter = Planter(install, markers, stack)
         planter.in_database(admin)
         planter.in_files()
@@ -197,7 +158,7 @@ def test_the_same_search_finds_what_is_planted_in_each_place(scene: Scene) -> No
         planter.on_bus()
         wait_for(lambda: found_in_events(scene, markers), "the event of the planted task", 20)
         scene.witness.look()
-        hits = search(scene, markers.finder())
+        hits = scene.search(markers.finder())
     found = {
         name: {where for where in places if any(hit.where.startswith(where) for hit in hits if hit.marker == name)}
         for name, places in planter.planted.items()
