@@ -182,7 +182,7 @@ def test_lines_of_a_change_are_put_in_byte_for_byte_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f"password: {MARKER}", f"x token={MARKER}", f"-----BEGIN {MARKER}", f"vault:v1:{MARKER}"]
+    "text", [f"password={MARKER}", f"x token={MARKER}", f"-----BEGIN {MARKER}", f"vault:v1:{MARKER}"]
 )
 def test_a_secret_that_a_summary_let_through_is_masked(text: str) -> None:
     """Summaries have none; what looks like one all the same is not told. What it was changed from and to is."""
@@ -190,6 +190,7 @@ def test_a_secret_that_a_summary_let_through_is_masked(text: str) -> None:
     closed = body(EVENT, Key(None, Kind.CHANGED, "changed", "x"), rows, NOW)
     assert MARKER not in with_changes(closed, [text])
     assert MARKER in with_changes(closed, [f"comment {MARKER} → b"])
+    assert 'ppp/secret: user \\"a\\" added' in with_changes(closed, ['ppp/secret: user "a" added'])
 
 
 ANSWER = Answer(delivered=False, says="no")
