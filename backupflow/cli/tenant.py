@@ -20,8 +20,7 @@ app = typer.Typer(
     name="tenant",
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Tenants: each with devices, logins and keys of its own.\n\n"
-    "Example: backupflow tenant add customer-1",
+    help="Tenants: each with devices, logins and keys of its own.\n\nExample: backupflow tenant add customer-1",
 )
 
 
