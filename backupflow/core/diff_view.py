@@ -56,9 +56,10 @@ def side_by_side(change: Diff, width: int, mask: Mask) -> Iterator[Row]:
 
 
 def heading(hunk: Hunk) -> str:
-    """Where it stands, as unified diffs say it, and its section."""
+    """Where it stands, as unified diffs say it, and the menu of its first difference: equal lines may be of others."""
+    component = next((line.component for line in hunk.lines if line.mark != " "), hunk.component)
     old, new = _range(hunk.old_start, hunk.count("-")), _range(hunk.new_start, hunk.count("+"))
-    return f"@@ -{old} +{new} @@ {hunk.component}".rstrip()
+    return f"@@ -{old} +{new} @@ {component}".rstrip()
 
 
 def _range(start: int, count: int) -> str:

@@ -63,11 +63,11 @@ def test_two_columns_show_all_that_one_shows(old: NormalConfig, new: NormalConfi
 
 
 def test_a_unified_diff_is_as_programs_expect_it() -> None:
-    """Heading with both ranges and the section, then each line after its mark."""
+    """Heading with both ranges and the menu of the first difference, then each line after its mark."""
     old = text("# by RouterOS 7.1", "/ip dns", "set servers=1.1.1.1", "/user", "add name=a")
     new = text("# by RouterOS 7.1", "/ip dns", "set servers=9.9.9.9", "/user", "add name=a", "add name=b")
     assert list(unified(diff(old, new), mask)) == [
-        "@@ -1,5 +1,6 @@ header",
+        "@@ -1,5 +1,6 @@ ip/dns",
         " # by RouterOS 7.1",
         " /ip dns",
         "-set servers=1.1.1.1",
