@@ -68,9 +68,9 @@ def try_hook(as_json: AsJson = False) -> None:
     event_id = uuid4()
     answer = hook.deliver(event_id, trial_body(event_id, datetime.now(UTC)))
     if as_json:
-        output.as_document({"hook": to.shown, "delivered": answer.delivered, "answer": answer.says})
+        output.as_document({"hook": to.shown, "delivered": answer.delivered, "answer": answer.whole})
     else:
-        output.say_long(f"{to.shown}: {'taken' if answer.delivered else 'not taken'} – {answer.says}")
+        output.say_long(f"{to.shown}: {'taken' if answer.delivered else 'not taken'} – {answer.whole}")
     if not answer.delivered:
         raise typer.Exit(Exit.WRONG)
 

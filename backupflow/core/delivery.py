@@ -75,12 +75,18 @@ class HookState:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of an attempt; `says` is for a person, and holds no secret."""
+    """What came of an attempt; `says` is for a person, in words of ours, and holds no secret."""
 
     delivered: bool
     says: str
     gone: bool = False  # the receiver wants no more of it: there is no sense in trying again
     wait: timedelta | None = None  # that it asks for
+    quoted: str = ""  # what the receiver said, masked: perhaps no more than what it was told
+
+    @property
+    def whole(self) -> str:
+        """With the receiver's words: to be kept only of what may be kept itself."""
+        return f"{self.says}: {self.quoted}" if self.quoted else self.says
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,8 +102,12 @@ def webhook_id(event_id: UUID) -> str:
 
 
 def environment(text: str) -> Mapping[str, str]:
-    """What a command is told beside its input: each field as text, the devices one a line."""
+    """What a command is told beside its input: each field as text, the devices one a line.
+
+    Without the lines of a change: an environment is handed on to all that is started, and lands in logs.
+    """
     said: dict[str, Any] = json.loads(text)
+    said.pop("changes", None)
     lines = {name: "\n".join(value) if isinstance(value, list) else value for name, value in said.items()}
     return {f"{_ENV}{name.upper()}": "" if value is None else str(value) for name, value in lines.items()}
 

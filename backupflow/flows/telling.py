@@ -66,11 +66,13 @@ def tell(ports: TellPorts, enough: Callable[[], bool]) -> Told:
             if opened.body is None:
                 continue
             answer = ports.hook.deliver(event.event_id, opened.body)
+            # Whoever echoes what it was told would have lines of a configuration kept in clear, and in an alarm.
+            says = answer.whole if event.lines is None else answer.says
             if not answer.delivered:
                 failed = after_failure(event, answer, now, ports.dice())
-                new = ports.store.failed(event, answer.says, failed)
-                return Told(made, delivered, failed=answer.says, alarm=new, closed=closed)
-            ports.store.delivered(event, answer.says)
+                new = ports.store.failed(event, says, failed)
+                return Told(made, delivered, failed=says, alarm=new, closed=closed)
+            ports.store.delivered(event, says)
             delivered += 1
         return Told(made, delivered, closed=closed)
 

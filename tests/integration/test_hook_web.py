@@ -163,7 +163,7 @@ def test_an_answer_says_what_follows(
     """2xx is taken; 410 wants no more of it; 429 and 503 may ask for a wait; whatever else is a failure."""
     web.answers = [answer]
     got = hook(web.url, folder).deliver(EVENT, BODY)
-    assert (None if got.delivered else got.says, got.gone, got.wait) == wanted
+    assert (None if got.delivered else got.whole, got.gone, got.wait) == wanted
 
 
 def test_a_date_to_wait_for_is_a_span(web: Web, folder: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_body_without_end_delays_nothing(web: Web, folder: Path) -> None:
     web.answers = [good, bad]
     assert hook(web.url, folder).deliver(EVENT, BODY).delivered
     answer = hook(web.url, folder, seconds=5.0).deliver(EVENT, BODY)
-    assert (answer.delivered, len(answer.says) < 150) == (False, True)
+    assert (answer.delivered, answer.says, len(answer.whole) < 150) == (False, "HTTP 500", True)
 
 
 def test_nobody_there_is_said_without_the_path(folder: Path) -> None:

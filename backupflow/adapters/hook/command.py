@@ -120,4 +120,4 @@ def _answer(status: int | None, said: bytes, seconds: float) -> Answer:
         how = f"it was ended by signal {-status}"
     else:
         how = f"it ended with {status}"
-    return Answer(delivered=status == 0, says=f"{how}: {text}" if text else how)
+    return Answer(delivered=status == 0, says=how, quoted=text)

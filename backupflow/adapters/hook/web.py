@@ -145,11 +145,9 @@ def _answer(status: int, asks_to_wait: str | None, response: http.client.HTTPRes
         return Answer(
             delivered=False, says=f"HTTP {status}: it sends elsewhere; set CONFIG_ON_EVENT to the address that it has"
         )
-    said = masked(_begin(response), _SHOWN)
     wait = _wait(asks_to_wait) if status in _MAY_ASK_TO_WAIT else None
-    return Answer(
-        delivered=False, says=f"HTTP {status}: {said}" if said else f"HTTP {status}", gone=status == _GONE, wait=wait
-    )
+    said = masked(_begin(response), _SHOWN)
+    return Answer(delivered=False, says=f"HTTP {status}", gone=status == _GONE, wait=wait, quoted=said)
 
 
 def _wait(text: str | None) -> timedelta | None:

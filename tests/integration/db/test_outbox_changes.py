@@ -13,6 +13,7 @@ import pytest
 from backupflow.adapters.db.outbox import Outbox
 from backupflow.adapters.db.renewals import Renewals
 from backupflow.adapters.db.told_changes import tell_change
+from backupflow.core.delivery import Answer
 from backupflow.core.event_body import body
 from backupflow.core.gathering import gather
 from backupflow.core.keys import Loss, Renewal
@@ -91,6 +92,27 @@ def test_each_change_is_an_event_of_its_own(fleet: Fleet) -> None:
     assert [(said["devices"], said["site"], said["seq"]) for said in receiver.said] == [
         (["a"], "north", 1), (["b"], "north", 1), (["a"], "north", 2), (["b"], "north", 2),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_receiver_that_echoes_what_it_was_told_leaves_nothing_here(fleet: Fleet, delivered: bool) -> None:
+    """Of an event with lines only the status is kept, in the alarm too; of any other what was answered."""
+    opener = Opener()
+    receiver = Receiver(Answer(delivered=delivered, says="HTTP 422", quoted=f"ip/address: {MARKER} added"))
+    fleet.sql("INSERT INTO alarm (code, scope, detail) VALUES ('vault_unavailable', 'claiming', 'it is sealed')")
+    fleet.sql("UPDATE outbox SET created_at = now() - interval '1 minute'")
+    send(fleet, receiver, opener)
+    assert fleet.value("SELECT answer FROM event") == f"HTTP 422: ip/address: {MARKER} added"
+    fleet.sql("DELETE FROM outbox")
+    fleet.sql("DELETE FROM event")
+    assert interpreted(fleet, opener, stored(fleet), lines=(MARKER,))
+    assert not send(fleet, Receiver(NO), opener).delivered
+    fleet.sql("UPDATE event SET due_at = now(), failing_since = now() - interval '4 days'")
+    assert MARKER not in send(fleet, receiver, opener).failed
+    assert receiver.said[-1]["changes"] == [MARKER]
+    kept = [str(row) for table in ("outbox", "event", "alarm", "audit") for row in fleet.sql(f"SELECT * FROM {table}")]
+    assert "HTTP 422" in "".join(kept)
+    assert MARKER not in "".join(kept)
 
 
 @pytest.mark.parametrize(
