@@ -63,6 +63,7 @@ _BY_SEQ = text(
             AND (c.seq = :at OR c.compacted > 0)"""
     )
 )
+_NEWEST = text("SELECT max(seq) FROM collection WHERE device_id = :device AND state = 'stored'")
 _BY_TIME = text(_SNAPSHOT.format(which="c.collected_at <= :at"))
 _ASIDES = text(f"""
     SELECT c.seq, c.collected_at, c.state, c.code, c.detail, c.raw_bytes, c.facts, {GIVEN_UP.format(seq="c.seq")}
@@ -154,8 +155,18 @@ def sealed_snapshot(tx: Connection, tenant_id: TenantId, name: str, at: Seq | da
     statement = _CURRENT if at is None else _BY_TIME if isinstance(at, datetime) else _BY_SEQ
     row = tx.execute(statement, {"device": device_named(tx, tenant_id, name), "at": at}).one_or_none()
     if row is None:
-        raise NotFound(f"device {name!r} has no snapshot{'' if at is None else f' at {at}'}; see `snapshots`")
+        raise no_snapshot(tx, tenant_id, name, at)
     return snapshot_of(row)
+
+
+def no_snapshot(tx: Connection, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> NotFound:
+    """What is said of a snapshot that there is not: by its number, its time, or none at all."""
+    newest = tx.scalar(_NEWEST, {"device": device_named(tx, tenant_id, name)})
+    if newest is None:
+        return NotFound(f"device {name!r} has no snapshot; see `status`")
+    if isinstance(at, datetime):
+        return NotFound(f"device {name!r} has no snapshot of {at:%Y-%m-%d %H:%M:%SZ} or before; see `snapshots`")
+    return NotFound(f"device {name!r} has no snapshot{'' if at is None else f' {at}'}; its newest is {newest}")
 
 
 def _run(row: Row[Any]) -> Run:

@@ -11,10 +11,9 @@ from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.ignore_rules import rules_of
 from backupflow.adapters.db.replacements import replacements_of, routers
-from backupflow.adapters.db.snapshots import GIVEN_UP, device_named, sealed_snapshot
+from backupflow.adapters.db.snapshots import GIVEN_UP, device_named, no_snapshot, sealed_snapshot
 from backupflow.core.model import DeviceId, Seq, TenantId
 from backupflow.core.timeline import Entry, FleetHistory, History, Owner, Standing, Told
-from backupflow.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,12 +65,17 @@ _FLEET = text(
         order="c.collected_at DESC, c.id DESC",
     )
 )
+# An observation that is kept, or was taken away since the next one that is left says the same (snapshots._BY_SEQ).
+_BY_SEQ = """c.seq <= :at AND EXISTS (
+        SELECT 1 FROM collection x WHERE x.device_id = :device AND x.state = 'stored'
+          AND x.seq = (SELECT min(y.seq) FROM collection y WHERE y.device_id = :device AND y.seq >= :at)
+          AND (x.seq = :at OR x.compacted > 0))"""
 # The change that an observation belongs to: its own, or the one just before it.
 _CHANGE = {
     which: text(
         _PAGE.format(rows=f"collection c LEFT JOIN {_TOLD}", whose=f"{_OF_DEVICE} AND {which}", order="c.seq DESC")
     )
-    for which in ("c.seq <= :at", "c.collected_at <= :at", "CAST(:at AS bigint) IS NULL")
+    for which in (_BY_SEQ, "c.collected_at <= :at", "CAST(:at AS bigint) IS NULL")
 }
 _NEXT_CHANGE = text("""
     SELECT min(seq) FROM collection
@@ -125,13 +129,13 @@ class Timelines:
     def change(self, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> Entry:
         """The change that brought what was observed then, None: the newest; NotFound if there is none."""
         which = "CAST(:at AS bigint) IS NULL" if at is None else "c.collected_at <= :at"
-        statement = _CHANGE[which if at is None or isinstance(at, datetime) else "c.seq <= :at"]
+        statement = _CHANGE[which if at is None or isinstance(at, datetime) else _BY_SEQ]
         with transaction(self._engine) as tx:
             device_id = device_named(tx, tenant_id, name)
             values = {"device": device_id, "routers": routers(replacements_of(tx, device_id)), "at": at}
             row = tx.execute(statement, {**values, "limit": 1, "component": None}).one_or_none()
-        if row is None:
-            raise NotFound(f"device {name!r} has no snapshot{'' if at is None else f' at {at}'}; see `history`")
+            if row is None:
+                raise no_snapshot(tx, tenant_id, name, at)
         return _entry(row)
 
     def snapshot(self, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> SealedSnapshot:
@@ -148,7 +152,7 @@ class Timelines:
                 return None
             others = routers(replacements_of(tx, older.device_id))
             values = {"device": older.device_id, "routers": others, "at": after, "limit": 1, "component": None}
-            row = tx.execute(_CHANGE["c.seq <= :at"], values).one_or_none()
+            row = tx.execute(_CHANGE[_BY_SEQ], values).one_or_none()
         found = None if row is None else _entry(row)
         return found if found is not None and found.seq == after else None
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -172,6 +172,29 @@ def test_the_change_that_an_observation_belongs_to(fleet: Fleet) -> None:
     assert find(fleet.tenant, "core-1", second).seq == 1
     with pytest.raises(NotFound):
         find(fleet.tenant, "core-1", second - timedelta(days=9))
+
+
+def test_a_number_that_nothing_was_stored_under_has_no_change(fleet: Fleet) -> None:
+    """Neither above the newest, nor in a gap, unless it was taken away since it said nothing more; times have one."""
+    device = observe(fleet, "aabbb")
+
+    def change(at: int) -> int:
+        return timelines(fleet).change(fleet.tenant, "core-1", Seq(at)).seq
+
+    assert [change(at) for at in (1, 2, 3, 4, 5)] == [1, 1, 3, 3, 3]
+    for at in (6, 99999):
+        with pytest.raises(NotFound, match=rf"no snapshot {at}; its newest is 5\)$"):
+            change(at)
+    fleet.sql("DELETE FROM collection WHERE device_id = :d AND seq = 4", d=device)
+    with pytest.raises(NotFound, match=r"no snapshot 4; its newest is 5\)$"):
+        change(4)
+    fleet.sql("UPDATE collection SET compacted = 1 WHERE device_id = :d AND seq = 5", d=device)
+    assert change(4) == 3
+    at = fleet.value(
+        "SELECT collected_at + interval '1 day' FROM collection WHERE device_id = :d AND seq = 5", d=device
+    )
+    assert isinstance(at, datetime)
+    assert timelines(fleet).change(fleet.tenant, "core-1", at).seq == 3
 
 
 def test_neighbours_are_led_to_by_one_change(fleet: Fleet) -> None:
