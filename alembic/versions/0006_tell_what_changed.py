@@ -28,7 +28,7 @@ REFUSE = """
         RAISE EXCEPTION 'the version before knows nothing of it: {what}; end that first, or restore the backup of then';
     END IF; END $$"""
 INTERPRETED = "interpreted_after_seq, interpret_tries, interpret_until"
-CONTENT = "normalization_version, content_hash, first_seq, next_version, next_hash, next_shape_hash, next_masked_hash"
+CONTENT = "normalization_version, content_hash, next_version, next_hash, next_shape_hash, next_masked_hash"
 GRANTS = (
     "GRANT UPDATE (interpret_tries, interpret_until) ON collection TO backupflow_ingester",
     f"GRANT UPDATE ({INTERPRETED}) ON collection TO backupflow_interpreter",

@@ -56,7 +56,9 @@ def purge(
         output.stop(Exit.NOT_FOUND, f"{name} has nothing before that; see `snapshots {shlex.quote(name)}`")
     what = output.counted(cut.configurations, "configuration")
     if not as_json:
-        output.note(f"{what} of {name} will be gone for good, {_left(len(kept) - cut.configurations)}.")
+        gone = kept[: cut.configurations]
+        which = f"snapshots {gone[0].first} to {gone[-1].last}, last seen {output.in_words(gone[-1].last_at)}"
+        output.note(f"{what} of {name} ({which}) will be gone for good, {_left(len(kept) - cut.configurations)}.")
     confirm_typed("They cannot be brought back.", name, yes=yes)
     taken = purging.purge(wiring().purging, tenant_id, device_id, at, actor())
     if as_json:

@@ -33,12 +33,14 @@ class Kind(StrEnum):
 class Owed:
     """An observation that is to be interpreted, and what it is compared with: `before` None is nothing.
 
-    `tries` counts this one. `undecided`: nobody knows yet whether it is a change, for the two are of different
-    normalizations. `only_secrets`: their masked texts are equal, and one of them shows no secrets.
+    `tries` counts this one, and `leased_until` is like no other's: both together say whose it is. `undecided`: nobody
+    knows yet whether it is a change, for the two are of different normalizations. `only_secrets`: their masked texts
+    are equal, and one of them shows no secrets.
     """
 
     collection_id: CollectionId
     tries: int
+    leased_until: datetime
     collected_at: datetime
     undecided: bool
     only_secrets: bool

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from backupflow.errors import NotFound
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,6 +34,7 @@ class Kept:
     """A configuration as it is kept: the first of a run of equal observations, and when its last was collected."""
 
     first: Seq
+    last: Seq  # of its observations
     last_at: datetime
 
 
@@ -65,12 +68,17 @@ def is_too_much(taken: int, there: int) -> bool:
 def cut_at(kept: Sequence[Kept], at: Seq | datetime | None) -> Cut | None:
     """What goes if somebody says so: all before the configuration of an observation, or that was last seen before.
 
-    None: all there is. The current one goes with all of them only.
+    None: all there is. The current one goes with all of them only. NotFound if there is nothing at that point yet: a
+    slip of the pen must not take more than was meant.
     """
     if at is None:
         return Cut(None, len(kept)) if kept else None
     if isinstance(at, datetime):
+        if kept and at > kept[-1].last_at:
+            raise NotFound(f"nothing was seen so late: the newest was last seen at {kept[-1].last_at:%Y-%m-%d %H:%M}Z")
         return cut(kept, Age(at, 1))
+    if kept and at > kept[-1].last:
+        raise NotFound(f"no snapshot {at}; the newest is {kept[-1].first}")
     gone = max(sum(one.first <= at for one in kept) - 1, 0)
     return Cut(kept[gone].first, gone) if gone else None
 

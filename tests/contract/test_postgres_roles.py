@@ -99,7 +99,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "UPDATE": f"{SCOPES} process device collection request job transit_key alarm:cleared_at "
         "outbox:due_at,event_id,sealed interpretation event:sealed,due_at,attempts,failing_since,tried_at,"
         "answer,sent_at,given_up_at "
-        "content:sealed,verified_at,normalization_version,content_hash,first_seq,next_version,next_hash,next_shape_hash,"
+        "content:sealed,verified_at,normalization_version,content_hash,next_version,next_hash,next_shape_hash,"
         "next_masked_hash host_key:status,last_seen_at aside:sealed,verified_at "
         "credential_profile:suspended_at,suspended_reason,sealed,next_sealed,next_username,next_method,next_changed_at,"
         "trial_at,trials queue_canary:answered_at quarantine:released_at,released_by",

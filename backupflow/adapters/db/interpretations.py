@@ -55,8 +55,8 @@ _WAITS = text("""
         WHERE c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL
           AND t.removed_at IS NULL)""")
 _SIDE = f"""
-    SELECT c.id AS collection_id, c.interpret_tries, c.is_change, c.masked_hash, c.facts, d.kept_from_seq,
-        d.tenant_id, d.id, d.name, d.driver, t.pepper, c.seq, c.collected_at, o.first_seq,
+    SELECT c.id AS collection_id, c.interpret_tries, c.interpret_until, c.is_change, c.masked_hash, c.facts,
+        d.kept_from_seq, d.tenant_id, d.id, d.name, d.driver, t.pepper, c.seq, c.collected_at, o.first_seq,
         coalesce(f.collected_at, o.created_at) AS first_collected_at, o.normalization_version, o.content_hash, o.sealed,
         {GIVEN_UP.format(seq="o.first_seq")}, o.first_seq <= d.unhashed_to_seq AS unhashed,
         c.normalization_version AS row_version, c.log_sealed
@@ -70,10 +70,11 @@ _BEFORE_SEQ = text("""
 _LOCK = text("SELECT kept_from_seq FROM device WHERE id = :device FOR NO KEY UPDATE")
 _STANDS = text("""
     SELECT 1 FROM collection WHERE id = :collection AND state = 'stored' AND is_change IS NOT FALSE
-      AND interpreted_after_seq IS NULL AND interpret_tries = :tries FOR NO KEY UPDATE""")
+      AND interpreted_after_seq IS NULL AND interpret_tries = :tries AND interpret_until = :until FOR NO KEY UPDATE""")
 _GIVE_BACK = text("""
     UPDATE collection SET interpret_tries = greatest(interpret_tries - 1, 0), interpret_until = NULL
-    WHERE id = :collection AND interpret_tries = :tries AND interpreted_after_seq IS NULL""")
+    WHERE id = :collection AND interpret_tries = :tries AND interpret_until = :until
+      AND interpreted_after_seq IS NULL""")
 _COLUMNS = (
     "collection_id, tenant_id, device_id, seq, after_seq, at, normalization_version, kind, detail, lines_added, "
     "lines_removed, changes, ignored, components, touched, changes_sealed, diff_sealed"
@@ -119,7 +120,7 @@ class Interpretations(Alarms):
     def give_back(self, owed: Owed) -> None:
         """It was not its fault: let the next one have it at once, and count nothing."""
         with transaction(self._engine) as tx:
-            tx.execute(_GIVE_BACK, {"collection": owed.collection_id, "tries": owed.tries})
+            tx.execute(_GIVE_BACK, _lease(owed))
 
     def write(self, owed: Owed, found: Interpretation, enclosed: Enclosed) -> bool:
         """Write what it is; False, and nothing is written, if it is another one's by now, or follows another one."""
@@ -149,6 +150,7 @@ def _owed(tx: Connection, after: Row[Any]) -> Owed:
     return Owed(
         CollectionId(after.collection_id),
         after.interpret_tries,
+        after.interpret_until,
         after.collected_at,
         undecided=after.is_change is None,
         only_secrets=before is not None and _only_secrets(before, after),
@@ -186,11 +188,15 @@ def _still(tx: Connection, owed: Owed) -> bool:
     One that retention has taken away since then was the right one all the same.
     """
     kept_from = tx.scalar(_LOCK, {"device": owed.after.device_id})
-    stands = tx.scalar(_STANDS, {"collection": owed.collection_id, "tries": owed.tries})
+    stands = tx.scalar(_STANDS, _lease(owed))
     if stands is None:
         return False
     now, then = _before(tx, owed.after.device_id, owed.after.seq), _seq_before(owed)
     return now == then or (now == 0 and then < kept_from)
+
+
+def _lease(owed: Owed) -> dict[str, object]:
+    return {"collection": owed.collection_id, "tries": owed.tries, "until": owed.leased_until}
 
 
 def _is_retired(tx: Connection, tenant_id: TenantId, enclosed: Enclosed) -> bool:

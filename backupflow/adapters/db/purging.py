@@ -25,12 +25,14 @@ _FORGET = text("""
     DELETE FROM interpretation WHERE device_id = :device
       AND (CAST(:below AS bigint) IS NULL OR seq < :below OR after_seq < :below)""")
 _AS_FIRST = text("""
-    UPDATE collection SET interpreted_after_seq = NULL, interpret_tries = 0, interpret_until = NULL, log_sealed = NULL
+    UPDATE collection SET interpreted_after_seq = NULL, interpret_tries = 0, interpret_until = NULL
     WHERE device_id = :device AND seq = :below""")
+# A router's log tells of its last hundred edits, and quotes what was before them.
+_LOGS = text("UPDATE collection SET log_sealed = NULL WHERE device_id = :device AND log_sealed IS NOT NULL")
 # What was to be told of it is told without; so is what was told already, as long as that is kept.
 _UNTOLD = tuple(
-    text(f"UPDATE {table} SET sealed = NULL WHERE device_id = :device AND sealed IS NOT NULL")
-    for table in ("outbox", "event")
+    text(f"UPDATE {table} SET sealed = NULL{more} WHERE device_id = :device")
+    for table, more in (("outbox", ""), ("event", ", answer = NULL"))
 )
 _QUARANTINED = text("DELETE FROM quarantine WHERE device_id = :device AND tenant_id = :tenant")
 _TENANT = text("""
@@ -54,6 +56,8 @@ _EMPTY_DEVICE = """
     DELETE FROM content WHERE device_id = :device"""
 _NO_PROFILE = ("device", "device_group", "site", "jump_host")
 _EMPTY_TENANT = f"""
+    UPDATE device SET status = 'removed', removed_at = coalesce(removed_at, now()), next_due_at = NULL
+    WHERE tenant_id = :tenant AND status <> 'removed';
     {"".join(f"UPDATE {table} SET credential_profile_id = NULL WHERE tenant_id = :tenant;" for table in _NO_PROFILE)}
     UPDATE tenant SET credential_profile_id = NULL WHERE id = :tenant;
     DELETE FROM credential_profile WHERE tenant_id = :tenant;
@@ -93,9 +97,10 @@ class Purging:
             if cut is None:
                 return Taken()
             taken = take_away(tx, Aged(device_id, name, cut))
+            if not taken.devices:
+                raise Conflict(f"the history of {name} contradicts itself: `verify` says where; nothing was taken")
             _forget(tx, device_id, cut)
-            if cut.below is None:
-                tx.execute(_QUARANTINED, {"device": device_id, "tenant": tenant_id})
+            tx.execute(_QUARANTINED, {"device": device_id, "tenant": tenant_id})
             detail = {"configurations": taken.configurations, "collections": taken.collections, "below": cut.below}
             owner = {"tenant_id": tenant_id, "device_id": device_id}
             record_act(tx, actor, "history_purged", **owner, detail=detail)
@@ -153,5 +158,5 @@ def _forget(tx: Connection, device_id: DeviceId, cut: Cut) -> None:
     values = {"device": device_id, "below": cut.below}
     tx.execute(_FORGET, values)
     tx.execute(_AS_FIRST, values)
-    for statement in _UNTOLD:
+    for statement in (_LOGS, *_UNTOLD):
         tx.execute(statement, values)

@@ -39,7 +39,7 @@ _LOCK = text("""
 _DEVICE = text("SELECT id, name, status, removed_at FROM device WHERE id = :device")
 # A run begins with a change; what is undecided belongs to the run before it, which lives the longer for it.
 _RUNS = text("""
-    SELECT min(seq) AS first, max(collected_at) AS last_at FROM (
+    SELECT min(seq) AS first, max(collected_at) AS last_at, max(seq) AS last FROM (
         SELECT seq, collected_at, count(*) FILTER (WHERE is_change) OVER (ORDER BY seq) AS run
         FROM collection WHERE device_id = :device AND state = 'stored') numbered
     GROUP BY run ORDER BY min(seq)""")
@@ -50,11 +50,9 @@ _WAITS = text("""
             AND (CAST(:below AS bigint) IS NULL OR c.seq < :below)) AS under_way,
         EXISTS (SELECT 1 FROM collection c WHERE c.device_id = :device AND c.seq = :below
             AND c.interpreted_after_seq IS NULL) AS unread""")
-# What is under way comes after all that is there.
+# What is under way goes as well: it may be older than what is there, and come late.
 _NOT_CURRENT = text("""
-    UPDATE device SET current_collection_id = NULL, current_seq = 0, kept_from_seq = coalesce((
-        SELECT min(c.seq) FROM collection c WHERE c.device_id = device.id
-          AND c.state IN ('claimed', 'running', 'published')), last_seq + 1)
+    UPDATE device SET current_collection_id = NULL, current_seq = 0, kept_from_seq = last_seq + 1
     WHERE id = :device RETURNING kept_from_seq""")
 _KEPT_FROM = text("""
     UPDATE device SET kept_from_seq = greatest(kept_from_seq, :below) WHERE id = :device
@@ -130,7 +128,7 @@ class Retaining:
 
 def runs_of(tx: Connection, device_id: DeviceId) -> list[Kept]:
     """The configurations of a device, the oldest first."""
-    return [Kept(Seq(row.first), row.last_at) for row in tx.execute(_RUNS, {"device": device_id})]
+    return [Kept(Seq(row.first), Seq(row.last), row.last_at) for row in tx.execute(_RUNS, {"device": device_id})]
 
 
 def _aged(tx: Connection, device_id: DeviceId, age: Age) -> Aged | None:

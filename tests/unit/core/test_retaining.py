@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupflow.core.model import Seq
-from backupflow.core.retaining import Age, Cut, Kept, cut, is_too_much
+from backupflow.core.retaining import Age, Cut, Kept, cut, cut_at, is_too_much
+from backupflow.errors import NotFound
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=90)
@@ -18,7 +19,7 @@ ages = st.lists(st.integers(min_value=-400, max_value=1), max_size=30)
 
 def kept(*days: int) -> list[Kept]:
     """Configurations that were last seen so many days ago, the oldest first."""
-    return [Kept(Seq(4 * n + 1), NOW + timedelta(days=day)) for n, day in enumerate(days)]
+    return [Kept(Seq(4 * n + 1), Seq(4 * n + 4), NOW + timedelta(days=day)) for n, day in enumerate(days)]
 
 
 @given(ages, st.integers(min_value=0, max_value=9))
@@ -60,3 +61,19 @@ def test_a_configuration_lives_as_long_as_it_was_last_seen() -> None:
 def test_more_than_a_fifth_is_too_much(taken: int, there: int, too_much: bool) -> None:
     """But of a few: of three configurations one is more than a fifth."""
     assert is_too_much(taken, there) is too_much
+
+
+@pytest.mark.parametrize("at", [Seq(13), NOW - timedelta(days=69)])
+def test_a_point_that_there_is_not_takes_nothing(at: Seq | datetime) -> None:
+    """A number or a time beyond all that is there is a slip of the pen: all but the current one would go."""
+    with pytest.raises(NotFound):
+        cut_at(kept(-300, -89, -70), at)
+
+
+@pytest.mark.parametrize(
+    ("at", "gone"), [(Seq(1), None), (Seq(4), None), (Seq(5), 1), (Seq(12), 2), (BEFORE, 1), (NOW - timedelta(80), 2)]
+)
+def test_what_lies_before_a_point_goes(at: Seq | datetime, gone: int | None) -> None:
+    """The configuration of that observation stays, and so does what was seen since that time."""
+    found = cut_at(kept(-300, -89, -70), at)
+    assert (found and found.configurations) == gone
