@@ -72,21 +72,22 @@ class _Masked:
 
     def __init__(self, change: Diff, mask: Mask) -> None:
         self._mask = mask
-        self._removed: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        # Each text once, the first one first: thousands of lines may look the same without their secrets.
+        self._removed: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         moved = Counter(line[1:] for hunk in change.hunks for line in hunk.lines if line.mark == "+")
         for line in (line for hunk in change.hunks for line in hunk.lines if line.mark == "-"):
             if moved[line[1:]]:
                 moved[line[1:]] -= 1  # it stands elsewhere now, with all its secrets
             elif MASKED in (text := mask(line.component, line.text)):
-                self._removed[line.component, text].append(line.text)
+                self._removed[line.component, text][line.text] = None
 
     def of(self, line: Line) -> str:
         """What is shown of a line."""
         text = self._mask(line.component, line.text)
-        before = self._removed.get((line.component, text), []) if line.mark == "+" else []
+        before = self._removed.get((line.component, text), {}) if line.mark == "+" else {}
         if not before or line.text in before:
             return text
-        return _told(text, before[0], line.text)
+        return _told(text, next(iter(before)), line.text)
 
 
 def _told(masked: str, old: str, new: str) -> str:

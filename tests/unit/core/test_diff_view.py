@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupflow.core.diff import diff
+from backupflow.core.diff import Diff, Hunk, Line, diff
 from backupflow.core.diff_view import CHANGED, MASKED, Row, side_by_side, unified, unmasked
 from backupflow.core.model import NormalConfig
 
@@ -96,6 +96,29 @@ def test_a_line_that_only_a_secret_tells_apart_says_so(old: str, new: str, told:
     """Two equal lines, one removed and one added, would be a riddle."""
     shown = list(unified(diff(text("/user", old), text("/user", new)), mask))
     assert shown[-2:] == [f"-{mask('user', old)}", f"+{told}"]
+
+
+class Counted(str):
+    """A text that counts how often one of its kind is compared with another."""
+
+    __slots__ = ()
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.times += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_each_of_many_lines_that_look_the_same_is_looked_up_once() -> None:
+    """A router can have many thousands of lines that differ in a secret alone: no pair of them is compared."""
+    count = 400
+    lines = [Line(mark, "user", Counted(f"add password={mark}{n}")) for mark in "-+" for n in range(count)]
+    change = Diff((Hunk("user", 1, 1, tuple(lines)),), count, count, "")
+    Counted.times = 0
+    assert list(unified(change, mask))[1:] == [f"-add password={MASKED}"] * count + [f"+add password={CHANGED}"] * count
+    assert Counted.times < 4 * count
 
 
 def test_a_line_that_only_moved_has_no_changed_secret() -> None:
