@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from backupflow.core.model import DeviceId
 
 _DEVICE = text("SELECT id, tenant_id, name, flapping_since, now() AS now FROM device WHERE id = :device")
-# No more of them than say that there are too many.
+# No more of them than say that there are too many; that a device is new is no change of it. By when they were collected:
+# what is interpreted anew counts no second time.
 _DAY = text("""
     SELECT count(*) AS changes, coalesce(sum(raw_bytes), 0) AS bytes FROM (
         SELECT raw_bytes, collected_at FROM collection
-        WHERE device_id = :device AND state = 'stored' AND is_change ORDER BY seq DESC LIMIT :most) newest
+        WHERE device_id = :device AND state = 'stored' AND is_change AND seq > (
+            SELECT min(f.seq) FROM collection f WHERE f.device_id = :device AND f.state = 'stored')
+        ORDER BY seq DESC LIMIT :most) newest
     WHERE collected_at > now() - CAST(:day AS interval)""")
 _SET = text("UPDATE device SET flapping_since = now() WHERE id = :device")
 _UNSET = text("UPDATE device SET flapping_since = NULL WHERE id = :device")

@@ -80,6 +80,18 @@ def test_a_device_above_its_quota_flaps_until_a_day_has_stayed_within(fleet: Fle
     assert fleet.value("SELECT count(*) FROM collection WHERE device_id = :d AND is_change", d=device) == 3 * count
 
 
+def test_that_a_device_is_new_is_no_change_of_it(fleet: Fleet) -> None:
+    """The first snapshot counts neither as a change nor by its bytes; what comes after it does."""
+    device = fleet.device()
+    observed(fleet, device, 1, size=501)
+    fleet.sql("UPDATE collection SET is_change = true WHERE device_id = :d AND seq = 1", d=device)
+    fleet.sql("UPDATE collection SET is_change = false WHERE device_id = :d AND seq > 1", d=device)
+    observed(fleet, device, 1, size=501)
+    assert not mind(fleet, device)
+    observed(fleet, device, 1, size=501)
+    assert mind(fleet, device)
+
+
 def test_a_device_that_flaps_is_claimed_once_a_day(fleet: Fleet) -> None:
     """After a run the next one is due a day later at least, in its phase; nothing draws it nearer, and others stay."""
     device, other = fleet.device(), fleet.device()
