@@ -49,7 +49,8 @@ class Witness:
 
     def search(self, finder: Finder) -> set[Hit]:
         """Look for markers in all that was seen."""
-        hits = {hit for (kind, data), name in self._seen.items() for hit in finder.in_bytes(f"{kind} of {name}", data)}
+        seen = list(self._seen.items())  # it goes on looking
+        hits = {hit for (kind, data), name in seen for hit in finder.in_bytes(f"{kind} of {name}", data)}
         return hits | finder.in_bytes("events", b"\n".join(self.events))
 
     def look(self) -> None:
