@@ -123,6 +123,8 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
     def seen(name: str, value: str | None) -> str | None:
         return value if value is None or reveal else grammar.masked_value(change.component, name, value)
 
+    items = [grammar.parsed(change.component, text) for text in (change.old, change.new) if text is not None]
+    names = {} if reveal else grammar.masked_names(change.component, items)
     return {
         "component": change.component,
         "action": change.action,
@@ -132,7 +134,7 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
         "item": grammar.name(change.component, grammar.parsed(change.component, change.new or change.old or "")),
         "properties": [
             {
-                "name": one.name,
+                "name": names.get(one.name, one.name),
                 "old": seen(one.name, one.old),
                 "new": seen(one.name, one.new),
                 "secret": one.name in change.secret,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from backupflow.core.edits import Edit
@@ -155,6 +155,9 @@ class Grammar(Protocol):
 
     def masked_value(self, component: str, name: str, value: str) -> str:
         """Give a property's value for those who may not see secrets."""
+
+    def masked_names(self, component: str, items: Sequence[Parsed]) -> Mapping[str, str]:
+        """Give the properties of these items whose names may be secrets (words without a value), as they are shown."""
 
     def masked_line(self, component: str, text: str) -> str:
         """Give an item, or a header line, for those who may not see secrets."""

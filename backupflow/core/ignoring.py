@@ -149,8 +149,9 @@ def touches(change: Change, grammar: Grammar) -> Iterator[Touch]:
     item = _items(change, grammar)[-1]
     identity = _called(change.component, item, grammar)
     if _is_of_settings(change, item, grammar) and not change.moved:
-        for one in change.properties:
-            yield Touch(change.component, one.name, identity)
+        masked = grammar.masked_names(change.component, _items(change, grammar))
+        for name in dict.fromkeys(ANY if one.name in masked else one.name for one in change.properties):
+            yield Touch(change.component, name, identity)
     else:
         yield Touch(change.component, ANY, identity)
         if change.action in {Action.ADDED, Action.REMOVED}:  # another one each time has another name
@@ -217,7 +218,11 @@ def _words(component: str, item: Parsed, grammar: Grammar) -> list[str]:
     if item.selector is not None:
         return [grammar.name(component, item)]
     pairs = zip(found[::2], found[1::2], strict=False)
-    return [_bare(value) for name, value in pairs if value and not grammar.is_secret(component, name)]
+    return [
+        _bare(grammar.masked_value(component, name, value))
+        for name, value in pairs
+        if value and not grammar.is_secret(component, name)
+    ]
 
 
 def _is_called(component: str, items: Iterable[Parsed], pattern: str, grammar: Grammar) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from backupflow.core.changes import Action
 from backupflow.core.release import rank
 from backupflow.core.telling import Values, clipped
-from backupflow.core.tree import EMPTY, FLAG, HEADER
+from backupflow.core.tree import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +34,8 @@ SERIAL: Final = "serial number"
 def summary(change: Change, grammar: Grammar, *, reveal: bool = False) -> str:
     """Tell one change; `reveal`: secrets too."""
     items = [grammar.parsed(change.component, text) for text in (change.old, change.new) if text is not None]
-    loose = not reveal and _loose(items, change, grammar)
-    line = clipped(_Line(change, grammar, Values(change.component, grammar, reveal, loose)).told(), LONGEST)
+    names = {} if reveal else grammar.masked_names(change.component, items)
+    line = clipped(_Line(change, grammar, Values(change.component, grammar, reveal, names)).told(), LONGEST)
     return f"{line}{_made(change)}"
 
 
@@ -67,16 +67,6 @@ def _made(change: Change) -> str:
         return ""
     at = "" if change.made_at is None else f" {change.made_at:%b %d %H:%M} UTC"
     return f" (by {clipped(change.by, _LONGEST_COMPONENT)}{at})"
-
-
-def _loose(items: Sequence[Parsed], change: Change, grammar: Grammar) -> bool:
-    """Tell whether a secret has no value, and words stand there that may be it (`password= x`)."""
-    return any(
-        value in {FLAG, EMPTY} and grammar.is_secret(change.component, name)
-        for item in items
-        if item.words
-        for name, value in item.properties.items()
-    )
 
 
 def _new_version(changes: Sequence[Change]) -> str | None:

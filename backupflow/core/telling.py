@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.redact import MASK
 from backupflow.core.tree import FLAG
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from backupflow.core.changes import Property
     from backupflow.core.driver import Grammar
@@ -38,8 +38,8 @@ class Values:
     component: str
     grammar: Grammar
     reveal: bool
-    hides_words: bool = False
-    """Whether what stands in an item without a value may be a secret."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """How those names of properties are told that may be secrets."""
 
     def said(self, name: str, value: str) -> str:
         """Write a value."""
@@ -47,7 +47,7 @@ class Values:
 
     def one(self, name: str, value: str) -> str:
         """Tell a property of an item that came or went."""
-        label = self._label(name, is_word=value == FLAG)
+        label = self._label(name)
         if value == FLAG:
             return label
         if name == "disabled" and value == "yes":
@@ -59,7 +59,7 @@ class Values:
     def difference(self, changed: Property, label: str | None = None) -> str:
         """Tell how a property changed."""
         old, new = changed.old, changed.new
-        name = clipped(label, _LONGEST_NAME) if label else self._label(changed.name, is_word=FLAG in {old, new})
+        name = clipped(label, _LONGEST_NAME) if label else self._label(changed.name)
         if changed.name == "disabled" and (toggled := _toggled(old, new)):
             return toggled
         if old is None or new is None:
@@ -82,10 +82,8 @@ class Values:
             return f"{name} {said} {verb}"
         return f"{name} set to {said}" if changed.old is None else f"{name} {said} removed"
 
-    def _label(self, name: str, *, is_word: bool) -> str:
-        if is_word and not self.reveal:
-            name = MASK if self.hides_words else self.grammar.masked_value(self.component, "comment", name)
-        return clipped(name, _LONGEST_NAME)
+    def _label(self, name: str) -> str:
+        return clipped(name if self.reveal else self.names.get(name, name), _LONGEST_NAME)
 
     def _lines(self, name: str, value: str) -> int:
         """Count the lines of a script; a secret is one word, whatever is in it."""

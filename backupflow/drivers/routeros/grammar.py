@@ -8,6 +8,8 @@ from backupflow.drivers.routeros import items, masking, menus, names, secrets
 from backupflow.drivers.routeros.shown import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from backupflow.core.model import NormalConfig
     from backupflow.core.tree import Parsed, Tree
 
@@ -62,6 +64,10 @@ class RouterOSGrammar:
     def masked_value(self, component: str, name: str, value: str) -> str:
         """Give a property's value without secrets."""
         return masking.masked_value(component, name, value)
+
+    def masked_names(self, component: str, items: Sequence[Parsed]) -> Mapping[str, str]:
+        """Give the names of properties that may be secrets, as they are shown."""
+        return masking.masked_names(component, items)
 
     def masked_line(self, component: str, text: str) -> str:
         """Give an item, or a line of the header, without secrets."""

@@ -17,9 +17,10 @@ from backupflow.drivers.routeros.pieces import AS_WRITTEN
 from backupflow.drivers.routeros.secrets import is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from backupflow.core.model import NormalConfig
+    from backupflow.core.tree import Parsed
 
 # Where the names of properties, or what selects an item, say nothing of a secret in it.
 _DEEP: Final = ("snmp", "container", "zerotier", "app")
@@ -32,6 +33,8 @@ _HINTS: Final = (
 _FIGURES: Final = re.compile(r"[0-9]:[A-Za-z0-9_-]{30}")
 _SECTION: Final = re.compile(r"/[A-Za-z0-9_-]+(?: [A-Za-z0-9_-]+){0,30}")
 _VERB: Final = re.compile(r"[a-z]+(?= |\Z)")
+_AGAIN: Final = re.compile(r" \([0-9]+\)\Z")  # behind a name that an item has twice
+_UNSET: Final = re.compile(r"![a-z][a-z0-9.-]*")
 _SCRIPTS: Final = frozenset({"source", "script", "do", "cmd", "entrypoint"})
 _PLAIN_SELECTORS: Final = frozenset({"find", "default", "yes", "no"})
 
@@ -85,6 +88,28 @@ def masked_value(component: str, name: str, value: str) -> str:
     return _masked_text(name, value) if _may_hold_some(value) else value
 
 
+def masked_names(component: str, items: Sequence[Parsed]) -> Mapping[str, str]:
+    """Give those names of properties that may be secrets, as they are shown: words, which have no value.
+
+    Where a secret has no value (`password= x`), any word may be it, in whichever of these items.
+    """
+    loose = any(
+        value in {FLAG, EMPTY} and is_secret(component, name)
+        for item in items
+        if item.words
+        for name, value in item.properties.items()
+    )
+    shown: dict[str, str] = {}
+    for item in items:
+        for name, value in item.properties.items() if item.words else ():
+            if value in {FLAG, UNSET}:
+                word = _AGAIN.sub("", name)
+                told = MASK if loose else _masked_word(component, f"!{word}" if value == UNSET else word)
+                if told.removeprefix("!") != word:
+                    shown[name] = told
+    return shown
+
+
 def _may_hold_some(text: str) -> bool:
     """Tell at a glance."""
     lowered = text.lower()
@@ -116,6 +141,8 @@ def _masked_word(component: str, word: str) -> str:
     """Mask a word: it may be the name of an item, which some menus take for a secret."""
     if is_secret(component, "name") and word not in _PLAIN_SELECTORS and not word.isdecimal():
         return MASK
+    if word.startswith("!"):  # names a property, and nothing else
+        return word if _UNSET.fullmatch(word) else MASK
     return _masked_text("", word) if _may_hold_some(word) else word
 
 

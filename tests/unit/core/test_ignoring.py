@@ -190,3 +190,10 @@ def test_a_secret_is_no_name() -> None:
     assert [text for text in rules(old, new) if "hidden" in text] == []
     assert not any(hidden(old, new, "snmp/community:*, hidden*"))
     assert all(hidden(old, new, "snmp/community:*"))
+
+
+def test_a_remark_that_an_item_is_known_by_is_told_without_its_secret() -> None:
+    """It is what would be suggested."""
+    old, new = (f'/ip firewall filter\nadd chain=input comment="password: hidden-word" src-port={n}\n' for n in (1, 2))
+    assert [text for text in rules(old, new) if "hidden" in text] == []
+    assert any("password: " in text for text in rules(old, new))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from backupflow.cli.change_lines import _change
 from backupflow.core.changes import Action, Change, Property, changes
+from backupflow.core.ignoring import touches
 from backupflow.core.model import RawConfig
 from backupflow.core.summary import LONGEST, summary, told
 from backupflow.core.telling import clipped
@@ -165,3 +169,26 @@ def test_a_line_is_bounded() -> None:
     assert "more" in told_line
     odd = Change("m" * 900, Action.MODIFIED, (Property("p" * 900, "1", "2"),), "x" * 900, "y" * 900)
     assert len(summary(odd, GRAMMAR)) <= LONGEST
+
+
+@pytest.mark.parametrize(
+    ("menu", "item"),
+    [
+        ("/ppp secret", "add name=x password= planted"),
+        ("/ppp secret", "set x password planted"),
+        ("/system script", 'add name=a source=x "token:planted"'),
+        ("/snmp community", "set 0 planted"),
+        ("/snmp community", "set 0 !planted"),
+        ("/ppp secret", "add name=x !Planted-planted"),
+        ("/ppp secret", "add name=x password= planted planted"),
+    ],
+)
+def test_a_word_that_may_be_a_secret_is_no_name_of_a_property(menu: str, item: str) -> None:
+    """Neither in what is told, nor as JSON, nor in what might be ignored."""
+    for old, new in (("", item), (item, ""), (item, item.replace("planted", "another"))):
+        made = edit(f"{menu}\n{old}\n", f"{menu}\n{new}\n")
+        rules = [str(touch.rule()) for change in made for touch in touches(change, GRAMMAR)]
+        seen = [*told(made, GRAMMAR), *rules, *(json.dumps(_change(one, GRAMMAR, reveal=False)) for one in made)]
+        assert made
+        assert "planted" not in "\n".join(seen)
+        assert "planted" in json.dumps([_change(one, GRAMMAR, reveal=True)["properties"] for one in made])
