@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
-from backupflow.core.release import rank
 from backupflow.core.telling import Values, clipped
 from backupflow.core.tree import HEADER
+from backupflow.core.upgrading import VERSION, about, of_header, only_renamed, release, renamings, way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from backupflow.core.changes import Change, Property
     from backupflow.core.driver import Grammar
@@ -26,9 +26,8 @@ LONGEST: Final = 400  # characters of a line; a screen's width and some more
 _LONGEST_COMPONENT: Final = 80
 _LONGEST_NAME: Final = 160
 _MOST_PROPERTIES: Final = 20
-VERSION: Final = "version"
 SERIAL: Final = "serial number"
-"""What the header's properties are called by every vendor that has them."""
+"""What the header's property is called by every vendor that has it."""
 
 
 def summary(change: Change, grammar: Grammar, *, reveal: bool = False) -> str:
@@ -36,7 +35,7 @@ def summary(change: Change, grammar: Grammar, *, reveal: bool = False) -> str:
     items = [grammar.parsed(change.component, text) for text in (change.old, change.new) if text is not None]
     names = {} if reveal else grammar.masked_names(change.component, items)
     line = clipped(_Line(change, grammar, Values(change.component, grammar, reveal, names)).told(), LONGEST)
-    return f"{line}{_made(change)}"
+    return f"{line}{made(change)}"
 
 
 def told(changes: Sequence[Change], grammar: Grammar, *, reveal: bool = False) -> tuple[str, ...]:
@@ -44,57 +43,32 @@ def told(changes: Sequence[Change], grammar: Grammar, *, reveal: bool = False) -
 
     What an upgrade added to items that were there is perhaps a default of the new version: marked so, and told last.
     """
-    version = _new_version(changes)
-    header = [change for change in changes if change.component == HEADER]
-    header.sort(key=lambda change: _about(change) != VERSION)
-    lines = [summary(change, grammar, reveal=reveal) for change in header]
-    lines += _renamed(changes)
+    found = release(changes)
+    lines = [summary(change, grammar, reveal=reveal) for change in of_header(changes)]
+    lines += [line for _, _, line in renamings(changes, found)]
     defaults: list[str] = []
     for change in changes:
-        if change.component == HEADER or (change.was_in is not None and change.action is Action.MOVED):
+        if change.component == HEADER or only_renamed(change):
             continue
-        line = summary(replace(change, was_in=None, moved=change.moved and not change.was_in), grammar, reveal=reveal)
-        if version and _only_sets(change):
-            defaults.append(f"{line} (perhaps a default of {version})")
+        line = summary(plain(change), grammar, reveal=reveal)
+        if found and found.perhaps_set(change):
+            defaults.append(line + found.caution)
         else:
             lines.append(line)
     return (*lines, *defaults)
 
 
-def _made(change: Change) -> str:
+def plain(change: Change) -> Change:
+    """Give what is told of a change beside the line that says that its menu has another name now."""
+    return replace(change, was_in=None, moved=change.moved and not change.was_in)
+
+
+def made(change: Change) -> str:
     """By whom, as far as the router itself told so."""
     if change.by is None:
         return ""
     at = "" if change.made_at is None else f" {change.made_at:%b %d %H:%M} UTC"
     return f" (by {clipped(change.by, _LONGEST_COMPONENT)}{at})"
-
-
-def _new_version(changes: Sequence[Change]) -> str | None:
-    for change in changes:
-        if change.component == HEADER and _about(change) == VERSION and change.properties[0].old is not None:
-            new = change.properties[0].new
-            return None if new is None else clipped(new, _LONGEST_COMPONENT)
-    return None
-
-
-def _about(change: Change) -> str:
-    """Say what a header's line is about; empty: anything."""
-    return change.properties[0].name if change.properties else ""
-
-
-def _only_sets(change: Change) -> bool:
-    return change.action is Action.MODIFIED and all(one.old is None for one in change.properties) and not change.moved
-
-
-def _renamed(changes: Sequence[Change]) -> Iterator[str]:
-    items: dict[tuple[str, str], int] = {}
-    for change in changes:
-        if change.was_in is not None and change.old is not None and change.new is not None:
-            way = (change.was_in, change.component)
-            items[way] = items.get(way, 0) + 1
-    for (old, new), count in items.items():
-        many = "1 item" if count == 1 else f"{count:,} items"
-        yield f"upgrade: {clipped(old, _LONGEST_COMPONENT)} is now {clipped(new, _LONGEST_COMPONENT)} ({many})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +80,7 @@ class _Line:
     values: Values
 
     def told(self) -> str:
-        if self.change.component == HEADER and _about(self.change):
+        if self.change.component == HEADER and about(self.change):
             return self._of_router(self.change.properties[0])
         component = clipped(self.change.component, _LONGEST_COMPONENT)
         if self.change.component == HEADER and self.change.action in {Action.ADDED, Action.REMOVED}:
@@ -126,7 +100,7 @@ class _Line:
             return f"router: {self.values.difference(said, name)}"
         what = f"{name} {self.values.said(said.name, said.old)} → {self.values.said(said.name, said.new)}"
         if said.name == VERSION:
-            return f"{'downgrade' if rank(said.new) < rank(said.old) else 'upgrade'}: {what}"
+            return f"{way(said.old, said.new)}: {what}"
         return f"router replaced: {what}" if said.name == SERIAL else f"router: {what}"
 
     def _remark(self) -> str:

@@ -125,6 +125,18 @@ def test_an_upgrade_marks_what_it_may_have_added_itself_and_tells_it_last() -> N
     )
 
 
+def test_on_the_way_back_to_an_older_version_menus_and_properties_go_as_they_came() -> None:
+    """It is no upgrade; and what is there no more may be what the older version does not know."""
+    newer = "# by RouterOS 7.14.3\n/interface wifi\nadd name=w\n/a\nadd name=x new=1\nadd name=y z=1\n"
+    older = "# by RouterOS 7.12.1\n/interface wifiwave2\nadd name=w\n/a\nadd name=x\nadd name=y z=2\n"
+    assert told(edit(newer, older), GRAMMAR) == (
+        "downgrade: RouterOS 7.14.3 → 7.12.1",
+        "downgrade: interface/wifi is now interface/wifiwave2 (1 item)",
+        "a: y: z 1 → 2",
+        "a: x: new 1 removed (perhaps a default of 7.12.1)",
+    )
+
+
 @pytest.mark.parametrize("item", ["password= {}", "password = {}", "password {}", '"password: {}"'])
 def test_a_word_that_may_be_the_secret_is_masked(item: str) -> None:
     """RouterOS does not write it so; whoever might read it so must not see it."""
