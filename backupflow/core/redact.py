@@ -29,6 +29,10 @@ _LOOKS_OF_A_MARK: Final = 4  # a quote or a bracket
 # All of this is matched against text in lower case. A repeat that could be tried from many places is bounded; that each
 # alternative begins with letters lets a search pass quickly over other places.
 _REST: Final = rb"[a-z0-9_.-]{0,40}+"
+# Blanks, and lines that go on in the next one: `\\` at the end of a line, or as a script in a string spells that.
+_BLANK: Final = rb"(?:[ \t]|\\++\r?\n|\\{2,}+(?:r\\++)?n)"
+_BLANKS: Final = _BLANK + rb"{0,1000}+"
+_SOME_BLANKS: Final = _BLANK + rb"{1,1000}+"
 _NAME: Final = (
     rb"(?:"
     + b"|".join(
@@ -36,6 +40,7 @@ _NAME: Final = (
             *(rb"auth(?:orization)?(?<![a-z]auth)(?<![a-z]authorization)(?![a-z])", rb"cookie(?![a-z])"),
             *(rb"pass(?!thr|ive)" + _REST, rb"pwd" + _REST),
             *(word + _REST for word in (b"psk", b"secret", b"token", b"communit", b"credential")),
+            *(rb"p/w(?<![a-z]p/w)", rb"psw" + _REST),
             rb"key(?<!publickey)(?<!public[-_ ]key)(?!-(?:size|usage|type)=)" + _REST,
             *(word + rb"(?<![a-z]" + word + rb")(?![a-z])" + _REST for word in (b"pw", b"pin", b"puk", b"cak")),
         )
@@ -43,20 +48,32 @@ _NAME: Final = (
     + rb")(?:\\*+[\"'])?[)\]]?+"
 )
 _WHOLE: Final = (b"auth", b"cookie")  # fields of HTTP whose values have blanks
-_IS: Final = rb"[ \t]*+([=:])[=:>]*+[ \t]*+"
-_STRING_FOLLOWS: Final = rb"[ \t]++(?=\\*+[\"'({\[])"
-_FIGURES_FOLLOW: Final = rb"[ \t]++(?:is[ \t]++)?(?=[^\s0-9]*+[0-9])"
+_IS: Final = _BLANKS + rb"!?+([=:~])[=:>]*+" + _BLANKS
+_STRING_FOLLOWS: Final = _SOME_BLANKS + rb"(?=\\*+[\"'({\[])"
+_FIGURES_FOLLOW: Final = rb"[ \t\r\n]{1,1000}+(?:is[ \t]{1,1000}+)?(?=[^\s0-9]{0,1000}+[0-9])"
 _NAMED: Final = re.compile(_NAME + rb"(?:" + _IS + rb"|" + _STRING_FOLLOWS + rb")")
-_NAMED_IN_PROSE: Final = re.compile(_NAME + rb"(?:" + _IS + rb"|" + _STRING_FOLLOWS + rb"|" + _FIGURES_FOLLOW + rb")")
+_NAMED_IN_PROSE: Final = re.compile(
+    _NAME + rb"(?:" + _IS + rb"[ \t\r\n]{0,1000}+|" + _STRING_FOLLOWS + rb"|" + _FIGURES_FOLLOW + rb")"
+)
 # `:local smtpPass "…"`, and what takes its value as the next word (`--token …`, `-u name:…`).
 _ASSIGN: Final = (
     rb"(?:" + b"|".join(rb"%b(?<![a-z0-9-]%b)" % (word, word) for word in (b"local", b"global", b"set")) + rb")"
 )
-_ASSIGNED: Final = re.compile(_ASSIGN + rb"[ \t]++\\*+[\"$(]*+([a-z0-9_]{1,60}+)(?![=.-])\\*+\"?+[)]?+[ \t]*+")
-_ASSIGNS: Final = re.compile(rb"(?:local|global|set)[ \t]")
-_OPTION: Final = re.compile(rb"-(?<![a-z0-9-]-)-?([a-z0-9-]{1,60})[ \t]++")
+_ASSIGNED: Final = re.compile(
+    _ASSIGN
+    + _SOME_BLANKS
+    + rb"(?:\\*+[\"$(]*+([a-z0-9_]{1,60}+)(?![=.-])\\*+\"?+[)]?+|\(([^\n;()]{1,200}+)\))"  # a name, `($a->"name")`
+    + _BLANKS
+)
+_ASSIGNS: Final = re.compile(rb"(?:local|global|set)[ \t\\]")
+# Where an item's name, or a value of no telling name, is the secret.
+_MENUS: Final = re.compile(
+    rb"(?:snmp[ \t/]{1,20}+community|container[ \t/]{1,20}+envs)[ \t\r\n/]{1,20}+"
+    rb"(?:add|set|remove|disable|enable)(?![a-z-])" + _BLANKS
+)
+_OPTION: Final = re.compile(rb"-(?<![a-z0-9-]-)-?([a-z0-9-]{1,60})" + _SOME_BLANKS)
 _SECRET_NAME: Final = re.compile(
-    rb"pass|pw|psk|secret|token|key(?!size)|(?<![a-z])pin(?!g)|pin\Z|puk|cak|cred|auth|communit|bot|hook|\Au\Z"
+    rb"pass|pw|psk|secret|token|key(?!size)|(?<![a-z])pin(?!g)|pin\Z|puk|cak|cred|auth|communit|bot|hook|\A[up]\Z"
 )
 _SCHEME: Final = re.compile(rb"(?:bearer|basic|digest|token)[ \t]")
 _KNOWN: Final = re.compile(
@@ -69,12 +86,13 @@ _KNOWN_BY: Final = (b":", b"eyj", b"gh", b"glpat", b"xox", b"bearer")
 _PRIVATE_KEY: Final = re.compile(rb"-----begin [a-z ]{0,40}?private key-----")
 _ADDRESS_ENDS: Final = re.compile(rb"[\s\"]")
 _OPENS: Final = re.compile(rb"(\\*+)([\"'])|[({\[]")
-_BARE: Final = re.compile(rb"[^\s\"\\]*+(?:\\.[^\s\"\\]*+)*+", re.DOTALL)
-_REST_OF_STRING: Final = re.compile(rb"[^\n\"]*+")
+_BARE: Final = re.compile(rb"[^\s\"\\]*+(?:\\(?:\r?\n[ \t]*+|.)[^\s\"\\]*+)*+", re.DOTALL)
+_REST_OF_STRING: Final = re.compile(rb"[^\n\"\\]*+(?:\\(?:\r?\n)?+[^\n\"\\]*+)*+")
 _REST_OF_LINE: Final = re.compile(rb"[^\n]*+")
-_JOINS: Final = re.compile(rb"[ \t]*+\.[ \t]*+(?=\\*+[\"'$(\[])")
+_JOINS: Final = re.compile(rb"(?:\\*+[\"'])?+" + _BLANKS + rb"\." + _BLANKS + rb"(?=\\*+[\"'$(\[])")
+_JOINS_ON: Final = re.compile(rb"\\*+[\"']" + _BLANKS + rb"\." + _BLANKS + rb"(?=\\*+[\"'$(\[])")
 _QUOTE: Final = {mark: re.compile(rb"(?<!\\)(\\*+)" + mark) for mark in (b'"', b"'")}
-_MARK: Final = re.compile(rb"(?<!\\)(\\*+)\"|([({\[])|([)}\]])|;|\r?\n")
+_MARK: Final = re.compile(rb"(?<!\\)(\\*+)\"|([({\[])|([)}\]])|;|\r?\n(?<!\\\n)(?<!\\\r\n)")
 
 
 def secret_spans(text: bytes, *, prose: bool = False) -> list[Span]:
@@ -120,11 +138,18 @@ class _Scan:
             at = found.end()
             whole = found[1] == b":" or found[0].startswith(_WHOLE) or _SCHEME.match(self.text, at) is not None
             yield self._charged(at, self._value(at, whole=whole))
+        yield from self._in_statements()
+
+    def _in_statements(self) -> Iterator[Span]:
+        """Give what follows an option, and the rest of a statement that sets a secret."""
         for found in _OPTION.finditer(self.text) if b"-" in self.text else ():
             if _SECRET_NAME.search(found[1]) and self.left >= 0:
                 yield self._charged(found.end(), self._value(found.end(), whole=False))
         for found in _ASSIGNED.finditer(self.text) if _ASSIGNS.search(self.text) else ():
-            if _SECRET_NAME.search(found[1]) and self.left >= 0:
+            if _SECRET_NAME.search(found[1] or found[2]) and self.left >= 0:
+                yield self._charged(found.end(), self._closed(found.end(), statement=True))
+        for found in _MENUS.finditer(self.text):
+            if self.left >= 0:
                 yield self._charged(found.end(), self._closed(found.end(), statement=True))
 
     def _charged(self, begin: int, end: int) -> Span:
@@ -143,12 +168,17 @@ class _Scan:
             path = self.text.find(b"/", begin, at)
             marks = ((b"?", begin), (b"hook", path), (b"/services/", path))
             asked = [place for mark, since in marks if (place := self.text.find(mark, since, at)) >= 0 <= since]
-            if asked:
-                yield min(asked) + 1, at
+            begins = min(asked) + 1 if asked else at if self.text.endswith(b"bot", 0, at) else None
+            if begins is not None and self.left >= 0:
+                yield self._charged(begins, self._joined(at))
 
     def _value(self, at: int, *, whole: bool) -> int:
         """Give the end of the value that begins here, and of all that is joined to it."""
-        end = self._one(at, whole=whole)
+        on = _JOINS_ON.match(self.text, at)  # a string that ends before its secret: `"token: " . …`
+        return self._joined(at if on else self._one(at, whole=whole))
+
+    def _joined(self, end: int) -> int:
+        """Give the end of all that is joined to what ends here."""
         while (joins := _JOINS.match(self.text, end)) is not None and joins.end() > end:
             end = self._one(joins.end(), whole=False)
         return end

@@ -28,6 +28,7 @@ _DEEP: Final = ("snmp", "container", "zerotier", "app")
 _HINTS: Final = (
     *("pass", "pw", "psk", "secret", "token", "communit", "cred", "key", "pin", "puk", "cak", "auth", "cookie"),
     *("bearer", "identity", "://", "bot", "hook", "eyj", "github_pat_", "glpat-", "xox", " -u "),
+    *("p/w", "psw", "envs", "-p "),
     *("ghp_", "gho_", "ghs_", "ghu_", "ghr_"),
 )
 _FIGURES: Final = re.compile(r"[0-9]:[A-Za-z0-9_-]{30}")

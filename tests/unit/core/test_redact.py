@@ -53,6 +53,31 @@ def without(text: str, *, prose: bool = False) -> str:
         ("run --token abc --name x", "run --token . --name x"),
         ("curl -u admin:abc http://h", "curl -u . http://h"),
         ('password="never closed; user=x', "password=."),
+        # A line that goes on in the next one.
+        ("password=\\\n    abc user=x", "password=\\\n    . user=x"),
+        ("password=\\\r\n    abc user=x", "password=\\\r\n    . user=x"),
+        ('password= \\\r\n "a b" user=x', "password= \\\r\n . user=x"),
+        ("password=ab\\\r\n    cd user=x", "password=. user=x"),
+        ('source="password=\\\\\\r\\n \\"a b\\" x=1"', 'source="password=\\\\\\r\\n . x=1"'),
+        (':local pass \\\n "a b" \\\r\n . "c"; :put 1', ":local pass \\\n .; :put 1"),
+        ('http-header-field="Authorization: Basic \\\n abc" m=y', 'http-header-field="Authorization: ." m=y'),
+        # A string that ends before its secret does.
+        ('http-header-field=("X-Auth-Token: " . "a b") m=y', 'http-header-field=("X-Auth-Token: .) m=y'),
+        ('http-header-field=("Authorization: Basic " . "a b") m=y', 'http-header-field=("Authorization: .) m=y'),
+        ('http-data=("password=" . $a . "&user=x") m=y', 'http-data=("password=.) m=y'),
+        ('source="http-data=(\\"password=\\" . \\"a b\\") m=y"', 'source="http-data=(\\"password=.) m=y"'),
+        ('url=("https://h/?u=x&password=" . "a b") m=y', 'url=("https://h/?.) m=y'),
+        ('url=("https://h/bot" . "a b" . "/send") m=y', 'url=("https://h/bot.) m=y'),
+        (':put ("pass: " . "a b"); :put 1', ':put ("pass: .); :put 1'),
+        (':put ("pass: " \\\r\n . "a b"); :put 1', ':put ("pass: .); :put 1'),
+        # Menus, and names in other places.
+        ("/snmp community set public name=abc; :put 1", "/snmp community set .; :put 1"),
+        ("/snmp/community/set 0 name=abc\n:put 1", "/snmp/community/set .\n:put 1"),
+        ("/snmp community print; :put 1", None),
+        ("/container envs add key=A value=abc; :put 1", "/container envs add .; :put 1"),
+        (':set ($a->"password") abc; :put 1', ':set ($a->"password") .; :put 1'),
+        (':if ($"pass" != "abc") do={}', ':if ($"pass" != .) do={}'),
+        ("mysql -p abc --name x", "mysql -p . --name x"),
         # Nothing is lost where nothing is secret.
         ("/ip firewall filter add chain=input passthrough=yes", None),
         ("/routing ospf interface add passive=yes public-key=abc", None),
@@ -75,6 +100,11 @@ def test_a_script_is_told_without_what_is_secret_in_it(script: str, seen: str | 
         ("password manager on the shelf", "password manager on the shelf"),
         ("key account", "key account"),
         ("login: https://u:p@h", "login: https://.@h"),
+        ("p/w abc1", "p/w ."),
+        ("psw: abc", "psw: ."),
+        ("passw abc1", "passw ."),
+        ("password:\nabc", "password:\n."),
+        ("PIN\r\n4711", "PIN\r\n."),
     ],
 )
 def test_a_remark_is_told_without_what_is_secret_in_it(remark: str, seen: str) -> None:
