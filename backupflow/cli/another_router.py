@@ -7,25 +7,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backupflow.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from backupflow.core.history import Replacement
 
 T = TypeVar("T")
 
 
-def among(told: Sequence[T], others: Sequence[Replacement], last_seq: Callable[[T], int]) -> list[T | Replacement]:
+def among(told: Iterable[T], others: Sequence[Replacement], last_seq: Callable[[T], int]) -> Iterator[T | Replacement]:
     """The newest first, as `told` is; what came before the oldest of it is left out.
 
     `others`: the oldest first; `last_seq`: the number of the newest collection of one of `told`.
     """
     left = list(others)
-    rows: list[T | Replacement] = []
     for one in told:
         while left and left[-1].after_seq >= last_seq(one):
-            rows.append(left.pop())
-        rows.append(one)
-    return rows
+            yield left.pop()
+        yield one
 
 
 def in_words(other: Replacement) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backupflow.flows.timeline import Opened
 
 SHOWN = 20  # lines of one change
+MOST = 1000  # changes of it that are put into words: a line can stand for many, and the last ones may be told first
 _INDENT = "    "
 _MARKS = {
     Kind.FIRST: "first snapshot",
@@ -47,11 +48,10 @@ def lines(opened: Opened, grammar: Grammar, *, named: bool, reveal: bool) -> Ite
     for one in told[:SHOWN]:
         for part in folded(one):
             yield line(part)
-    if (more := len(told) - SHOWN) > 0:
+    if (more := len(told) - SHOWN + opened.more) > 0:
         yield line(f"{_INDENT}… and {more:,} more: `diff {shlex.quote(entry.owner.name)} {entry.seq}`", "dim")
-    hidden = ignored(opened)
-    if hidden:
-        yield line(f"{_INDENT}+{hidden:,} ignored", "dim")
+    if opened.ignored:
+        yield line(f"{_INDENT}+{opened.ignored:,} ignored", "dim")
 
 
 def heading(entry: Entry, *, named: bool) -> Line:
@@ -90,13 +90,6 @@ def closed(opened: Opened) -> str:
     return _CLOSED.get(opened.closed, f"what was told of it cannot be opened: {opened.closed}")
 
 
-def ignored(opened: Opened) -> int:
-    """How many changes their owner does not want to be told of."""
-    if opened.changes is None:
-        return opened.entry.told.ignored if opened.entry.told else 0
-    return sum(change.ignored for change in opened.changes)
-
-
 def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any]:
     """As JSON."""
     entry, told = opened.entry, opened.entry.told
@@ -111,8 +104,8 @@ def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any
         "lines_removed": told.lines_removed if told else None,
         "components": list(told.components) if told else [],
         "summaries": list(summaries(opened, grammar, reveal=reveal)),
-        "changes": [_change(one, grammar, reveal=reveal) for one in _shown(opened)],
-        "ignored": ignored(opened),
+        "changes": [_change(one, grammar, reveal=reveal) for one in opened.changes or ()],
+        "ignored": opened.ignored,
         "cannot_be_opened": opened.closed or None,
         "keys_given_up_at": entry.given_up_at,
         "version": entry.facts.get("version"),
@@ -148,11 +141,7 @@ def summaries(opened: Opened, grammar: Grammar, *, reveal: bool) -> tuple[str, .
     """What changed, a line each, without what is ignored."""
     from backupflow.core import summary  # heavy, and every command imports this
 
-    return summary.told(_shown(opened), grammar, reveal=reveal)
-
-
-def _shown(opened: Opened) -> list[Change]:
-    return [change for change in opened.changes or () if not change.ignored]
+    return summary.told(opened.changes or (), grammar, reveal=reveal)
 
 
 def folded(text: str, indent: str = _INDENT) -> list[str]:

@@ -58,7 +58,7 @@ class Story:
         from backupflow.flows import timeline
 
         ports = self.wiring.timeline_ports("demo")
-        newest = timeline.history(ports, self.tenant_id, name, Wanted(1), reveal=False).opened[:1]
+        newest = timeline.history(ports, self.tenant_id, name, Wanted(1), reveal=False).opened
         grammar = driver("routeros").grammar
         return tuple(line for one in newest for line in change_lines.summaries(one, grammar, reveal=False))
 

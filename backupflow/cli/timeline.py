@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from backupflow.cli.another_router import among, documents, in_words
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson, InTenant, actor
 from backupflow.cli.session import wiring
-from backupflow.core.timeline import Wanted, component_of
+from backupflow.core.timeline import Entry, Wanted, component_of
 from backupflow.errors import MessageMalformed
 from backupflow.flows.timeline import Opened
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from backupflow.cli.paging import Line
     from backupflow.core.driver import Grammar
     from backupflow.core.model import TenantId
-    from backupflow.core.timeline import Entry, Standing
+    from backupflow.core.timeline import Standing
     from backupflow.flows.timeline import DeviceChanges, FleetChanges
 
 DEFAULT_LIMIT = 50
@@ -71,25 +72,29 @@ def _device(tenant_id: TenantId, name: str, wanted: Wanted, *, as_json: bool, re
     from backupflow.drivers import driver
     from backupflow.flows import timeline
 
-    found = timeline.history(wiring().timeline_ports(actor()), tenant_id, name, wanted, reveal=reveal)
+    most, bad = None if as_json else change_lines.MOST, list[Entry]()
+    found = timeline.history(wiring().timeline_ports(actor()), tenant_id, name, wanted, reveal=reveal, most=most)
+    found = replace(found, opened=_watched(found.opened, bad))
     grammar = driver(found.history.owner.driver).grammar
     if as_json:
         output.as_document(_document(found, grammar, reveal=reveal))
     else:
         paging.show(_lines(found, wanted, grammar, reveal=reveal))
-    _fail_if_damaged(found.opened)
+    _fail_if_damaged(bad)
 
 
 def _fleet(tenant_id: TenantId, wanted: Wanted, *, as_json: bool) -> None:
     from backupflow.flows import timeline
 
-    found = timeline.fleet(wiring().timeline_ports(actor()), tenant_id, wanted)
+    most, bad = None if as_json else change_lines.MOST, list[Entry]()
+    found = timeline.fleet(wiring().timeline_ports(actor()), tenant_id, wanted, most=most)
+    found = replace(found, opened=_watched(found.opened, bad))
     if as_json:
         changes = [change_lines.document(one, _grammar(one), reveal=False) for one in found.opened]
         output.as_document({"changes": changes, "not_interpreted_yet": found.fleet.uninterpreted})
     else:
         paging.show(_fleet_lines(found, wanted))
-    _fail_if_damaged(found.opened)
+    _fail_if_damaged(bad)
 
 
 def _lines(found: DeviceChanges, wanted: Wanted, grammar: Grammar, *, reveal: bool) -> Iterator[Line]:
@@ -107,16 +112,16 @@ def _lines(found: DeviceChanges, wanted: Wanted, grammar: Grammar, *, reveal: bo
             yield from change_lines.lines(one, grammar, named=False, reveal=reveal)
         else:
             yield paging.line(in_words(one), "yellow")
-    yield from _end(len(found.opened), told.uninterpreted, wanted, f"of {name}")
-    if found.opened:
-        newest = found.opened[0].entry.seq
+    yield from _end(len(told.entries), told.uninterpreted, wanted, f"of {name}")
+    if told.entries:
+        newest = told.entries[0].seq
         yield paging.line(f"line by line: `diff {shlex.quote(name)} {newest}`", "dim")
 
 
 def _fleet_lines(found: FleetChanges, wanted: Wanted) -> Iterator[Line]:
     for one in found.opened:
         yield from change_lines.lines(one, _grammar(one), named=True, reveal=False)
-    yield from _end(len(found.opened), found.fleet.uninterpreted, wanted, "of any device")
+    yield from _end(len(found.fleet.entries), found.fleet.uninterpreted, wanted, "of any device")
 
 
 def _end(shown: int, uninterpreted: int, wanted: Wanted, of: str) -> Iterator[Line]:
@@ -158,8 +163,15 @@ def _grammar(opened: Opened) -> Grammar:
     return driver(opened.entry.owner.driver).grammar
 
 
-def _fail_if_damaged(opened: tuple[Opened, ...]) -> None:
-    bad = [one.entry for one in opened if one.closed == MessageMalformed.code and not one.entry.given_up_at]
+def _watched(opened: Iterator[Opened], bad: list[Entry]) -> Iterator[Opened]:
+    """The same; what is damaged of it is noted."""
+    for one in opened:
+        if one.closed == MessageMalformed.code and not one.entry.given_up_at:
+            bad.append(one.entry)
+        yield one
+
+
+def _fail_if_damaged(bad: list[Entry]) -> None:
     if bad:
         which = shlex.quote(bad[0].owner.name)
         output.stop(Exit.DATA, f"{_many(bad)} not what was written: `reinterpret {which}` tells them anew")

@@ -37,17 +37,20 @@ def encode(done: Iterable[Change]) -> bytes:
 
 def decode(data: bytes) -> tuple[Change, ...]:
     """Read changes back; MessageMalformed if that is none, is damaged or cut off, or has more than `encode` writes."""
+    return tuple(decoded(data))
+
+
+def decoded(data: bytes) -> Iterator[Change]:
+    """The same one after the other, in bounded memory: what is damaged may be found as late as at the end."""
     if not data.startswith(_MAGIC):
         raise MessageMalformed("not a list of changes")
-    found: list[Change] = []
     try:
-        for line in _lines(data[len(_MAGIC) :]):
-            found.append(_change(json.loads(line)))
-            if len(found) > MOST_CHANGES:
+        for number, line in enumerate(_lines(data[len(_MAGIC) :])):
+            if number == MOST_CHANGES:
                 raise MessageMalformed("more changes than there can be")
+            yield _change(json.loads(line))
     except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise MessageMalformed("a list of changes is damaged") from error
-    return tuple(found)
 
 
 def _lines(data: bytes) -> Iterator[bytes]:
