@@ -19,11 +19,12 @@ from backupflow.flows.timeline import Opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from backupflow.cli.paging import Line
     from backupflow.core.driver import Grammar
     from backupflow.core.model import TenantId
-    from backupflow.core.timeline import Standing
+    from backupflow.core.timeline import FleetHistory, History, Standing
     from backupflow.flows.timeline import DeviceChanges, FleetChanges
 
 DEFAULT_LIMIT = 50
@@ -102,38 +103,58 @@ def _lines(found: DeviceChanges, wanted: Wanted, grammar: Grammar, *, reveal: bo
     if told.standing is None:
         yield paging.line(f"{name} has no snapshot yet; see `status`")
         return
-    for part in change_lines.folded(_standing(name, told.standing), indent=""):
+    for part in change_lines.folded(_standing(_named(told), told.standing), indent=""):
         yield paging.line(part, "bold")
     if told.flapping_since:
-        since = output.in_words(told.flapping_since)
-        yield paging.line(f"it changes without end since {since}, and is collected once a day", "yellow")
+        for part in change_lines.folded(_flapping(name, told.flapping_since), indent=""):
+            yield paging.line(part, "yellow")
     for one in among(found.opened, told.others, lambda opened: opened.entry.seq):
         if isinstance(one, Opened):
             yield from change_lines.lines(one, grammar, named=False, reveal=reveal)
         else:
             yield paging.line(in_words(one), "yellow")
-    yield from _end(len(told.entries), told.uninterpreted, wanted, f"of {name}")
+    yield from _end(len(told.entries), told, wanted, f"of {name}")
     if told.entries:
-        newest = told.entries[0].seq
-        yield paging.line(f"line by line: `diff {shlex.quote(name)} {newest}`", "dim")
+        yield paging.line(_line_by_line(told.entries[0]), "dim")
+
+
+def _named(told: History) -> str:
+    """With that it is collected no more."""
+    name = told.owner.name
+    if told.removed_at is None:
+        return name
+    return f"{name} (removed {output.in_words(told.removed_at)}; `device restore {shlex.quote(name)}`)"
+
+
+def _flapping(name: str, since: datetime) -> str:
+    again = f"`ignore suggest --device {shlex.quote(name)}` names what changes each time"
+    return f"flapping: it changes without end since {output.in_words(since)}, and is collected once a day; {again}"
+
+
+def _line_by_line(newest: Entry) -> str:
+    """What shows it whole: a first one has nothing that it differs from."""
+    which = f"{shlex.quote(newest.owner.name)} {newest.seq}"
+    compared = newest.previous_seq or (newest.told and newest.told.diff_sealed)
+    return f"line by line: `diff {which}`" if compared else f"all of it: `show {which}`"
 
 
 def _fleet_lines(found: FleetChanges, wanted: Wanted) -> Iterator[Line]:
     for one in found.opened:
         yield from change_lines.lines(one, _grammar(one), named=True, reveal=False)
-    yield from _end(len(found.fleet.entries), found.fleet.uninterpreted, wanted, "of any device")
+    yield from _end(len(found.fleet.entries), found.fleet, wanted, "of any device")
 
 
-def _end(shown: int, uninterpreted: int, wanted: Wanted, of: str) -> Iterator[Line]:
+def _end(shown: int, told: History | FleetHistory, wanted: Wanted, of: str) -> Iterator[Line]:
     """What is not shown, and why."""
     if not shown:
         where = f" in {wanted.component}" if wanted.component else ""
         yield paging.line(f"no change {of} is known{where}{' since then' if wanted.since else ''}")
     if shown == wanted.limit:
         yield paging.line(f"there may be older ones: --limit {wanted.limit * 10}", "dim")
-    if uninterpreted:
-        what = "that is not interpreted yet" if uninterpreted == 1 else "that are not interpreted yet"
-        yield paging.line(f"{output.counted(uninterpreted, 'change')} {what}: see `status`", "yellow")
+    if told.uninterpreted:
+        what = "that is not interpreted yet" if told.uninterpreted == 1 else "that are not interpreted yet"
+        when = ", some for long: see `status`" if told.late else " (usually seconds)"
+        yield paging.line(f"{output.counted(told.uninterpreted, 'change')} {what}{when}", "yellow")
 
 
 def _standing(name: str, standing: Standing) -> str:
@@ -151,6 +172,7 @@ def _document(found: DeviceChanges, grammar: Grammar, *, reveal: bool) -> dict[s
         "current_snapshot": standing.last_seq if standing else None,
         "observations": standing.observations if standing else 0,
         "flapping_since": told.flapping_since,
+        "removed_at": told.removed_at,
         "changes": [change_lines.document(one, grammar, reveal=reveal) for one in found.opened],
         "not_interpreted_yet": told.uninterpreted,
         "another_router": documents(told.others),

@@ -807,6 +807,10 @@ class TimelineStore(Protocol):
         """The one change that leads from one observation to the other of a device; None: they are not neighbours."""
         ...
 
+    def components(self, tenant_id: TenantId) -> Sequence[str]:
+        """The menus in which a tenant's newest changes were, in clear as they are kept."""
+        ...
+
     def reveal(self, actor: str, owner: Owner, detail: Mapping[str, Any]) -> None:
         """Write down who is shown secrets of a device; to be called before anything is opened for it."""
         ...

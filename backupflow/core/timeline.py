@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from backupflow.core.history import Replacement
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import DeviceId, Seq, TenantId
 
 _BLANKS = re.compile(r"[\s/]+")
+_ALIKE = 0.75  # of 1: two words that differ by a letter or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class History:
     others: tuple[Replacement, ...]  # when it became another router, the oldest first
     flapping_since: datetime | None = None
     uninterpreted: int = 0  # changes of this device that nothing is told of yet, wherever they are
+    late: bool = False  # some of them were stored longer ago than is usual
+    removed_at: datetime | None = None  # None: it is collected
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +104,22 @@ class FleetHistory:
 
     entries: tuple[Entry, ...]
     uninterpreted: int
+    late: bool = False  # some of these were stored longer ago than is usual
 
 
 def component_of(text: str) -> str:
     """A menu as somebody types it (`/ip firewall`, `ip/firewall/`) as the name of a component: `ip/firewall`."""
     return _BLANKS.sub("/", text.strip()).strip("/")
+
+
+def likely(wanted: str, known: Collection[str]) -> str | None:
+    """The component that somebody may have meant who typed one that is not known; None: it is known, or like none."""
+    if any(is_within(one, wanted) for one in known):
+        return None
+    menus = {
+        "/".join(words[:depth]) for one in known for words in [one.split("/")] for depth in range(1, len(words) + 1)
+    }
+    return next(iter(get_close_matches(wanted, sorted(menus), n=1, cutoff=_ALIKE)), None)
 
 
 def is_within(component: str, wanted: str) -> bool:

@@ -177,6 +177,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "TimelineStore.fleet": (Commanded(lambda _field, _life: ["history", "--all"]),),
     "TimelineStore.change": (Commanded(lambda _field, _life: ["diff", DESK]),),
     "TimelineStore.snapshot": (Commanded(lambda _field, _life: ["show", DESK]),),
+    "TimelineStore.components": (Commanded(lambda _field, _life: ["history", DESK, "--component", "ip/nosuch"]),),
     "TimelineStore.leads": (Commanded(lambda _field, _life: ["diff", DESK, "now", "now"]),),
     "TimelineStore.reveal": (Commanded(lambda _field, _life: ["show", DESK, "--reveal"]),),
     "SearchStore": (SEARCH,),

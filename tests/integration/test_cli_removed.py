@@ -36,7 +36,30 @@ def test_a_removed_device_comes_back_with_its_history_and_its_key(scene: Scene) 
     assert scene.rows("SELECT fingerprint FROM host_key WHERE status = 'pinned'") == pinned
     acts = [row.action for row in scene.rows("SELECT action FROM audit WHERE action LIKE 'device_re%' ORDER BY id")]
     assert acts == ["device_removed", "device_restored"]
-    assert restore(scene, "--password-stdin", stdin=b"x\n").code == Exit.NOT_FOUND
+    again = restore(scene, "--password-stdin", stdin=b"x\n")
+    assert (again.code, "core-1 is not removed" in again.err) == (Exit.REFUSED, True)
+
+
+def test_what_was_removed_is_shown_as_removed(scene: Scene) -> None:
+    """Its history says so and what brings it back; so does who looks for the device."""
+    device = scene.add()
+    scene.observe(device, export_text("one"))
+    assert json.loads(scene.run("history", "core-1", "--json").out)["removed_at"] is None
+    assert b"removed" not in scene.run("history", "core-1").out
+    assert scene.run("device", "remove", "core-1", "--yes").code == Exit.OK
+    first = scene.run("history", "core-1").out.decode().splitlines()[0]
+    assert first.startswith("core-1 (removed 2")
+    assert "; `device restore core-1`): unchanged since" in first
+    assert json.loads(scene.run("history", "core-1", "--json").out)["removed_at"].startswith("2")
+    gone = scene.run("device", "show", "core-1")
+    assert (gone.code, "`device restore core-1`" in gone.err) == (Exit.NOT_FOUND, True)
+    assert "restore" not in scene.run("device", "show", "core-2").err
+    assert "see `device list`" in restore_of(scene, "core-2").err
+
+
+def restore_of(scene: Scene, name: str) -> Ran:
+    """`device restore` of that name."""
+    return scene.run("device", "restore", name)
 
 
 def test_it_comes_back_to_a_profile(scene: Scene) -> None:

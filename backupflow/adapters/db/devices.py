@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
@@ -117,8 +118,10 @@ class Devices:
         return TenantId(found)
 
     def find(self, tenant_id: TenantId, name: str) -> DeviceRecord:
-        """The device of that name that was not removed; NotFound if there is none."""
+        """The device of that name that was not removed; NotFound if there is none, and says if it was removed."""
         with transaction(self._engine) as tx:
+            if _there(tx, _FIND, tenant_id, name) is None and _there(tx, _REMOVED, tenant_id, name) is not None:
+                raise NotFound(f"device {name!r}: it was removed; `device restore {shlex.quote(name)}` brings it back")
             return record(tx, _found(tx, _FIND, tenant_id, name), self._defaults)
 
     def within(self, tenant_id: TenantId, group: str | None, site: str | None) -> set[DeviceId]:
@@ -154,8 +157,10 @@ class Devices:
             return record(tx, there.device_id, self._defaults), True
 
     def find_removed(self, tenant_id: TenantId, name: str) -> DeviceRecord:
-        """The device of that name that was removed last; NotFound if there is none."""
+        """The device of that name that was removed last; NotFound if there is none, Conflict if one is collected."""
         with transaction(self._engine) as tx:
+            if _there(tx, _REMOVED, tenant_id, name) is None and _there(tx, _FIND, tenant_id, name) is not None:
+                raise Conflict(f"{name} is not removed: it is collected; nothing was changed")
             return record(tx, _found(tx, _REMOVED, tenant_id, name), self._defaults)
 
     def restore(self, removed: DeviceRecord, decide: Callable[[DeviceRecord], Update], actor: str) -> DeviceRecord:
@@ -256,12 +261,17 @@ def what_follows(there: DeviceRecord, update: Update, used: Row[Any], now: Row[A
     return [*follows, update.if_login_differs, *([update.if_other_login] if update.tries_login else [])]
 
 
-def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId:
+def _there(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId | None:
     spelled = (tx.scalar(text(statement), {"tenant": tenant_id, "name": each}) for each in (name, composed(name)))
     found = next((found for found in spelled if found is not None), None)
+    return None if found is None else DeviceId(found)
+
+
+def _found(tx: Connection, statement: str, tenant_id: TenantId, name: str) -> DeviceId:
+    found = _there(tx, statement, tenant_id, name)
     if found is None:
         raise NotFound(f"device {name!r}; see `device list`")
-    return DeviceId(found)
+    return found
 
 
 def _used(tx: Connection, device_id: DeviceId) -> Row[Any]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from backupflow.core.model import DeviceId
 
 _DEVICE = text("SELECT id, tenant_id, name, flapping_since, now() AS now FROM device WHERE id = :device")
-# No more of them than say that there are too many; that a device is new is no change of it. By when they were collected:
-# what is interpreted anew counts no second time.
+# No more of them than say that there are too many; that a device is new is no change of it. By when they were
+# collected: what is interpreted anew counts no second time.
 _DAY = text("""
     SELECT count(*) AS changes, coalesce(sum(raw_bytes), 0) AS bytes FROM (
         SELECT raw_bytes, collected_at FROM collection

@@ -13,6 +13,7 @@ from backupflow.adapters.db.ignore_rules import rules_of
 from backupflow.adapters.db.replacements import replacements_of, routers
 from backupflow.adapters.db.snapshots import GIVEN_UP, device_named, no_snapshot, sealed_snapshot
 from backupflow.core.model import DeviceId, Seq, TenantId
+from backupflow.core.overview import LATE
 from backupflow.core.timeline import Entry, FleetHistory, History, Owner, Standing, Told
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ _OF_DEVICE = """
         SELECT (SELECT min(f.seq) FROM collection f WHERE f.device_id = :device AND f.state = 'stored' AND f.seq >= r)
         FROM unnest(CAST(:routers AS bigint[])) r))"""
 _OF_FLEET = "c.tenant_id = :tenant AND d.status <> 'removed' AND c.is_change"
+# What is a first one since what was before it was taken away is not news of the fleet.
+_NEWS = """(i.kind <> 'first' OR d.kept_from_seq <= 1 OR EXISTS (
+        SELECT 1 FROM collection f WHERE f.device_id = c.device_id AND f.state = 'stored' AND f.seq < c.seq))"""
 # What was told of a row counts while it says against what (`interpreted_after_seq`), whether or not that is still kept.
 _TOLD = "interpretation i ON i.collection_id = c.id AND i.after_seq = c.interpreted_after_seq"
 _WITHIN = """(CAST(:component AS text) IS NULL OR EXISTS (
@@ -61,7 +65,7 @@ _HISTORY = text(
 _FLEET = text(
     _PAGE.format(
         rows=f"collection c JOIN {_TOLD} JOIN device d ON d.id = c.device_id",
-        whose=f"{_OF_FLEET} AND i.tenant_id = :tenant AND {_SINCE.format(at='i.at')}",
+        whose=f"{_OF_FLEET} AND {_NEWS} AND i.tenant_id = :tenant AND {_SINCE.format(at='i.at')}",
         order="c.collected_at DESC, c.id DESC",
     )
 )
@@ -80,7 +84,12 @@ _CHANGE = {
 _NEXT_CHANGE = text("""
     SELECT min(seq) FROM collection
     WHERE device_id = :device AND state = 'stored' AND seq > :seq AND is_change IS NOT FALSE""")
-_DEVICE = text("SELECT id, tenant_id, name, driver, flapping_since FROM device WHERE id = :device")
+_DEVICE = text("SELECT id, tenant_id, name, driver, flapping_since, removed_at FROM device WHERE id = :device")
+_COMPONENTS = text("""
+    SELECT DISTINCT jsonb_array_elements_text(i.components) AS component FROM (
+        SELECT components FROM interpretation WHERE tenant_id = :tenant ORDER BY at DESC LIMIT :most) i
+    ORDER BY component LIMIT :most""")
+_NEWEST_TOLD = 10_000  # changes: what they say of a tenant's menus is said within a fraction of a second
 _FIRST_AFTER = text("SELECT min(seq) FROM collection WHERE device_id = :device AND state = 'stored' AND seq > :seq")
 # Since the newest change, or the newest row of which that is not decided.
 _STANDING = text("""
@@ -93,7 +102,8 @@ _STANDING = text("""
     FROM first f JOIN collection c ON c.device_id = :device AND c.state = 'stored' AND c.seq >= f.seq
     GROUP BY f.seq, f.collected_at""")
 _UNINTERPRETED = """
-    SELECT count(*) FROM collection c JOIN device d ON d.id = c.device_id
+    SELECT count(*) AS changes, min(c.stored_at) < now() - CAST(:late AS interval) AS late
+    FROM collection c JOIN device d ON d.id = c.device_id
     WHERE c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL AND """
 _OWED_BY_DEVICE = text(_UNINTERPRETED + "c.device_id = :device")
 _OWED_BY_TENANT = text(_UNINTERPRETED + "c.tenant_id = :tenant AND d.status <> 'removed'")
@@ -114,17 +124,18 @@ class Timelines:
             values = {"device": device_id, "routers": routers(others), **_values(wanted)}
             rows = tx.execute(_HISTORY, values).all()
             standing = _standing(tx, device_id, others)
-            owed = int(tx.execute(_OWED_BY_DEVICE, {"device": device_id}).scalar_one())
+            owed = _owed(tx.execute(_OWED_BY_DEVICE, {"device": device_id, "late": LATE}).one())
             entries = _entries(tx, rows)
-        return History(_owner(device), entries, standing, tuple(others), device.flapping_since, owed)
+        marks = (device.flapping_since, *owed, device.removed_at)
+        return History(_owner(device), entries, standing, tuple(others), *marks)
 
     def fleet(self, tenant_id: TenantId, wanted: Wanted) -> FleetHistory:
         """The changes of all devices of a tenant that are there, as far as they are interpreted."""
         values = {"tenant": tenant_id, "routers": [], **_values(wanted)}
         with transaction(self._engine) as tx:
             rows = tx.execute(_FLEET, values).all()
-            owed = int(tx.execute(_OWED_BY_TENANT, {"tenant": tenant_id}).scalar_one())
-            return FleetHistory(_entries(tx, rows), owed)
+            owed = _owed(tx.execute(_OWED_BY_TENANT, {"tenant": tenant_id, "late": LATE}).one())
+            return FleetHistory(_entries(tx, rows), *owed)
 
     def change(self, tenant_id: TenantId, name: str, at: Seq | datetime | None) -> Entry:
         """The change that brought what was observed then, None: the newest; NotFound if there is none."""
@@ -156,12 +167,21 @@ class Timelines:
         found = None if row is None else _entry(row)
         return found if found is not None and found.seq == after else None
 
+    def components(self, tenant_id: TenantId) -> tuple[str, ...]:
+        """The menus in which a tenant's newest changes were."""
+        with transaction(self._engine) as tx:
+            return tuple(tx.scalars(_COMPONENTS, {"tenant": tenant_id, "most": _NEWEST_TOLD}))
+
     def reveal(self, actor: str, owner: Owner, detail: Mapping[str, Any]) -> None:
         """Write down who is shown secrets of a device; to be called before anything is opened for it."""
         with transaction(self._engine) as tx:
             record_act(
                 tx, actor, "config_revealed", tenant_id=owner.tenant_id, device_id=owner.device_id, detail=detail
             )
+
+
+def _owed(row: Row[Any]) -> tuple[int, bool]:
+    return int(row.changes), bool(row.late)
 
 
 def _values(wanted: Wanted) -> dict[str, Any]:

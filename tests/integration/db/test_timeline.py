@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
 from backupflow.adapters.db.timeline import Timelines
-from backupflow.core.model import Seq
-from backupflow.core.timeline import Wanted, component_of, is_within
+from backupflow.core.model import Seq, TenantId
+from backupflow.core.timeline import Wanted, component_of, is_within, likely
 from backupflow.errors import NotFound
 from tests.integration.db.fleet import Fleet, message, published
 
@@ -239,6 +240,36 @@ def test_the_changes_of_a_tenant_are_interleaved(fleet: Fleet) -> None:
     assert timelines(fleet).fleet(stranger, ALL).entries == ()
 
 
+def test_a_first_one_is_news_of_the_fleet_if_its_device_is_new(fleet: Fleet) -> None:
+    """Not if what was before it was taken away; another router is news."""
+    device = observe(fleet, "abc")
+    tell(fleet, device, 1, 0, kind="first")
+    tell(fleet, device, 2, 0, kind="first")
+    tell(fleet, device, 3, 2)
+
+    def told_of() -> list[int]:
+        return [one.seq for one in timelines(fleet).fleet(fleet.tenant, ALL).entries]
+
+    assert told_of() == [3, 2, 1]
+    fleet.sql("DELETE FROM interpretation WHERE device_id = :d AND seq = 1", d=device)
+    fleet.sql("DELETE FROM collection WHERE device_id = :d AND seq = 1", d=device)
+    fleet.sql("UPDATE device SET kept_from_seq = 2 WHERE id = :d", d=device)
+    assert told_of() == [3]
+
+
+def test_what_is_to_be_interpreted_is_late_after_a_while(fleet: Fleet) -> None:
+    """Some seconds are usual; of a device and of all."""
+    device = observe(fleet, "ab")
+
+    def late() -> tuple[bool, bool]:
+        store = timelines(fleet)
+        return store.history(fleet.tenant, "core-1", ALL).late, store.fleet(fleet.tenant, ALL).late
+
+    assert late() == (False, False)
+    fleet.sql("UPDATE collection SET stored_at = now() - interval '1 hour' WHERE device_id = :d AND seq = 1", d=device)
+    assert late() == (True, True)
+
+
 def test_to_reveal_is_written_down(fleet: Fleet) -> None:
     """One act, with what; reading alone is none."""
     observe(fleet, "ab")
@@ -257,6 +288,31 @@ def test_to_reveal_is_written_down(fleet: Fleet) -> None:
 def test_a_menu_is_known_however_it_is_typed(typed: str, meant: str) -> None:
     """As RouterOS writes it, or as it is shown here."""
     assert component_of(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("ip/firewal", "ip/firewall"),
+        ("ip/firewall/fliter", "ip/firewall/filter"),
+        ("ip/firewall", None),
+        ("ip", None),
+        ("system/note", None),
+        ("queue/tree", None),
+    ],
+)
+def test_a_menu_that_nothing_is_known_of_may_be_another(typed: str, meant: str | None) -> None:
+    """One that is nearly the same, or what is above it; what is known, or like none, is none."""
+    assert likely(typed, ("ip/firewall/filter", "system/note")) == meant
+
+
+def test_the_menus_of_a_tenant_are_those_of_its_changes(fleet: Fleet) -> None:
+    """Each once, of this tenant alone."""
+    device = observe(fleet, "abc")
+    tell(fleet, device, 2, 1, "ip/firewall/filter", "system/note")
+    tell(fleet, device, 3, 2, "system/note")
+    assert timelines(fleet).components(fleet.tenant) == ("ip/firewall/filter", "system/note")
+    assert timelines(fleet).components(TenantId(uuid4())) == ()
 
 
 def test_a_component_is_within_itself_and_what_is_above() -> None:
