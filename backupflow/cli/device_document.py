@@ -41,6 +41,7 @@ def document(record: DeviceRecord) -> dict[str, Any]:
         "blocked": blocked if record.blocked_code else None,
         "failures": record.failures,
         "offline_since": record.offline_since,
+        "flapping_since": record.flapping_since,
         "held_until": record.held_until,
         "in_doubt": record.in_doubt,
         "believes_next": record.believes,

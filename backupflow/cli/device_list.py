@@ -13,6 +13,7 @@ from backupflow.cli.session import wiring
 from backupflow.cli.status import STYLES
 from backupflow.cli.status_document import device_document
 from backupflow.core.choosing import condition
+from backupflow.core.flapping import FLAPPING
 from backupflow.core.overview import Standing
 
 if TYPE_CHECKING:
@@ -97,4 +98,4 @@ def _in_the_way(device: DeviceState, now: datetime) -> str | None:
         case Standing.FAILING:
             return (device.last.code or device.last.state) if device.last else None
         case _:
-            return None
+            return FLAPPING if device.flapping_since else None

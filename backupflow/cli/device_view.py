@@ -36,7 +36,7 @@ _SECRETS: dict[str, str] = {
 _NAMES = ("identity", "model", "version", "serial", "system_id")
 _ONLY_IF_SO = {
     "its way", "why", "what next", "trusted", "like others", "believes", "not exported", "unreadable", "group", "site",
-    "from", "profile", "expected", "in maintenance", "offline", "site down", "held",
+    "from", "profile", "expected", "in maintenance", "offline", "site down", "held", "flapping",
 }  # fmt: skip
 _OF_THE_WAY = {"profile", "jump_host"}  # shown above
 
@@ -97,6 +97,7 @@ def _when_it_is_due(record: DeviceRecord, state: DeviceState | None) -> tuple[_R
         ("offline", record.offline_since and f"a poller says so, since {output.in_words(record.offline_since)}"),
         ("site down", _site_down(state)),
         ("held", _held(record)),
+        ("flapping", _flapping(record)),
         ("next due", max(filter(None, (due, record.held_until))) if due else None),
         ("last stored", record.last_collected_at),
         ("unreadable", _given_up(record)),
@@ -108,6 +109,13 @@ def _site_down(state: DeviceState | None) -> str | None:
     if state is None or state.site_down_since is None:
         return None
     return f"{state.site} since {output.in_words(state.site_down_since)}; it waits until one of them answers: `status`"
+
+
+def _flapping(record: DeviceRecord) -> str | None:
+    if record.flapping_since is None:
+        return None
+    since, suggest = output.in_words(record.flapping_since), f"`ignore suggest --device {shlex.quote(record.name)}`"
+    return f"since {since}; it is collected once a day, {suggest} names what changes each time"
 
 
 def _held(record: DeviceRecord) -> str | None:

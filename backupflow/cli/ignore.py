@@ -31,6 +31,7 @@ OfGroup = Annotated[
 OfTenant = Annotated[
     str, typer.Option("--tenant", metavar="NAME", help="Whose devices; without --device or --group for all of them.")
 ]
+OfAll = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose rules.")]
 RuleText = Annotated[
     str, typer.Argument(metavar="RULE", help="COMPONENT:PROPERTY[, ITEM]; * is any property, ITEM may have * and ?.")
 ]
@@ -57,16 +58,24 @@ def add(
       backupflow ignore add 'interface/ethernet:comment, ether1'
     """  # noqa: D301 - \b keeps the lines of the examples
     from backupflow.core.ignoring import rule as read
+    from backupflow.core.timeline import likely
 
     wanted, place = read(rule), _place(device, group)
     tenant_id = wiring().devices("reader").tenant(tenant)
     added = wiring().ignore_rules("enroller").add(tenant_id, place, wanted, actor())
+    known = wiring().timeline_ports(actor()).store.components(tenant_id)
     said = "ignored from now on" if added else "ignored already, and nothing was changed"
     _tell(wanted, place, tenant, said, as_json=as_json, changed=added)
+    if known and wanted.component not in known:
+        meant = likely(wanted.component, known)
+        output.note(
+            f"backupflow: no change was told in {wanted.component} so far"
+            + (f": did you mean {meant}? `ignore list` shows the rule, `ignore remove` takes it back" if meant else "")
+        )
 
 
 @app.command("list")
-def list_rules(tenant: OfTenant = "default", as_json: AsJson = False) -> None:
+def list_rules(tenant: OfAll = "default", as_json: AsJson = False) -> None:
     """List what is not told of.
 
     \b

@@ -97,6 +97,7 @@ def device_document(device: DeviceState, now: datetime) -> dict[str, Any]:
         "fresh": device.fresh(now),
         "unreachable_since": device.unreachable_since,
         "offline_since": device.offline_since,
+        "flapping_since": device.flapping_since,
         "maintenance_until": device.maintenance_until,
         "hold_until": device.hold_until,
         "has_turn": device.has_turn,

@@ -130,6 +130,7 @@ class DeviceRecord:
     keys_given_up_at: datetime | None = None  # when, if anything is
     removed_at: datetime | None = None
     offline_since: datetime | None = None  # by the word of a poller: it is not collected meanwhile
+    flapping_since: datetime | None = None  # it changes without end: it is collected once a day meanwhile
     group: str | None = None
     site: str | None = None
     profile: str | None = None

@@ -116,6 +116,7 @@ class DeviceState:
     answered_at: datetime | None = None  # when it last said anything at all
     unreachable_since: datetime | None = None
     offline_since: datetime | None = None  # a poller's word keeps it from being asked
+    flapping_since: datetime | None = None  # it changes without end, and is collected once a day
     hold_until: datetime | None = None  # its firewall might ban us: nothing that comes by itself connects before
     other_login_next: bool = False  # it refused one of two, and the other one has its turn within minutes
     login_on: LoginOn = LoginOn.CURRENT  # which of two took it last, while they are rotated

@@ -106,7 +106,10 @@ def test_what_changes_nearly_every_time_is_suggested_until_it_is_ignored(noisy: 
     kept = json.dumps([row.touched for row in noisy.rows("SELECT touched FROM interpretation")])
     assert len(kept) > 100
     assert "note" not in kept
-    noisy.run("ignore", "add", NOTE)
+    typo = noisy.run("ignore", "add", "system/notes:note")
+    assert (typo.code, "did you mean system/note?" in typo.err) == (Exit.OK, True), typo.err
+    assert noisy.run("ignore", "add", NOTE).err == ""
+    assert b"--device" not in noisy.run("ignore", "list", "--help").out
     assert json.loads(noisy.run("ignore", "suggest", "--json").out)["suggestions"] == []
 
 
@@ -114,12 +117,16 @@ def test_who_interprets_marks_what_changes_without_end(scene: Scene) -> None:
     """In the transaction of the change that was one too many; status and history say it, and let_go ends it."""
     device = scene.add()
     store = Interpretations(scene.install.wiring.engine("interpreter"), Quota(changes=3))
-    for number in range(4):
+    for number in range(5):
         scene.observe(device, router(number))
         Desk.of(scene).run(store=store)
         flaps = scene.rows("SELECT flapping_since FROM device")[0].flapping_since
-        assert (flaps is not None) == (number == 3)
+        assert (flaps is not None) == (number == 4)
+        assert ("flapping" in scene.run("device", "list").out.decode()) == (number == 4)
+        assert ("ignore suggest" in scene.run("device", "show", "core-1").out.decode()) == (number == 4)
     assert "flapping" in scene.run("status").out.decode()
+    assert json.loads(scene.run("device", "show", "core-1", "--json").out)["flapping_since"]
+    assert json.loads(scene.run("device", "list", "--json").out)["devices"][0]["flapping_since"]
     assert json.loads(scene.run("history", "core-1", "--json").out)["flapping_since"]
     scene.write("interpreter", "UPDATE device SET flapping_since = now() - interval '25 hours'")
     Desk.of(scene).run(store=store)

@@ -120,6 +120,7 @@ def _record(
         keys_given_up_at=row.keys_given_up_at,
         removed_at=row.removed_at,
         offline_since=row.offline_since,
+        flapping_since=row.flapping_since,
         met=Met(row.met_at, row.hold_until, row.wary_until),
         group=row.group_name,
         site=row.site_name,

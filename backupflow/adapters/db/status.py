@@ -57,6 +57,7 @@ _STATES = f"""
         current.facts, d.driver, d.source, g.name AS group_name, s.name AS site, l.name AS profile,
         l.method = 'key' AS by_key, h.name AS jump, d.site_id, s.down_since AS site_down_since,
         {MAINTENANCE_UNTIL} AS maintenance_until, d.answered_at, d.unreachable_since, d.offline_since, d.hold_until,
+        d.flapping_since,
         l.next_changed_at IS NOT NULL AND d.refused_on IS NOT NULL AND d.refused_on <> d.login_on AS other_login_next,
         d.login_on, {{changes}} AS snapshots,
         extract(epoch FROM coalesce(last.collected_at, last.ended_at) - last.started_at) AS seconds
@@ -137,7 +138,7 @@ _BACKLOG = text("""
 _RUNNING = text("SELECT count(*) FROM collection WHERE state = 'running'")
 _AS_THEY_ARE = (
     "paused_reason", "site_id", "site_down_since", "maintenance_until", "answered_at", "unreachable_since",
-    "offline_since", "hold_until",
+    "offline_since", "hold_until", "flapping_since",
 )  # fmt: skip
 _MANY = 1000
 
