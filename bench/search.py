@@ -121,7 +121,7 @@ def _measure(data: Path) -> None:
         ("--count", "--regexp", r"password=[^ ]+|(\d{1,3}\.){3}\d{1,3}/2[0-9]"),
         ("--count", "nowhere to be found"),
         ("--count", "--reveal", "nowhere to be found"),
-        ("--devices", "--section", "ip/firewall", "-i", "ESTABLISHED"),
+        ("--devices", "--component", "ip/firewall", "-i", "ESTABLISHED"),
     ]
     print(f"{'search':70} {'seconds':>8} {'CPU s':>7} {'MB':>5} {'lines':>7}")
     for command in commands:

@@ -39,10 +39,11 @@ class Where:
     every: Annotated[
         bool, typer.Option("--all", help="All that are kept, of removed devices too; else the current ones.")
     ] = False
-    section: Annotated[
+    component: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="In this menu and below it, such as ip/firewall.", show_default=False),
+        typer.Option(metavar="MENU", help="In this menu and below it, such as ip/firewall.", show_default=False),
     ] = None
+    section: Annotated[str | None, typer.Option(hidden=True)] = None  # as --component was called once
     reveal: Annotated[bool, typer.Option("--reveal", help="In the text with its secrets, and show them.")] = False
 
 
@@ -84,7 +85,7 @@ def search(
     \b
     Examples:
       backupflow search 10.20.0.0/16
-      backupflow search --regexp 'disabled=(no|yes)' --section ip/service --site hq
+      backupflow search --regexp 'disabled=(no|yes)' --component ip/service --site hq
       backupflow search --devices --all 192.0.2.53
       backupflow search --reveal --count --pattern-file - < leaked.txt
     """  # noqa: D301 - \b keeps the lines of the examples
@@ -95,14 +96,16 @@ def search(
     try:
         done = _search(wanted, looked_for, shown)
     except KeyboardInterrupt:
-        output.stop(Exit.INTERRUPTED, "interrupted; not all was searched")
+        output.stop(Exit.INTERRUPTED, f"interrupted; {shown.looked_at:,} of {shown.total:,} searched")
     shown.end(done)
     if done.damaged:
         raise typer.Exit(Exit.WRONG)
 
 
 def _pattern(pattern: str | None, file: str | None) -> str:
-    if (pattern is None) == (file is None):
+    if pattern is not None and file is not None:
+        raise typer.BadParameter("give a PATTERN or --pattern-file, not both")
+    if pattern is None and file is None:
         raise typer.BadParameter("give a PATTERN or --pattern-file")
     if file is None:
         return pattern or ""
@@ -133,9 +136,10 @@ def _looked_for(pattern: str, where: Where, how: How) -> LookedFor:
     from backupflow.core.searching import Pattern, component
     from backupflow.flows.search import LookedFor
 
-    section = None if where.section is None else component(where.section)
+    menu = where.section if where.component is None else where.component
+    within = None if menu is None else component(menu)
     limit = how.limit or (None if how.count or how.devices else DEFAULT_LIMIT)
-    return LookedFor(Pattern(pattern, regexp=how.regexp, ignore_case=how.ignore_case), section, limit)
+    return LookedFor(Pattern(pattern, regexp=how.regexp, ignore_case=how.ignore_case), within, limit)
 
 
 @dataclass
@@ -148,6 +152,12 @@ class _Shown:
     hits: list[Hit] = field(default_factory=list)
     names: dict[DeviceId, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    looked_at: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many configurations are to be searched."""
+        return self.extent.snapshots if self.extent else 0
 
     def found(self, hit: Hit) -> None:
         """A line that has it."""
@@ -175,9 +185,8 @@ class _Shown:
         summary = f"{output.counted(done.hits, 'line')} of {output.counted(len(done.devices), 'device')}"
         if self.how.count:
             output.say(summary)
-        total = self.extent.snapshots if self.extent else 0
         masked = "" if self.where.reveal else "; secrets were masked"
-        searched = f"{summary}; {done.searched:,} of {output.counted(total, 'configuration')} searched{masked}"
+        searched = f"{summary}; {done.searched:,} of {output.counted(self.total, 'configuration')} searched{masked}"
         output.note(f"stopped at --limit: {searched}" if done.limited else searched)
         for text in _not_searched(done)[:_MOST_NAMED]:
             output.note(f"backupflow: not searched: {text}")
@@ -190,7 +199,7 @@ class _Shown:
             **({} if self.how.count or self.how.devices else {"hits": [_hit(hit) for hit in self.hits]}),
             "lines": done.hits,
             "devices": len(done.devices),
-            "configurations": self.extent.snapshots if self.extent else 0,
+            "configurations": self.total,
             "searched": done.searched,
             "complete": not done.limited,
             "revealed": self.where.reveal,
@@ -213,6 +222,7 @@ def _search(wanted: Search, looked_for: LookedFor, shown: _Shown) -> Searched:
             far.began(extent.snapshots)
 
         def moved(more: int) -> None:
+            shown.looked_at += more
             far.moved(more)
             if shown.lines:
                 with far.aside():
@@ -249,7 +259,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "snapshot": snapshot.seq,
         "collected_at": snapshot.collected_at,
         "current": hit.candidate.is_current,
-        "section": hit.line.component,
+        "component": hit.line.component,
         "line": hit.line.number,
         "text": hit.line.text,
         "start": hit.line.start,

@@ -72,7 +72,7 @@ def told(scene: Scene) -> Scene:
 def hits(done: Ran) -> list[tuple[str, int, str, str]]:
     """Device, snapshot, menu and line of each hit."""
     found = json.loads(done.out)["hits"]
-    return [(hit["device"], hit["snapshot"], hit["section"], hit["text"]) for hit in found]
+    return [(hit["device"], hit["snapshot"], hit["component"], hit["text"]) for hit in found]
 
 
 def acts(scene: Scene) -> list[dict[str, Any]]:
@@ -97,7 +97,9 @@ def test_a_line_is_found_in_what_was_asked_for_with_its_device_snapshot_and_menu
     assert [hit[:2] for hit in hits(told.run("search", "ether1", "--all", "--json"))] == [
         ("core-1", 3), ("core-1", 2), ("edge-1", 1), ("gone-1", 1),
     ]  # fmt: skip
-    assert [hit[2] for hit in hits(told.run("search", "old", "--section", "/system", "--json"))] == ["system/note"]
+    for option in ("--component", "--section"):
+        assert [hit[2] for hit in hits(told.run("search", "old", option, "/system", "--json"))] == ["system/note"]
+    assert b"--section" not in told.run("search", "--help").out
     assert [hit[0] for hit in hits(told.run("search", "ether1", "--device", "gone-1", "--json"))] == ["gone-1"]
     for option, name in (("--device", "nope"), ("--group", "nope"), ("--site", "nope"), ("--tenant", "nope")):
         done = told.run("search", "ether1", option, name)
@@ -270,14 +272,15 @@ def test_ctrl_c_ends_it_cleanly(told: Scene) -> None:
     code = (
         "import os, signal, sys\n"
         "from backupflow.flows import search\n"
-        "def cut(self, *args): os.kill(os.getpid(), signal.SIGINT)\n"
-        "search._Run._look = cut\n"
+        "def cut(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "look, seen = search._Run._look, []\n"
+        "search._Run._look = lambda self, *args: cut() if seen else (seen.append(1), look(self, *args))\n"
         "sys.argv = ['backupflow', 'search', 'ether1']\n"
         "from backupflow.cli import main\nmain()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == Exit.INTERRUPTED
-    assert done.stderr.strip().splitlines() == ["backupflow: interrupted; not all was searched"]
+    assert done.stderr.strip().splitlines() == ["backupflow: interrupted; 1 of 2 searched"]
     assert [act.get("complete") for act in acts(told)] == [None, False]
 
 
