@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.model import DeviceId, TenantId
 
-LINES: Final = 20  # that an event has; it says how many more there are
+LINES: Final = 20  # that are told of one change, here and in `history`; one more says where the rest is
 LONGEST_LINE: Final = 300  # characters
 # What is interpreted later than that, or again, is of a past of which nobody wants to be told now.
 TOLD_WITHIN: Final = timedelta(days=1)
@@ -47,11 +47,9 @@ def is_told(kind: str, changes: int) -> bool:
     return kind in _TOLD and (changes > 0 or kind == "unread")
 
 
-def told_lines(summaries: Sequence[str]) -> list[str]:
-    """At most LINES of them, bounded and printable, and a last one that says how many there are beside them."""
-    lines = [_bounded(summary) for summary in summaries[:LINES]]
-    more = len(summaries) - LINES
-    return [*lines, f"and {more:,} more"] if more > 0 else lines
+def told_lines(lines: Sequence[str]) -> list[str]:
+    """Those of core.folding, bounded and printable: at most LINES, and one that says where the rest is."""
+    return [_bounded(line) for line in lines[: LINES + 1]]
 
 
 def pack_lines(owner: tuple[TenantId, DeviceId, Seq], lines: Sequence[str]) -> bytes:

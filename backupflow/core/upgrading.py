@@ -74,15 +74,31 @@ def only_renamed(change: Change) -> bool:
     return change.was_in is not None and change.action is Action.MOVED
 
 
-def renamings(changes: Sequence[Change], found: Release | None) -> Iterator[tuple[str, int, str]]:
-    """Give each menu that has another name now, how many items only moved with it, and what is told of it."""
-    items: dict[tuple[str, str], list[int]] = {}
-    for change in changes:
+class Renamings:
+    """The menus that have another name now."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._items: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, change: Change) -> None:
+        """Count an item that stood in a menu of another name."""
         if change.was_in is not None and change.old is not None and change.new is not None:
-            counts = items.setdefault((change.was_in, change.component), [0, 0])
+            counts = self._items.setdefault((change.was_in, change.component), [0, 0])
             counts[0] += 1
             counts[1] += change.action is Action.MOVED
-    word = found.way if found else "upgrade"
-    for (old, new), (count, moved) in items.items():
-        many = "1 item" if count == 1 else f"{count:,} items"
-        yield new, moved, f"{word}: {clipped(old, _LONGEST)} is now {clipped(new, _LONGEST)} ({many})"
+
+    def told(self, found: Release | None) -> Iterator[tuple[str, int, str]]:
+        """Give each menu, how many items only moved with it, and what is told of it."""
+        word = found.way if found else "upgrade"
+        for (old, new), (count, moved) in self._items.items():
+            many = "1 item" if count == 1 else f"{count:,} items"
+            yield new, moved, f"{word}: {clipped(old, _LONGEST)} is now {clipped(new, _LONGEST)} ({many})"
+
+
+def renamings(changes: Sequence[Change], found: Release | None) -> Iterator[tuple[str, int, str]]:
+    """Give those of all changes."""
+    menus = Renamings()
+    for change in changes:
+        menus.add(change)
+    return menus.told(found)
