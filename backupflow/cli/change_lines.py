@@ -113,13 +113,15 @@ def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any
 
 
 def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]:
+    from backupflow.core.telling import called
+
     def seen(name: str, value: str | None) -> str | None:
         return value if value is None or reveal else grammar.masked_value(change.component, name, value)
 
     items = [grammar.parsed(change.component, text) for text in (change.old, change.new) if text is not None]
     names = {} if reveal else grammar.masked_names(change.component, items)
     return {
-        "component": change.component,
+        "component": called(change.component, grammar, reveal=reveal),
         "action": change.action,
         "moved": change.moved,
         "by": change.by,

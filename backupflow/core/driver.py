@@ -123,6 +123,9 @@ class Grammar(Protocol):
     def parsed(self, component: str, text: str) -> Parsed:
         """Read an item; one that is not made of tokens has no verb, and its whole text as a property without a name."""
 
+    def is_menu(self, component: str) -> bool:
+        """Tell whether a component may be named in clear: it is the path of a menu, and nothing that somebody typed."""
+
     def is_ordered(self, component: str) -> bool:
         """Tell whether the order of a component's items has a meaning."""
 

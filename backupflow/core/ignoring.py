@@ -146,6 +146,8 @@ def touched(done: Iterable[Change], grammar: Grammar, pepper: Pepper) -> list[st
 
 def touches(change: Change, grammar: Grammar) -> Iterator[Touch]:
     """What a change touched, in words; names of items come from a router."""
+    if not grammar.is_menu(change.component):
+        return
     item = _items(change, grammar)[-1]
     identity = _called(change.component, item, grammar)
     if _is_of_settings(change, item, grammar) and not change.moved:

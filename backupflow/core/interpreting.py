@@ -5,7 +5,6 @@ It runs where a driver reads: whatever a text does to the one who looks at it, i
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ from backupflow.core.ignoring import touched, with_ignored
 from backupflow.core.interpretation import Answer, Interpretation, Kind
 from backupflow.core.model import content_hash
 from backupflow.core.summary import told
+from backupflow.core.telling import OTHER, called
 from backupflow.core.told_change import LINES, told_lines
 from backupflow.core.who import attributed
 
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from backupflow.core.model import NormalConfig
 
 MOST_COMPONENTS: Final = 200  # that are named in clear
-OTHER: Final = "other"
-# A menu, and nothing that somebody typed: what a router sends may look like the path of one.
-_MENU: Final = re.compile(r"[a-z0-9][a-z0-9-]*(?:/[a-z0-9][a-z0-9-]*)*")
-_LONGEST_MENU: Final = 100
 _MOST_TOLD: Final = 1000  # changes that are put into words
 
 
@@ -57,7 +53,7 @@ def interpret(question: Question, before: NormalConfig, after: NormalConfig, dri
             found = attributed(found, driver.edits(question.witness.log.text), question.witness)
         encoded = change_codec.encode(found)
     except TooManyChanges:  # the lines that differ are there all the same
-        here = named(line.component for hunk in lines.hunks for line in hunk.lines if line.mark != " ")
+        here = named((line.component for hunk in lines.hunks for line in hunk.lines if line.mark != " "), grammar)
         return replace(seen, detail="there are more changes than can be told one by one", components=here)
     shown = [change for change in found if not change.ignored]
     return replace(
@@ -65,16 +61,16 @@ def interpret(question: Question, before: NormalConfig, after: NormalConfig, dri
         kind=_kind(question, found),
         count=len(shown),
         ignored=len(found) - len(shown),
-        components=named(change.component for change in found),
+        components=named((change.component for change in found), grammar),
         touched=tuple(touched(found, grammar, question.pepper)),
         changes=encoded,
         summaries=_summaries(shown, grammar),
     )
 
 
-def named(components: Iterable[str]) -> tuple[str, ...]:
+def named(components: Iterable[str], grammar: Grammar) -> tuple[str, ...]:
     """The names of menus, sorted, as they may stand in clear; what is none, and those beyond a number, are `other`."""
-    found = sorted({one if len(one) <= _LONGEST_MENU and _MENU.fullmatch(one) else OTHER for one in components})
+    found = sorted({called(one, grammar) for one in components})
     return tuple(found) if len(found) <= MOST_COMPONENTS else (*found[:MOST_COMPONENTS], OTHER)
 
 

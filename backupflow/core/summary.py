@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
-from backupflow.core.telling import Values, clipped
+from backupflow.core.telling import Values, called, clipped
 from backupflow.core.tree import HEADER
 from backupflow.core.upgrading import VERSION, about, of_header, only_renamed, release, renamings, way
 
@@ -82,7 +82,7 @@ class _Line:
     def told(self) -> str:
         if self.change.component == HEADER and about(self.change):
             return self._of_router(self.change.properties[0])
-        component = clipped(self.change.component, _LONGEST_COMPONENT)
+        component = self._called(self.change.component)
         if self.change.component == HEADER and self.change.action in {Action.ADDED, Action.REMOVED}:
             return f"{component}: {self._remark()} {self.change.action}"
         match self.change.action:
@@ -131,7 +131,7 @@ class _Line:
 
     def _moved(self) -> str:
         if self.change.was_in is not None:
-            return f"was in {clipped(self.change.was_in, _LONGEST_COMPONENT)}"
+            return f"was in {self._called(self.change.was_in)}"
         at_old, at_new = self.change.at_old or 0, self.change.at_new or 0
         way = " up" if at_new < at_old else " down" if at_new > at_old else ""
         return f"moved{way}, now" + self._place(" before {}", " last")
@@ -140,6 +140,9 @@ class _Line:
         if self.change.before is not None:
             return before.format(clipped(self.change.before, _LONGEST_NAME))
         return "" if self.change.at_new is None else last
+
+    def _called(self, component: str) -> str:
+        return clipped(called(component, self.grammar, reveal=self.values.reveal), _LONGEST_COMPONENT)
 
     def _item(self, text: str | None) -> Parsed:
         return self.grammar.parsed(self.change.component, text or "")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from backupflow.core.changes import Property
     from backupflow.core.driver import Grammar
 
+OTHER: Final = "other"
+"""Stands for components that may not be named: what a router sends may look like a menu, and hold what was typed."""
 _LONGEST_VALUE: Final = 60  # characters
 _LONGEST_NAME: Final = 60
 _LONG_LISTS: Final = 80  # characters of both: from there on only what differs in them is told
@@ -29,6 +31,11 @@ def clipped(text: str, longest: int) -> str:
         return text
     ending = '…"' if text.startswith('"') else "…"
     return text[: longest - len(ending)].rstrip("\\ ") + ending
+
+
+def called(component: str, grammar: Grammar, *, reveal: bool = False) -> str:
+    """Name a component as it may stand in clear."""
+    return component if reveal or grammar.is_menu(component) else OTHER
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backupflow.core.tree import HEADER
 from backupflow.drivers.routeros import items, masking, menus, names, secrets
 from backupflow.drivers.routeros.shown import shown
 
@@ -24,6 +25,10 @@ class RouterOSGrammar:
     def parsed(self, component: str, text: str) -> Parsed:
         """Read an item of a menu, or a line of the header."""
         return items.parsed(component, text)
+
+    def is_menu(self, component: str) -> bool:
+        """Tell whether a component may be named in clear."""
+        return component in {HEADER, items.TEXT} or menus.is_menu(component)
 
     def is_ordered(self, component: str) -> bool:
         """Tell whether a menu's items are looked at from the first to the last."""

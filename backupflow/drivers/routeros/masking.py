@@ -13,6 +13,7 @@ from backupflow.core.redact import MASK, secret_spans
 from backupflow.core.tree import EMPTY, FLAG, HEADER, UNSET
 from backupflow.drivers.routeros.items import TEXT
 from backupflow.drivers.routeros.lexer import decode, encode, tokens
+from backupflow.drivers.routeros.menus import is_menu
 from backupflow.drivers.routeros.pieces import AS_WRITTEN
 from backupflow.drivers.routeros.secrets import is_secret
 
@@ -51,9 +52,7 @@ def masked(normal: NormalConfig) -> str:
     for line in text.split("\n"):
         if line.startswith("/") and _SECTION.fullmatch(line):
             component = line[1:].replace(" ", "/")
-            lines.append(line)
-        else:
-            lines.append(masked_line(component, line))
+        lines.append(masked_line(component, line))
     return "\n".join(lines)
 
 
@@ -61,7 +60,7 @@ def masked_line(component: str, text: str) -> str:
     """Give an item, a header's line or a section's, of this component."""
     if component == TEXT or "\n" in text:
         return MASK
-    if not text or (text.startswith("/") and _SECTION.fullmatch(text)):
+    if not text or (text.startswith("/") and is_menu(text[1:].replace(" ", "/"))):
         return text
     if text.startswith("#"):
         return (_without(text.encode(), bytes, prose=True) or text) if _may_hold_some(text) else text

@@ -6,6 +6,8 @@ RouterOS refuses to have twice, or what an owner calls such a thing by. Names ar
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -18,6 +20,29 @@ RENAMED: Final = (
     ("interface/wifiwave2", "interface/wifi"),  # 7.13
     ("ip/route/rule", "routing/rule"),  # 7.0
 )
+
+# What a path begins with, by the versions 3 to 7; and what stands below those menus in which people's names and secrets
+# are: of what looks like the path of a menu and is none, these are what somebody may have typed.
+_TOPS: Final = frozenset({
+    "app", "blink", "caps-man", "certificate", "console", "container", "disk", "driver", "dude",
+    "environment", "file", "interface", "iot", "ip", "ipv6", "isdn-channels", "kvm", "lcd", "log", "lora",
+    "metarouter", "mpls", "openflow", "partitions", "port", "ppp", "queue", "radius", "routing", "snmp",
+    "special-login", "store", "system", "task", "terminal", "tool", "tr069-client", "user", "user-manager",
+    "xen", "zerotier",
+})  # fmt: skip
+_BELOW: Final[Mapping[str, frozenset[str]]] = {
+    "certificate": frozenset({"builtin", "crl", "scep-server", "scep-server/otp", "scep-server/ra", "settings"}),
+    "ppp": frozenset({"aaa", "active", "l2tp-secret", "profile", "secret"}),
+    "radius": frozenset({"incoming"}),
+    "snmp": frozenset({"community"}),
+    "user": frozenset({"aaa", "active", "group", "settings", "ssh-keys", "ssh-keys/private"}),
+}
+_WITH_DIGITS: Final = frozenset({
+    "6rd", "6to4", "dot1x", "eoipv6", "gre6", "ipipv6", "ipv6", "l2tp-client", "l2tp-ether", "l2tp-secret",
+    "l2tp-server", "layer7-protocol", "nat64", "ospf-v3", "tr069-client", "w60g", "wifiwave2",
+})  # fmt: skip
+_WORD: Final = re.compile(r"[a-z]{1,24}(?:-[a-z]{1,24}){0,3}")
+_MOST_WORDS: Final = 6  # interface/ethernet/switch/qos/tx-manager/queue
 
 _RULES: Final = ("filter", "mangle", "nat", "raw")
 ORDERED: Final = frozenset({
@@ -104,6 +129,17 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, str]]] = {
     "ip/route": {"dst-address": "0.0.0.0/0"},
     "ipv6/route": {"dst-address": "::/0"},
 }
+
+
+@lru_cache(maxsize=10_000)
+def is_menu(component: str) -> bool:
+    """Tell whether this may be the path of a menu, and is no text that only looks like one; no list has all menus."""
+    words = component.split("/", _MOST_WORDS)
+    if words[0] not in _TOPS or len(words) > _MOST_WORDS:
+        return False
+    if len(words) > 1 and words[0] in _BELOW:
+        return "/".join(words[1:]) in _BELOW[words[0]]
+    return all(word in _WITH_DIGITS or _WORD.fullmatch(word) for word in words)
 
 
 def lineage(component: str) -> str:

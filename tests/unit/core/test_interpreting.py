@@ -11,8 +11,9 @@ from backupflow.core import diff
 from backupflow.core.change_codec import decode
 from backupflow.core.ignoring import Rule
 from backupflow.core.interpretation import Interpretation, Kind, Question
-from backupflow.core.interpreting import MOST_COMPONENTS, OTHER, answer, named
+from backupflow.core.interpreting import MOST_COMPONENTS, answer, named
 from backupflow.core.model import Pepper, RawConfig, content_hash
+from backupflow.core.telling import OTHER
 from backupflow.core.told_change import LINES
 from backupflow.drivers import driver
 
@@ -100,7 +101,9 @@ def test_more_changes_than_can_be_told_leave_their_lines(monkeypatch: pytest.Mon
 def test_only_names_of_menus_stand_in_clear() -> None:
     """What a router sends may look like a path, and hold what somebody typed: it is told as something else."""
     hostile = ["ip/firewall/filter", "password=S3cret", "ip/Sneaky word", "x" * 101, "", "ip//address", "header"]
-    assert named(hostile) == ("header", "ip/firewall/filter", OTHER)
-    many = named(f"menu/a{n:04}" for n in range(2 * MOST_COMPONENTS))
+    hostile += ["ppp/secret/correct-horse", "user/hunter", "ip/hunter2-my-psk", "my/psk", "ip/a/b/c/d/e/f"]
+    assert named(hostile, ROUTER.grammar) == ("header", "ip/firewall/filter", OTHER)
+    letters = "abcdefghijklmnopqrst"
+    many = named((f"ip/{one}-{other}" for one in letters for other in letters), ROUTER.grammar)
     assert len(many) == MOST_COMPONENTS + 1
     assert many[-1] == OTHER

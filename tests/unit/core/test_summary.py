@@ -24,7 +24,7 @@ def edit(before: str, after: str) -> tuple[Change, ...]:
     return changes(old, new, GRAMMAR)
 
 
-def lines(before: str, after: str, *, reveal: bool = False, menu: str = "/some menu") -> list[str]:
+def lines(before: str, after: str, *, reveal: bool = False, menu: str = "/tool menu") -> list[str]:
     """What is told of an edit in one menu, without the name of the menu."""
     found = told(edit(*(f"# by RouterOS 7.14\n{menu}\n{items}\n" for items in (before, after))), GRAMMAR, reveal=reveal)
     return [line.removeprefix(menu[1:].replace(" ", "/") + ": ") for line in found]
@@ -115,25 +115,25 @@ def test_a_version_goes_up_or_down(old: str, new: str, line: str) -> None:
 def test_an_upgrade_marks_what_it_may_have_added_itself_and_tells_it_last() -> None:
     """An edit by a person in the same hour stands before it."""
     found = edit(
-        "# by RouterOS 7.12\n/a\nadd name=x\n/b\nadd name=y z=1\n",
-        "# by RouterOS 7.14\n/a\nadd name=x new=1\n/b\nadd name=y z=2\n",
+        "# by RouterOS 7.12\n/tool a\nadd name=x\n/tool b\nadd name=y z=1\n",
+        "# by RouterOS 7.14\n/tool a\nadd name=x new=1\n/tool b\nadd name=y z=2\n",
     )
     assert told(found, GRAMMAR) == (
         "upgrade: RouterOS 7.12 → 7.14",
-        "b: y: z 1 → 2",
-        "a: x: new set to 1 (perhaps a default of 7.14)",
+        "tool/b: y: z 1 → 2",
+        "tool/a: x: new set to 1 (perhaps a default of 7.14)",
     )
 
 
 def test_on_the_way_back_to_an_older_version_menus_and_properties_go_as_they_came() -> None:
     """It is no upgrade; and what is there no more may be what the older version does not know."""
-    newer = "# by RouterOS 7.14.3\n/interface wifi\nadd name=w\n/a\nadd name=x new=1\nadd name=y z=1\n"
-    older = "# by RouterOS 7.12.1\n/interface wifiwave2\nadd name=w\n/a\nadd name=x\nadd name=y z=2\n"
+    newer = "# by RouterOS 7.14.3\n/interface wifi\nadd name=w\n/tool a\nadd name=x new=1\nadd name=y z=1\n"
+    older = "# by RouterOS 7.12.1\n/interface wifiwave2\nadd name=w\n/tool a\nadd name=x\nadd name=y z=2\n"
     assert told(edit(newer, older), GRAMMAR) == (
         "downgrade: RouterOS 7.14.3 → 7.12.1",
         "downgrade: interface/wifi is now interface/wifiwave2 (1 item)",
-        "a: y: z 1 → 2",
-        "a: x: new 1 removed (perhaps a default of 7.12.1)",
+        "tool/a: y: z 1 → 2",
+        "tool/a: x: new 1 removed (perhaps a default of 7.12.1)",
     )
 
 

@@ -186,6 +186,8 @@ def test_masking_is_total_and_keeps_the_lines(body: bytes) -> None:
         ("header", "# serial number = HE508", "# serial number = HE508"),
         ("header", "# password: abc", "# password: •••"),
         ("ppp/secret", "/ppp secret", "/ppp secret"),
+        ("ppp/secret", "/ppp secret hunter", "•••"),
+        ("ppp/secret", "/foo hunter", "•••"),
         ("ppp/secret", "/ppp secret add name=x password=y", "•••"),
     ],
 )
