@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from backupflow.core.timeline import Entry
     from backupflow.flows.timeline import Opened
 
-SHOWN = 20  # lines of one change
-MOST = 1000  # changes of it that are put into words: a line can stand for many, and the last ones may be told first
+MOST = 0  # changes of it that are held: its lines are made while they are read
 _INDENT = "    "
 _MARKS = {
     Kind.FIRST: "first snapshot",
@@ -38,18 +37,19 @@ _CLOSED = {
 }
 
 
-def lines(opened: Opened, grammar: Grammar, *, named: bool, reveal: bool) -> Iterator[Line]:
+def lines(opened: Opened, *, named: bool) -> Iterator[Line]:
     """The heading, then what changed; `named`: it is one of several devices."""
     entry = opened.entry
     yield heading(entry, named=named)
     if opened.closed:
         yield line(_INDENT + closed(opened), "red")
-    told = summaries(opened, grammar, reveal=reveal)
-    for one in told[:SHOWN]:
+    told = opened.few
+    for one in told.lines if told else ():
         for part in folded(one):
             yield line(part)
-    if (more := len(told) - SHOWN + opened.more) > 0:
-        yield line(f"{_INDENT}… and {more:,} more: `diff {shlex.quote(entry.owner.name)} {entry.seq}`", "dim")
+    if told and told.rest:
+        for part in folded(f"… and {told.rest}: `diff {shlex.quote(entry.owner.name)} {entry.seq}`"):
+            yield line(part, "dim")
     if opened.ignored:
         yield line(f"{_INDENT}+{opened.ignored:,} ignored", "dim")
 
@@ -140,7 +140,7 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
 
 
 def summaries(opened: Opened, grammar: Grammar, *, reveal: bool) -> tuple[str, ...]:
-    """What changed, a line each, without what is ignored."""
+    """All that changed, a line each, without what is ignored."""
     from backupflow.core import summary  # heavy, and every command imports this
 
     return summary.told(opened.changes or (), grammar, reveal=reveal)

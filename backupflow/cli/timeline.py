@@ -80,7 +80,7 @@ def _device(tenant_id: TenantId, name: str, wanted: Wanted, *, as_json: bool, re
     if as_json:
         output.as_document(_document(found, grammar, reveal=reveal))
     else:
-        paging.show(_lines(found, wanted, grammar, reveal=reveal))
+        paging.show(_lines(found, wanted))
     _fail_if_damaged(bad)
 
 
@@ -98,7 +98,7 @@ def _fleet(tenant_id: TenantId, wanted: Wanted, *, as_json: bool) -> None:
     _fail_if_damaged(bad)
 
 
-def _lines(found: DeviceChanges, wanted: Wanted, grammar: Grammar, *, reveal: bool) -> Iterator[Line]:
+def _lines(found: DeviceChanges, wanted: Wanted) -> Iterator[Line]:
     told, name = found.history, found.history.owner.name
     if told.standing is None:
         yield paging.line(f"{name} has no snapshot yet; see `status`")
@@ -110,7 +110,7 @@ def _lines(found: DeviceChanges, wanted: Wanted, grammar: Grammar, *, reveal: bo
             yield paging.line(part, "yellow")
     for one in among(found.opened, told.others, lambda opened: opened.entry.seq):
         if isinstance(one, Opened):
-            yield from change_lines.lines(one, grammar, named=False, reveal=reveal)
+            yield from change_lines.lines(one, named=False)
         else:
             yield paging.line(in_words(one), "yellow")
     yield from _end(len(told.entries), told, wanted, f"of {name}")
@@ -140,7 +140,7 @@ def _line_by_line(newest: Entry) -> str:
 
 def _fleet_lines(found: FleetChanges, wanted: Wanted) -> Iterator[Line]:
     for one in found.opened:
-        yield from change_lines.lines(one, _grammar(one), named=True, reveal=False)
+        yield from change_lines.lines(one, named=True)
     yield from _end(len(found.fleet.entries), found.fleet, wanted, "of any device")
 
 

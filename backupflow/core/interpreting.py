@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core import change_codec, diff
 from backupflow.core.changes import TooManyChanges, changes
+from backupflow.core.folding import few
 from backupflow.core.ignoring import touched, with_ignored
 from backupflow.core.interpretation import Answer, Interpretation, Kind
 from backupflow.core.model import content_hash
-from backupflow.core.summary import told
 from backupflow.core.telling import OTHER, called
-from backupflow.core.told_change import LINES, told_lines
+from backupflow.core.told_change import told_lines
 from backupflow.core.who import attributed
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from backupflow.core.model import NormalConfig
 
 MOST_COMPONENTS: Final = 200  # that are named in clear
-_MOST_TOLD: Final = 1000  # changes that are put into words
 
 
 def answer(question: Question, driver: Driver) -> Answer:
@@ -75,10 +74,9 @@ def named(components: Iterable[str], grammar: Grammar) -> tuple[str, ...]:
 
 
 def _summaries(shown: Sequence[Change], grammar: Grammar) -> tuple[str, ...]:
-    """As many lines as an event has, and how many more there are; of a large change most of them are never made."""
-    lines = told(shown[:_MOST_TOLD], grammar)
-    more = len(lines) - LINES + max(len(shown) - _MOST_TOLD, 0)
-    return (*told_lines(lines[:LINES]), *([f"and {more:,} more"] if more > 0 else ()))
+    """As many lines as an event has, and where the rest is; of a large change most lines are never made."""
+    found = few(shown, grammar)
+    return tuple(told_lines([*found.lines, f"and {found.rest}"] if found.rest else found.lines))
 
 
 def _kind(question: Question, found: Sequence[Change]) -> Kind:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core import change_codec
 from backupflow.core.enclosure import Label, What, enclosed
+from backupflow.core.folding import Folding
 from backupflow.core.ignoring import with_ignored
 from backupflow.core.model import SealedConfig
 from backupflow.core.timeline import is_within
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.changes import Change
     from backupflow.core.driver import Grammar
+    from backupflow.core.folding import Few
     from backupflow.core.model import DeviceId, Seq, TenantId
     from backupflow.core.ports import TimelineStore
     from backupflow.core.timeline import Entry, FleetHistory, History, Wanted
@@ -42,6 +44,7 @@ class Opened:
     """One change, and what was told of it: None if nothing is, or if it does not open: then `closed` says why.
 
     `changes` are those that are not ignored, of what was wanted; `more` there are beyond those that were asked for.
+    `few` tells all of them in a few lines; None: they were asked for themselves.
     """
 
     entry: Entry
@@ -49,6 +52,7 @@ class Opened:
     closed: str = ""
     ignored: int = 0
     more: int = 0
+    few: Few | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def history(
 ) -> DeviceChanges:
     """A device's changes, the newest first; to see their secrets is written down before they are opened.
 
-    `most`: so many are given of each at the most; None: all.
+    `most`: so many are given of each at the most, and a few lines that tell all; None: all, and no lines.
     """
     read = ports.store.history(tenant_id, name, wanted)
     if reveal and read.entries:
@@ -82,7 +86,7 @@ def history(
     def again() -> Sequence[Entry]:
         return ports.store.history(tenant_id, name, wanted).entries
 
-    return DeviceChanges(read, _begun(_opened(ports, read.entries, again, _Part(wanted.component, most))))
+    return DeviceChanges(read, _begun(_opened(ports, read.entries, again, _Part(wanted.component, most, reveal))))
 
 
 def fleet(ports: TimelinePorts, tenant_id: TenantId, wanted: Wanted, *, most: int | None = None) -> FleetChanges:
@@ -101,6 +105,7 @@ class _Part:
 
     component: str | None
     most: int | None
+    reveal: bool = False
 
 
 _MOVED = TransitKeyMissing("").code  # sealed under a newer version of its key since it was read, or the key is gone
@@ -189,8 +194,9 @@ def _ignored(entry: Entry) -> int:
 
 
 def _counted(entry: Entry, changes: Iterator[Change], grammar: Grammar, part: _Part) -> Opened:
-    """Those that are wanted are kept; of the others it is counted how many there are, and nothing is held."""
+    """Those that are wanted are kept; of the others it is counted how many there are, and what tells them is held."""
     kept: list[Change] = []
+    folding = None if part.most is None else Folding(grammar, reveal=part.reveal)
     more = ignored = 0
     while some := list(islice(changes, _AT_ONCE)):
         here = [one for one in some if part.component is None or is_within(one.component, part.component)]
@@ -199,4 +205,7 @@ def _counted(entry: Entry, changes: Iterator[Change], grammar: Grammar, part: _P
         room = len(shown) if part.most is None else max(part.most - len(kept), 0)
         kept += shown[:room]
         more += len(shown[room:])
-    return Opened(entry, tuple(kept), "", ignored, more)
+        if folding is not None:
+            for one in shown:
+                folding.add(one)
+    return Opened(entry, tuple(kept), "", ignored, more, folding.few() if folding else None)

@@ -81,12 +81,28 @@ def test_what_its_owner_ignores_is_kept_and_not_told() -> None:
 
 
 def test_of_many_changes_some_are_told_and_the_rest_is_counted() -> None:
-    """In as many lines as an event has, and one more."""
-    many = [f"add address=10.0.{n}.1/24 interface=ether{n}" for n in range(LINES + 5)]
+    """In as many lines as an event has, and one more that says where the rest is."""
+    many = [f"add address=10.0.{n}.1/24 interface=ether{n} x{n}=1" for n in range(LINES + 5)]
     found = interpreted(OLD, export(*ADDRESSES, *many))
     assert found.count == LINES + 5
     assert len(found.summaries) == LINES + 1
-    assert found.summaries[-1] == "and 5 more"
+    assert found.summaries[-1] == "and 5 more in ip/address (5)"
+
+
+def test_an_event_has_the_one_line_that_matters_among_thousands() -> None:
+    """A list that a script wrote anew does not hide the rule that went with it."""
+    rules = ["/ip firewall filter", "add action=accept chain=input", "add action=drop chain=input in-interface=wan"]
+    old, new = (
+        ["/ip firewall address-list", *(f"add address=10.{net}.{n // 250}.{n % 250} list=blk" for n in range(2000))]
+        for net in (1, 2)
+    )
+    found = interpreted(export(*old, *rules), export(*new, *rules[:-1]))
+    assert found.count == 4001
+    assert found.summaries == (
+        "ip/firewall/address-list: 2,000 in blk removed (10.1.0.0, 10.1.0.1, 10.1.0.2, …)",
+        "ip/firewall/address-list: 2,000 in blk added (10.2.0.0, 10.2.0.1, 10.2.0.2, …)",
+        "ip/firewall/filter: drop rule in input removed: in-interface wan",
+    )
 
 
 def test_more_changes_than_can_be_told_leave_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:

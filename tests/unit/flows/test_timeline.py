@@ -119,6 +119,19 @@ def test_of_a_large_change_only_what_is_asked_for_is_held() -> None:
     assert (len(opened.changes), opened.more, opened.ignored) == (3000, 0, 0)
 
 
+def test_a_large_change_is_told_in_a_few_lines_to_its_end() -> None:
+    """However few of it are held: what comes last is told among the first."""
+    rule = Change("ip/firewall/filter", Action.ADDED, (), None, "add action=drop chain=input", None, 0)
+    [opened] = World([entry(5)], [*(added("user", number) for number in range(3000)), rule]).look(most=0)
+    assert opened.changes == ()
+    assert opened.few is not None
+    assert [line.partition("(")[0] for line in opened.few.lines] == [
+        "user: 3,000 items added ",
+        "ip/firewall/filter: drop rule in input added at the end",
+    ]
+    assert next(World([entry(5)], [rule]).look()).few is None
+
+
 def test_what_was_sealed_anew_meanwhile_is_read_again_once() -> None:
     """However many pages there are of it."""
     world = World([entry(seq) for seq in range(250, 0, -1)], [added("user", 1)])
