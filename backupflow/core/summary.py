@@ -67,7 +67,7 @@ def made(change: Change) -> str:
     """By whom, as far as the router itself told so."""
     if change.by is None:
         return ""
-    at = "" if change.made_at is None else f" {change.made_at:%b %d %H:%M} UTC"
+    at = "" if change.made_at is None else f" {change.made_at:%Y-%m-%d %H:%MZ}"
     return f" (by {clipped(change.by, _LONGEST_COMPONENT)}{at})"
 
 

@@ -44,7 +44,7 @@ def test_it_stands_on_the_change_and_in_its_summary() -> None:
         ("ip/firewall/filter", "anna", datetime(2026, 11, 22, 14, 2, 11, tzinfo=UTC)),
         ("system/identity", None, None),
     }
-    assert [line.endswith("(by anna Nov 22 14:02 UTC)") for line in found.summaries] == [True, False]
+    assert [line.endswith("(by anna 2026-11-22 14:02Z)") for line in found.summaries] == [True, False]
 
 
 def test_a_log_changes_nothing_but_who() -> None:
