@@ -62,7 +62,7 @@ def diff(
     if as_json:
         output.as_document(diff_lines.document(found, reveal=reveal))
     elif stat:
-        paging.show(diff_lines.stat(found))
+        paging.show(diff_lines.stat(found, reveal=reveal))
     elif side_by_side:
         paging.show(diff_lines.side_by_side(found, paging.width(), reveal=reveal))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from backupflow.cli import output
@@ -39,10 +40,17 @@ def side_by_side(found: Compared, width: int, *, reveal: bool) -> Iterator[Line]
         yield (left, Piece(" │ "), Piece(f"{row.new_mark or ' '}{output.visible(row.new)}".rstrip(), new))
 
 
-def stat(found: Compared) -> Iterator[Line]:
+def stat(found: Compared, *, reveal: bool) -> Iterator[Line]:
     """A line a menu, with how many of its lines are new and gone."""
+    mask = _mask(found, reveal=reveal)
+
+    @cache
+    def named(component: str) -> str:
+        return diff_view.menu(component, mask)
+
     added, removed = (
-        Counter(one.component for hunk in found.diff.hunks for one in hunk.lines if one.mark == mark) for mark in "+-"
+        Counter(named(one.component) for hunk in found.diff.hunks for one in hunk.lines if one.mark == mark)
+        for mark in "+-"
     )
     menus = sorted(added | removed)
     room = max(map(len, menus), default=0)
@@ -56,7 +64,8 @@ def stat(found: Compared) -> Iterator[Line]:
 
 def document(found: Compared, *, reveal: bool) -> dict[str, Any]:
     """As JSON; each line with its mark."""
-    lines = diff_view.unified(found.diff, _mask(found, reveal=reveal))
+    mask = _mask(found, reveal=reveal)
+    lines = diff_view.unified(found.diff, mask)
     if found.diff.coarse:
         next(lines)
     hunks = []
@@ -64,7 +73,7 @@ def document(found: Compared, *, reveal: bool) -> dict[str, Any]:
         next(lines)  # its heading
         hunks.append(
             {
-                "component": hunk.component,
+                "component": diff_view.menu(hunk.component, mask),
                 "old_start": hunk.old_start,
                 "new_start": hunk.new_start,
                 "lines": [next(lines) for _ in hunk.lines],

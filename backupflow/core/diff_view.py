@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from backupflow.core.tree import HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -38,7 +40,7 @@ def unified(change: Diff, mask: Mask) -> Iterator[str]:
     if change.coarse:
         yield f"\\ {change.coarse}"
     for hunk in change.hunks:
-        yield heading(hunk)
+        yield heading(hunk, mask)
         for line in hunk.lines:
             yield line.mark + texts.of(line)
 
@@ -50,16 +52,22 @@ def side_by_side(change: Diff, width: int, mask: Mask) -> Iterator[Row]:
     if change.coarse:
         yield Row("", empty, "", empty, f"\\ {change.coarse}")
     for hunk in change.hunks:
-        yield Row("", empty, "", empty, heading(hunk))
+        yield Row("", empty, "", empty, heading(hunk, mask))
         for old, new in _opposite(hunk.lines):
             yield from _rows(_side(old, texts), _side(new, texts), column)
 
 
-def heading(hunk: Hunk) -> str:
+def heading(hunk: Hunk, mask: Mask) -> str:
     """Where it stands, as unified diffs say it, and the menu of its first difference: equal lines may be of others."""
     component = next((line.component for line in hunk.lines if line.mark != " "), hunk.component)
     old, new = _range(hunk.old_start, hunk.count("-")), _range(hunk.new_start, hunk.count("+"))
-    return f"@@ -{old} +{new} @@ {component}".rstrip()
+    return f"@@ -{old} +{new} @@ {menu(component, mask)}".rstrip()
+
+
+def menu(component: str, mask: Mask) -> str:
+    """Name a component as its line is shown: what is no menu's path may hold what somebody typed."""
+    line = "/" + component.replace("/", " ")
+    return component if component in {"", HEADER} or mask(component, line) == line else MASKED
 
 
 def _range(start: int, count: int) -> str:
@@ -138,4 +146,11 @@ def _rows(old: tuple[str, str], new: tuple[str, str], column: int) -> Iterator[R
 
 
 def _folded(text: str, column: int) -> list[str]:
-    return [text[at : at + column] for at in range(0, len(text), column)] or [""]
+    """After a blank where one is in the second half of a row: a long word goes on below as it is."""
+    rows, at = [], 0
+    while len(text) - at > column:
+        blank = text.rfind(" ", at + column // 2, at + column)
+        end = at + column if blank < 0 else blank + 1
+        rows.append(text[at:end])
+        at = end
+    return [*rows, text[at:]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
 from backupflow.core.summary import made, plain, summary
-from backupflow.core.telling import Values, clipped
+from backupflow.core.telling import Values, called, clipped
 from backupflow.core.told_change import LINES
 from backupflow.core.tree import FLAG, HEADER, UNSET
 from backupflow.core.upgrading import VERSION, Renamings, about, of_header, only_renamed, release
@@ -146,11 +146,14 @@ class Folding:
         """Tell them."""
         runs = [*self._said(), *self._in_order()]
         shown = _chosen(runs, self._most)
-        rest = Counter[str]()
+        beyond = Counter[str]()
         for at, run in enumerate(runs):
             if at not in shown and run.count:
-                rest[run.component] += run.count
-        rest.update(self._beyond)
+                beyond[run.component] += run.count
+        beyond.update(self._beyond)
+        rest = Counter[str]()
+        for component, count in beyond.items():
+            rest[called(component, self._grammar, reveal=self._reveal)] += count
         lines = tuple(self._line(runs[at]) for at in sorted(shown))
         return Few(lines, f"{rest.total():,} more in {_places(rest)}" if rest.total() else "")
 
@@ -242,7 +245,7 @@ class _Folded:
 
     def told(self) -> str:
         first = self.run.first[0]
-        menu = clipped(first.component, _LONGEST_MENU)
+        menu = clipped(called(first.component, self.grammar, reveal=self.reveal), _LONGEST_MENU)
         whole = first.action in {Action.ADDED, Action.REMOVED}
         return f"{menu}: {self._whole(first) if whole else self._edited(first)}{self._made(first)}"
 

@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupflow.core.changes import changes
+from backupflow.core.diff import diff
+from backupflow.core.diff_view import side_by_side, unified, unmasked
+from backupflow.core.folding import few
 from backupflow.core.model import NormalConfig, RawConfig
 from backupflow.core.redact import MASK
 from backupflow.core.summary import told
@@ -194,6 +197,20 @@ def test_masking_is_total_and_keeps_the_lines(body: bytes) -> None:
 def test_a_line_keeps_all_but_its_secrets(menu: str, line: str, seen: str) -> None:
     """And what is no line of a configuration is a secret altogether."""
     assert GRAMMAR.masked_line(menu, line) == seen
+
+
+def test_what_only_looks_like_a_menu_is_named_nowhere() -> None:
+    """Neither where lines are headed by it, nor where changes are counted, folded or told."""
+    body = "/user correct-horse\n" + "".join(f"add name=x{n} y=1\n" for n in range(9)) + "/foo planted\nset a=b\n"
+    before, after = normal(body.encode()), normal(body.replace("=1", "=2").replace("a=b", "a=c").encode())
+    edit, lines = changes(GRAMMAR.tree(before), GRAMMAR.tree(after), GRAMMAR), diff(before, after)
+    one, rest = few(edit, GRAMMAR, most=1), few(edit, GRAMMAR, most=20)
+    rows = [row.heading for row in side_by_side(lines, 80, GRAMMAR.masked_line)]
+    seen = [GRAMMAR.masked(before), *told(edit, GRAMMAR), *one.lines, one.rest, *rest.lines]
+    seen += [*rows, *unified(lines, GRAMMAR.masked_line)]
+    assert rest.lines[0].startswith("other: ")
+    assert not any(word in line for line in seen for word in ("horse", "planted"))
+    assert any("horse" in line for line in unified(lines, unmasked))
 
 
 def test_a_text_that_nobody_can_read_is_masked_whole() -> None:
