@@ -126,7 +126,7 @@ def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]
         "moved": change.moved,
         "by": change.by,
         "made_at": change.made_at,
-        "item": grammar.name(change.component, grammar.parsed(change.component, change.new or change.old or "")),
+        "item": grammar.name(change.component, grammar.parsed(change.component, change.old or change.new or "")),
         "properties": [
             {
                 "name": names.get(one.name, one.name),
