@@ -63,7 +63,7 @@ def add(
     wanted, place = read(rule), _place(device, group)
     tenant_id = wiring().devices("reader").tenant(tenant)
     added = wiring().ignore_rules("enroller").add(tenant_id, place, wanted, actor())
-    known = wiring().timeline_ports(actor()).store.components(tenant_id)
+    known = wiring().timelines.components(tenant_id)
     said = "ignored from now on" if added else "ignored already, and nothing was changed"
     _tell(wanted, place, tenant, said, as_json=as_json, changed=added)
     if known and wanted.component not in known:

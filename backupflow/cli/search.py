@@ -15,6 +15,7 @@ from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, actor
 from backupflow.cli.progress import bar
 from backupflow.cli.session import wiring
+from backupflow.core.timeline import component_of, likely
 
 if TYPE_CHECKING:
     from backupflow.core.model import DeviceId
@@ -188,10 +189,20 @@ class _Shown:
         masked = "" if self.where.reveal else "; secrets were masked"
         searched = f"{summary}; {done.searched:,} of {output.counted(self.total, 'configuration')} searched{masked}"
         output.note(f"stopped at --limit: {searched}" if done.limited else searched)
+        if not done.hits and (near := self._meant()):
+            output.note(f"backupflow: no change was told in that menu so far: did you mean {near}?")
         for text in _not_searched(done)[:_MOST_NAMED]:
             output.note(f"backupflow: not searched: {text}")
         if more := len(_not_searched(done)[_MOST_NAMED:]):
             output.note(f"backupflow: not searched: {more:,} more, see `verify`")
+
+    def _meant(self) -> str | None:
+        """The menu that may have been meant: which ones there are, only what was told of changes says in clear."""
+        menu = self.where.component or self.where.section
+        if menu is None:
+            return None
+        tenant_id = wiring().devices("reader").tenant(self.where.tenant)
+        return likely(component_of(menu), wiring().timelines.components(tenant_id))
 
     def _document(self, done: Searched) -> dict[str, Any]:
         return {

@@ -13,12 +13,12 @@ from backupflow.cli.another_router import among, documents, in_words
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson, InTenant, actor
 from backupflow.cli.session import wiring
-from backupflow.core.timeline import Entry, Wanted, component_of
+from backupflow.core.timeline import Entry, Wanted, component_of, likely
 from backupflow.errors import MessageMalformed
 from backupflow.flows.timeline import Opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from backupflow.cli.paging import Line
@@ -94,7 +94,7 @@ def _fleet(tenant_id: TenantId, wanted: Wanted, *, as_json: bool) -> None:
         changes = [change_lines.document(one, _grammar(one), reveal=False) for one in found.opened]
         output.as_document({"changes": changes, "not_interpreted_yet": found.fleet.uninterpreted})
     else:
-        paging.show(_fleet_lines(found, wanted))
+        paging.show(_fleet_lines(found, wanted, tenant_id))
     _fail_if_damaged(bad)
 
 
@@ -113,7 +113,8 @@ def _lines(found: DeviceChanges, wanted: Wanted) -> Iterator[Line]:
             yield from change_lines.lines(one, named=False)
         else:
             yield paging.line(in_words(one), "yellow")
-    yield from _end(len(told.entries), told, wanted, f"of {name}")
+    meant = _meant(told.owner.tenant_id, wanted, told.entries)
+    yield from _end(len(told.entries), told, wanted, f"of {name}", meant)
     if told.entries:
         yield paging.line(_line_by_line(told.entries[0]), "dim")
 
@@ -138,17 +139,26 @@ def _line_by_line(newest: Entry) -> str:
     return f"line by line: `diff {which}`" if compared else f"all of it: `show {which}`"
 
 
-def _fleet_lines(found: FleetChanges, wanted: Wanted) -> Iterator[Line]:
+def _fleet_lines(found: FleetChanges, wanted: Wanted, tenant_id: TenantId) -> Iterator[Line]:
     for one in found.opened:
         yield from change_lines.lines(one, named=True)
-    yield from _end(len(found.fleet.entries), found.fleet, wanted, "of any device")
+    meant = _meant(tenant_id, wanted, found.fleet.entries)
+    yield from _end(len(found.fleet.entries), found.fleet, wanted, "of any device", meant)
 
 
-def _end(shown: int, told: History | FleetHistory, wanted: Wanted, of: str) -> Iterator[Line]:
+def _meant(tenant_id: TenantId, wanted: Wanted, entries: Sequence[Entry]) -> str:
+    """Of a menu in which nothing was found, the one that may have been meant."""
+    if entries or wanted.component is None:
+        return ""
+    near = likely(wanted.component, wiring().timelines.components(tenant_id))
+    return f": did you mean {near}?" if near else ""
+
+
+def _end(shown: int, told: History | FleetHistory, wanted: Wanted, of: str, meant: str) -> Iterator[Line]:
     """What is not shown, and why."""
     if not shown:
         where = f" in {wanted.component}" if wanted.component else ""
-        yield paging.line(f"no change {of} is known{where}{' since then' if wanted.since else ''}")
+        yield paging.line(f"no change {of} is known{where}{' since then' if wanted.since else ''}{meant}")
     if shown == wanted.limit:
         yield paging.line(f"there may be older ones: --limit {wanted.limit * 10}", "dim")
     if told.uninterpreted:

@@ -116,9 +116,8 @@ def likely(wanted: str, known: Collection[str]) -> str | None:
     """The component that somebody may have meant who typed one that is not known; None: it is known, or like none."""
     if any(is_within(one, wanted) for one in known):
         return None
-    menus = {
-        "/".join(words[:depth]) for one in known for words in [one.split("/")] for depth in range(1, len(words) + 1)
-    }
+    paths = [one.split("/") for one in known]
+    menus = {"/".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)}
     return next(iter(get_close_matches(wanted, sorted(menus), n=1, cutoff=_ALIKE)), None)
 
 

@@ -69,6 +69,16 @@ def told(scene: Scene) -> Scene:
     return scene
 
 
+def scene_tells_of_a_note(scene: Scene) -> None:
+    """What an interpreter writes of a change in one menu."""
+    scene.write(
+        "interpreter",
+        "INSERT INTO interpretation (tenant_id, device_id, collection_id, seq, after_seq, normalization_version, kind, "
+        "components) SELECT tenant_id, device_id, id, seq, 0, 1, 'first', '[\"system/note\"]' "
+        "FROM collection WHERE seq = 1",
+    )
+
+
 def hits(done: Ran) -> list[tuple[str, int, str, str]]:
     """Device, snapshot, menu and line of each hit."""
     found = json.loads(done.out)["hits"]
@@ -99,6 +109,9 @@ def test_a_line_is_found_in_what_was_asked_for_with_its_device_snapshot_and_menu
     ]  # fmt: skip
     for option in ("--component", "--section"):
         assert [hit[2] for hit in hits(told.run("search", "old", option, "/system", "--json"))] == ["system/note"]
+    assert "did you mean" not in told.run("search", "nowhere", "--component", "sistem").err
+    scene_tells_of_a_note(told)
+    assert "did you mean system?" in told.run("search", "nowhere", "--component", "sistem").err
     assert b"--section" not in told.run("search", "--help").out
     assert [hit[0] for hit in hits(told.run("search", "ether1", "--device", "gone-1", "--json"))] == ["gone-1"]
     for option, name in (("--device", "nope"), ("--group", "nope"), ("--site", "nope"), ("--tenant", "nope")):

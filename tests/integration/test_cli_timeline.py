@@ -123,6 +123,8 @@ def test_a_router_that_never_changed_shows_its_one_snapshot(scene: Scene) -> Non
     assert ", last seen " in lines[0]
     assert lines[0].endswith("(3 collections)")
     assert lines[1].endswith("first snapshot")
+    assert lines[-1] == "all of it: `show core-1 1`"
+    assert scene.run("show", "core-1", "1").code == Exit.OK
 
 
 def test_what_is_not_interpreted_yet_says_so(scene: Scene) -> None:
@@ -132,7 +134,9 @@ def test_what_is_not_interpreted_yet_says_so(scene: Scene) -> None:
     scene.observe(device_id, export_of("10.1.0.0/16"))
     lines = scene.run("history", "core-1").out.decode().splitlines()
     assert lines[1].endswith("not interpreted yet")
-    assert "2 changes that are not interpreted yet" in lines[3]
+    assert lines[3] == "2 changes that are not interpreted yet (usually seconds)"
+    scene.write("operator", "UPDATE collection SET stored_at = now() - interval '1 hour'")
+    assert "not interpreted yet, some for long: see `status`" in scene.run("history", "core-1").out.decode()
 
 
 def test_no_secret_is_told_unless_it_is_revealed(told: Scene) -> None:
@@ -312,6 +316,9 @@ def test_history_of_a_menu_and_since_when(told: Scene) -> None:
     assert seqs("--all", "--since", "1d", "--component", "ip/firewall") == [3]
     nothing = told.run("history", "core-1", "--component", "queue").out.decode().splitlines()
     assert nothing[1] == "no change of core-1 is known in queue"
+    for words in (("core-1",), ("--all",)):
+        near = told.run("history", *words, "--component", "ip/firewal").out.decode()
+        assert "is known in ip/firewal: did you mean ip/firewall?" in near
     assert told.run("history").code == Exit.USAGE
     assert told.run("history", "core-1", "--all").code == Exit.USAGE
 
@@ -333,6 +340,17 @@ def test_a_document_has_all_that_is_told(told: Scene) -> None:
     assert change["properties"] == [{"name": "src-address", "old": "10.0.0.0/8", "new": "10.1.0.0/16", "secret": False}]
     (secret,) = newest["changes"]
     assert secret["properties"] == [{"name": "password", "old": "•••", "new": "•••", "secret": True}]
+
+
+def test_a_document_calls_an_item_what_its_line_calls_it(scene: Scene) -> None:
+    """By the name that it had: who follows it from one document to the next finds it."""
+    device_id = scene.add()
+    for name in ("alice", "bob"):
+        scene.observe(device_id, RawConfig(export_of().replace(b"name=alice", f"name={name}".encode())))
+    interpreted(scene)
+    told = json.loads(scene.run("history", "core-1", "--json").out)["changes"][0]
+    assert told["summaries"][0].startswith('ppp/secret: user "alice": name ')
+    assert [one["item"] for one in told["changes"]] == ['user "alice"']
 
 
 def test_another_tenant_sees_nothing(told: Scene) -> None:
