@@ -62,6 +62,19 @@ def test_two_columns_show_all_that_one_shows(old: NormalConfig, new: NormalConfi
     assert squeezed == [re.sub(r"\s", "", one) for one in theirs]
 
 
+def test_a_column_ends_at_a_blank_that_is_near() -> None:
+    """No word is cut in two that would begin in the second half of a row; a longer one goes on below as it is."""
+    old = text("# x", "/user", "add name=a")
+    new = text("# x", "/user", "add name=a", f"add comment=to-be-removed group=full name={'b' * 40}")
+    rows = [row.new for row in side_by_side(diff(old, new), 77, unmasked) if not row.heading]
+    assert {len(row) for row in rows} == {36}
+    assert [row.rstrip() for row in rows[-3:]] == [
+        "add comment=to-be-removed",
+        f"group=full name={'b' * 20}",
+        "b" * 20,
+    ]
+
+
 def test_a_unified_diff_is_as_programs_expect_it() -> None:
     """Heading with both ranges and the menu of the first difference, then each line after its mark."""
     old = text("# by RouterOS 7.1", "/ip dns", "set servers=1.1.1.1", "/user", "add name=a")
