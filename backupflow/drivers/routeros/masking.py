@@ -34,7 +34,7 @@ _HINTS: Final = (
 )
 _FIGURES: Final = re.compile(r"[0-9]:[A-Za-z0-9_-]{30}")
 _SECTION: Final = re.compile(r"/[A-Za-z0-9_-]+(?: [A-Za-z0-9_-]+){0,30}")
-_VERB: Final = re.compile(r"[a-z]+(?= |\Z)")
+_VERB: Final = re.compile(r"(?:add|set|remove|unset|enable|disable|move|reset)(?= |\Z)")  # all that is an item
 _AGAIN: Final = re.compile(r" \([0-9]+\)\Z")  # behind a name that an item has twice
 _UNSET: Final = re.compile(r"![a-z][a-z0-9.-]*")
 _SCRIPTS: Final = frozenset({"source", "script", "do", "cmd", "entrypoint"})

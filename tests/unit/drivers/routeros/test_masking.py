@@ -178,6 +178,7 @@ def test_masking_is_total_and_keeps_the_lines(body: bytes) -> None:
         ("ppp/secret", "add name=a password = b profile=x", 'add name=a password "=" ••• profile=x'),
         ("ppp/secret", 'add name=a password="b c profile=x', "•••"),
         ("ppp/secret", "    password-of-nobody", "•••"),
+        ("ppp/secret", "my hunter", "•••"),
         ("snmp/community", "set public addresses=10.0.0.0/8", "set ••• addresses=10.0.0.0/8"),
         ("snmp/community", "set [ find name=public ] disabled=yes", "set [ find name=••• ] disabled=yes"),
         ("snmp/community", "set [ find default=yes ] name=x", "set [ find default=yes ] name=•••"),
