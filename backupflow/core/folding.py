@@ -33,8 +33,11 @@ _LONGEST_NAME: Final = 80
 _LONGEST_MENU: Final = 80
 _MOST_SHARED: Final = 6  # properties that are the same for all
 _MOST_READ: Final = 20_000  # edited rules of which it is known what they do; a firewall has a tenth of it
+_MOST_RENAMES: Final = 1000  # that are looked for in what follows
 _DEEDS: Final = ("action", "chain")
 """What a rule does and where: a rule that drops is never told among those that accept."""
+_OWN: Final = frozenset({"name", "comment"})
+"""What never refers to another item by its name."""
 _WORDS: Final = frozenset({FLAG, UNSET})
 
 
@@ -172,7 +175,46 @@ class Folding:
             if run.count < FROM
             for at, change in zip(run.places, run.first, strict=True)
         ]
-        return sorted(found, key=lambda run: (run.by_release, run.places[0]))
+        return sorted(self._with_references(found), key=lambda run: (run.by_release, run.places[0]))
+
+    def _with_references(self, runs: list[_Run]) -> list[_Run]:
+        """Put what only follows a new name to it, if there is much of it."""
+        renamed = dict[tuple[str, str], _Run | None]()
+        for run in runs:
+            if run.count == 1 and (one := self._only(run)) is not None and one[0] == "name":
+                renamed[one[1:]] = None if one[1:] in renamed else run  # two: nobody knows whose name it is
+        following = dict[tuple[str, str], list[_Run]]()
+        for run in runs:
+            one = self._only(run)
+            if one is not None and one[0] not in _OWN and renamed.get(one[1:]):
+                following.setdefault(one[1:], []).append(run)
+        gone = set[int]()
+        for pair, references in following.items():
+            renaming, count = renamed[pair], sum(run.count for run in references)
+            if renaming is not None and count >= FROM:
+                renaming.line = self._renaming(renaming.first[0], references)
+                renaming.count += count
+                gone.update(id(run) for run in references)
+        return [run for run in runs if id(run) not in gone]
+
+    def _only(self, run: _Run) -> tuple[str, str, str] | None:
+        """Give the property in which all changed, from one value to one other, and in nothing else."""
+        change = run.first[0]
+        if change.action is not Action.MODIFIED or len(change.properties) != 1 or change.moved:
+            return None
+        one = change.properties[0]
+        if one.old is None or one.new is None or (run.count > 1 and not run.shared) or not self._may_be_told(change):
+            return None
+        return one.name, one.old, one.new
+
+    def _renaming(self, change: Change, references: Sequence[_Run]) -> str:
+        one, menus = change.properties[0], Counter[str]()
+        for run in references:
+            menus[called(run.component, self._grammar, reveal=self._reveal)] += run.count
+        values = Values(change.component, self._grammar, self._reveal)
+        menu = clipped(called(change.component, self._grammar, reveal=self._reveal), _LONGEST_MENU)
+        names = f"{values.said(one.name, one.old or '')} renamed to {values.said(one.name, one.new or '')}"
+        return f"{menu}: {names} ({menus.total():,} references follow in {_places(menus)}){made(change)}"
 
     def _line(self, run: _Run) -> str:
         if run.line:
@@ -203,6 +245,7 @@ class _Sorting:
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
         self._left = _MOST_READ
+        self._renames = set[tuple[str | None, str | None]]()
 
     def sort(self, change: Change, at: int) -> Hashable:
         """Give it; of what has words without a value, which may be secrets, each is a sort of its own."""
@@ -220,7 +263,17 @@ class _Sorting:
             tuple([(one.name, one.old is None, one.new is None) for one in change.properties]),
             tuple([one.new if one.old != "yes" else "no" for one in change.properties if one.name == "disabled"]),
             self._deeds(change),
+            self._renamed(change),
         )
+
+    def _renamed(self, change: Change) -> Hashable:
+        """Give the new name that a change follows, if it does; names are defined before they are referred to."""
+        if change.action is not Action.MODIFIED or len(change.properties) != 1:
+            return None
+        one = change.properties[0]
+        if one.name == "name" and len(self._renames) < _MOST_RENAMES:
+            self._renames.add((one.old, one.new))
+        return (one.old, one.new) if one.name not in _OWN and (one.old, one.new) in self._renames else None
 
     def _deeds(self, change: Change) -> Hashable:
         if change.at_old is None and change.at_new is None:

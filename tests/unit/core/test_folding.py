@@ -197,3 +197,48 @@ def test_what_is_no_menu_is_not_named() -> None:
         found = few(made, GRAMMAR)
         assert "planted" not in repr(found)
         assert "planted" in repr(few(made, GRAMMAR, reveal=True))
+
+
+def renamed(ports: int, name: str = "name", other: str = "") -> tuple[str, ...]:
+    """What is told of a bridge of another name, to which so many ports, and an address, belong."""
+
+    def text(bridge: str) -> str:
+        items = numbered(f"add bridge={bridge} interface=ether{{n}}", ports)
+        return (
+            menu("interface bridge", f"add {name}={bridge} x=1")
+            + menu(
+                "interface bridge port", *items, f"add bridge={other or 'b'}{bridge if other else ''} interface=sfp1"
+            )
+            + menu("ip address", f"add address=192.0.2.1/24 interface={bridge}")
+        )
+
+    found = few(edit(text("bridge1"), text("br-lan")), GRAMMAR)
+    assert not found.rest
+    return found.lines
+
+
+def test_what_follows_a_new_name_is_counted_beside_it() -> None:
+    """Four and more; an edit of the same property that is another one is told."""
+    assert renamed(9) == (
+        "interface/bridge: bridge1 renamed to br-lan (10 references follow in interface/bridge/port (9), ip/address (1))",  # noqa: E501
+    )
+    assert renamed(4, other="my-")[1:] == ("interface/bridge/port: port sfp1: bridge my-bridge1 → my-br-lan",)
+    assert [line.partition(": ")[0] for line in renamed(2)] == [
+        "interface/bridge",
+        *["interface/bridge/port"] * 2,
+        "ip/address",
+    ]
+
+
+def test_a_secret_that_is_spelled_as_the_name_follows_nothing() -> None:
+    """It would be told."""
+
+    def text(word: str) -> str:
+        users = numbered(f"add name=u{{n}} password={word}", 5)
+        return menu("interface bridge", f"add name={word} x=1") + menu("ppp secret", *users)
+
+    lines = few(edit(text("planted"), text("another")), GRAMMAR).lines
+    assert lines == (
+        "interface/bridge: planted: name planted → another",
+        'ppp/secret: 5 items: password ••• changed (user "u0", user "u1", user "u2", …)',
+    )
