@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -60,4 +61,5 @@ def told(name: str, day: LastDay, quota: Quota) -> str:
         what = f"more than {quota.changes:,} changes"
     else:
         what = f"{day.bytes:,} bytes of changed configurations (more than {quota.bytes:,})"
-    return f"{name}: {what} in a day; it is collected once a day until that is over"
+    suggest = f"`ignore suggest --device {shlex.quote(name)}` names what changes each time"
+    return f"{name}: {what} in a day; it is collected once a day until that is over; {suggest}"

@@ -38,6 +38,7 @@ def test_while_it_flaps_its_next_run_is_looked_for_a_day_later() -> None:
 
 
 def test_the_alarm_says_which_limit_was_passed() -> None:
-    """By its setting, in a line that names the device."""
+    """By its setting, in a line that names the device, and what finds out what changes."""
+    assert "`ignore suggest --device core-1`" in told("core-1", LastDay(25, 9), QUOTA)
     assert told("core-1", LastDay(25, 9), QUOTA).startswith("core-1: more than 24 changes in a day")
     assert "1,001 bytes of changed configurations (more than 1,000) in a day" in told("x", LastDay(2, 1001), QUOTA)
