@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
@@ -165,7 +165,8 @@ def no_snapshot(tx: Connection, tenant_id: TenantId, name: str, at: Seq | dateti
     if newest is None:
         return NotFound(f"device {name!r} has no snapshot; see `status`")
     if isinstance(at, datetime):
-        return NotFound(f"device {name!r} has no snapshot of {at:%Y-%m-%d %H:%M:%SZ} or before; see `snapshots`")
+        when = at.astimezone(UTC)
+        return NotFound(f"device {name!r} has no snapshot of {when:%Y-%m-%d %H:%M:%SZ} or before; see `snapshots`")
     return NotFound(f"device {name!r} has no snapshot{'' if at is None else f' {at}'}; its newest is {newest}")
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -196,6 +196,10 @@ def test_a_number_that_nothing_was_stored_under_has_no_change(fleet: Fleet) -> N
     )
     assert isinstance(at, datetime)
     assert timelines(fleet).change(fleet.tenant, "core-1", at).seq == 3
+    with pytest.raises(NotFound, match="no snapshot of 2001-02-03 02:05:06Z or before"):
+        timelines(fleet).change(
+            fleet.tenant, "core-1", datetime(2001, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=2)))
+        )
 
 
 def test_neighbours_are_led_to_by_one_change(fleet: Fleet) -> None:
