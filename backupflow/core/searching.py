@@ -175,7 +175,7 @@ def component(text: str) -> str:
     """A menu as somebody wrote it (`/ip firewall`, `ip/firewall`) in the one spelling; InputInvalid if it is none."""
     words = text.strip().replace("/", " ").split()
     if not words or not all(word.isprintable() for word in words):
-        raise InputInvalid("a section is a menu's path, such as ip/firewall")
+        raise InputInvalid("a component is a menu's path, such as ip/firewall")
     return "/".join(words)
 
 

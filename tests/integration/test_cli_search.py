@@ -165,7 +165,7 @@ def test_a_pattern_comes_from_the_command_line_a_file_or_stdin(told: Scene, tmp_
         (("--pattern-file", str(tmp_path / "none")), b"", Exit.NOT_FOUND, "No such file"),
         (("-e", "--pattern-file", "-"), f"{MARKER}(".encode(), Exit.DATA, "a ( is not closed, at character 14"),
         (("x", "--count", "--devices"), b"", Exit.USAGE, "--count or --devices"),
-        (("x", "--section", "/"), b"", Exit.DATA, "section"),
+        (("x", "--component", "/"), b"", Exit.DATA, "component"),
     ):
         done = told.run("search", *arguments, stdin=stdin)
         assert (done.code, says in done.err, MARKER in done.err) == (code, True, False), (arguments, done.err)

@@ -143,5 +143,5 @@ def test_a_menu_may_be_written_in_either_way() -> None:
     """As a path, or as the router has it."""
     assert component("/ip firewall") == component("ip/firewall/") == component(" ip  firewall ") == "ip/firewall"
     for wrong in ("", "/", "ip\x07"):
-        with pytest.raises(InputInvalid, match="section"):
+        with pytest.raises(InputInvalid, match="component"):
             component(wrong)
