@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
 from backupflow.core.folded_line import LONGEST_MENU, Folded, places
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from backupflow.core.changes import Change, Property
     from backupflow.core.driver import Grammar
     from backupflow.core.upgrading import Release
+
+
+_MOST_MENUS: Final = 400  # that may have a line; RouterOS has as many, and no router changes in all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Folding:
             self._runs[sort].add(change, self._added)
             return
         menu = (change.component, by_release)
-        if self._in_menu[menu] >= self._most:
+        if self._in_menu[menu] >= self._most or (menu not in self._in_menu and len(self._in_menu) >= _MOST_MENUS):
             self._beyond[change.component] += 1
             return
         self._in_menu[menu] += 1

@@ -242,3 +242,11 @@ def test_a_secret_that_is_spelled_as_the_name_follows_nothing() -> None:
         "interface/bridge: planted: name planted → another",
         'ppp/secret: 5 items: password ••• changed (user "u0", user "u1", user "u2", …)',
     )
+
+
+def test_of_more_menus_than_a_router_has_the_rest_is_counted() -> None:
+    """A text that is made of headings costs no more than another."""
+    text = "".join(menu(f"ip pool m{n}", "add name=x") for n in range(900))
+    found = few(edit("", text), GRAMMAR)
+    assert len(found.lines) == LINES
+    assert found.rest.startswith(f"{900 - LINES} more in ")
