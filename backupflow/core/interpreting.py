@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core import change_codec, diff
+from backupflow.core.applying import applied
 from backupflow.core.changes import TooManyChanges, changes
 from backupflow.core.folding import few
 from backupflow.core.ignoring import touched, with_ignored
@@ -16,6 +17,7 @@ from backupflow.core.interpretation import Answer, Interpretation, Kind
 from backupflow.core.model import content_hash
 from backupflow.core.telling import OTHER, called
 from backupflow.core.told_change import told_lines
+from backupflow.core.tree import equal
 from backupflow.core.who import attributed
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from backupflow.core.driver import Driver, Grammar
     from backupflow.core.interpretation import Question
     from backupflow.core.model import NormalConfig
+    from backupflow.core.tree import Tree
 
+TOO_MANY: Final = "there are more changes than can be told one by one"
+UNTRUE: Final = "a defect: its changes lead to another text; the lines of `diff` are right"
 MOST_COMPONENTS: Final = 200  # that are named in clear
 
 
@@ -46,14 +51,16 @@ def interpret(question: Question, before: NormalConfig, after: NormalConfig, dri
     seen = Interpretation(
         Kind.UNREAD, lines.coarse, lines_added=lines.added, lines_removed=lines.removed, diff=diff.encode(lines)
     )
+    old, new = grammar.tree(before), grammar.tree(after)
     try:
-        found = with_ignored(changes(grammar.tree(before), grammar.tree(after), grammar), question.rules, grammar)
+        found = with_ignored(changes(old, new, grammar), question.rules, grammar)
         if question.witness is not None:
             found = attributed(found, driver.edits(question.witness.log.text), question.witness)
         encoded = change_codec.encode(found)
-    except TooManyChanges:  # the lines that differ are there all the same
-        here = named((line.component for hunk in lines.hunks for line in hunk.lines if line.mark != " "), grammar)
-        return replace(seen, detail="there are more changes than can be told one by one", components=here)
+    except TooManyChanges:
+        return replace(seen, detail=TOO_MANY, components=_differing(lines, grammar))
+    if not _leads(old, found, new, grammar):
+        return replace(seen, detail=UNTRUE, components=_differing(lines, grammar))
     shown = [change for change in found if not change.ignored]
     return replace(
         seen,
@@ -65,6 +72,19 @@ def interpret(question: Question, before: NormalConfig, after: NormalConfig, dri
         changes=encoded,
         summaries=_summaries(shown, grammar),
     )
+
+
+def _leads(old: Tree, found: Sequence[Change], new: Tree, grammar: Grammar) -> bool:
+    """Whether these changes are all there are, and true: whoever reads them does not read the texts."""
+    try:
+        return equal(applied(old, found, grammar), new, grammar.is_ordered)
+    except ValueError:
+        return False
+
+
+def _differing(lines: diff.Diff, grammar: Grammar) -> tuple[str, ...]:
+    """Where the lines differ, which are there all the same."""
+    return named((line.component for hunk in lines.hunks for line in hunk.lines if line.mark != " "), grammar)
 
 
 def named(components: Iterable[str], grammar: Grammar) -> tuple[str, ...]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from backupflow.core import changes as changes_module
-from backupflow.core import diff
+from backupflow.core import diff, interpreting
 from backupflow.core.change_codec import decode
 from backupflow.core.ignoring import Rule
 from backupflow.core.interpretation import Interpretation, Kind, Question
-from backupflow.core.interpreting import MOST_COMPONENTS, answer, named
+from backupflow.core.interpreting import MOST_COMPONENTS, UNTRUE, answer, named
 from backupflow.core.model import Pepper, RawConfig, content_hash
 from backupflow.core.telling import OTHER
 from backupflow.core.told_change import LINES
 from backupflow.drivers import driver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupflow.core.changes import Change
 
 ROUTER = driver("routeros")
 PEPPER = Pepper(b"p" * 32)
@@ -67,6 +73,18 @@ def test_two_texts_of_one_normal_form_are_the_same() -> None:
     assert said.is_same
     assert said.hash_before == said.hash_after == content_hash(PEPPER, ROUTER.normalize(OLD))
     assert not answer(asked(OLD, NEW), ROUTER).is_same
+
+
+@pytest.mark.parametrize("of", [lambda found: found[1:], lambda found: (*found, found[0])], ids=["one short", "twice"])
+def test_changes_that_lead_elsewhere_are_not_told(
+    monkeypatch: pytest.MonkeyPatch, of: Callable[[tuple[Change, ...]], tuple[Change, ...]]
+) -> None:
+    """Whoever reads them does not read the texts: rather none than wrong ones. The lines that differ are there."""
+    monkeypatch.setattr(interpreting, "changes", lambda *trees: of(changes_module.changes(*trees)))
+    found = interpreted(OLD, NEW)
+    assert (found.kind, found.detail, found.changes, found.summaries) == (Kind.UNREAD, UNTRUE, None, ())
+    assert (found.lines_added, found.lines_removed, found.components) == (1, 1, ("ip/address",))
+    assert found.diff
 
 
 def test_what_its_owner_ignores_is_kept_and_not_told() -> None:
