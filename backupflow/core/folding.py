@@ -127,7 +127,7 @@ class Folding:
     def _said(self) -> Iterator[Run]:
         """What concerns the router: its header, and menus that have other names now."""
         yield from (Run(HEADER, 1, [change], []) for change in of_header(self._header))
-        for component, count, line in self._renamings.told(self._release):
+        for component, count, line in self._renamings.told(self._release, self._grammar, reveal=self._reveal):
             yield Run(component, count, [], [], line=line)
 
     def _in_order(self) -> list[Run]:

@@ -45,7 +45,7 @@ def told(changes: Sequence[Change], grammar: Grammar, *, reveal: bool = False) -
     """
     found = release(changes)
     lines = [summary(change, grammar, reveal=reveal) for change in of_header(changes)]
-    lines += [line for _, _, line in renamings(changes, found)]
+    lines += [line for _, _, line in renamings(changes, found, grammar, reveal=reveal)]
     defaults: list[str] = []
     for change in changes:
         if change.component == HEADER or only_renamed(change):

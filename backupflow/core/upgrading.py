@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
 from backupflow.core.release import rank
-from backupflow.core.telling import clipped
+from backupflow.core.telling import called, clipped
 from backupflow.core.tree import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from backupflow.core.changes import Change
+    from backupflow.core.driver import Grammar
 
 VERSION: Final = "version"
 """What the header's property is called by every vendor that has it."""
@@ -88,17 +89,20 @@ class Renamings:
             counts[0] += 1
             counts[1] += change.action is Action.MOVED
 
-    def told(self, found: Release | None) -> Iterator[tuple[str, int, str]]:
+    def told(self, found: Release | None, grammar: Grammar, *, reveal: bool) -> Iterator[tuple[str, int, str]]:
         """Give each menu, how many items only moved with it, and what is told of it."""
         word = found.way if found else "upgrade"
         for (old, new), (count, moved) in self._items.items():
             many = "1 item" if count == 1 else f"{count:,} items"
-            yield new, moved, f"{word}: {clipped(old, _LONGEST)} is now {clipped(new, _LONGEST)} ({many})"
+            was, now = (clipped(called(one, grammar, reveal=reveal), _LONGEST) for one in (old, new))
+            yield new, moved, f"{word}: {was} is now {now} ({many})"
 
 
-def renamings(changes: Sequence[Change], found: Release | None) -> Iterator[tuple[str, int, str]]:
+def renamings(
+    changes: Sequence[Change], found: Release | None, grammar: Grammar, *, reveal: bool
+) -> Iterator[tuple[str, int, str]]:
     """Give those of all changes."""
     menus = Renamings()
     for change in changes:
         menus.add(change)
-    return menus.told(found)
+    return menus.told(found, grammar, reveal=reveal)

@@ -250,3 +250,12 @@ def test_of_more_menus_than_a_router_has_the_rest_is_counted() -> None:
     found = few(edit("", text), GRAMMAR)
     assert len(found.lines) == LINES
     assert found.rest.startswith(f"{900 - LINES} more in ")
+
+
+def test_what_is_no_menu_is_not_named_after_an_upgrade_either() -> None:
+    """Below a menu that has another name now."""
+    before, after = (menu(f"interface {one} Planted-Word", "add name=x") for one in ("wifiwave2", "wifi"))
+    made = edit(before, after, ("7.12", "7.14"))
+    for lines in (few(made, GRAMMAR).lines, told(made, GRAMMAR)):
+        assert lines[1].startswith("upgrade: ")
+        assert "lanted" not in repr(lines)
