@@ -7,10 +7,12 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+import typer.main
 from sqlalchemy import text
 
 from backupflow.adapters.db.collections import Collections
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Install
 
+# All commands with all their options are made of the program once, and not for each that is run.
+_made = cache(typer.main.get_command)
 _KEY = HostKey("ssh-ed25519", b"the key of the scene")
 _CLAIM = """
     WITH seqs AS (UPDATE device SET last_seq = last_seq + 1 WHERE id = :device RETURNING tenant_id, last_seq)
@@ -91,6 +95,7 @@ class Scene:
         """Run a command in this process, as from a terminal whose output goes elsewhere."""
         self.capture.readouterr()
         self.monkeypatch.setattr(sys, "stdin", Stdin(stdin))
+        self.monkeypatch.setattr(typer.main, "get_command", _made)
         with pytest.raises(SystemExit) as ended:
             main(list(arguments))
         written = self.capture.readouterr()
