@@ -113,7 +113,7 @@ def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any
 
 
 def _change(change: Change, grammar: Grammar, *, reveal: bool) -> dict[str, Any]:
-    from backupflow.core.telling import called
+    from backupflow.core.wording import called
 
     def seen(name: str, value: str | None) -> str | None:
         return value if value is None or reveal else grammar.masked_value(change.component, name, value)

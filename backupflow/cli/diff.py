@@ -18,7 +18,7 @@ from backupflow.core.diff import CONTEXT
 
 if TYPE_CHECKING:
     from backupflow.core.model import Seq
-    from backupflow.flows.comparing import Alone, Compared
+    from backupflow.flows.showing import Alone, Compared
 
 _MOST = 10_000  # lines around, of a text that may have many more
 
@@ -82,16 +82,16 @@ class _Asked:
 
 
 def _compared(asked: _Asked, *, reveal: bool) -> Compared:
-    from backupflow.flows import comparing
+    from backupflow.flows import showing
 
     ports = wiring().timeline_ports(actor())
     tenant_id = wiring().devices("reader").tenant(asked.tenant)
     one, two = asked.wanted
     if asked.other is None and (asked.given == 0 or (asked.given == 1 and not isinstance(one, datetime))):
-        outcome = comparing.change(ports, tenant_id, asked.name, one, context=asked.context, reveal=reveal)
-        return _alone(outcome) if isinstance(outcome, comparing.Alone) else whole(outcome)
+        outcome = showing.change(ports, tenant_id, asked.name, one, context=asked.context, reveal=reveal)
+        return _alone(outcome) if isinstance(outcome, showing.Alone) else whole(outcome)
     older, newer = (asked.name, one), (asked.other or asked.name, two)
-    return whole(comparing.between(ports, tenant_id, older, newer, context=asked.context, reveal=reveal))
+    return whole(showing.between(ports, tenant_id, older, newer, context=asked.context, reveal=reveal))
 
 
 def _alone(found: Alone) -> NoReturn:

@@ -13,7 +13,7 @@ from backupflow.core import diff_view
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from backupflow.flows.comparing import Compared, Side
+    from backupflow.flows.showing import Compared, Side
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan", "\\": "yellow"}
 _WIDEST_BAR = 40

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backupflow.cli.paging import Line
-    from backupflow.flows.comparing import Shown
+    from backupflow.flows.showing import Shown
 
 
 def show(
@@ -47,7 +47,7 @@ def show(
       backupflow show core-1 17
       backupflow show core-1 2026-11-20T06:00 --raw --reveal
     """  # noqa: D301 - \b keeps the lines of the examples
-    from backupflow.flows import comparing
+    from backupflow.flows import showing
 
     moment = moments.at(at)
     if raw and as_json:
@@ -56,7 +56,7 @@ def show(
         output.stop(Exit.REFUSED, "as the router gave it, it holds secrets: --reveal shows them, `export` keeps a file")
     tenant_id = wiring().devices("reader").tenant(tenant)
     what = ("raw" if raw else "show") if reveal else ""
-    found = whole(comparing.show(wiring().timeline_ports(actor()), tenant_id, name, moment, reveal=what))
+    found = whole(showing.show(wiring().timeline_ports(actor()), tenant_id, name, moment, reveal=what))
     if raw and not sys.stdout.isatty():
         to_stdout(found.exported.raw)
     elif as_json:

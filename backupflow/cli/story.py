@@ -181,12 +181,12 @@ def _address(line: str) -> str:
 
 def shown_diff(story: Story) -> list[str]:
     """The edit, line by line, as `diff` shows it."""
-    from backupflow.flows import comparing
+    from backupflow.flows import showing
 
-    found = comparing.change(
+    found = showing.change(
         story.wiring.timeline_ports("demo"), story.tenant_id, story.edited, None, context=CONTEXT, reveal=False
     )
-    if not isinstance(found, comparing.Compared):
+    if not isinstance(found, showing.Compared):
         raise DoesNotHold(f"there is no diff of {story.edited}")
     return ["".join(piece.text for piece in line) for line in diff_lines.unified(found, reveal=False)]
 

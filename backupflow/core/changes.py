@@ -8,14 +8,14 @@ from enum import StrEnum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from backupflow.core.comparing import Reader, compared
+from backupflow.core.pairing import Reader, compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from backupflow.core.comparing import Comparison
     from backupflow.core.driver import Grammar
+    from backupflow.core.pairing import Comparison
     from backupflow.core.tree import Tree
 
 MOST_CHANGES: Final = 200_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
 from backupflow.core.summary import made
-from backupflow.core.telling import Values, called, clipped
+from backupflow.core.wording import Values, called, clipped
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -17,10 +17,10 @@ from backupflow.core.changes import Action
 from backupflow.core.folded_line import LONGEST_MENU, Folded, places
 from backupflow.core.likeness import FROM, OWN, Likeness, Run
 from backupflow.core.summary import made, plain, summary
-from backupflow.core.telling import Values, called, clipped
 from backupflow.core.told_change import LINES
 from backupflow.core.tree import HEADER
 from backupflow.core.upgrading import VERSION, Renamings, about, of_header, only_renamed, release
+from backupflow.core.wording import Values, called, clipped
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence

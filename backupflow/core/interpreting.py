@@ -15,10 +15,10 @@ from backupflow.core.folding import few
 from backupflow.core.ignoring import touched, with_ignored
 from backupflow.core.interpretation import Answer, Interpretation, Kind
 from backupflow.core.model import content_hash
-from backupflow.core.telling import OTHER, called
 from backupflow.core.told_change import told_lines
 from backupflow.core.tree import equal
 from backupflow.core.who import attributed
+from backupflow.core.wording import OTHER, called
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
-from backupflow.core.telling import Values, called, clipped
 from backupflow.core.tree import HEADER
 from backupflow.core.upgrading import VERSION, about, of_header, only_renamed, release, renamings, way
+from backupflow.core.wording import Values, called, clipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -51,7 +51,7 @@ class Told:
     ignored: int
     components: tuple[str, ...]
     changes_sealed: str | None = field(repr=False)  # what the row has: whether that is a sealed text is to be checked
-    diff_sealed: str | None = field(repr=False)
+    diff_sealed: str | None = field(repr=False)  # in a list none
 
 
 @dataclass(frozen=True, slots=True)

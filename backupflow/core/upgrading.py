@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from backupflow.core.changes import Action
 from backupflow.core.release import rank
-from backupflow.core.telling import called, clipped
 from backupflow.core.tree import HEADER
+from backupflow.core.wording import called, clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

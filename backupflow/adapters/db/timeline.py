@@ -42,7 +42,7 @@ _PAGE = f"""
     WITH page AS (
         SELECT c.id, c.device_id, c.tenant_id, c.seq, c.collected_at, c.facts, c.interpret_tries, i.kind, i.after_seq,
             i.detail, i.lines_added, i.lines_removed, i.changes, i.ignored, i.components, i.changes_sealed,
-            i.diff_sealed
+            {{diff}} AS diff_sealed
         FROM {{rows}}
         WHERE c.state = 'stored' AND {{whose}} AND {_WITHIN}
         ORDER BY {{order}} LIMIT :limit)
@@ -54,9 +54,11 @@ _PAGE = f"""
           AND p.seq >= coalesce((SELECT max(r) FROM unnest(CAST(:routers AS bigint[])) r WHERE r <= c.seq), 0)
         ORDER BY p.seq DESC LIMIT 1) p ON true
     ORDER BY {{order}}"""
+_NO_DIFF = "CAST(NULL AS text)"  # a list shows none, and they may be large
 _SINCE = "(CAST(:since AS timestamptz) IS NULL OR {at} >= :since)"
 _HISTORY = text(
     _PAGE.format(
+        diff=_NO_DIFF,
         rows=f"collection c LEFT JOIN {_TOLD}",
         whose=f"{_OF_DEVICE} AND {_SINCE.format(at='c.collected_at')}",
         order="c.seq DESC",
@@ -64,6 +66,7 @@ _HISTORY = text(
 )
 _FLEET = text(
     _PAGE.format(
+        diff=_NO_DIFF,
         rows=f"collection c JOIN {_TOLD} JOIN device d ON d.id = c.device_id",
         whose=f"{_OF_FLEET} AND {_NEWS} AND i.tenant_id = :tenant AND {_SINCE.format(at='i.at')}",
         order="c.collected_at DESC, c.id DESC",
@@ -77,7 +80,12 @@ _BY_SEQ = """c.seq <= :at AND EXISTS (
 # The change that an observation belongs to: its own, or the one just before it.
 _CHANGE = {
     which: text(
-        _PAGE.format(rows=f"collection c LEFT JOIN {_TOLD}", whose=f"{_OF_DEVICE} AND {which}", order="c.seq DESC")
+        _PAGE.format(
+            diff="i.diff_sealed",
+            rows=f"collection c LEFT JOIN {_TOLD}",
+            whose=f"{_OF_DEVICE} AND {which}",
+            order="c.seq DESC",
+        )
     )
     for which in (_BY_SEQ, "c.collected_at <= :at", "CAST(:at AS bigint) IS NULL")
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from backupflow.core.telling import clipped
 from backupflow.core.tree import FLAG, HEADER, UNSET
+from backupflow.core.wording import clipped
 from backupflow.drivers.routeros.masking import masked_value, masked_words
 from backupflow.drivers.routeros.menus import ORDERED, lineage
 from backupflow.drivers.routeros.nouns import ANY, NOUNS, REMARKED, WAYS

@@ -14,8 +14,8 @@ from backupflow.core.ignoring import Rule
 from backupflow.core.interpretation import Interpretation, Kind, Question
 from backupflow.core.interpreting import MOST_COMPONENTS, UNTRUE, answer, named
 from backupflow.core.model import Pepper, RawConfig, content_hash
-from backupflow.core.telling import OTHER
 from backupflow.core.told_change import LINES
+from backupflow.core.wording import OTHER
 from backupflow.drivers import driver
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from backupflow.core.changes import Action, Change, Property, changes
 from backupflow.core.ignoring import touches
 from backupflow.core.model import RawConfig
 from backupflow.core.summary import LONGEST, summary, told
-from backupflow.core.telling import clipped
+from backupflow.core.wording import clipped
 from backupflow.drivers import driver
 
 ROS = driver("routeros")
