@@ -105,7 +105,7 @@ def threads(number: int) -> Iterator[ThreadPoolExecutor]:
 def wait_for(true: Callable[[], bool]) -> None:
     """Wait until something is so; the test's own time-out ends it otherwise."""
     while not true():
-        time.sleep(0.01)
+        time.sleep(0.05)  # each look goes over all processes of the machine
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, 3 * MIB])
@@ -429,7 +429,7 @@ def kept() -> tuple[int, int, int]:
 @pytest.mark.timeout(1800)
 def test_reading_leaves_no_process_thread_descriptor_or_memory_behind(size: str) -> None:
     """However each reading ended; in a soak a thousand of them."""
-    warm, rounds = (20, 143) if size == "soak" else (2, 4)  # each thread's heap first grows to what it needs
+    warm, rounds = (20, 143) if size == "soak" else (2, 2)  # each thread's heap first grows to what it needs
     reader = strange(replace(ENDLESS, at_once=4))
 
     def one(text: bytes) -> str:
@@ -464,9 +464,9 @@ def killed(reader: ProcessReader) -> str:
 
 def test_many_threads_read_at_once_and_each_gets_its_own() -> None:
     """No text is ever given to another's reader."""
-    texts = [f"text {n} ".encode() * (n + 1) for n in range(12)]
+    texts = [f"text {n} ".encode() * (n + 1) for n in range(8)]
     with threads(6) as pool:
         found = list(pool.map(lambda text: strange(ENDLESS).read("routeros", ASKING, replies(text)), texts))
-    assert Counter(type(read).__name__ for read in found) == {"Reading": 12}
+    assert Counter(type(read).__name__ for read in found) == {"Reading": 8}
     assert [read.raw for read in found if isinstance(read, Reading)] == texts
     assert os.getpid() not in {process.pid for process in children()}
