@@ -28,6 +28,7 @@ from backupflow.core.ledger import Assignment, Ending, Stored, Withdrawn
 from backupflow.core.model import Claim, ContentHash, DeviceId, EndMark, HostKey, Secrets, State
 from backupflow.core.suspicion import NOTHING, Accepted, Known, Observed, OtherRouter, Suspect, completed, judge
 from backupflow.errors import Conflict
+from tests.conftest import SIZE
 from tests.integration.db.fleet import KEY, LIMITS, Fleet, doubted, facts, hashed, message, published, seen
 from tests.integration.db.invariants import check
 
@@ -677,7 +678,11 @@ STEPS = st.tuples(
 
 
 @given(st.lists(STEPS, max_size=10))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15 if SIZE == "small" else 400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_whatever_happens_the_right_ones_are_compared_with(fleet: Fleet, steps: list[tuple[str, str, bool]]) -> None:
     """Believed, doubted, blocked, failed, and replaced, also in mid-session, in any order: a small model agrees."""
     device, model = fleet.device(), Model()

@@ -200,7 +200,7 @@ def histories(draw: st.DrawFn) -> History:
     )
 
 
-@settings(max_examples=20 if SIZE == "small" else 400, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12 if SIZE == "small" else 400, suppress_health_check=list(HealthCheck))
 @given(st.lists(histories(), min_size=1, max_size=8))
 def test_nobody_can_tell_that_old_attempts_were_taken_away(ledger: Fleet, drawn: list[History]) -> None:
     """Runs with their counts, verify, and the checker of all promises say the same.
