@@ -23,7 +23,7 @@ from backupflow.core.inventory import NOWHERE, NewDevice, Placement
 from backupflow.core.model import DeviceId, Login, TenantId
 from backupflow.drivers import driver
 from backupflow.embedded import running_install
-from backupflow.flows import enroll
+from backupflow.flows import enroll, history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,6 +135,19 @@ class Install:
         device_id, named = DeviceId(uuid4()), dict(settings or {})
         new = NewDevice(self.tenant_id, device_id, name, "127.0.0.1", port, "routeros", named, placement)
         return enrol(self.wiring, new, login)
+
+    def collected(self, name: str) -> str | None:
+        """Collect it now, by the code of `backup --wait`, which costs a process less: the state in which that ends."""
+        requests = self.wiring.requests
+        numbers = requests.ask(self.tenant_id, [name], "test")
+        wait_for(lambda: all(one.ended for one in requests.asked(numbers)), f"backup of {name}", 120)
+        return requests.asked(numbers)[0].state
+
+    def exported(self, name: str) -> bytes:
+        """Its newest configuration, by the code of `export`."""
+        read = history.export(self.wiring.history_ports("test"), self.tenant_id, name, None)
+        assert isinstance(read, history.Exported)
+        return read.raw
 
     def rows(self, statement: str, **values: object) -> list[Row[Any]]:
         """What a query by the reader gives."""

@@ -54,7 +54,7 @@ def test_data_and_keys_are_found_again_after_kill_9_and_a_move(install: Install,
     """Kill everything with -9, move the folder: the next `up` opens what the one before had sealed, and goes on."""
     install.add("core-1", fleet["core-1"].port, Login("backup", "backup"))
     wait_for(lambda: len(install.rows(OF_CORE)) == 1, "a first snapshot", SECONDS)
-    before = install.command("export", "core-1", "-o", "-").stdout
+    before = install.exported("core-1")
     install.wiring.close()
     install.kill_all()
     wait_for(lambda: not install.is_running(), "the folder to be free", SECONDS)
@@ -65,9 +65,9 @@ def test_data_and_keys_are_found_again_after_kill_9_and_a_move(install: Install,
     install.start()
     assert install.command("export", "core-1", "-o", "-").stdout == before
     fleet["core-1"].edit()
-    install.command("backup", "core-1", "--wait")
+    assert install.collected("core-1") == "stored"
     wait_for(lambda: len(install.rows(OF_CORE)) == 2, "a second snapshot", SECONDS)
-    assert install.command("export", "core-1", "-o", "-").stdout != before
+    assert install.exported("core-1") != before
     wait_for(lambda: len(install.rows(INTERPRETED)) == 2, "both to be interpreted", SECONDS)
     kinds = [(row.kind, row.seq > row.after_seq, row.diff_sealed is not None) for row in install.rows(INTERPRETED)]
     assert kinds == [("first", True, False), ("change", True, True)]
