@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tests.acceptance.install import Install
     from tests.acceptance.witness import Witness
 
+TREE = Path(__file__).resolve().parents[2]
+# Of other tests that run beside: their installs and their servers, as large as ours.
+OTHERS = ("pytest-of-", "backupflow-demo-")
+
 
 @dataclass
 class Everywhere:
@@ -57,12 +61,12 @@ class Everywhere:
         return hits
 
     def _in_temporary(self, finder: Finder) -> set[Hit]:
-        """Files that are new since it began, wherever a process may leave some."""
+        """Files that are new since it began, wherever a process may leave some; the tree may lie there too."""
         hits: set[Hit] = set()
         for root in {Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")}:
             for here, below, names in os.walk(root):
                 below[:] = [
-                    name for name in below if Path(here, name) not in self.own and not name.startswith("pytest-of-")
+                    name for name in below if Path(here, name) not in {*self.own, TREE} and not name.startswith(OTHERS)
                 ]
                 for path in (Path(here, name) for name in names):
                     with suppress(OSError):
