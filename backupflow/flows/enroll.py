@@ -32,7 +32,7 @@ from backupflow.core.inventory import (
     checked_port,
     checked_username,
 )
-from backupflow.core.key_acts import key_accepted, key_approved, key_reset
+from backupflow.core.key_acts import key_accepted, key_reset
 from backupflow.core.maintenance import Wish, device_maintained
 from backupflow.core.scope import checked
 from backupflow.errors import InputInvalid
@@ -153,11 +153,6 @@ def replaced(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:
 def accept_key(ports: EnrollPorts, tenant_id: TenantId, name: str, fingerprint: str) -> Done:
     """Pin the offered key of that fingerprint in place of the pinned one."""
     return _act(ports, tenant_id, name, lambda record: key_accepted(record, fingerprint))
-
-
-def approve_key(ports: EnrollPorts, tenant_id: TenantId, name: str, fingerprint: str) -> Done:
-    """Pin the first key of that fingerprint, or expect it of a device that was never contacted."""
-    return _act(ports, tenant_id, name, lambda record: key_approved(record, fingerprint))
 
 
 def reset_key(ports: EnrollPorts, tenant_id: TenantId, name: str) -> Done:

@@ -14,9 +14,10 @@ from backupflow.core.changes import Action, Property, changes
 from backupflow.core.model import RawConfig
 from backupflow.core.tree import HEADER, equal
 from tests.corpus.test_corpus import ROOT, ROS, count, files, name
+from tests.unit.core.item_diff import at_most
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from backupflow.core.tree import Tree
@@ -37,28 +38,6 @@ def neighbours() -> Iterator[tuple[str, Tree, Tree]]:
         yield from ((folder.name, old, new) for old, new in pairwise(trees))
 
 
-def kept_at_most(old: Sequence[str], new: Sequence[str]) -> int:
-    """The length of a longest common subsequence, by the book."""
-    row = [0] * (len(new) + 1)
-    for one in old:
-        before, row = row, [0]
-        for at, other in enumerate(new):
-            row.append(before[at] + 1 if one == other else max(before[at + 1], row[-1]))
-    return row[-1]
-
-
-def at_most(old: Tree, new: Tree) -> int:
-    """How many changes an item diff has that knows nothing of properties."""
-    total = 0
-    for component in old.keys() | new.keys():
-        before, after = list(old.get(component, ())), list(new.get(component, ()))
-        one, other = Counter(before), Counter(after)
-        total += (one - other).total() + (other - one).total()
-        if before != after and GRAMMAR.is_ordered(component):
-            total += (one & other).total() - kept_at_most(before, after)
-    return total
-
-
 def test_changes_turn_each_export_into_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
     """There and back, also through the bytes that are sealed, and never more of them than items that differ."""
     found: Counter[str] = Counter()
@@ -68,7 +47,7 @@ def test_changes_turn_each_export_into_the_next_one(capsys: pytest.CaptureFixtur
         assert equal(applied(new, back, GRAMMAR), old, GRAMMAR.is_ordered), sequence
         assert change_codec.decode(change_codec.encode(there)) == there, sequence
         assert len(there) == len(back), sequence
-        most = at_most(old, new)
+        most = at_most(old, new, GRAMMAR.is_ordered)
         assert len(there) <= most, sequence
         edits = [len(change.properties) for change in there if change.action is Action.MODIFIED]
         found.update(

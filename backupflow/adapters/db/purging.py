@@ -42,22 +42,18 @@ _TENANT = text("""
             AS configurations
     FROM tenant t WHERE t.name = :name""")
 _DEVICES = text("SELECT id FROM device WHERE tenant_id = :tenant ORDER BY id FOR NO KEY UPDATE")
-_REMOVE = """
+_NO_DEVICES = """
     UPDATE device SET status = 'removed', removed_at = coalesce(removed_at, now()), next_due_at = NULL
-    WHERE tenant_id = :tenant AND status <> 'removed';
+    WHERE tenant_id = :tenant AND status <> 'removed'"""
+_REMOVE = f"""{_NO_DEVICES};
     UPDATE collection SET state = 'withdrawn', code = 'withdrawn', detail = 'tenant removed', ended_at = now()
     WHERE tenant_id = :tenant AND state = 'claimed';
     UPDATE request SET answered_at = now(), answer = 'refused: removed'
     WHERE tenant_id = :tenant AND answered_at IS NULL;
     UPDATE tenant SET removed_at = now() WHERE id = :tenant"""
-_EMPTY_DEVICE = """
-    UPDATE device SET current_collection_id = NULL, current_seq = 0, kept_from_seq = last_seq + 1 WHERE id = :device;
-    DELETE FROM collection WHERE device_id = :device;
-    DELETE FROM content WHERE device_id = :device"""
 _NO_PROFILE = ("device", "device_group", "site", "jump_host")
-_EMPTY_TENANT = f"""
-    UPDATE device SET status = 'removed', removed_at = coalesce(removed_at, now()), next_due_at = NULL
-    WHERE tenant_id = :tenant AND status <> 'removed';
+# Once more: a device may have been added since.
+_EMPTY_TENANT = f"""{_NO_DEVICES};
     {"".join(f"UPDATE {table} SET credential_profile_id = NULL WHERE tenant_id = :tenant;" for table in _NO_PROFILE)}
     UPDATE tenant SET credential_profile_id = NULL WHERE id = :tenant;
     DELETE FROM credential_profile WHERE tenant_id = :tenant;
@@ -138,8 +134,8 @@ class Purging:
             full = list(tx.scalars(_FULL, values))
         for device_id in full:
             with transaction(self._engine) as tx:
-                tx.execute(_LOCK, {"device": device_id} | values)
-                _all_of(tx, _EMPTY_DEVICE, {"device": device_id})
+                name = tx.scalar(_LOCK, {"device": device_id} | values)
+                take_away(tx, Aged(DeviceId(device_id), name, Cut(None, 0)))
         with transaction(self._engine) as tx:
             tx.execute(_DEVICES, values)
             _all_of(tx, _EMPTY_TENANT, values)

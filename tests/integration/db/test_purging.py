@@ -89,3 +89,17 @@ def test_a_purge_that_can_take_nothing_forgets_nothing(fleet: Fleet) -> None:
         purge(fleet, made, made[2].seq)
     assert len(fleet.sql("SELECT 1 FROM collection")) == 3
     assert fleet.sql("SELECT 1 FROM audit WHERE action = 'history_purged'") == []
+
+
+def test_a_tenant_is_emptied_a_device_at_a_time(fleet: Fleet) -> None:
+    """All that its devices had, and what comes late is expired; said twice it is done once."""
+    (made,) = fleet.observed(["ABC"])
+    fleet.observations.store(made[:2])
+    desk = Purging(fleet.engine("operator"))
+    desk.remove_tenant(fleet.tenant, "me")
+    assert desk.empty_tenant(fleet.tenant, "me") is True
+    assert [fleet.sql(f"SELECT 1 FROM {table}") for table in ("collection", "content")] == [[], []]  # noqa: S608
+    assert fleet.observations.store([made[2]]) == [Stored.EXPIRED]
+    assert desk.empty_tenant(fleet.tenant, "me") is False
+    assert len(fleet.sql("SELECT 1 FROM audit WHERE action = 'tenant_shredded'")) == 1
+    check(fleet)

@@ -10,18 +10,9 @@ from hypothesis import strategies as st
 
 from backupflow.core import alignment as module
 from backupflow.core.alignment import aligned, rising
+from tests.unit.core.item_diff import kept_at_most
 
 SEQUENCES = st.lists(st.sampled_from("abcdef"), max_size=12)
-
-
-def longest(old: list[str], new: list[str]) -> int:
-    """The length of a longest common subsequence, by the book."""
-    row = [0] * (len(new) + 1)
-    for one in old:
-        before, row = row, [0]
-        for at, other in enumerate(new):
-            row.append(before[at] + 1 if one == other else max(before[at + 1], row[-1]))
-    return row[-1]
 
 
 def held(old: list[str], new: list[str], *, ordered: bool) -> int:
@@ -44,7 +35,7 @@ def held(old: list[str], new: list[str], *, ordered: bool) -> int:
 @given(SEQUENCES, SEQUENCES)
 def test_as_many_keep_their_places_as_can(old: list[str], new: list[str]) -> None:
     """And every item is somewhere, once."""
-    assert held(old, new, ordered=True) == longest(old, new)
+    assert held(old, new, ordered=True) == kept_at_most(old, new)
 
 
 @given(SEQUENCES, SEQUENCES)
@@ -58,7 +49,7 @@ def test_of_too_many_equal_items_the_first_goes_with_the_first(old: list[str], n
     """Perhaps more are moved than need be; nothing is lost."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MOST_PAIRS", 0)
-        assert held(old, new, ordered=True) <= longest(old, new)
+        assert held(old, new, ordered=True) <= kept_at_most(old, new)
 
 
 @given(st.permutations(range(9)))
@@ -66,4 +57,4 @@ def test_a_longest_rising_part_is_found(order: list[int]) -> None:
     """Of pairs in any order."""
     found = rising(list(enumerate(order)))
     assert all(i < k and j < m for (i, j), (k, m) in pairwise(found))
-    assert len(found) == longest(list(map(str, range(9))), list(map(str, order)))
+    assert len(found) == kept_at_most(list(map(str, range(9))), list(map(str, order)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -17,9 +16,7 @@ from backupflow.core.changes import Action, Change, Property, TooManyChanges, ch
 from backupflow.core.model import NormalConfig
 from backupflow.core.tree import FLAG, Tree, equal
 from backupflow.drivers.routeros.grammar import RouterOSGrammar
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from tests.unit.core.item_diff import at_most, kept_at_most
 
 ROS = RouterOSGrammar()
 FILTER, POOL = "ip/firewall/filter", "ip/pool"
@@ -53,28 +50,6 @@ def lines(*texts: str) -> Tree:
     return {FILTER: list(texts)}
 
 
-def kept_at_most(old: Sequence[str], new: Sequence[str]) -> int:
-    """The length of a longest common subsequence, by the book."""
-    row = [0] * (len(new) + 1)
-    for one in old:
-        before, row = row, [0]
-        for at, other in enumerate(new):
-            row.append(before[at] + 1 if one == other else max(before[at + 1], row[-1]))
-    return row[-1]
-
-
-def at_most(old: Tree, new: Tree) -> int:
-    """How many changes an item diff that knows nothing of properties would have."""
-    total = 0
-    for component in old.keys() | new.keys():
-        before, after = old.get(component, ()), new.get(component, ())
-        one, other = Counter(before), Counter(after)
-        total += (one - other).total() + (other - one).total()
-        if ROS.is_ordered(component):
-            total += (one & other).total() - kept_at_most(before, after)
-    return total
-
-
 def mirrored(change: Change) -> Change:
     """The same change on the way back; what an item stands before is another one there."""
     action = {Action.ADDED: Action.REMOVED, Action.REMOVED: Action.ADDED}.get(change.action, change.action)
@@ -101,7 +76,7 @@ def test_changes_turn_the_old_tree_into_the_new_one(old: Tree, new: Tree) -> Non
 @given(TREES, TREES)
 def test_there_are_no_more_changes_than_items_that_differ(old: Tree, new: Tree) -> None:
     """A move counts as one, whatever else happened to the item."""
-    assert len(said(old, new)) <= at_most(old, new)
+    assert len(said(old, new)) <= at_most(old, new, ROS.is_ordered)
 
 
 @given(TREES, TREES)
