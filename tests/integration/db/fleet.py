@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -108,15 +109,17 @@ class Fleet:
     admin_password: str = field(repr=False)
     policy: Policy = field(default_factory=Policy)
     _engines: dict[str, Engine] = field(default_factory=dict)
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     # --- who acts ------------------------------------------------------------------------------------------------
 
     def engine(self, role: str) -> Engine:
         """PostgreSQL as a role."""
-        if role not in self._engines:
-            password = (self.secrets_dir / f"{role}.postgres").read_text(encoding="utf-8")
-            self._engines[role] = open_engine(Postgres(self.url, role, password), POOL)
-        return self._engines[role]
+        with self._opening:  # tests have threads: an engine made twice would be closed once
+            if role not in self._engines:
+                password = (self.secrets_dir / f"{role}.postgres").read_text(encoding="utf-8")
+                self._engines[role] = open_engine(Postgres(self.url, role, password), POOL)
+            return self._engines[role]
 
     @cached_property
     def admin(self) -> Engine:
