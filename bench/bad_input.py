@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
 import random
 import re
 import resource
@@ -19,10 +18,10 @@ from backupflow.core.driver import Complete
 from backupflow.core.model import RawConfig
 from backupflow.drivers.routeros.completeness import judge
 from backupflow.drivers.routeros.normal import normalize
+from bench.alone import alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from multiprocessing.connection import Connection
 
 SIZE: Final = 16 * 1024 * 1024
 HEADER: Final = b"# 2024-01-15 10:30:00 by RouterOS 7.14\n# software id = ABCD-EFGH\n#\n# model = RB5009UG+S+\n"
@@ -191,21 +190,7 @@ def noise(dice: random.Random, start: bytes) -> bytes:
 
 
 def measured(text: bytes) -> tuple[float, float, float, str]:
-    """Give CPU seconds of judge and normalize, MiB beyond the text, and the verdict; from a process of its own."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(
-        target=_measure, args=(text, sender)
-    )  # a fork pays for pages
-    process.start()
-    sender.close()
-    try:
-        found: tuple[float, float, float, str] = receiver.recv()
-    finally:
-        process.join()
-    return found
-
-
-def _measure(text: bytes, sender: Connection) -> None:
+    """Give CPU seconds of judge and normalize, MiB beyond the text, and the verdict; for a process of its own."""
     gc.collect()
     before = _resident()
     began = time.process_time()
@@ -215,7 +200,7 @@ def _measure(text: bytes, sender: Connection) -> None:
     ended = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     verdict = "complete" if isinstance(judged, Complete) else judged.reason.value
-    sender.send((between - began, ended - between, peak - before, verdict))
+    return between - began, ended - between, peak - before, verdict
 
 
 def _resident() -> float:
@@ -240,7 +225,7 @@ def search(rounds: int, seed: int) -> Iterator[tuple[int, float, bytes, bytes]]:
         fresh = number % 10 == 0
         candidate = b"".join(dice.choices((*PARTS, *BREAKS), k=dice.randrange(1, 9))) if fresh else altered(dice, unit)
         head = dice.choice((START, START + b"add ", START + b'add a="', HEADER, b"", start))
-        judging, normalizing, _, _ = measured(filled(candidate, head))
+        judging, normalizing, _, _ = alone(measured, filled(candidate, head))
         if judging + normalizing > slowest:
             slowest, unit, start = judging + normalizing, candidate, head
             yield number, slowest, unit, start
@@ -256,7 +241,7 @@ def main() -> None:
     print(f"{'16 MiB of':40} {'judge':>6} {'normal':>6} {'both':>6} {'MiB':>5}")
     for name, text in (REALISTIC | BAD).items():
         if asked.only in name:
-            judging, normalizing, memory, verdict = measured(text()[:SIZE])
+            judging, normalizing, memory, verdict = alone(measured, text()[:SIZE])
             both = judging + normalizing
             late = "  SLOW" if both > LIMIT else ""
             print(f"{name:40} {judging:6.2f} {normalizing:6.2f} {both:6.2f} {memory:5.0f}  {verdict}{late}", flush=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
 import random
 import resource
 import time
@@ -21,10 +20,10 @@ from backupflow.core.changes import TooManyChanges, changes
 from backupflow.core.model import NormalConfig
 from backupflow.core.tree import equal
 from backupflow.drivers import driver
+from bench.alone import alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from multiprocessing.connection import Connection
 
 LIMIT: Final = 2.0  # seconds of comparison, for what is real
 SIZE: Final = 16 * 1024 * 1024
@@ -140,18 +139,6 @@ HOSTILE: Final[dict[str, Callable[[], Pair]]] = {
 
 def measured(pair: Pair) -> tuple[float, float, float, str]:
     """Give CPU seconds of the comparison, of all of it, MiB beyond the texts, and what was found."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_measure, args=(pair, sender))
-    process.start()
-    sender.close()
-    try:
-        found: tuple[float, float, float, str] = receiver.recv()
-    finally:
-        process.join()
-    return found
-
-
-def _measure(pair: Pair, sender: Connection) -> None:
     grammar = driver("routeros").grammar
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -168,7 +155,7 @@ def _measure(pair: Pair, sender: Connection) -> None:
     except TooManyChanges:
         between, said = time.process_time(), "too many"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sender.send((between - began, time.process_time() - began, peak - before, said))
+    return between - began, time.process_time() - began, peak - before, said
 
 
 def main() -> None:
@@ -179,7 +166,7 @@ def main() -> None:
     print(f"{'changes between two texts':42} {'found':>6} {'all':>6} {'MiB':>5}")
     for name, make in (REAL | HOSTILE).items():
         if asked.only in name:
-            found, whole, memory, said = measured(make())
+            found, whole, memory, said = alone(measured, make())
             late = "  SLOW" if name in REAL and found > LIMIT else ""
             print(f"{name:42} {found:6.2f} {whole:6.2f} {memory:5.0f}  {said}{late}", flush=True)
 

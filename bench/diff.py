@@ -6,7 +6,6 @@ Each pair of texts is compared in a process of its own; the memory is its peak, 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import random
 import resource
 import time
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from backupflow.core.diff import applied, diff, encode
 from backupflow.core.diff_view import unified, unmasked
 from backupflow.core.model import NormalConfig
+from bench.alone import alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from multiprocessing.connection import Connection
 
     Texts = tuple[NormalConfig, NormalConfig]
 
@@ -107,17 +106,11 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"{'pair of texts':<50}{'diff s':>8}{'all s':>8}{'peak MB':>9}{'added':>9}{'removed':>9}  exact")
     for name in PAIRS:
-        spawn = multiprocessing.get_context("spawn")
-        ours, theirs = spawn.Pipe()
-        child = spawn.Process(target=_compare, args=(name, theirs))
-        child.start()
-        theirs.close()  # so that a child that fails is no riddle
-        took, whole, peak, added, removed, coarse = ours.recv()
-        child.join()
+        took, whole, peak, added, removed, coarse = alone(_compare, name)
         print(f"{name:<50}{took:>8.2f}{whole:>8.2f}{peak:>9.0f}{added:>9}{removed:>9}  {'no' if coarse else 'yes'}")
 
 
-def _compare(name: str, answer: Connection) -> None:
+def _compare(name: str) -> tuple[float, float, float, int, int, str]:
     """`all`: with writing it down, showing it and applying it, which must give the new text."""
     old, new = PAIRS[name](random.Random(SEED))
     began = time.process_time()
@@ -130,7 +123,7 @@ def _compare(name: str, answer: Connection) -> None:
         raise AssertionError(name)
     whole = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    answer.send((took, whole, peak, change.added, change.removed, change.coarse))
+    return took, whole, peak, change.added, change.removed, change.coarse
 
 
 if __name__ == "__main__":
