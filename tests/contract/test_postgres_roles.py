@@ -32,7 +32,7 @@ PROCESS = "alarm process"
 RIGHTS: dict[str, dict[str, str]] = {
     "scheduler": {
         "SELECT": f"{SCOPES} {PROCESS} device collection request job transit_key outbox queue_canary alembic_version "
-        "event:due_at,sent_at,given_up_at "
+        "event:due_at,sent_at,given_up_at system_backup escrow "
         "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings,changed_at,name,trial_at,trials",
         "INSERT": f"collection {PROCESS} queue_canary",
         "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane,maintenance_until,offline_since "
@@ -85,26 +85,26 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "reader": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit aside expected_key queue_canary event interpretation ignore_rule alembic_version "
+        "audit aside expected_key queue_canary event interpretation ignore_rule system_backup escrow alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
         "settings,changed_at,next_username,next_method,next_changed_at,trial_at,trials,proved_at",
         "INSERT": "audit",
     },
     "operator": {
         "SELECT": f"{SCOPES} {PROCESS} device collection content host_key request job outbox transit_key quarantine "
-        "audit aside expected_key queue_canary event interpretation ignore_rule alembic_version "
+        "audit aside expected_key queue_canary event interpretation ignore_rule system_backup escrow alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
         "settings,changed_at,sealed,next_username,next_method,next_changed_at,trial_at,trials,proved_at,next_sealed",
-        "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit event",
+        "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit event system_backup escrow",
         "UPDATE": f"{SCOPES} process device collection request job transit_key alarm:cleared_at "
-        "outbox:due_at,event_id,sealed interpretation event:sealed,due_at,attempts,failing_since,tried_at,"
+        "outbox:due_at,event_id,sealed interpretation escrow event:sealed,due_at,attempts,failing_since,tried_at,"
         "answer,sent_at,given_up_at "
         "content:sealed,verified_at,normalization_version,content_hash,next_version,next_hash,next_shape_hash,"
         "next_masked_hash host_key:status,last_seen_at aside:sealed,verified_at "
         "credential_profile:suspended_at,suspended_reason,sealed,next_sealed,next_username,next_method,next_changed_at,"
         "trial_at,trials queue_canary:answered_at quarantine:released_at,released_by",
         "DELETE": "process alarm request collection content quarantine outbox credential_profile aside event "
-        "interpretation ignore_rule",
+        "interpretation ignore_rule escrow",
     },
 }
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 if TYPE_CHECKING:
     from sqlalchemy.schema import SchemaItem
@@ -603,6 +603,31 @@ ignore_rule = Table(
         unique=True,
         postgresql_nulls_not_distinct=True,
     ),
+)
+
+# Copies of the whole system that somebody made; where they are kept is theirs to know.
+system_backup = Table(
+    "system_backup",
+    metadata,
+    _number(),
+    _at("made_at", needed=True),
+    Column("made_by", Text, nullable=False),
+    Column("revision", Text, nullable=False, comment="of the schema"),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+# What is written each day for the day on which nothing of ours is left; one file a tenant, for its own recipients.
+escrow = Table(
+    "escrow",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True),
+    Column("recipients", ARRAY(Text), nullable=False, comment="public keys of age"),
+    Column("enabled_by", Text, nullable=False),
+    _at("enabled_at", needed=True),
+    _at("written_at", "the newest whole file"),
+    Column("devices", Integer),
+    Column("bytes", BigInteger),
+    CheckConstraint("cardinality(recipients) > 0", name="recipients"),
 )
 
 aside = Table(
