@@ -45,6 +45,7 @@ def upgrade() -> None:
         "escrow",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("recipients", postgresql.ARRAY(sa.Text()), nullable=False, comment="public keys of age"),
+        sa.Column("folder", sa.Text(), nullable=True, comment="none: CONFIG_ESCROW_DIR"),
         sa.Column("enabled_by", sa.Text(), nullable=False),
         _at("enabled_at", needed=True),
         _at("written_at", comment="the newest whole file"),

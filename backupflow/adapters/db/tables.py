@@ -622,6 +622,7 @@ escrow = Table(
     metadata,
     Column("tenant_id", Uuid, ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True),
     Column("recipients", ARRAY(Text), nullable=False, comment="public keys of age"),
+    Column("folder", Text, comment="none: CONFIG_ESCROW_DIR"),
     Column("enabled_by", Text, nullable=False),
     _at("enabled_at", needed=True),
     _at("written_at", "the newest whole file"),
