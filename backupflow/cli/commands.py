@@ -1,53 +1,95 @@
-"""All commands, as typer knows them. Importing them opens nothing and imports nothing heavy."""
+"""All commands, as typer knows them. Each is imported when it is asked for, so that none waits for the others."""
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from backupflow.cli import (
-    alarm,
-    backup,
-    credential,
-    demo,
-    device,
-    diff,
-    doctor,
-    event,
-    export,
-    group,
-    history,
-    hostkey,
-    ignore,
-    inventory,
-    judge,
-    jump,
-    keys,
-    nagios,
-    output,
-    purge,
-    quarantine,
-    reinterpret,
-    retention,
-    runs,
-    search,
-    session,
-    show,
-    site,
-    status,
-    tenant,
-    timeline,
-    up,
-    verify,
-)
+from backupflow.cli import output, session
 from backupflow.cli.exits import Exit, table
+
+# In the order of the help: the module of this package, what of it is the command or the group of commands, and the
+# class of a command that needs one of its own.
+COMMANDS = {
+    "up": "up:up",
+    "demo": "demo:demo",
+    "device": "device:app",
+    "credential": "credential:app",
+    "group": "group:app",
+    "site": "site:app",
+    "tenant": "tenant:app",
+    "jump": "jump:app",
+    "hostkey": "hostkey:app",
+    "inventory": "inventory:app",
+    "backup": "backup:backup",
+    "runs": "runs:runs",
+    "run": "runs:app",
+    "history": "timeline:history",
+    "diff": "diff:diff",
+    "show": "show:show",
+    "snapshots": "history:snapshots",
+    "export": "export:export",
+    "retention": "retention:app",
+    "purge": "purge:purge",
+    "search": "search:search",
+    "ignore": "ignore:app",
+    "reinterpret": "reinterpret:reinterpret",
+    "verify": "verify:verify",
+    "status": "status:status",
+    "check": "nagios:check:Plugin",
+    "alarm": "alarm:app",
+    "event": "event:app",
+    "quarantine": "quarantine:app",
+    "keys": "keys:app",
+    "doctor": "doctor:doctor",
+    "normalize": "judge:normalize",
+    "check-export": "judge:check_export",
+    "migrate": "doctor:migrate",
+}
+
+
+class Loaded(Mapping[str, Any]):
+    """The commands by their names; each is loaded when it is looked up."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - a command's type is none of typer's public ones
+        """The command of that name; KeyError if there is none."""
+        return _load(name, COMMANDS[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names."""
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(COMMANDS)
+
+
+@cache
+def _load(name: str, where: str) -> Any:  # noqa: ANN401 - as above
+    module_name, *attributes = where.split(":")
+    module = import_module(f"backupflow.cli.{module_name}")
+    found, *cls = [getattr(module, attribute) for attribute in attributes]
+    if isinstance(found, typer.Typer):
+        return get_group(found)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(name, cls=cls[0] if cls else None)(found)
+    return get_command(alone)
 
 
 class Commands(TyperGroup):
     """Whoever leaves a question with Ctrl-C or Ctrl-D is told that nothing came of it: questions come before acts."""
+
+    def __init__(self, **about: Any) -> None:  # noqa: ANN401 - typer's
+        super().__init__(**about)
+        self.commands = ChainMap(self.commands, Loaded())  # type: ignore[arg-type]  # of the second is only read
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - its type is none of typer's public ones
         """Run the command."""
@@ -79,39 +121,3 @@ def begin(
 ) -> None:
     """Keep every configuration of your routers, sealed, and give each one back byte for byte."""
     session.begin(data_dir)
-
-
-app.command()(up.up)
-app.command()(demo.demo)
-app.add_typer(device.app)
-app.add_typer(credential.app)
-app.add_typer(group.app)
-app.add_typer(site.app)
-app.add_typer(tenant.app)
-app.add_typer(jump.app)
-app.add_typer(hostkey.app)
-app.add_typer(inventory.app)
-app.command()(backup.backup)
-app.command()(runs.runs)
-app.add_typer(runs.app)
-app.command()(timeline.history)
-app.command()(diff.diff)
-app.command()(show.show)
-app.command()(history.snapshots)
-app.command()(export.export)
-app.add_typer(retention.app)
-app.command()(purge.purge)
-app.command()(search.search)
-app.add_typer(ignore.app)
-app.command()(reinterpret.reinterpret)
-app.command()(verify.verify)
-app.command()(status.status)
-app.command(cls=nagios.Plugin)(nagios.check)
-app.add_typer(alarm.app)
-app.add_typer(event.app)
-app.add_typer(quarantine.app)
-app.add_typer(keys.app)
-app.command()(doctor.doctor)
-app.command()(judge.normalize)
-app.command("check-export")(judge.check_export)
-app.command()(doctor.migrate)
