@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from backupflow import telemetry
+from backupflow.core.escrow import ESCROW
 from backupflow.core.retaining import BRAKED, Age
 from backupflow.core.verification import DAMAGED
 from backupflow.flows import maintain, retaining
@@ -71,6 +72,11 @@ def _watch() -> maintain.Ran:
     return watch(wiring().watches)
 
 
+def _escrow() -> maintain.Ran:
+    due = [one for one in wiring().escrows("operator").every() if one.is_due]
+    return maintain.Ran({"failed": len(due)})
+
+
 def _found(finding: Finding) -> None:
     if finding.new:
         telemetry.logger().error(telemetry.ALARM_RAISED, code=DAMAGED, scope=finding.scope, detail=finding.why)
@@ -82,4 +88,5 @@ def _unexpected(exc: Exception) -> None:
 
 _JOBS: Final = {
     "verify": _verify, "compact": _compact, "retain": _retain, RENORMALIZE: _renormalize, WATCH: _watch,
+    ESCROW: _escrow,
 }  # fmt: skip

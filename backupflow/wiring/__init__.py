@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.claims import Claims
     from backupflow.adapters.db.compacting import Compacting
     from backupflow.adapters.db.devices import Devices
+    from backupflow.adapters.db.escrow import Escrows
     from backupflow.adapters.db.event_desk import EventDesk
     from backupflow.adapters.db.fleet import FleetDesk
     from backupflow.adapters.db.house import House
@@ -464,6 +465,12 @@ class Wiring:
 
         store, keys = self.port(Verifying(self.engine("operator")), ports.VerifyStore), self.keys("operator")
         return VerifyPorts(store, self.history_ports(actor), keys, self.vault("reader"))
+
+    def escrows(self, role: str) -> Escrows:
+        """For whom an escrow is written; `operator` may change it, `reader` only look."""
+        from backupflow.adapters.db.escrow import Escrows
+
+        return Escrows(self.engine(role))
 
     @cached_property
     def watches(self) -> Watches:
