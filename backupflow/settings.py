@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, fiel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backupflow.core.hook_target import target
+from backupflow.core.listen import listen_address
 from backupflow.core.model import SecretsPolicy
 from backupflow.errors import InputInvalid, SettingsInvalid
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FROZEN = SettingsConfigDict(frozen=True, env_ignore_empty=True, populate_by_name=True, extra="ignore")
-Role = Literal["scheduler", "collector", "ingester", "interpreter", "operator"]
+Role = Literal["scheduler", "collector", "ingester", "interpreter", "operator", "flower"]
 
 
 def _seconds(value: object) -> object:
@@ -219,6 +220,34 @@ class Telling(BaseSettings):
         return text
 
 
+class Watching(BaseSettings):
+    """The web page on which Celery is watched (docs/flower.md)."""
+
+    model_config = _FROZEN
+    listen: str = Field(
+        "127.0.0.1:5555", validation_alias=_env("FLOWER_LISTEN"),
+        description="host:port of the page; `up` takes a free port of this machine unless this is set; off: no page",
+    )  # fmt: skip
+    write: bool = Field(
+        False, validation_alias=_env("FLOWER_WRITE"),  # noqa: FBT003 - a default
+        description="the page may command workers, and they obey: stop, grow, revoke; otherwise neither",
+    )  # fmt: skip
+    max_tasks: int = Field(
+        10_000, ge=10, le=1_000_000, validation_alias=_env("FLOWER_MAX_TASKS"),
+        description="the latest tasks that the page remembers, some 10 kB each",
+    )  # fmt: skip
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, text: str) -> str:
+        try:
+            if text != "off":
+                listen_address(text)
+        except InputInvalid as exc:
+            raise ValueError(exc.detail) from None
+        return text
+
+
 def _read(group: type[G], environment: Mapping[str, str] | None) -> G:
     if environment is None:
         return group()
@@ -235,6 +264,7 @@ class Settings:
             self.collecting = _read(Collecting, environment)
             self.keeping = _read(Keeping, environment)
             self.telling = _read(Telling, environment)
+            self.watching = _read(Watching, environment)
         except ValidationError as exc:
             first = exc.errors(include_input=False, include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])
@@ -243,4 +273,4 @@ class Settings:
             raise SettingsInvalid("CONFIG_BACKUP_SPREAD_TO is less than CONFIG_BACKUP_SPREAD_FROM")
 
 
-GROUPS: tuple[type[BaseSettings], ...] = (Servers, Process, Collecting, Keeping, Telling)
+GROUPS: tuple[type[BaseSettings], ...] = (Servers, Process, Collecting, Keeping, Telling, Watching)
