@@ -46,13 +46,30 @@ class Servers(BaseSettings):
     """Where the servers are, without logins. `up` sets what it runs itself; what is set beforehand it leaves out."""
 
     model_config = _FROZEN
-    database_url: str = Field("", validation_alias=_env("DATABASE_URL"), description="postgresql://host:port/database")
-    redis_url: str = Field("", validation_alias=_env("REDIS_URL"), description="redis://host:port/0")
-    nats_url: str = Field("", validation_alias=_env("NATS_URL"), description="nats://host:port")
+    database_url: str = Field(
+        "",
+        validation_alias=_env("DATABASE_URL"),
+        description="postgresql://host:port/database, also with ?sslmode=verify-full",
+    )
+    redis_url: str = Field("", validation_alias=_env("REDIS_URL"), description="redis(s)://host:port/0")
+    nats_url: str = Field("", validation_alias=_env("NATS_URL"), description="nats://host:port or tls://host:port")
     openbao_addr: str = Field("", validation_alias=_env("OPENBAO_ADDR"), description="http(s)://host:port")
     secrets_dir: Path = Field(
         Path(), validation_alias=_env("CONFIG_SECRETS_DIR"), description="folder with the logins, `<role>.<server>`"
     )
+    ca: Path | None = Field(
+        None, validation_alias=_env("CONFIG_SERVERS_CA"),
+        description="file with the authorities that the certificates of all four servers are trusted by, and nobody "
+        "else's; nothing goes in clear then (docs/servers.md)",
+    )  # fmt: skip
+
+    @field_validator("ca")
+    @classmethod
+    def _is_whole_path(cls, file: Path | None) -> Path | None:
+        """Each process has a working directory of its own."""
+        if file is not None and not file.is_absolute():
+            raise ValueError("must be a whole path, from /")
+        return file
 
 
 class Process(BaseSettings):

@@ -19,16 +19,21 @@ beat's producer and remote control. Redis 7 or Valkey: `%R~` and `%W~` tell read
 from __future__ import annotations
 
 import hashlib
+import ssl
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 
+from backupflow.core.tls import CLEAR, refusal
 from backupflow.errors import SettingsInvalid
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable, Mapping
+
+    from backupflow.core.tls import Trust
 
 QUEUES = ("collect.now", "collect", "collect.slow", "ingest", "interpret", "maintain", "status")
 _CONSUMES: dict[str, tuple[str, ...]] = {
@@ -65,6 +70,21 @@ class BrokerStatus:
     detail: str = ""
 
 
+class TrustedConnection(redis.SSLConnection):
+    """By TLS, on the word of the given authorities alone: redis-py adds them to the machine's."""
+
+    def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=self.ca_certs)
+        return context.wrap_socket(sock, server_hostname=self.host)
+
+
+def options(trusted: Trust) -> dict[str, Any]:
+    """What a client of redis-py takes beside its address; for kombu without the class of the connection."""
+    if not trusted.encrypted:
+        return {}
+    return {"connection_class": TrustedConnection, "ssl_ca_certs": trusted.ca}
+
+
 def acl_text(passwords: Mapping[str, str], *, db: int = 0) -> str:
     """A line of a Redis ACL file for each role; the passwords stand in it as their SHA-256.
 
@@ -83,16 +103,23 @@ def acl_file(passwords: Mapping[str, str], *, db: int = 0) -> str:
     return f"user default off\n{acl_text(passwords, db=db)}"
 
 
-def ask(url: str, role: str, password: str, timeout: timedelta = timedelta(seconds=2)) -> BrokerStatus:
+def ask(
+    url: str, role: str, password: str, timeout: timedelta = timedelta(seconds=2), *, trusted: Trust = CLEAR
+) -> BrokerStatus:
     """Log in as a role and ask for the version; never raises. `url` is `redis://host:port/db`, without a login."""
     seconds = timeout.total_seconds()
     try:
         with redis.Redis.from_url(
-            url, username=role, password=password, socket_timeout=seconds, socket_connect_timeout=seconds
+            url,
+            username=role,
+            password=password,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
+            **options(trusted),
         ) as client:
             hello = client.execute_command("HELLO")
     except (redis.RedisError, OSError, ValueError) as exc:
-        return BrokerStatus(detail=type(exc).__name__)
+        return BrokerStatus(detail=refusal(str(exc)) or type(exc).__name__)
     about = hello if isinstance(hello, dict) else dict(zip(hello[::2], hello[1::2], strict=False))
     return BrokerStatus(" ".join(_text(about.get(key, about.get(key.encode(), ""))) for key in ("server", "version")))
 

@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import suppress
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -45,10 +45,16 @@ class _Said(Enum):
 
 
 class RedisPresence:
-    """core.ports.Presence. `url` has the login of a role that may read these keys in it, and is never shown."""
+    """core.ports.Presence. `url` has the login of a role that may read these keys in it, and is never shown.
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    `options` are those of redis-py that say how the server is trusted.
+    """
+
+    def __init__(
+        self, url: str, clock: Callable[[], float] = time.monotonic, *, options: Mapping[str, Any] | None = None
+    ) -> None:
         self._url = url
+        self._options = options or {}
         self._clock = clock
         self._client: redis.Redis | None = None
         self._asking: threading.Thread | None = None
@@ -122,6 +128,7 @@ class RedisPresence:
                 socket_timeout=WITHIN,
                 retry=Retry(NoBackoff(), 0),
                 retry_on_error=[],
+                **self._options,
             )
         return self._client
 

@@ -20,7 +20,7 @@ from backupflow.cli.install import tell_settings
 from backupflow.cli.processes import Process, processes
 from backupflow.cli.revive import Reviver
 from backupflow.cli.session import session
-from backupflow.errors import ServerUnusable
+from backupflow.errors import ServerUnusable, SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,7 +61,7 @@ def installed(
     `outside` is the environment whose settings are followed; `options` says how to run the servers, but for what an
     install decides itself: who may log in, the key, what is left out, who is told of a restart.
     """
-    from backupflow.embedded import ServerOptions, default_seal_key, open_folder, start_servers
+    from backupflow.embedded import Server, ServerOptions, default_seal_key, open_folder, start_servers
     from backupflow.settings import Settings
     from backupflow.wiring import Wiring, provision
 
@@ -70,6 +70,11 @@ def installed(
         key = seal_key or default_seal_key(folder)
         users = provision.server_users(folder.secret)
         left_out = _left_out(configured.model_dump())
+        if configured.ca and len(left_out) < len(Server):
+            raise SettingsInvalid(
+                "CONFIG_SERVERS_CA is set, and servers that `up` runs itself listen in clear, on this machine alone: "
+                "set the addresses of all four (docs/servers.md)"
+            )
         _give_users(folder, left_out, users, say)
         options = replace(
             options or ServerOptions(),

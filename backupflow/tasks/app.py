@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from datetime import timedelta
+from ssl import CERT_REQUIRED
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery, Task
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
-from kombu.transport.redis import Transport
+from kombu.transport.redis import Channel, Transport
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from backupflow import telemetry
@@ -52,7 +53,13 @@ def _configuration() -> ModuleType:
 
 def _addresses() -> dict[str, Any]:
     """Read at first use, so that importing the app needs no settings."""
-    return {"broker_url": wiring().broker_url(wiring().settings.process.role)}
+    found = wiring()
+    told: dict[str, Any] = {"broker_url": found.broker_url(found.settings.process.role)}
+    if options := found.broker_options:
+        # kombu knows one class for all; left to itself it takes rediss:// for "encrypted, to whomever".
+        Channel.connection_class_ssl = options.pop("connection_class")
+        told["broker_use_ssl"] = {"ssl_cert_reqs": CERT_REQUIRED, **options}
+    return told
 
 
 # As root Celery warns of pickled messages; ours are JSON, and a one-machine install may well be root's.

@@ -12,7 +12,7 @@ import secrets
 import threading
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
 from backupflow.core import ports
@@ -20,6 +20,7 @@ from backupflow.core.flapping import Quota
 from backupflow.core.ledger import Limits
 from backupflow.core.model import Timeouts
 from backupflow.core.scope import Policy
+from backupflow.core.tls import Trust, postgres_options, trust
 from backupflow.errors import SettingsInvalid
 from backupflow.settings import Settings
 from backupflow.wiring import kill_points
@@ -85,6 +86,7 @@ _LARGEST_EXPORT = 64 * 1024 * 1024  # that any setting may ever have let in
 _MOST_CONNECTIONS = 20
 _SPARE_CONNECTIONS = 3  # heartbeat, health, one more
 _NONCE_BYTES = 12
+_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 DEFAULT_TENANT = "default"
 # What an adapter of several ports plays.
 _OF_VAULT = (
@@ -156,6 +158,43 @@ class Wiring:
         except OSError as exc:
             raise SettingsInvalid(f"CONFIG_SECRETS_DIR/{role}.{server}: {exc.strerror}") from None
 
+    @cached_property
+    def _servers_ca(self) -> str | None:
+        """The file of CONFIG_SERVERS_CA; SettingsInvalid if it holds no authorities: nothing would be trusted by it."""
+        file = self.settings.servers.ca
+        if file is None:
+            return None
+        import ssl
+
+        try:
+            ssl.create_default_context(cafile=str(file))
+        except (OSError, ssl.SSLError):
+            raise SettingsInvalid(f"CONFIG_SERVERS_CA: {file} is no file of certificates that can be read") from None
+        return str(file)
+
+    def trusted(self, variable: str) -> Trust:
+        """How the server whose address stands in that variable is reached, and trusted."""
+        servers = self.settings.servers
+        address = {
+            "DATABASE_URL": servers.database_url,
+            "REDIS_URL": servers.redis_url,
+            "NATS_URL": servers.nats_url,
+            "OPENBAO_ADDR": servers.openbao_addr,
+        }[variable]
+        return trust(variable, _required(address, variable), self._servers_ca)
+
+    @property
+    def postgres_options(self) -> dict[str, str]:
+        """What libpq is told of trust beside the address, whichever program uses it."""
+        return postgres_options(self.trusted("DATABASE_URL"), self.settings.servers.database_url, machine_authorities())
+
+    @property
+    def broker_options(self) -> dict[str, Any]:
+        """What a client of redis-py is told of trust beside the address."""
+        from backupflow.adapters.broker import options
+
+        return options(self.trusted("REDIS_URL"))
+
     def broker_url(self, role: str) -> str:
         """The broker's address with its login; for Celery only, never to be printed."""
         address = _required(self.settings.servers.redis_url, "REDIS_URL")
@@ -174,9 +213,14 @@ class Wiring:
 
                 url = _required(self.settings.servers.database_url, "DATABASE_URL")
                 pool = min(self.settings.collecting.max_concurrent, _MOST_CONNECTIONS) if role == "collector" else 2
-                postgres = Postgres(url, role, self.secret(role, "postgres"))
+                postgres = Postgres(url, role, self.secret(role, "postgres"), self.postgres_options)
                 self._engines[role] = open_engine(postgres, pool + _SPARE_CONNECTIONS)
             return self._engines[role]
+
+    @property
+    def vault_ca(self) -> str | None:
+        """The file of authorities for OpenBao; None: those of the library."""
+        return self.trusted("OPENBAO_ADDR").ca or machine_authorities()
 
     def vault(self, role: str) -> Vault:
         """OpenBao as a role."""
@@ -187,7 +231,8 @@ class Wiring:
                 addr = _required(self.settings.servers.openbao_addr, "OPENBAO_ADDR")
                 login = json.loads(self.secret(role, "openbao"))
                 pool = self.settings.collecting.max_concurrent + 1
-                vault = Vault(addr, AppRoleLogin(login["role_id"], login["secret_id"]), pool=pool)
+                ca = self.vault_ca
+                vault = Vault(addr, AppRoleLogin(login["role_id"], login["secret_id"]), pool=pool, ca=ca)
                 self._vaults[role] = self.port(vault, *_OF_VAULT)
             return self._vaults[role]
 
@@ -199,7 +244,8 @@ class Wiring:
 
                 url = _required(self.settings.servers.nats_url, "NATS_URL")
                 room = self.settings.collecting.stream_max_bytes
-                bus = Bus(url, BusLogin(role, self.secret(role, "nats")), max_bytes=room)
+                ca = self.trusted("NATS_URL").ca
+                bus = Bus(url, BusLogin(role, self.secret(role, "nats")), max_bytes=room, ca=ca)
                 self._buses[role] = self.port(bus, *_OF_BUS)
             return self._buses[role]
 
@@ -265,7 +311,8 @@ class Wiring:
         """What somebody's poller says of devices."""
         from backupflow.adapters.presence import RedisPresence
 
-        return self.port(RedisPresence(self.broker_url("scheduler")), ports.Presence)
+        presence = RedisPresence(self.broker_url("scheduler"), options=self.broker_options)
+        return self.port(presence, ports.Presence)
 
     @cached_property
     def status_ports(self) -> StatusPorts:
@@ -574,7 +621,7 @@ class Wiring:
         from backupflow.adapters.broker import ask
 
         url = _required(self.settings.servers.redis_url, "REDIS_URL")
-        status = ask(url, role, self.secret(role, "redis"))
+        status = ask(url, role, self.secret(role, "redis"), trusted=self.trusted("REDIS_URL"))
         return status.version, status.detail
 
     # --- set-up --------------------------------------------------------------------------------------------------
@@ -637,6 +684,14 @@ def shipped(name: str) -> Path:
     package = Path(__file__).parents[1]
     inside = package / "_shipped" / name
     return inside if inside.exists() else package.parent / name
+
+
+def machine_authorities() -> str | None:
+    """The file with the authorities that this machine trusts (SSL_CERT_FILE, else Debian's or Red Hat's place)."""
+    import ssl
+
+    usual = (ssl.get_default_verify_paths().cafile, *_AUTHORITIES)
+    return next((file for file in usual if file and Path(file).is_file()), None)
 
 
 def _required(value: str, name: str) -> str:

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupflow.core.tls import refusal
 from backupflow.errors import SettingsInvalid, StoreUnavailable
 from backupflow.wiring import DEFAULT_TENANT
 
@@ -74,12 +75,16 @@ def _make_postgres_roles(wiring: Wiring, secret: Callable[[str], str]) -> None:
         wiring.secret("migrator", "postgres")  # says which file is missing, if there never was a set-up
         return
     passwords = {role: secret(f"{role}.postgres") for role in ROLES}
+    asked = {name: str(value) for name, value in url.query.items()} | wiring.postgres_options
+    where = psycopg.conninfo.make_conninfo(
+        host=url.host, port=url.port, user=user or "admin", dbname="postgres", **asked
+    )
     try:
-        with psycopg.connect(
-            host=url.host, port=url.port, user=user or "admin", password=password, dbname="postgres", autocommit=True
-        ) as admin:
+        with psycopg.connect(where, password=password, autocommit=True) as admin:
             make_roles(admin, url.database or "backupflow", passwords)
     except psycopg.OperationalError as exc:
+        if refused := refusal(str(exc)):
+            raise StoreUnavailable(refused) from exc
         raise StoreUnavailable(f"the admin login in admin.postgres was not accepted, or nobody answers: {url}") from exc
 
 
@@ -87,7 +92,7 @@ def _make_vault_roles(wiring: Wiring, say: Callable[[str], None], token: str) ->
     from backupflow.adapters.vault import Vault
     from backupflow.adapters.vault_roles import provision
 
-    vault = Vault(wiring.settings.servers.openbao_addr, _vault_login(wiring, say, token))
+    vault = Vault(wiring.settings.servers.openbao_addr, _vault_login(wiring, say, token), ca=wiring.vault_ca)
     try:
         provision(vault, wiring.settings.servers.secrets_dir)
     finally:

@@ -6,9 +6,12 @@ is deaf until its pings time out, and the message comes again, for ever (nats-py
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import nats.errors
 from nats.aio.client import Client
+
+from backupflow.core.tls import Refusal
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -22,6 +25,13 @@ class SturdyClient(Client):
     ) -> Msg:
         msg: Msg = super()._build_message(sid, _decodable(subject), _decodable(reply), data, headers)
         return msg
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Before the login is sent: left alone, it goes in clear to a server that offers no TLS, tls:// or not."""
+        secure = self._current_server is not None and self._current_server.uri.scheme == "tls"
+        if initial_connection and secure and not info.get("tls_required"):
+            raise nats.errors.Error(Refusal.IN_CLEAR.value)
+        await super()._process_info(info, initial_connection)
 
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
         try:

@@ -19,6 +19,7 @@ import nats.errors
 from nats.js.errors import APIError
 
 from backupflow.adapters.bus.client import SturdyClient
+from backupflow.core.tls import refusal
 from backupflow.errors import BusUnavailable
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class BusConnection:
         await asyncio.gather(*rest, return_exceptions=True)
 
     async def _note(self, exc: Exception) -> None:
-        trouble = str(exc) or type(exc).__name__
+        trouble = refusal(str(exc)) or str(exc) or type(exc).__name__
         if "permissions violation" in trouble.lower():  # the server answers nothing else to what is not allowed
             self._violation = trouble
         if "authorization violation" not in self._trouble.lower():  # a reset follows it, and says less

@@ -10,10 +10,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from backupflow.core.tls import refusal
 from backupflow.errors import SchemaOutdated, SettingsInvalid, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ROLE_PREFIX = "backupflow_"
 CONNECT_SECONDS = 5
@@ -37,6 +38,7 @@ class Postgres:
     url: str
     role: str
     password: str = field(repr=False)
+    options: Mapping[str, str] = field(default_factory=dict)  # of libpq: how it is trusted (core.tls)
 
 
 def open_engine(postgres: Postgres, pool: int = 5) -> Engine:
@@ -49,6 +51,7 @@ def open_engine(postgres: Postgres, pool: int = 5) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
+            **postgres.options,
             "connect_timeout": CONNECT_SECONDS,
             "application_name": f"backupflow {postgres.role}",
             "keepalives_idle": 30,
@@ -96,7 +99,7 @@ def translated() -> Iterator[None]:
         # Without an SQLSTATE it is the client: no connection, or a value that cannot be sent, which is a defect.
         away = state.startswith(_PASSING) if state else isinstance(exc, OperationalError | InterfaceError)
         if exc.connection_invalidated or away:
-            raise StoreUnavailable(f"SQLSTATE {state or 'none'}") from exc
+            raise StoreUnavailable(f"SQLSTATE {state}" if state else refusal(str(exc.orig)) or "SQLSTATE none") from exc
         if state == "42P01":
             raise SchemaOutdated("a table is missing") from exc
         raise

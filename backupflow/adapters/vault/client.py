@@ -17,7 +17,7 @@ import requests
 from hvac.exceptions import VaultError
 from requests.adapters import HTTPAdapter
 
-from backupflow.adapters.vault.trouble import Trouble, failure, trouble_of
+from backupflow.adapters.vault.trouble import Trouble, failure, trouble_of, trouble_of_connection
 
 Answer = dict[str, Any]
 _POLL_SECONDS = 0.1
@@ -58,7 +58,8 @@ class VaultClient:
     """One HTTP session and one token, shared by the threads of a process; made after fork.
 
     `timeout` bounds the connect and each wait for bytes; `patience` how long a starting node is waited for at a login;
-    `pool` is how many threads call at once; `ca` a file with the authority of an https address.
+    `pool` is how many threads call at once; `ca` a file with the authorities that an https address is
+    trusted by, None: those of the library.
     """
 
     def __init__(
@@ -159,8 +160,8 @@ class VaultClient:
             return trouble_of(exc)
         except requests.Timeout:
             return Trouble.SLOW
-        except requests.ConnectionError:
-            return Trouble.UNREACHABLE
+        except requests.ConnectionError as exc:
+            return trouble_of_connection(str(exc))
         except (requests.RequestException, ValueError):
             return Trouble.OTHER
         if isinstance(answer, dict):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hvac.exceptions import Forbidden, InvalidPath, VaultDown
 
+from backupflow.core.tls import Refusal, refusal
 from backupflow.errors import (
     BackupflowError,
     MessageMalformed,
@@ -29,6 +30,10 @@ class Trouble(StrEnum):
     SEALED = "it is sealed or not ready (503)"
     SLOW = "it did not answer in time"
     UNREACHABLE = "nobody answers at its address"
+    ANOTHER_NAME = Refusal.ANOTHER_NAME.value
+    EXPIRED = Refusal.EXPIRED.value
+    UNTRUSTED = Refusal.UNTRUSTED.value
+    IN_CLEAR = Refusal.IN_CLEAR.value
     KEY = "no such key"
     VERSION = "the key has no such version: it is older than its ciphertexts"
     RETIRED = "that version of the key is retired: if the database is older than the vault, `keys reopen`"
@@ -80,6 +85,12 @@ def trouble_of(exc: VaultError) -> Trouble:
     if isinstance(exc, VaultDown):
         return Trouble.SEALED
     return Trouble.ABSENT if isinstance(exc, InvalidPath) and exc.json is not None else Trouble.OTHER
+
+
+def trouble_of_connection(says: str) -> Trouble:
+    """What it means that there is no connection, by the words of the library."""
+    refused = refusal(says)
+    return Trouble(refused.value) if refused else Trouble.UNREACHABLE
 
 
 def trouble_in(says: str) -> Trouble:
