@@ -21,7 +21,7 @@ RUN /opt/builder/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-
  && /opt/backupflow/bin/python -m pip uninstall --yes --quiet pip setuptools
 
 FROM build AS build-demo
-RUN python3 -m pip --python /opt/backupflow/bin/python install --require-hashes -r demo.pinned
+RUN /opt/builder/bin/python -m pip --python /opt/backupflow/bin/python install --require-hashes -r demo.pinned
 
 # --- what runs -----------------------------------------------------------------------------------------------------------
 FROM ${BASE} AS base
