@@ -5,7 +5,7 @@ The doors of this room: `open_folder`, `start_servers`, `running_install` and `S
 
 from __future__ import annotations
 
-from backupflow.embedded.addresses import Address, Addresses, Server, running_install
+from backupflow.embedded.addresses import Address, Addresses, Server, choose_ports, running_install
 from backupflow.embedded.folder import DataFolder, default_folder, open_folder
 from backupflow.embedded.program import Program, Restart, State, Status
 from backupflow.embedded.seal import default_seal_key
@@ -24,6 +24,7 @@ __all__ = [
     "State",
     "Status",
     "Supervisor",
+    "choose_ports",
     "default_folder",
     "default_seal_key",
     "open_folder",

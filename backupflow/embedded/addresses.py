@@ -102,18 +102,16 @@ def _is_held(lock: Path) -> bool:
 
 
 def choose_ports(folder: DataFolder, names: Iterable[str], *, anew: bool = False) -> dict[str, int]:
-    """A free port for each name: the one of the last start if it is free, unless `anew`."""
+    """A free port for each name: the one of the last start if it is free, unless `anew`. Other names keep theirs."""
     file = folder.path / "ports.json"
-    ports: dict[str, int] = {}
-    if file.exists() and not anew:
-        last = json.loads(file.read_text(encoding="utf-8"))
-        ports = {name: last[name] for name in names if name in last and _is_free(last[name])}
+    last: dict[str, int] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    ports = {} if anew else {name: last[name] for name in names if name in last and _is_free(last[name])}
     for name in names:
         while name not in ports:
             port = _PORTS[secrets.randbelow(len(_PORTS))]
-            if port not in ports.values() and _is_free(port):
+            if port not in {*last.values(), *ports.values()} and _is_free(port):
                 ports[name] = port
-    write_private(file, json.dumps(ports))
+    write_private(file, json.dumps({**last, **ports}))
     return ports
 
 

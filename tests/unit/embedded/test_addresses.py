@@ -89,3 +89,12 @@ def test_all_ports_are_chosen_anew_when_asked(tmp_path: Path) -> None:
     with open_folder(tmp_path / "data") as folder:
         names = [f"server-{number}" for number in range(5)]
         assert choose_ports(folder, names) != choose_ports(folder, names, anew=True)
+
+
+def test_what_is_asked_for_later_leaves_the_other_ports_as_they_were(tmp_path: Path) -> None:
+    """The processes ask for theirs after the servers: each finds its own again at the next start."""
+    with open_folder(tmp_path / "data") as folder:
+        servers, page = choose_ports(folder, ["postgres", "redis"]), choose_ports(folder, ["flower"])
+        assert set(page) == {"flower"}
+        assert choose_ports(folder, ["postgres", "redis"]) == servers
+        assert choose_ports(folder, ["flower"]) == page
