@@ -9,11 +9,15 @@ beat's producer and remote control. Redis 7 or Valkey: `%R~` and `%W~` tell read
    commands for them stand in a selector: otherwise who may push to a queue could delete it, or make it a set.
 3. What workers have taken is in `unacked*`, the same for all of them. Whoever waits for anything, an answer to a ping
    too, puts back what a dead worker had taken: so every role pushes to every queue. Messages hold ids only.
+   Not so Flower: it keeps to tables `flower.unacked*` of its own (`FLOWER_TRANSPORT`), so it puts back nothing of
+   others, and neither it nor who has its password can send a task or take one away.
 4. Pollers say in `device:<id>:status` whether a device is online: the scheduler may read the beginning of that and how
    long it lasts, in a selector, the user `poller` may write it. Nobody else may either, and that user nothing else.
 5. Remote control is the channel `/<db>.celery.pidbox`, its answers are lists `<id>.reply.celery.pidbox`; events are the
    channels `/<db>.celeryev/<event>`. A pattern that somebody subscribes to must stand here literally. All hear the
    commands, in a selector: a channel of the main rules could be published to as well, and a command shuts workers down.
+   Flower asks workers how they are by that channel; no rule here tells such a question from a command, for both are
+   texts on the one channel. That the command is not obeyed is up to the workers (tasks/remote.py).
 """
 
 from __future__ import annotations
@@ -45,9 +49,11 @@ _CONSUMES: dict[str, tuple[str, ...]] = {
     "flower": (),
 }
 ROLES = tuple(_CONSUMES)
+FLOWER = "flower"
+FLOWER_TRANSPORT = {f"{name}_key": f"flower.{name}" for name in ("unacked", "unacked_index", "unacked_mutex")}
 POLLER = "poller"  # no part of ours: somebody's own program, which says whether devices are online
 _SCHEDULER = "scheduler"
-_INSPECTORS = frozenset({"operator", "flower"})
+_INSPECTORS = frozenset({"operator"})
 
 _CONNECTION = "ping hello select client|setinfo client|setname"
 _PRODUCING = "multi exec lpush llen exists publish"
@@ -59,7 +65,10 @@ _BOOKKEEPING = "sadd srem smembers exists llen del evalsha zadd zrangebyscore zr
 _PRESENCE = "device:*:status"
 _READING = "getrange pttl"
 _POLLING = "set setex psetex get ttl pttl expire pexpire del unlink multi exec"
-_TABLES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", *QUEUES)
+_REMOTE = ("celery.pidbox", "reply.celery.pidbox", "celeryev")
+_TABLES = (*_REMOTE, *QUEUES)
+_WATCHING = "multi exec llen exists publish"
+_ANSWERS = "*.reply.celery.pidbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,8 @@ def ask(
 
 
 def _line(role: str, password: str, db: int) -> str:
+    if role == FLOWER:
+        return _flower(password, db)
     digest = hashlib.sha256(password.encode()).hexdigest()
     commands, events = f"&/{db}.celery.pidbox", f"&/{db}.celeryev/*"
     says = (commands, events) if role in _INSPECTORS else (events,)
@@ -134,6 +145,20 @@ def _line(role: str, password: str, db: int) -> str:
     presence = ["-@all", *_allow(_READING), f"%R~{_PRESENCE}"]
     selectors = [bookkeeping, hearing, *([presence] if role == _SCHEDULER else [])]
     return " ".join([f"user {role} on #{digest} -@all", *rights, *(f"({' '.join(one)})" for one in selectors)]) + "\n"
+
+
+def _flower(password: str, db: int) -> str:
+    """Asks workers and hears their answers and events, counts what waits; no queue of tasks is its to touch."""
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    own = tuple(f"~{key}" for key in FLOWER_TRANSPORT.values())
+    counted = [key for queue in QUEUES for key in _lists("%R~", queue)]
+    rights = [*_allow(f"{_CONNECTION} {_WATCHING} {_LISTENING} {_RESTORING} brpop rpop"), *counted, *own]
+    rights += [*_lists("~", _ANSWERS), f"&/{db}.celery.pidbox"]
+    queues = [key for name in (_ANSWERS, "celeryev.*") for key in _lists("~", name)]
+    bookkeeping = ["-@all", *_allow(f"{_BOOKKEEPING} pexpire"), *_bindings(_REMOTE), *queues, *own]
+    hearing = ["-@all", *_allow(_HEARING), f"&/{db}.celeryev/*"]
+    selectors = " ".join(f"({' '.join(one)})" for one in (bookkeeping, hearing))
+    return f"user {FLOWER} on #{digest} -@all {' '.join(rights)} {selectors}\n"
 
 
 def _poller(password: str) -> str:
@@ -153,19 +178,22 @@ def _commands(role: str) -> str:
 def _keys(role: str) -> Iterable[str]:
     for queue in QUEUES:
         yield from _lists("~" if queue in _CONSUMES[role] else "%W~", queue)
-    yield from _lists("~" if role in _INSPECTORS else "%W~", "*.reply.celery.pidbox")
+    yield from _lists("~" if role in _INSPECTORS else "%W~", _ANSWERS)
     yield from ("~unacked", "~unacked_index", "~unacked_mutex")
 
 
 def _tables() -> Iterable[str]:
-    for table in _TABLES:
+    yield from _bindings(_TABLES)
+    yield "~unacked_mutex"  # given back by a script that deletes it
+    for queue in ("*@*.celery.pidbox", _ANSWERS, "celeryev.*"):
+        yield from _lists("~", queue)
+
+
+def _bindings(tables: Iterable[str]) -> Iterable[str]:
+    for table in tables:
         yield f"~_kombu.binding.{table}"
         yield f"~_kombu.binding_permanent.{table}"
     yield "~_kombu.binding_deadlines"
-    yield "~unacked_mutex"  # given back by a script that deletes it
-    yield "~unacked_mutex"  # its holder deletes it
-    for queue in ("*@*.celery.pidbox", "*.reply.celery.pidbox", "celeryev.*"):
-        yield from _lists("~", queue)
 
 
 def _lists(access: str, name: str) -> Iterable[str]:

@@ -17,7 +17,7 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from backupflow.adapters.broker import POLLER, QUEUES, ROLES, acl_text, ask
+from backupflow.adapters.broker import FLOWER, FLOWER_TRANSPORT, POLLER, QUEUES, ROLES, acl_text, ask
 from backupflow.embedded import Server, ServerOptions, open_folder, start_servers
 from backupflow.errors import SettingsInvalid
 
@@ -69,7 +69,8 @@ class Place:
     def app(self, role: str) -> Celery:
         """A Celery application of this process under a role's login."""
         app = Celery("test", set_as_current=False)
-        app.conf.update(broker_url=self.url(role), broker_transport_options=RESTORING)
+        own = FLOWER_TRANSPORT if role == FLOWER else {}
+        app.conf.update(broker_url=self.url(role), broker_transport_options={**RESTORING, **own})
         return app
 
     @contextmanager
@@ -252,22 +253,32 @@ NOT_FOR_ANYBODY = [
     "PSUBSCRIBE *",
     "PSUBSCRIBE /0.*",
 ]
+OURS = set(ROLES) - {FLOWER}
 ONLY_FOR = {
     **{f"RPOP {queue}": {role for role, mine in CONSUMERS.items() if queue in mine.split(",")} for queue in QUEUES},
     "RPOP collectPRIO3": {"collector"},
     "BRPOP collect 0.01": {"collector"},
-    **{f"LPUSH {queue} message": set(ROLES) for queue in QUEUES},
-    "LPUSH collectPRIO3 message": set(ROLES),
-    "HGET unacked tag": set(ROLES),
-    "HSET unacked tag message": {*CONSUMERS, "flower"},
-    "RPOP someone.reply.celery.pidbox": {"operator", "flower"},
-    "LPUSH someone.reply.celery.pidbox answer": set(ROLES),
+    **{f"LPUSH {queue} message": OURS for queue in QUEUES},
+    "LPUSH collectPRIO3 message": OURS,
+    "RPUSH collect message": OURS,
+    "HGET unacked tag": OURS,
+    "HSET unacked tag message": set(CONSUMERS),
+    "ZREM unacked_index tag": OURS,
+    "DEL unacked_mutex": OURS,
+    "HGET flower.unacked tag": {FLOWER},
+    "SREM _kombu.binding.collect member": OURS,
+    "SADD _kombu.binding.collect member": OURS,
+    "SADD _kombu.binding_permanent.collect member": OURS,
+    "SADD _kombu.binding.reply.celery.pidbox member": set(ROLES),
+    "RPOP someone.reply.celery.pidbox": {"operator", FLOWER},
+    "LPUSH someone.reply.celery.pidbox answer": OURS,
     "LLEN collect": set(ROLES),
     "GETRANGE device:1:status 0 11": {"scheduler"},
     "PTTL device:1:status": {"scheduler"},
-    "PSUBSCRIBE /0.celery.pidbox": set(ROLES),
-    "PUBLISH /0.celery.pidbox command": {"operator", "flower"},
-    "PUBLISH /0.celeryev/worker.heartbeat event": set(ROLES),
+    "PSUBSCRIBE /0.celery.pidbox": OURS,
+    "PSUBSCRIBE /0.celeryev/*": set(ROLES),
+    "PUBLISH /0.celery.pidbox command": {"operator", FLOWER},
+    "PUBLISH /0.celeryev/worker.heartbeat event": OURS,
 }
 
 
