@@ -38,6 +38,10 @@ EVENTS_TOLD: Final = "events_told"
 DEVICES_KNOCKED_AT: Final = "devices_knocked_at"
 PRESENCE_UNREAD: Final = "presence_unread"
 PRESENCE_READ: Final = "presence_read"
+FLOWER_LISTENS: Final = "flower_listens"
+FLOWER_LOGIN_REFUSED: Final = "flower_login_refused"
+FLOWER_COMMANDED: Final = "flower_commanded"
+REMOTE_CONTROL_REFUSED: Final = "remote_control_refused"
 
 _SECRET_WORDS = frozenset(
     {
