@@ -85,6 +85,21 @@ class Process(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias=_env("CONFIG_LOG_LEVEL"), description="the least important events that are logged"
     )
+    metrics_listen: str = Field(
+        "", validation_alias=_env("CONFIG_METRICS_LISTEN"),
+        description="host:port on which this process answers /metrics, /live and /ready; empty: it does not. `up` "
+        "takes free ports of this machine, or those from this one on; off: none",
+    )  # fmt: skip
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _is_address(cls, text: str) -> str:
+        try:
+            if text not in {"", "off"}:
+                listen_address(text)
+        except InputInvalid as exc:
+            raise ValueError(exc.detail) from None
+        return text
 
 
 class Collecting(BaseSettings):
@@ -211,6 +226,22 @@ class Keeping(BaseSettings):
         5, ge=1, le=100_000, validation_alias=_env("CONFIG_RETENTION_KEEP"),
         description="configurations of a device that are kept however old they are",
     )  # fmt: skip
+    escrow_dir: Path | None = Field(
+        None, validation_alias=_env("CONFIG_ESCROW_DIR"),
+        description="folder of the escrow's files, unless `escrow enable --to` says another (docs/escrow.md)",
+    )  # fmt: skip
+    escrow_keep: int = Field(
+        7, ge=1, le=3650, validation_alias=_env("CONFIG_ESCROW_KEEP"),
+        description="newest files of the escrow that stay, a tenant",
+    )  # fmt: skip
+
+    @field_validator("escrow_dir")
+    @classmethod
+    def _is_absolute(cls, folder: Path | None) -> Path | None:
+        """Each process has a working directory of its own."""
+        if folder is not None and not folder.is_absolute():
+            raise ValueError("must be a whole path, from /")
+        return folder
 
 
 class Telling(BaseSettings):

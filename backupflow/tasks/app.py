@@ -15,6 +15,7 @@ from kombu.transport.redis import Channel, Transport
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from backupflow import telemetry
+from backupflow.telemetry import metrics
 from backupflow.wiring import shipped, wiring
 
 if TYPE_CHECKING:
@@ -35,10 +36,17 @@ class BackupflowTask(Task):
         """Run the task."""
         telemetry.bind({"task": self.name, "task_id": self.request.id})
         try:
-            return super().__call__(*args, **kwargs)
-        except Exception:  # the one place for what nobody expected of a task
-            telemetry.logger().exception(telemetry.TASK_FAILED)
+            with metrics.TASKS_RUNNING.labels(self.name).track_inprogress():
+                return super().__call__(*args, **kwargs)
+        except Exception as exc:  # the one place for what nobody expected of a task
+            defect(self.name, exc)
         raise TaskFailed(self.name)
+
+
+def defect(task: str, exc: Exception) -> None:
+    """Log and count what nobody foresaw, of a task or of one thing that it is at."""
+    metrics.TASKS_BROKEN.labels(task).inc()
+    telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
 
 
 def _configuration() -> ModuleType:

@@ -20,14 +20,17 @@ from backupflow.core.ports import Broker
 from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows import schedule
 from backupflow.tasks import life
+from backupflow.tasks.health import TICK, Health
 from backupflow.tasks.liveness import Watch
 from backupflow.tasks.presence import PresenceWatch
 from backupflow.tasks.work import Work
+from backupflow.telemetry import metrics
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from backupflow.core.ledger import Claimed
     from backupflow.core.model import Claim
 
 TICK_SECONDS = 1.0
@@ -78,20 +81,31 @@ class FleetScheduler(Scheduler):
         self._watch = Watch()
         self._presence = PresenceWatch()
         self._asked_status: float | None = None  # monotonic seconds
-        self._heart = life.Heart("scheduler", self._work, then=self._watch.judge)  # it sees a tick that hangs, too
+        self._health = Health(self._work)
+        self._health.waits_for("its database")
+        self._health.has_broker = lambda: not self._broker_failed
+        self._health.note = lambda: f"claiming paused: {self._said}" if self._said else ""
+        # It sees a tick that hangs, too.
+        self._heart = life.Heart("scheduler", self._work, then=self._watch.judge, health=self._health)
+        self._endpoint = life.begin(self._health)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Claim and emit; gives the seconds until the next tick, and never raises: that would end beat."""
         started = time.monotonic()
         try:
             self._begin()
-            self._tick()
+            result = self._tick()
             self._work.ticked()
+            self._health.ticked()
             self._failing = ""
         except Exception as exc:
+            result = "failed"
             if type(exc).__name__ != self._failing:
                 telemetry.logger().exception(telemetry.TICK_FAILED)
             self._failing = type(exc).__name__
+        self._health.went_round(TICK)
+        metrics.TICKS.labels(result).inc()
+        metrics.TICK_SECONDS.observe(time.monotonic() - started)
         return max(TICK_SECONDS - (time.monotonic() - started), 0.05)
 
     def emit(self, claims: Sequence[Claim]) -> int:
@@ -101,6 +115,9 @@ class FleetScheduler(Scheduler):
     def close(self) -> None:
         """End of beat."""
         self._ended.set()
+        self._health.ends()
+        if self._endpoint is not None:
+            self._endpoint.stop()
         self._heart.stop()
         if self._looking is not None:
             self._looking.join(life.END_SECONDS)
@@ -109,18 +126,20 @@ class FleetScheduler(Scheduler):
     def _begin(self) -> None:
         if self._looking is None:
             wiring().require_schema("scheduler")  # until it is there, each tick fails, and says so once
+            self._health.waits_for("")
             self._heart.start()
             self._looked_at = time.monotonic()
             self._looking = threading.Thread(target=self._look, name="readiness", daemon=True)
             self._looking.start()
 
-    def _tick(self) -> None:
+    def _tick(self) -> str:
+        """What it was: claimed, or standby."""
         self._broker_failed = False
         broker = wiring().port(self, Broker)
         ticked = schedule.tick(wiring().claims, broker, self._fresh(), wiring().limits)
         done = ticked.claimed
         if done is None:
-            return
+            return "standby"
         if done.new:
             self._seen.claimed = True
         self._send([("ingest.drain", [], "ingest")])
@@ -136,15 +155,8 @@ class FleetScheduler(Scheduler):
         self._tell_broker()
         self._ask_status()
         self._presence.look()
-        if done.new or done.again or done.lost or done.withdrawn or done.skipped_offline:
-            counts = {
-                "claimed": len(done.new),
-                "again": len(done.again),
-                "lost": done.lost,
-                "withdrawn": done.withdrawn,
-                "skipped_offline": done.skipped_offline,
-            }
-            telemetry.logger().info(telemetry.CLAIMS_EMITTED, emitted=ticked.emitted, **counts)
+        _tell_claims(done, ticked.emitted)
+        return "claimed"
 
     def _ask_interpreters(self) -> None:
         """What they have to do is a query: a hint that is lost is followed by another one."""
@@ -173,9 +185,11 @@ class FleetScheduler(Scheduler):
                     room[queue] -= 1
                     options = {"queue": queue, "producer": producer, "retry": False}
                     self.app.send_task(name, args, ignore_result=True, **options)
+                    metrics.EMITTED.labels(queue).inc()
                     sent += 1
         except (OperationalError, OSError, RedisError) as exc:
             self._broker_failed = True
+            metrics.EMIT_FAILURES.inc()
             if not self._broker_told:  # once: it is tried again every second
                 telemetry.logger().error(telemetry.EMIT_FAILED, sent=sent, of=len(tasks), error=type(exc).__name__)
         return sent
@@ -238,10 +252,32 @@ class FleetScheduler(Scheduler):
             elif self._said:
                 log.info(telemetry.CLAIMING_RESUMED, after=self._said)
             self._said = seen.code
+            metrics.CLAIMING_PAUSED.clear()
+            if seen.code:
+                metrics.CLAIMING_PAUSED.labels(seen.code).set(1)
         if seen.code != self._standing:
             with suppress(StoreUnavailable):  # then at the next look
                 wiring().alarms("scheduler").settle("claiming", seen.code, seen.detail)
                 self._standing = seen.code
+
+
+def _tell_claims(done: Claimed, emitted: int) -> None:
+    """One line a collection, by which it is followed from here, and one for all."""
+    log = telemetry.logger()
+    for says, claims in ((telemetry.COLLECTION_CLAIMED, done.new), (telemetry.COLLECTION_EMITTED_AGAIN, done.again)):
+        for claim in claims:
+            log.info(says, collection_id=claim.collection_id, lane=claim.lane.value)
+    counts = {
+        "claimed": len(done.new),
+        "again": len(done.again),
+        "lost": done.lost,
+        "withdrawn": done.withdrawn,
+        "skipped_offline": done.skipped_offline,
+    }
+    for kind, count in counts.items():
+        metrics.CLAIMS.labels(kind).inc(count)
+    if any(counts.values()):
+        log.info(telemetry.CLAIMS_EMITTED, emitted=emitted, **counts)
 
 
 def _room(producer: Any, queues: Iterable[str]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import (
@@ -17,12 +18,16 @@ from celery.signals import (
 )
 
 from backupflow import telemetry
+from backupflow.core.listen import listen_address
 from backupflow.core.liveness import ask_every
 from backupflow.core.model import Lane
 from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.tasks import liveness
 from backupflow.tasks.clock import ClockWatch
+from backupflow.tasks.endpoint import Endpoint
+from backupflow.tasks.health import CONSUMER, HEART, Health
 from backupflow.tasks.work import Work
+from backupflow.telemetry import metrics
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 5.0
 WAIT_SECONDS = 1.0
+LOOP_SECONDS = 5.0  # between two words of Celery's loop that it goes round
 END_SECONDS = 5.0  # for a thread of ours: what it holds of the database at the end is not closed with the rest
 
 
@@ -43,9 +49,12 @@ class Heart:
         slots: Mapping[str, int] | None = None,
         queues: Collection[str] = (),
         then: Callable[[], None] | None = None,
+        *,
+        health: Health | None = None,
     ) -> None:
         self._role = role
         self._work = work
+        self._health = health or Health(work)
         self._slots = slots or {}
         self._queues = queues
         self._then = then
@@ -84,6 +93,7 @@ class Heart:
                 if type(exc).__name__ != failing:
                     telemetry.logger().exception(telemetry.HEARTBEAT_FAILED)
                 failing = type(exc).__name__
+            self._health.went_round(HEART)
             asks = ask_every(wiring().settings.collecting.deaf_after).total_seconds()
             self._ended.wait(min(HEARTBEAT_SECONDS, asks))
 
@@ -93,6 +103,7 @@ class Heart:
         self._missed = True
         wiring().processes(self._role).beat(self._slots, self._queues, worked=worked)
         self._missed = False
+        self._health.heart_beat()
         for queue in self._work.heard_since():
             wiring().canaries(self._role).answer(queue)
         self._clock.look()
@@ -100,13 +111,35 @@ class Heart:
             self._then()
 
 
-def await_database(role: str) -> None:
+def begin(health: Health) -> Endpoint | None:
+    """Answer for this process from now on, also while it waits; where no address is set, to systemd only."""
+    process = wiring().settings.process
+    metrics.BUILD.labels(_version(), process.role).set(1)
+    health.count()
+    health.tell_systemd()
+    if process.metrics_listen in {"", "off"}:
+        return None
+    endpoint = Endpoint(*listen_address(process.metrics_listen), health)
+    endpoint.start()
+    return endpoint
+
+
+def _version() -> str:
+    try:
+        return version("backupflow")
+    except PackageNotFoundError:  # run from a tree that is not installed
+        return ""
+
+
+def await_database(role: str, health: Health | None = None) -> None:
     """Wait until the database answers; SchemaOutdated if it is not for this version."""
     said = False
     while True:
         try:
             wiring().require_schema(role)
         except StoreUnavailable as exc:
+            if health:
+                health.waits_for(f"its database: {exc.code}")
             if not said:
                 telemetry.logger().warning(telemetry.BACKEND_AWAITED, code=exc.code, detail=exc.detail)
             said = True
@@ -118,15 +151,18 @@ def await_database(role: str) -> None:
 _slots: dict[str, int] = {}
 _queues: list[str] = []
 _work = Work()
+_health = Health(_work)
 _hearts: list[Heart] = []
 
 
 @worker_init.connect
 def _wait(**_: Any) -> None:
     try:
-        await_database(wiring().settings.process.role)
+        begin(_health)
+        await_database(wiring().settings.process.role, _health)
     except BackupflowError as exc:  # HALT: in one line, without a traceback
         raise SystemExit(str(exc)) from None
+    _health.waits_for("the broker")
 
 
 @celeryd_after_setup.connect
@@ -138,14 +174,20 @@ def _count_slots(instance: Any, **_: Any) -> None:
 
 
 @worker_ready.connect
-def _begin(**_: Any) -> None:
-    heart = Heart(wiring().settings.process.role, _work, dict(_slots), tuple(_queues))
+def _begin(sender: Any, **_: Any) -> None:
+    heart = Heart(wiring().settings.process.role, _work, dict(_slots), tuple(_queues), health=_health)
     _hearts.append(heart)
     heart.start()
+    # Celery keeps this over a new connection to the broker, and drops what was there before it was ready.
+    sender.timer.call_repeatedly(LOOP_SECONDS, _health.went_round, (CONSUMER,))
+    _health.has_broker = lambda: sender.connection is not None
+    _health.went_round(CONSUMER)
+    _health.waits_for("")
 
 
 @worker_shutting_down.connect
 def _take_no_more(**_: Any) -> None:
+    _health.ends()
     for heart in _hearts:
         heart.take_no_more()
 

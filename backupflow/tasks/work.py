@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
-if TYPE_CHECKING:
-    from datetime import timedelta
+LONGEST_LEASE = timedelta(hours=1)  # of a task whose row says how long it may take: no session lasts so long
 
 
 class Work:
@@ -16,6 +15,7 @@ class Work:
     def __init__(self) -> None:
         self.threads = 0  # how many tasks run at a time
         self._lawful_until: dict[str, float] = {}  # of the tasks that run, monotonic seconds
+        self._stuck_at: dict[str, float] = {}  # the same, whatever a lease says of it
         self._began = False
         self._heard: set[str] = set()
         self._lock = threading.Lock()
@@ -25,11 +25,13 @@ class Work:
         with self._lock:
             self._began = True
             self._lawful_until[task_id] = time.monotonic() + longest.total_seconds()
+            self._stuck_at[task_id] = time.monotonic() + (longest or LONGEST_LEASE).total_seconds()
 
     def ended(self, task_id: str) -> None:
         """It ended, however."""
         with self._lock:
             self._lawful_until.pop(task_id, None)
+            self._stuck_at.pop(task_id, None)
 
     def ticked(self) -> None:
         """Beat's work is its ticks."""
@@ -46,6 +48,12 @@ class Work:
         with self._lock:
             heard, self._heard = self._heard, set()
             return heard
+
+    def stuck(self) -> int:
+        """How many threads there are, if each is at a task that takes longer than it may; else 0."""
+        with self._lock:
+            last = max(self._stuck_at.values(), default=0.0)
+            return self.threads if self._is_full and last <= time.monotonic() else 0
 
     @property
     def _is_full(self) -> bool:

@@ -42,6 +42,14 @@ FLOWER_LISTENS: Final = "flower_listens"
 FLOWER_LOGIN_REFUSED: Final = "flower_login_refused"
 FLOWER_COMMANDED: Final = "flower_commanded"
 REMOTE_CONTROL_REFUSED: Final = "remote_control_refused"
+ENDPOINT_FAILED: Final = "endpoint_failed"
+# Of one collection each, with its `collection_id`: from the claim to what is told of it.
+COLLECTION_CLAIMED: Final = "collection_claimed"
+COLLECTION_EMITTED_AGAIN: Final = "collection_emitted_again"
+MESSAGE_STORED: Final = "message_stored"
+MESSAGE_REFUSED: Final = "message_refused"
+CHANGE_INTERPRETED: Final = "change_interpreted"
+EVENT_TOLD: Final = "event_told"
 
 _SECRET_WORDS = frozenset(
     {
@@ -139,6 +147,14 @@ def set_up_logs(log_format: str = "json", level: str = "INFO") -> None:
 def logger() -> Any:
     """The process's logger."""
     return structlog.get_logger("backupflow")
+
+
+def about(collection_id: int | None) -> None:
+    """Every event of this task from now on is about this collection; None: of none any more."""
+    if collection_id is None:
+        structlog.contextvars.unbind_contextvars("collection_id")
+    else:
+        structlog.contextvars.bind_contextvars(collection_id=collection_id)
 
 
 def bind(fields: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ names are those that users of the system before this one know: `config_backup_to
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -100,3 +100,73 @@ JOB_DID = counter("backupflow_maintain_done", "What the jobs did, of each kind."
 
 # --- tell
 TOLD = counter("backupflow_tell_events", "Events made, delivered, dropped, and attempts that failed.", "result")
+
+
+# --- the whole install: told by every beat, and the same by each (tasks/gauges.py)
+class Told(NamedTuple):
+    """A gauge whose values are made anew, all at once, of figures of one moment; what is unknown has none."""
+
+    name: str
+    says: str
+    labels: tuple[str, ...]
+
+
+FLEET: Final[list[Told]] = []
+DEVICE: Final = ("device", "site", "tenant")
+
+
+def told(name: str, says: str, *labels: str) -> Told:
+    """One of them."""
+    made = Told(name, says, labels)
+    FLEET.append(made)
+    return made
+
+
+FIGURES_AGE = told(
+    "backupflow_fleet_figures_age_seconds",
+    "How old the figures of the install are; past 60 they are not told any more, only this one.",
+)
+FIGURES_SECONDS = told("backupflow_fleet_figures_duration_seconds", "How long it took to gather them.")
+FIGURES_FAILED = told("backupflow_fleet_figures_failed", "1 with the reason while they cannot be gathered.", "code")
+DEVICES = told("backupflow_fleet_devices", "Devices, each counted once, as `status` counts them.", "state")
+DEVICES_EXPECTED = told(
+    "backupflow_fleet_devices_expected", "Devices of which a fresh observation is expected: not paused, new, held …"
+)
+BLOCKED = told("backupflow_fleet_blocked", "Blocked devices, by error code.", "code")
+LOGINS = told("backupflow_fleet_logins_waiting", "Logins that are sent to no device: refused or suspended.", "state")
+SITES_DOWN = told("backupflow_fleet_sites_down", "Sites whose devices went away together.")
+HOPS_DOWN = told("backupflow_fleet_jump_hosts_in_trouble", "Jump hosts that are down, blocked or without a login.")
+ALARMS = told("backupflow_fleet_alarms", "Alarms that stand, by what they make of the verdict.", "code", "level")
+SERVERS = told("backupflow_fleet_server_up", "0 while an alarm says that a server is away.", "server")
+PROCESSES = told("backupflow_fleet_processes", "Processes that live, by what they are.", "kind")
+HEARTBEAT_AGE = told(
+    "backupflow_fleet_heartbeat_age_seconds", "Since the last heartbeat of a process of this day.", "kind", "host", "pid"
+)
+SLOTS = told("backupflow_schedule_slots", "Sessions at a time that the workers that live can hold.", "lane")
+SLOTS_NEEDED = told("backupflow_schedule_slots_needed", "Slots of the normal lane that are busy on average.")
+WINDOW = told("backupflow_schedule_window", "Rows that may be claimed and not begun.", "lane")
+CLAIMED = told("backupflow_schedule_claimed", "Rows that are claimed and not begun.", "lane")
+SESSIONS = told("backupflow_collect_sessions", "Collections that run, in all workers.", "lane")
+UNSTORED = told("backupflow_ingest_waiting", "Observations that were read and sealed, and are not stored yet.")
+UNSTORED_AGE = told("backupflow_ingest_waiting_age_seconds", "Since the first of them was read.")
+STREAM_MESSAGES = told("backupflow_ingest_stream_messages", "Messages in the stream.")
+STREAM_BYTES = told("backupflow_ingest_stream_bytes", "Bytes in the stream.")
+STREAM_ROOM = told("backupflow_ingest_stream_room_bytes", "Bytes that the stream still takes.")
+UNINTERPRETED = told("backupflow_interpret_waiting", "Changes that are stored and not interpreted yet.")
+UNINTERPRETED_AGE = told("backupflow_interpret_waiting_age_seconds", "Since the first of them was stored.")
+UNTOLD = told("backupflow_tell_outbox_waiting", "Rows of the outbox of which no event was made yet.")
+UNTOLD_AGE = told("backupflow_tell_outbox_waiting_age_seconds", "Since the first of them was written.")
+UNSENT = told("backupflow_tell_unsent", "Events that were not delivered yet, nor given up.")
+JOB_AGE = told("backupflow_maintain_job_age_seconds", "Since all of a job was done last.", "name")
+JOB_EVERY = told("backupflow_maintain_job_period_seconds", "How often all of a job is to be done.", "name")
+INSTALL_AGE = told("backupflow_maintain_install_age_seconds", "Since the first tenant was made.")
+SYSTEM_BACKUP_AGE = told("backupflow_maintain_system_backup_age_seconds", "Since the newest backup of the system.")
+ESCROW_AGE = told("backupflow_maintain_escrow_age_seconds", "Since the oldest of the newest escrow files.")
+ESCROW_TENANTS = told("backupflow_maintain_escrow_tenants", "Tenants whose configurations go into escrow.")
+
+# --- single devices: only with CONFIG_METRICS_DEVICES=1
+DEVICE_STATE = told("backupflow_device_state", "1: a device is counted as this.", *DEVICE, "state")
+DEVICE_SEEN_AT = told(
+    "backupflow_device_last_backup_timestamp_seconds", "When its newest configuration was read, Unix time.", *DEVICE
+)
+DEVICE_FAILURES = told("backupflow_device_failures", "Attempts in a row that failed.", *DEVICE)
