@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.escrow import Escrows
     from backupflow.adapters.db.event_desk import EventDesk
     from backupflow.adapters.db.fleet import FleetDesk
+    from backupflow.adapters.db.gauges import Gauges
     from backupflow.adapters.db.house import House
     from backupflow.adapters.db.ignore_rules import IgnoreRules
     from backupflow.adapters.db.key_desk import KeyDesk
@@ -58,11 +59,13 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.status import Statuses
     from backupflow.adapters.db.timeline import Timelines
     from backupflow.adapters.db.watching import Watches
+    from backupflow.adapters.escrow import AgeFolder
     from backupflow.adapters.presence import RedisPresence
     from backupflow.adapters.reader.interpreter import ProcessInterpreter
     from backupflow.adapters.vault import Vault
     from backupflow.core.model import SealedSecret, TenantId
     from backupflow.flows.enroll import EnrollPorts
+    from backupflow.flows.escrow import EscrowPorts
     from backupflow.flows.history import HistoryPorts
     from backupflow.flows.hostkeys import KnownPorts
     from backupflow.flows.ignoring import SuggestPorts
@@ -203,6 +206,13 @@ class Wiring:
             raise SettingsInvalid("REDIS_URL must not hold a login; logins are files in CONFIG_SECRETS_DIR")
         return f"{scheme}://{role}:{self.secret(role, 'redis')}@{rest}"
 
+    @property
+    def flower_transport(self) -> dict[str, str]:
+        """How kombu speaks to the broker in Flower: with tables of its own, for it may not touch those of workers."""
+        from backupflow.adapters.broker import FLOWER_TRANSPORT
+
+        return dict(FLOWER_TRANSPORT)
+
     # --- adapters ------------------------------------------------------------------------------------------------
 
     def engine(self, role: str) -> Engine:
@@ -305,6 +315,13 @@ class Wiring:
         absent = self.presence.offline if self.settings.servers.redis_url else nobody
         claims = Claims(self.engine("scheduler"), self.policy, self.dice, absent)
         return self.port(claims, ports.ClaimStore)
+
+    @cached_property
+    def gauges(self) -> Gauges:
+        """The whole install in figures."""
+        from backupflow.adapters.db.gauges import Gauges
+
+        return self.port(Gauges(self.engine("scheduler"), self.policy, self.limits), ports.GaugeStore)
 
     @cached_property
     def presence(self) -> RedisPresence:
@@ -517,7 +534,20 @@ class Wiring:
         """For whom an escrow is written; `operator` may change it, `reader` only look."""
         from backupflow.adapters.db.escrow import Escrows
 
-        return Escrows(self.engine(role))
+        return self.port(Escrows(self.engine(role)), ports.EscrowStore)
+
+    def escrow_folder(self) -> AgeFolder:
+        """Where the escrow's files are."""
+        from backupflow.adapters.escrow import AgeFolder
+
+        return self.port(AgeFolder(self.settings.keeping.escrow_dir), ports.EscrowFolder)
+
+    def escrow_ports(self, actor: str) -> EscrowPorts:
+        """What writing the escrow needs: the operator's rows, and the reader's right to open."""
+        from backupflow.flows.escrow import EscrowPorts
+
+        store, keys, keep = self.escrows("operator"), self.keys("operator"), self.settings.keeping.escrow_keep
+        return EscrowPorts(store, self.escrow_folder(), self.history_ports(actor), keys, self.vault("reader"), keep)
 
     @cached_property
     def watches(self) -> Watches:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # `poller` is nobody of ours: the login of a program that says which devices are online (docs/presence.md).
 REDIS_ROLES = ("scheduler", "collector", "ingester", "interpreter", "operator", "flower", "poller")
 NATS_ROLES = ("scheduler", "collector", "ingester", "operator")
+FLOWER_LOGIN = "flower.web"  # no server's: the password of the page on which Celery is watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def set_up(wiring: Wiring, secret: Callable[[str], str], say: Callable[[str], No
 
     `token` is an admin's, for an OpenBao that is not ours: it is used only where no installer login is there yet.
     """
+    secret(FLOWER_LOGIN)
     say("PostgreSQL: roles")
     _make_postgres_roles(wiring, secret)
     say("PostgreSQL: schema")
