@@ -34,8 +34,11 @@ class Reviver:
 
     def run(self, stop: threading.Event) -> None:
         """Look every few seconds until `stop`; a look that fails is said once, and ends nothing."""
+        from backupflow.telemetry import systemd
+
         failing = ""
         while not stop.wait(LOOK_SECONDS):
+            systemd.notify("WATCHDOG=1")
             try:
                 self.look()
                 failing = ""

@@ -17,6 +17,7 @@ import typer
 
 from backupflow.cli import output
 from backupflow.cli.install import tell_settings
+from backupflow.cli.probes import probe_addresses, tell_prometheus
 from backupflow.cli.processes import Process, processes
 from backupflow.cli.revive import Reviver
 from backupflow.cli.session import session
@@ -34,7 +35,7 @@ STOP_WITHIN = timedelta(seconds=20)
 ALIVE_WITHIN = timedelta(seconds=60)
 # What a process inherits from the terminal, and nothing else: an environment is easily read, and often full of secrets.
 _INHERITED = {"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE"} | {
-    "DATABASE_URL", "REDIS_URL", "NATS_URL", "OPENBAO_ADDR",
+    "DATABASE_URL", "REDIS_URL", "NATS_URL", "OPENBAO_ADDR", "FLOWER_LISTEN", "FLOWER_WRITE", "FLOWER_MAX_TASKS",
 }  # fmt: skip
 
 
@@ -103,18 +104,36 @@ def start_processes(install: Install, on_line: Callable[[str, str], None] | None
     wanted = _wanted(install)
     living = install.wiring.processes("reader")
     dead = living.ids()  # after a power cut in a container the same process ids come again
+    folder, listen = install.servers.folder, install.wiring.settings.process.metrics_listen
+    probes = probe_addresses(folder, [process.name for process in wanted], listen)
+    tell_prometheus(folder, probes)
     for process in wanted:
-        install.servers.supervisor.start(_program(install, process, on_line))
+        program = _program(install, process, on_line)
+        at = {"CONFIG_METRICS_LISTEN": probes.get(process.name, "off")}
+        install.servers.supervisor.start(replace(program, env={**program.env, **at}))
     until = time.monotonic() + ALIVE_WITHIN.total_seconds()
-    while living.said_alive([status.pid or 0 for status in install.servers.supervisor.status()], dead) < len(wanted):
+    hearts = sum(process.heart for process in wanted)
+    while living.said_alive([status.pid or 0 for status in install.servers.supervisor.status()], dead) < hearts:
         if time.monotonic() > until:
             raise ServerUnusable("not every process said that it lives; see the logs in the data folder")
         time.sleep(0.1)
 
 
 def _wanted(install: Install) -> tuple[Process, ...]:
-    collecting = install.wiring.settings.collecting
-    return processes(collecting.max_concurrent, status=bool(collecting.status_interval))
+    settings = install.wiring.settings
+    status, flower = bool(settings.collecting.status_interval), settings.watching.listen != "off"
+    return processes(settings.collecting.max_concurrent, status=status, flower=flower)
+
+
+def _about_flower(install: Install) -> list[str]:
+    """Where Celery is watched, and how one gets in."""
+    from backupflow.wiring.provision import FLOWER_LOGIN
+
+    listen, folder = install.wiring.settings.watching.listen, install.servers.folder
+    if listen == "off":
+        return []
+    user, password = FLOWER_LOGIN.partition(".")[0], folder.secret_path(FLOWER_LOGIN)
+    return [f"Watch the workers at http://{listen}/ as user {user}; the password is in {password}."]
 
 
 def _stop_processes(install: Install) -> None:
@@ -136,14 +155,20 @@ def up(
     A server whose address is set (DATABASE_URL, REDIS_URL, NATS_URL, OPENBAO_ADDR) is left out.
     Example: backupflow --data-dir ./data up
     """  # noqa: D301 - \b keeps the lines as they stand
+    from backupflow.telemetry import systemd
+
     stop = stop_signals()
     with installed(session().data_dir, seal_key, output.note) as install:
         start_processes(install, lambda name, line: output.note(f"{name:>12} | {line}"))
         folder = install.servers.folder.path
         output.note(f"backupflow is up on {folder}; Ctrl-C stops it. The logs of its servers are in {folder / 'logs'}.")
         output.note(f"That folder and the key in {install.seal_key} together are all secrets: keep them apart.")
+        systemd.notify("READY=1", f"STATUS=up on {folder}")
+        for line in _about_flower(install):
+            output.note(line)
         output.note("Add a router from another terminal: backupflow device add NAME ADDRESS --username USER")
         Reviver(install.servers.supervisor, install.wiring, output.note).run(stop)
+        systemd.notify("STOPPING=1")
         output.note("stopping")
 
 
@@ -190,6 +215,8 @@ def _restarted(died: Restart) -> str:
 
 def _environment(servers: Servers, folder: DataFolder, outside: Mapping[str, str]) -> dict[str, str]:
     """What the processes are told: addresses and settings, never a secret."""
+    from backupflow.embedded import choose_ports
+
     at = servers.addresses
     told = {name: value for name, value in outside.items() if name in _INHERITED or name.startswith("CONFIG_")}
     if at.postgres:
@@ -200,6 +227,8 @@ def _environment(servers: Servers, folder: DataFolder, outside: Mapping[str, str
         told["NATS_URL"] = f"nats://{at.nats}"
     if at.openbao:
         told["OPENBAO_ADDR"] = at.openbao_url
+    if not told.get("FLOWER_LISTEN"):
+        told["FLOWER_LISTEN"] = f"127.0.0.1:{choose_ports(servers.folder, ['flower'])['flower']}"
     return told | {"CONFIG_SECRETS_DIR": str(folder.path / "secrets")}
 
 
