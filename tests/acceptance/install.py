@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # How a server's process is told from its children and from its launcher.
 SERVERS = {"postgres": "postgres", "redis": "valkey-server", "nats": "nats-server", "openbao": "bao"}
 START_SECONDS = 90.0
+HERE_ONLY = ("CONFIG_", "BACKUPFLOW_", "FLOWER_")  # variables of this process that are nothing to an install
 # For tests that share one install: the first of them starts it. A soak says how long it may take.
 PATIENT = pytest.mark.timeout(float(os.environ.get("PYTEST_TIMEOUT", "300")))
 
@@ -53,8 +54,8 @@ class Install:
     @property
     def environment(self) -> dict[str, str]:
         """What `up` and the commands are run with."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONFIG_", "BACKUPFLOW_"))}
-        return {**kept, **self.settings}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(HERE_ONLY)}
+        return {**kept, "FLOWER_LISTEN": "off", **self.settings}
 
     def start(self) -> None:
         """Run `up` and wait until it says that it is up."""
