@@ -105,7 +105,7 @@ def start_processes(install: Install, on_line: Callable[[str, str], None] | None
     living = install.wiring.processes("reader")
     dead = living.ids()  # after a power cut in a container the same process ids come again
     folder, listen = install.servers.folder, install.wiring.settings.process.metrics_listen
-    probes = probe_addresses(folder, [process.name for process in wanted], listen)
+    probes = probe_addresses(folder, [process.name for process in wanted if process.heart], listen)
     tell_prometheus(folder, probes)
     for process in wanted:
         program = _program(install, process, on_line)
@@ -123,17 +123,6 @@ def _wanted(install: Install) -> tuple[Process, ...]:
     settings = install.wiring.settings
     status, flower = bool(settings.collecting.status_interval), settings.watching.listen != "off"
     return processes(settings.collecting.max_concurrent, status=status, flower=flower)
-
-
-def _about_flower(install: Install) -> list[str]:
-    """Where Celery is watched, and how one gets in."""
-    from backupflow.wiring.provision import FLOWER_LOGIN
-
-    listen, folder = install.wiring.settings.watching.listen, install.servers.folder
-    if listen == "off":
-        return []
-    user, password = FLOWER_LOGIN.partition(".")[0], folder.secret_path(FLOWER_LOGIN)
-    return [f"Watch the workers at http://{listen}/ as user {user}; the password is in {password}."]
 
 
 def _about_flower(install: Install) -> list[str]:
@@ -175,8 +164,6 @@ def up(
         output.note(f"backupflow is up on {folder}; Ctrl-C stops it. The logs of its servers are in {folder / 'logs'}.")
         output.note(f"That folder and the key in {install.seal_key} together are all secrets: keep them apart.")
         systemd.notify("READY=1", f"STATUS=up on {folder}")
-        for line in _about_flower(install):
-            output.note(line)
         for line in _about_flower(install):
             output.note(line)
         output.note("Add a router from another terminal: backupflow device add NAME ADDRESS --username USER")
@@ -230,8 +217,6 @@ def _environment(servers: Servers, folder: DataFolder, outside: Mapping[str, str
     """What the processes are told: addresses and settings, never a secret."""
     from backupflow.embedded import choose_ports
 
-    from backupflow.embedded import choose_ports
-
     at = servers.addresses
     told = {name: value for name, value in outside.items() if name in _INHERITED or name.startswith("CONFIG_")}
     if at.postgres:
@@ -242,8 +227,6 @@ def _environment(servers: Servers, folder: DataFolder, outside: Mapping[str, str
         told["NATS_URL"] = f"nats://{at.nats}"
     if at.openbao:
         told["OPENBAO_ADDR"] = at.openbao_url
-    if not told.get("FLOWER_LISTEN"):
-        told["FLOWER_LISTEN"] = f"127.0.0.1:{choose_ports(servers.folder, ['flower'])['flower']}"
     if not told.get("FLOWER_LISTEN"):
         told["FLOWER_LISTEN"] = f"127.0.0.1:{choose_ports(servers.folder, ['flower'])['flower']}"
     return told | {"CONFIG_SECRETS_DIR": str(folder.path / "secrets")}
