@@ -91,6 +91,11 @@ class Process(BaseSettings):
         "takes free ports of this machine, or those from this one on; off: none",
     )  # fmt: skip
 
+    metrics_devices: bool = Field(
+        False, validation_alias=_env("CONFIG_METRICS_DEVICES"),  # noqa: FBT003 - a default
+        description="1: the metrics of beat name every device, with three series each and its name, site and tenant",
+    )  # fmt: skip
+
     @field_validator("metrics_listen")
     @classmethod
     def _is_address(cls, text: str) -> str:

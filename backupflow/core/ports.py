@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from backupflow.core.delivery import Answer, Event, Failed
     from backupflow.core.driver import Asking, Incomplete, Reading, Reply
+    from backupflow.core.escrow import Escrow
+    from backupflow.core.escrow_files import Held as HeldConfig
+    from backupflow.core.escrow_files import Written
+    from backupflow.core.figures import Figures
     from backupflow.core.fleet import Candidate, CarriedOut, Orders
     from backupflow.core.gathering import Gathered, Happened, Key
     from backupflow.core.history import Aside, Run, SealedSnapshot
@@ -563,6 +567,14 @@ class WatchStore(Protocol):
 
     def settle(self, told: Tellings) -> int:
         """Let these alarms stand and no others of their codes; how many of devices and sites do."""
+        ...
+
+
+class GaugeStore(Protocol):
+    """What monitoring is told of the whole install."""
+
+    def look(self, *, devices: bool = False) -> Figures:
+        """All figures of one moment; `devices`: those of each device too."""
         ...
 
 

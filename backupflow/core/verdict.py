@@ -69,7 +69,7 @@ MANY_KEYS, AT_ONCE = 5, timedelta(hours=1)  # so many of one site in so short a 
 WARN_ABOVE, CRITICAL_ABOVE = 10.0, 50.0  # per cent of those that should be fresh
 VAULT, BUS, BROKER, DATABASE = "vault", "bus", "broker", "db"
 SERVERS = (VAULT, BUS, BROKER, DATABASE)
-_SERVER_OF = {
+SERVER_OF = {
     VaultUnavailable.code: VAULT,
     TransitKeyMissing.code: VAULT,
     BusUnavailable.code: BUS,
@@ -77,7 +77,7 @@ _SERVER_OF = {
     StoreUnavailable.code: DATABASE,
 }
 # Nothing, or nothing of a lane or a tenant, is collected or stored; and then, what is kept cannot be trusted.
-HOUSE_DOWN = frozenset({*_SERVER_OF, "look_hangs", "unexpected", "lane_without_workers"})
+HOUSE_DOWN = frozenset({*SERVER_OF, "look_hangs", "unexpected", "lane_without_workers"})
 CRITICAL_ALARMS = HOUSE_DOWN | {DAMAGED}
 # Of one device, site, login or jump host; the others of these are counted with the devices.
 OWN_SCOPES = ("device ", "site ", "login ", "jump host ")
@@ -258,6 +258,6 @@ def _servers(overview: Overview) -> dict[str, str]:
     beat = any(process.role == "scheduler" and process.alive(overview.now) for process in overview.processes)
     found = dict.fromkeys(SERVERS, "" if beat else "unknown") | {DATABASE: ""}
     for alarm in overview.alarms:
-        if alarm.cleared_at is None and alarm.code in _SERVER_OF:
-            found[_SERVER_OF[alarm.code]] = alarm.code
+        if alarm.cleared_at is None and alarm.code in SERVER_OF:
+            found[SERVER_OF[alarm.code]] = alarm.code
     return found

@@ -20,6 +20,7 @@ from backupflow.core.ports import Broker
 from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows import schedule
 from backupflow.tasks import life
+from backupflow.tasks.gauges import FleetGauges
 from backupflow.tasks.health import TICK, Health
 from backupflow.tasks.liveness import Watch
 from backupflow.tasks.presence import PresenceWatch
@@ -88,6 +89,7 @@ class FleetScheduler(Scheduler):
         # It sees a tick that hangs, too.
         self._heart = life.Heart("scheduler", self._work, then=self._watch.judge, health=self._health)
         self._endpoint = life.begin(self._health)
+        self._gauges = FleetGauges()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Claim and emit; gives the seconds until the next tick, and never raises: that would end beat."""
@@ -119,6 +121,7 @@ class FleetScheduler(Scheduler):
         if self._endpoint is not None:
             self._endpoint.stop()
         self._heart.stop()
+        self._gauges.stop()
         if self._looking is not None:
             self._looking.join(life.END_SECONDS)
         wiring().close()
@@ -128,6 +131,7 @@ class FleetScheduler(Scheduler):
             wiring().require_schema("scheduler")  # until it is there, each tick fails, and says so once
             self._health.waits_for("")
             self._heart.start()
+            self._gauges.start()
             self._looked_at = time.monotonic()
             self._looking = threading.Thread(target=self._look, name="readiness", daemon=True)
             self._looking.start()

@@ -43,6 +43,7 @@ FLOWER_LOGIN_REFUSED: Final = "flower_login_refused"
 FLOWER_COMMANDED: Final = "flower_commanded"
 REMOTE_CONTROL_REFUSED: Final = "remote_control_refused"
 ENDPOINT_FAILED: Final = "endpoint_failed"
+GAUGES_FAILED: Final = "gauges_failed"
 # Of one collection each, with its `collection_id`: from the claim to what is told of it.
 COLLECTION_CLAIMED: Final = "collection_claimed"
 COLLECTION_EMITTED_AGAIN: Final = "collection_emitted_again"

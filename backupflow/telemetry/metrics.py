@@ -93,10 +93,10 @@ CLAIMING_PAUSED = gauge(
     "backupflow_schedule_claiming_paused", "1 with the reason while this beat claims nothing new.", "code"
 )
 
-# --- maintain
-JOBS = counter("backupflow_maintain_jobs", "Runs of a job in this process, by how they ended.", "job", "result")
-JOB_SECONDS = histogram("backupflow_maintain_job_duration_seconds", "One part of a job.", _ROUND, "job")
-JOB_DID = counter("backupflow_maintain_done", "What the jobs did, of each kind.", "job", "kind")
+# --- maintain; `name` is that of the job: the label `job` is Prometheus's own, and a second one would be renamed
+JOBS = counter("backupflow_maintain_jobs", "Runs of a job in this process, by how they ended.", "name", "result")
+JOB_SECONDS = histogram("backupflow_maintain_job_duration_seconds", "One part of a job.", _ROUND, "name")
+JOB_DID = counter("backupflow_maintain_done", "What the jobs did, of each kind.", "name", "kind")
 
 # --- tell
 TOLD = counter("backupflow_tell_events", "Events made, delivered, dropped, and attempts that failed.", "result")
@@ -140,7 +140,11 @@ ALARMS = told("backupflow_fleet_alarms", "Alarms that stand, by what they make o
 SERVERS = told("backupflow_fleet_server_up", "0 while an alarm says that a server is away.", "server")
 PROCESSES = told("backupflow_fleet_processes", "Processes that live, by what they are.", "kind")
 HEARTBEAT_AGE = told(
-    "backupflow_fleet_heartbeat_age_seconds", "Since the last heartbeat of a process of this day.", "kind", "host", "pid"
+    "backupflow_fleet_heartbeat_age_seconds",
+    "Since the last heartbeat of a process.",
+    "kind",
+    "host",
+    "pid",
 )
 SLOTS = told("backupflow_schedule_slots", "Sessions at a time that the workers that live can hold.", "lane")
 SLOTS_NEEDED = told("backupflow_schedule_slots_needed", "Slots of the normal lane that are busy on average.")

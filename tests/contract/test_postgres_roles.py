@@ -33,7 +33,8 @@ RIGHTS: dict[str, dict[str, str]] = {
     "scheduler": {
         "SELECT": f"{SCOPES} {PROCESS} device collection request job transit_key outbox queue_canary alembic_version "
         "event:due_at,sent_at,given_up_at system_backup escrow "
-        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings,changed_at,name,trial_at,trials",
+        "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings,changed_at,name,trial_at,trials,"
+        "next_changed_at",
         "INSERT": f"collection {PROCESS} queue_canary",
         "UPDATE": "process queue_canary device:next_due_at,last_seq,losses,lane,maintenance_until,offline_since "
         "tenant:maintenance_until device_group:maintenance_until site:maintenance_until,down_since,probe_at,probes "

@@ -139,6 +139,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "QuarantineStore.set_aside": (replace(INGEST, ready=circumstances.forge, mend=circumstances.await_forgeries),),
     "QuarantineStore.taken": (replace(INGEST, ready=circumstances.give_back_a_true_one, slow=True),),
     "QuarantineStore.put_back": (replace(INGEST, ready=circumstances.give_back_a_forgery, slow=True),),
+    "GaugeStore": (replace(BEAT, environment=(("CONFIG_METRICS_LISTEN", "127.0.0.1:0"),)),),
     "Presence": (BEAT,),
     "KnockStore": (KNOCK,),
     "Knocker": (KNOCK,),

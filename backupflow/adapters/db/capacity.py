@@ -52,12 +52,17 @@ def load(tx: Connection, defaults: Policy) -> Load:
     """What all active devices ask of the workers that live."""
     slots, _ = slots_of(tx, Limits())
     rows = tx.execute(_TIMETABLES, {"lane": Lane.NORMAL}).all()
-    periods = [(_period(defaults, row.said, row.now), row.devices) for row in rows]
-    session: timedelta | None = tx.scalar(_SESSION)
-    return Load(rate(periods), session, slots[Lane.NORMAL])
+    periods = [(period_of(defaults, row.said, row.now), row.devices) for row in rows]
+    return Load(rate(periods), mean_session(tx), slots[Lane.NORMAL])
 
 
-def _period(defaults: Policy, said: dict[str, object], now: datetime) -> timedelta:
+def mean_session(tx: Connection) -> timedelta | None:
+    """How long the newest sessions took on average; None: there was none yet."""
+    found: timedelta | None = tx.scalar(_SESSION)
+    return found
+
+
+def period_of(defaults: Policy, said: dict[str, object], now: datetime) -> timedelta:
     """Settings that make no sense are the default ones, as for whoever claims."""
     try:
         found = resolve(defaults, said).timetable.period(now)
