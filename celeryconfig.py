@@ -11,6 +11,7 @@ imports = [
     "backupflow.tasks.interpret",
     "backupflow.tasks.liveness",
     "backupflow.tasks.maintain",
+    "backupflow.tasks.remote",  # no tasks: what workers answer to remote control
     "backupflow.tasks.status",
 ]
 
