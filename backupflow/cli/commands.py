@@ -37,6 +37,7 @@ COMMANDS = {
     "show": "show:show",
     "snapshots": "history:snapshots",
     "export": "export:export",
+    "escrow": "escrow:app",
     "retention": "retention:app",
     "purge": "purge:purge",
     "search": "search:search",
@@ -50,9 +51,13 @@ COMMANDS = {
     "quarantine": "quarantine:app",
     "keys": "keys:app",
     "doctor": "doctor:doctor",
+    "health": "health:health",
     "normalize": "judge:normalize",
     "check-export": "judge:check_export",
     "migrate": "doctor:migrate",
+    "secrets": "secrets:secrets",
+    "provision": "provision:provision",
+    "process": "process:process",
 }
 
 

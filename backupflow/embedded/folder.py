@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,14 +38,16 @@ def lock_path(path: Path) -> Path:
     return path / "run" / _LOCK
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone may read, whole or not at all."""
+def write_private(path: Path, text: str | bytes, mode: int = 0o600) -> None:
+    """Write a file that its owner alone may read, unless `mode` says otherwise; whole or not at all."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(fd, "wb") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
         file.flush()
+        if mode != stat.S_IMODE(os.fstat(fd).st_mode):
+            os.fchmod(fd, mode)  # whatever the umask
         os.fsync(fd)
     draft.rename(path)
 
