@@ -12,7 +12,7 @@ from backupflow.errors import BackupflowError
 if TYPE_CHECKING:
     import typer
 
-_WITH_FILE = 2  # words of `normalize FILE`
+_WITH_FILE = 2  # words of `normalize FILE`, `health QUESTION`
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             from backupflow.cli.normal import normalize  # run once a file: typer alone would double its time
 
             sys.exit(normalize(words[1], "routeros"))
+        if (asked := _quick_health(words)) is not None:
+            sys.exit(asked)
         _run(words)
     except BackupflowError as exc:
         from backupflow.cli import output
@@ -43,6 +45,17 @@ def _allow_no_core_file() -> None:
     """It would hold the passwords and keys that this process has in memory."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def _quick_health(words: list[str]) -> int | None:
+    """`health [live|ready]` of one process, which a probe runs every few seconds: without typer, or None."""
+    listen = os.environ.get("CONFIG_METRICS_LISTEN", "")
+    if words[:1] != ["health"] or listen in {"", "off"}:
+        return None
+    from backupflow.cli.probing import QUESTIONS, quick
+
+    question = words[1] if len(words) > 1 else "ready"
+    return quick(question, listen) if len(words) <= _WITH_FILE and question in QUESTIONS else None
 
 
 def _run(words: list[str]) -> None:
