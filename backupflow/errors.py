@@ -235,6 +235,13 @@ class InventoryUnavailable(BackupflowError):
     verdict = Verdict.REFUSE
 
 
+class EscrowFailed(BackupflowError):
+    """No escrow was written; the files before it stand. The runbook page of this code has what to look at."""
+
+    code = "escrow_failed"
+    verdict = Verdict.REFUSE
+
+
 class ServerUnusable(BackupflowError):
     """A server of the one-machine install did not start."""
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from backupflow.core.model import TenantId
 
 ESCROW: Final = "escrow"  # the job
-ESCROW_FAILED: Final = "escrow_failed"  # code of alarms
 # What was written so lately is not written again by the job: less than a day, so that each daily run writes one.
 WINDOW: Final = timedelta(hours=20)
 LATE: Final = timedelta(days=2)

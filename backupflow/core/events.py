@@ -17,6 +17,7 @@ from backupflow.errors import (
     AuthenticationFailed,
     BusUnavailable,
     CollectorBusy,
+    EscrowFailed,
     ExportSuspect,
     HostKeyMismatch,
     HostKeyUnapproved,
@@ -78,17 +79,19 @@ KINDS: Final[Mapping[str, Kind | None]] = {
     **dict.fromkeys(("overdue", "capacity", FLAPPING), Kind.OVERDUE),
     **dict.fromkeys(
         (
-            BusUnavailable.code, CollectorBusy.code, StoreUnavailable.code, TransitKeyMissing.code,
+            BusUnavailable.code, CollectorBusy.code, EscrowFailed.code, StoreUnavailable.code, TransitKeyMissing.code,
             VaultUnavailable.code, BRAKED, DAMAGED, JOB_LATE, PROCESS_DEAF, "broker_unavailable", "clock_skew",
-            "lane_without_workers", "look_hangs", "presence_without_ttl", "quarantine", "stream_remade", "unexpected",
-            "wrong_current",
+            "lane_without_workers", "look_hangs", "presence_without_ttl", "quarantine", "stream_remade",
+            "unexpected", "wrong_current",
         ),
         Kind.DEPENDENCY,
     ),
     UNDELIVERED: None,  # it would be told by what does not work
 }  # fmt: skip
 _CRITICAL = frozenset({"site_down", HostKeyMismatch.code, IdentityChanged.code})
-_MILD = frozenset({BRAKED, "clock_skew", "presence_without_ttl", "stream_remade", CollectorBusy.code, JOB_LATE})
+_MILD = frozenset(
+    {BRAKED, "clock_skew", "presence_without_ttl", "stream_remade", CollectorBusy.code, EscrowFailed.code, JOB_LATE}
+)
 _OF_KIND = {
     Kind.SUSPENDED: Severity.CRITICAL,
     Kind.DEPENDENCY: Severity.CRITICAL,

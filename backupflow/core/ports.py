@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from backupflow.core.model import TrustedHow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
@@ -627,6 +627,65 @@ class PurgeStore(Protocol):
 
     def empty_tenant(self, tenant_id: TenantId, actor: str) -> bool:
         """Take its rows away, whose keys are gone, and free its name; False if that was done already."""
+        ...
+
+
+class EscrowStore(Protocol):
+    """For whom the current configurations are written, what goes into a file, and what became of it."""
+
+    def every(self) -> Sequence[Escrow]:
+        """All that are enabled, of tenants that are there."""
+        ...
+
+    def enable(self, tenant_id: TenantId, recipients: Sequence[str], folder: str | None, actor: str) -> Escrow:
+        """Let it be written for these from now on, instead of whoever was named before; it is due at once."""
+        ...
+
+    def disable(self, tenant_id: TenantId, actor: str) -> bool:
+        """Let none be written any more; False if none was. Its alarms are over."""
+        ...
+
+    def begin(self, escrow: Escrow, actor: str) -> int:
+        """Who writes for whom, in the audit; how many devices there are. NotFound if it is enabled no more."""
+        ...
+
+    def next(self, escrow: Escrow, after: DeviceId | None) -> HeldConfig | None:
+        """The next device and its current configuration, sealed; TransitKeyMissing if the tenant has no pepper."""
+        ...
+
+    def written(self, escrow: Escrow, written: Written, actor: str) -> bool:
+        """A file is there: it is in the audit, and its alarms are over or, if it lacks devices, stand; True if new."""
+        ...
+
+    def failed(self, escrow: Escrow, why: str) -> bool:
+        """None was written: let an alarm stand; True if it is new."""
+        ...
+
+
+class EscrowFolder(Protocol):
+    """Where the files are; EscrowFailed if it is not fit for them, or full."""
+
+    def fit(self, folder: str | None, recipients: Sequence[str]) -> None:
+        """A folder, None: the usual one, is there, not everybody can write to it, and these can be encrypted to."""
+        ...
+
+    def ready(self, escrow: Escrow) -> None:
+        """The folder of the tenant can be written to by nobody else; what was left of a draft is gone."""
+        ...
+
+    def write(self, escrow: Escrow, pieces: Iterable[bytes], name: Callable[[], str]) -> int:
+        """Encrypt a file, whole or not at all; its name is asked for at the end. Gives its bytes.
+
+        What getting the next piece raises passes unchanged.
+        """
+        ...
+
+    def names(self, escrow: Escrow) -> Sequence[str]:
+        """The files that are there."""
+        ...
+
+    def remove(self, escrow: Escrow, names: Sequence[str]) -> None:
+        """Remove some of them."""
         ...
 
 

@@ -10,16 +10,19 @@ from backupflow import telemetry
 from backupflow.core.escrow import ESCROW
 from backupflow.core.retaining import BRAKED, Age
 from backupflow.core.verification import DAMAGED
-from backupflow.flows import maintain, retaining
+from backupflow.errors import EscrowFailed
+from backupflow.flows import escrow, maintain, retaining
 from backupflow.flows.renormalize import RENORMALIZE, renormalize_part
 from backupflow.flows.verify import Watching
 from backupflow.flows.watching import WATCH, watch
-from backupflow.tasks.app import app
+from backupflow.tasks.app import app, defect
+from backupflow.telemetry import metrics
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
     from backupflow.core.verification import Finding, Rest
 
+TASK = "maintain.run"
 VERIFY_SECONDS = 60.0  # of one part of a day's share
 COMPACT_SECONDS = 60.0  # of one part
 RENORMALIZE_SECONDS = 60.0  # of one part
@@ -28,10 +31,18 @@ REST_SECONDS = 600.0  # what an earlier part left counts for no longer: another 
 _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds the turn
 
 
-@app.task(name="maintain.run", longest=timedelta(hours=1))
+@app.task(name=TASK, longest=timedelta(hours=1))
 def run(job: str) -> None:
     """Run a job by its name."""
-    ran = maintain.run(job, wiring().house, _JOBS)
+    result = "failed"
+    try:
+        with metrics.JOB_SECONDS.labels(job).time():
+            ran = maintain.run(job, wiring().house, _JOBS)
+        result = "elsewhere" if ran is maintain.ELSEWHERE else "done"
+    finally:
+        metrics.JOBS.labels(job, result).inc()
+    for kind, count in ran.counts.items():
+        metrics.JOB_DID.labels(job, kind).inc(count)
     if job != WATCH or any(ran.counts.values()):  # each minute: that all is well is no news
         telemetry.logger().info(telemetry.JOB_FINISHED, job=job, outcome=ran.outcome, **ran.counts)
 
@@ -73,8 +84,12 @@ def _watch() -> maintain.Ran:
 
 
 def _escrow() -> maintain.Ran:
-    due = [one for one in wiring().escrows("operator").every() if one.is_due]
-    return maintain.Ran({"failed": len(due)})
+    watching = escrow.Watching(alarmed=_escrow_failed, unexpected=_unexpected)
+    return escrow.write_due(wiring().escrow_ports("job"), watching)
+
+
+def _escrow_failed(detail: str) -> None:
+    telemetry.logger().error(telemetry.ALARM_RAISED, code=EscrowFailed.code, detail=detail)
 
 
 def _found(finding: Finding) -> None:
@@ -83,7 +98,7 @@ def _found(finding: Finding) -> None:
 
 
 def _unexpected(exc: Exception) -> None:
-    telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
+    defect(TASK, exc)
 
 
 _JOBS: Final = {

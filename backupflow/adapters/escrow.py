@@ -1,0 +1,209 @@
+"""The folder of the escrow: each file encrypted by age as it is made, and there whole or not at all.
+
+Nothing is ever there in clear. A draft is locked as long as somebody writes it; one that nobody does is what a process
+left that was killed, and goes when the next one begins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyrage
+
+from backupflow.errors import EscrowFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from backupflow.core.escrow import Escrow
+
+_DRAFT = re.compile(r"\.escrow-[0-9a-f]{16}\.draft")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class AgeFolder:
+    """core.ports.EscrowFolder. `default` is the folder of those that name none of their own."""
+
+    def __init__(self, default: Path | None = None) -> None:
+        self._default = None if default is None else str(default)
+
+    def fit(self, folder: str | None, recipients: Sequence[str]) -> None:
+        """A folder, None: the usual one, is there, not everybody can write to it, and these can be encrypted to."""
+        base = self._base(folder)
+        with _opened(base, base, None):
+            _check(recipients)
+
+    def ready(self, escrow: Escrow) -> None:
+        """The folder of the tenant can be written to by nobody else; what was left of a draft is gone."""
+        with self._folder(escrow) as folder:
+            _sweep(folder)
+        _check(escrow.recipients)
+
+    def write(self, escrow: Escrow, pieces: Iterable[bytes], name: Callable[[], str]) -> int:
+        """Encrypt a file, whole or not at all; what getting the next piece raises passes unchanged."""
+        draft = f".escrow-{secrets.token_hex(8)}.draft"
+        with self._folder(escrow) as folder, _written(self._path(escrow)):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(draft, flags, 0o600, dir_fd=folder)
+            try:
+                with os.fdopen(fd, "wb", buffering=1 << 20) as file:
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    _encrypt(_Pieces(pieces), file, escrow.recipients)
+                    file.flush()
+                    os.fsync(fd)
+                    size = file.tell()
+                    os.rename(draft, name(), src_dir_fd=folder, dst_dir_fd=folder)
+                os.fsync(folder)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft, dir_fd=folder)
+                raise
+        return size
+
+    def names(self, escrow: Escrow) -> Sequence[str]:
+        """The files that are there."""
+        with self._folder(escrow) as folder, _written(self._path(escrow)):
+            return _listed(folder)
+
+    def remove(self, escrow: Escrow, names: Sequence[str]) -> None:
+        """Remove some of them."""
+        with self._folder(escrow) as folder, _written(self._path(escrow)):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+
+    def _base(self, folder: str | None) -> str:
+        base = folder or self._default
+        if base is None:
+            raise EscrowFailed("there is no folder for it: set CONFIG_ESCROW_DIR, or `escrow enable --to FOLDER`")
+        return base
+
+    def _path(self, escrow: Escrow) -> str:
+        return f"{self._base(escrow.folder)}/{escrow.place}"
+
+    @contextmanager
+    def _folder(self, escrow: Escrow) -> Iterator[int]:
+        """The folder of the tenant, open."""
+        base, path = self._base(escrow.folder), self._path(escrow)
+        with _opened(base, base, None) as outer:
+            if escrow.written_at is None:
+                with _written(path), suppress(FileExistsError):
+                    os.mkdir(escrow.place, 0o700, dir_fd=outer)
+            with _opened(escrow.place, path, outer) as inner:
+                about = os.fstat(inner)
+                if about.st_uid != os.geteuid() or about.st_mode & _OTHERS_WRITE:
+                    raise EscrowFailed(f"others can write to {path}: `chmod 700` it, and let it be this user's")
+                yield inner
+
+
+@contextmanager
+def _opened(name: str, path: str, within: int | None) -> Iterator[int]:
+    try:
+        fd = os.open(name, _FOLDER | (0 if within is None else os.O_NOFOLLOW), dir_fd=within)
+    except FileNotFoundError:
+        what = "is not there" if within is None else "was there, and is gone"
+        raise EscrowFailed(f"{path} {what}: is its disk mounted? If it is, `mkdir -m 700 {path}`") from None
+    except OSError as exc:
+        raise EscrowFailed(f"{path}: {exc.strerror}") from None
+    try:
+        about = os.fstat(fd)
+        if about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX:
+            raise EscrowFailed(f"anybody can write to {path}: `chmod o-w {path}`")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _written(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise EscrowFailed(f"{path}: {exc.strerror}") from None
+
+
+def _listed(folder: int) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def _sweep(folder: int) -> None:
+    """Remove drafts that nobody writes."""
+    for name in filter(_DRAFT.fullmatch, _listed(folder)):
+        with suppress(OSError):  # somebody else's, or somebody else was first
+            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name, dir_fd=folder)
+            finally:
+                os.close(fd)
+
+
+def _keys(recipients: Sequence[str]) -> list[object]:
+    try:
+        return [pyrage.x25519.Recipient.from_str(one) for one in recipients]
+    except pyrage.RecipientError:
+        raise EscrowFailed("a recipient is no public key of age: was one mistyped?") from None
+
+
+def _check(recipients: Sequence[str]) -> None:
+    try:
+        pyrage.encrypt(b"", _keys(recipients))
+    except pyrage.EncryptError as exc:
+        raise EscrowFailed(f"it cannot be encrypted to its recipients: {exc}") from None
+
+
+class _Pieces:
+    """What age reads from: one piece at a time, and what getting one raised."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+        self.raised: BaseException | None = None
+
+    def read(self, size: int) -> bytes:
+        """No more than so many bytes; none at the end."""
+        try:
+            while not self._rest:
+                self._rest = memoryview(next(self._pieces))
+        except StopIteration:
+            return b""
+        except BaseException as exc:
+            self.raised = exc
+            raise
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(taken)
+
+
+class _Sink:
+    """What age writes to, and what that raised."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.raised: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """All of it."""
+        try:
+            return self._file.write(data)
+        except OSError as exc:
+            self.raised = exc
+            raise
+
+
+def _encrypt(pieces: _Pieces, file: BinaryIO, recipients: Sequence[str]) -> None:
+    sink = _Sink(file)
+    try:
+        pyrage.encrypt_io(pieces, sink, _keys(recipients))
+    except pyrage.EncryptError as exc:  # which has nothing but the text of what was raised
+        raised = pieces.raised or sink.raised
+        if raised is not None:
+            raise raised from None
+        raise EscrowFailed(f"age: {exc}") from None
