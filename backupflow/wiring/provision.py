@@ -6,6 +6,7 @@ What is there and works stays: every step can be run again at any time, and afte
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from backupflow.errors import SettingsInvalid, StoreUnavailable
 from backupflow.wiring import DEFAULT_TENANT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import psycopg
 
     from backupflow.adapters.vault import AppRoleLogin, TokenLogin
     from backupflow.wiring import Wiring
@@ -52,45 +55,55 @@ def set_up(wiring: Wiring, secret: Callable[[str], str], say: Callable[[str], No
     """
     secret(FLOWER_LOGIN)
     say("PostgreSQL: roles")
-    _make_postgres_roles(wiring, secret)
+    make_postgres_roles(wiring, secret)
     say("PostgreSQL: schema")
     revision = wiring.migrate()
     say(f"PostgreSQL: schema {revision}")
     say("OpenBao: keys and roles")
-    _make_vault_roles(wiring, say, token)
+    make_vault_roles(wiring, say, token)
     wiring.make_tenant(DEFAULT_TENANT)
     say("NATS: stream")
     wiring.bus("ingester").make_sure()
 
 
-def _make_postgres_roles(wiring: Wiring, secret: Callable[[str], str]) -> None:
+def make_postgres_roles(wiring: Wiring, secret: Callable[[str], str]) -> None:
     """With the admin login, if it is there; without it the roles of an earlier set-up must do."""
-    import psycopg
     from sqlalchemy import make_url
 
     from backupflow.adapters.db.roles import ROLES, make_roles
 
-    url = make_url(wiring.settings.servers.database_url)
-    try:
-        user, _, password = wiring.secret("admin", "postgres").rpartition(":")
-    except SettingsInvalid:
+    if not (wiring.settings.servers.secrets_dir / "admin.postgres").exists():
         wiring.secret("migrator", "postgres")  # says which file is missing, if there never was a set-up
         return
     passwords = {role: secret(f"{role}.postgres") for role in ROLES}
+    with postgres_admin(wiring) as admin:
+        make_roles(admin, make_url(wiring.settings.servers.database_url).database or "backupflow", passwords)
+
+
+@contextmanager
+def postgres_admin(wiring: Wiring) -> Iterator[psycopg.Connection]:
+    """PostgreSQL with the admin login; SettingsInvalid without one, StoreUnavailable if it is not accepted."""
+    import psycopg
+    from sqlalchemy import make_url
+
+    url = make_url(wiring.settings.servers.database_url)
+    user, _, password = wiring.secret("admin", "postgres").rpartition(":")
     asked = {name: str(value) for name, value in url.query.items()} | wiring.postgres_options
     where = psycopg.conninfo.make_conninfo(
         host=url.host, port=url.port, user=user or "admin", dbname="postgres", **asked
     )
     try:
-        with psycopg.connect(where, password=password, autocommit=True) as admin:
-            make_roles(admin, url.database or "backupflow", passwords)
+        connection = psycopg.connect(where, password=password, autocommit=True)
     except psycopg.OperationalError as exc:
         if refused := refusal(str(exc)):
             raise StoreUnavailable(refused) from exc
         raise StoreUnavailable(f"the admin login in admin.postgres was not accepted, or nobody answers: {url}") from exc
+    with connection:
+        yield connection
 
 
-def _make_vault_roles(wiring: Wiring, say: Callable[[str], None], token: str) -> None:
+def make_vault_roles(wiring: Wiring, say: Callable[[str], None], token: str = "") -> None:
+    """Mount, policies and roles, and each role's login in its file."""
     from backupflow.adapters.vault import Vault
     from backupflow.adapters.vault_roles import provision
 

@@ -23,6 +23,7 @@ from backupflow.errors import Conflict, MessageMalformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from uuid import UUID
 
 _WORKING, _WRITING = 0x62666B77, 0x62666B73  # names of the two locks
 _ALL = text(
@@ -159,6 +160,11 @@ class Keys:
         """Take in what is sealed under any version again."""
         with transaction(self._engine) as tx:
             tx.execute(_REOPEN, {"tenant": tenant_id, "purpose": purpose})
+
+
+def take_work(connection: Connection, tenant_id: UUID) -> bool:
+    """Whether this connection now is who works on this tenant's keys, as `Keys.alone`; until it ends or frees it."""
+    return bool(connection.scalar(_WORK, {"lock": _WORKING, "tenant": tenant_id}))
 
 
 def oldest_version(tx: Connection, tenant_id: TenantId, purpose: Purpose) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hvac
 import requests
@@ -19,8 +20,12 @@ from requests.adapters import HTTPAdapter
 
 from backupflow.adapters.vault.trouble import Trouble, failure, trouble_of, trouble_of_connection
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 Answer = dict[str, Any]
 _POLL_SECONDS = 0.1
+STREAM_SECONDS = 300.0  # for each wait: what is large is read whole before it is answered to
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,29 @@ class VaultClient:
             bool(health.get("sealed")),
             not health.get("sealed") and not health.get("standby"),
         )
+
+    @contextmanager
+    def stream(self, method: str, path: str, body: Iterable[bytes] | None) -> Iterator[requests.Response]:
+        """One request under this login whose body or answer is of any length, read as it comes; any status is given.
+
+        VaultUnavailable if nobody answers, or the connection ends before the answer does.
+        """
+        token = self._valid_token()
+        if isinstance(token, Trouble):
+            raise failure(token)
+        trouble: Trouble | None = None
+        try:
+            with self._client.session.request(
+                method, f"{self._client.url}/v1/{path}", headers={"X-Vault-Token": token.text}, data=body, stream=True,
+                timeout=(self._timeout, STREAM_SECONDS), allow_redirects=False,
+            ) as answer:  # fmt: skip
+                yield answer
+        except requests.Timeout:
+            trouble = Trouble.SLOW
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as exc:
+            trouble = trouble_of_connection(str(exc))
+        if trouble is not None:
+            raise failure(trouble)
 
     def close(self) -> None:
         """Close the connections; the token ends by itself when its period is over."""
