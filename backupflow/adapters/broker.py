@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from backupflow.core.tls import CLEAR, refusal
+from backupflow.core.tls import CLEAR, Refusal, refusal
 from backupflow.errors import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -94,6 +94,16 @@ def options(trusted: Trust) -> dict[str, Any]:
     return {"connection_class": TrustedConnection, "ssl_ca_certs": trusted.ca}
 
 
+def why(exc: Exception, trusted: Trust) -> str:
+    """Why it could not be asked, in words that quote nothing.
+
+    To a server in clear the first words of TLS are a line that does not end: it waits for the rest.
+    """
+    if trusted.encrypted and isinstance(exc, redis.TimeoutError | TimeoutError):
+        return Refusal.SILENT
+    return refusal(str(exc)) or type(exc).__name__
+
+
 def acl_text(passwords: Mapping[str, str], *, db: int = 0) -> str:
     """A line of a Redis ACL file for each role; the passwords stand in it as their SHA-256.
 
@@ -128,7 +138,7 @@ def ask(
         ) as client:
             hello = client.execute_command("HELLO")
     except (redis.RedisError, OSError, ValueError) as exc:
-        return BrokerStatus(detail=refusal(str(exc)) or type(exc).__name__)
+        return BrokerStatus(detail=why(exc, trusted))
     about = hello if isinstance(hello, dict) else dict(zip(hello[::2], hello[1::2], strict=False))
     return BrokerStatus(" ".join(_text(about.get(key, about.get(key.encode(), ""))) for key in ("server", "version")))
 

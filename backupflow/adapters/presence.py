@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from backupflow.core.presence import key
+from backupflow.core.tls import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -145,7 +146,7 @@ def _ask(
             answers = asked.execute(raise_on_error=False)
         said.append(dict(_judged(devices, answers)))
     except (redis.RedisError, OSError, ValueError) as exc:
-        why.append(type(exc).__name__)
+        why.append(refusal(str(exc)) or type(exc).__name__)
 
 
 def _judged(devices: Sequence[DeviceId], answers: Sequence[object]) -> Iterator[tuple[DeviceId, _Said]]:

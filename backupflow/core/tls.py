@@ -27,6 +27,7 @@ class Refusal(StrEnum):
     EXPIRED = "its certificate has expired, or a clock is wrong"
     UNTRUSTED = "its certificate is by no authority that is trusted here (CONFIG_SERVERS_CA)"
     IN_CLEAR = "it does not speak TLS, which its address or CONFIG_SERVERS_CA asks for"
+    SILENT = "it did not answer in time: perhaps it does not speak TLS, which its address asks for"
 
 
 # Pieces of what OpenSSL, Python's ssl and libpq say, the most telling first.

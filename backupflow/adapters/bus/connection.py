@@ -19,7 +19,7 @@ import nats.errors
 from nats.js.errors import APIError
 
 from backupflow.adapters.bus.client import SturdyClient
-from backupflow.core.tls import refusal
+from backupflow.core.tls import Refusal, refusal
 from backupflow.errors import BusUnavailable
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class BusConnection:
         client = self._client
         deadline = asyncio.get_running_loop().time() + self._timeout
         while not client.is_connected:
-            if asyncio.get_running_loop().time() >= deadline:
+            # A certificate is not worth waiting for; it is tried again meanwhile.
+            if isinstance(self._trouble, Refusal) or asyncio.get_running_loop().time() >= deadline:
                 raise BusUnavailable(self._trouble)
             await asyncio.sleep(_POLL_SECONDS)
         self._trouble = _NOBODY
