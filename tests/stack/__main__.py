@@ -1,0 +1,104 @@
+"""`python -m tests.stack`: the composed stack under podman, from nothing, with routers, deaths and restarts.
+
+Exits with 0 if everything held, 1 if something did not, 77 (in one line) if this machine cannot run it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.stack import engine, images, sources
+from tests.stack.composed import Composed
+from tests.stack.engine import Engine
+from tests.stack.routers import Routers
+from tests.stack.story import Story
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CANNOT = 77
+
+
+def main(argv: list[str]) -> int:
+    """Do it all, and take everything away again."""
+    argparse.ArgumentParser(prog="python -m tests.stack", description=__doc__).parse_args(argv)
+    if reason := engine.why_not():
+        return _cannot(reason)
+    began = time.monotonic()
+    podman = Engine(Path(tempfile.mkdtemp(prefix="backupflow-stack-")))
+    status = 1
+    try:
+        with _step("try the smallest container"):
+            reason = engine.try_one(podman)
+        status = _cannot(reason) if reason else _tell(podman)
+    except sources.SourceError as exc:
+        status = _cannot(str(exc))
+    finally:
+        with _step("take everything away"):
+            left = podman.close()
+        _say("".join(f"left behind: {one}\n" for one in left) + f"{time.monotonic() - began:.0f} s in all")
+    return status or bool(left)
+
+
+def _tell(podman: Engine) -> int:
+    with _step("base image and wheels, side by side"), ThreadPoolExecutor(2) as pool:
+        base, wheels = pool.submit(sources.base), pool.submit(sources.wheels, podman.room / "wheels")
+        images.import_base(podman, base.result())
+        wheelhouse = wheels.result()
+    with _step("images: ours, the routers', four servers'"):
+        images.build(podman, wheelhouse)
+    routers = Routers(podman.room / "story")
+    stack = Composed(podman, routers.story)
+    story = Story(stack, routers)
+    steps = {
+        "secrets, servers, provision, processes": story.start,
+        "credential add, device import": story.enrol,
+        "collect all": story.collect,
+        "kill -9 a worker, restart redis and nats": story.disturb,
+        "collect all once more": story.settle,
+        "the checker": story.check,
+        "scrape every process": story.scrape,
+    }
+    try:
+        for name, step in steps.items():
+            with _step(name):
+                step()
+            _say(*(f"    {fact}" for fact in story.facts))
+            story.facts.clear()
+    except Exception as exc:  # noqa: BLE001 - whatever it was, what the containers said last belongs to it
+        _say(f"failed: {type(exc).__name__}: {exc}", *(f"== {one}\n{stack.logs(one)}" for one in stack.containers()))
+        return 1
+    finally:
+        stack.close()
+    _say("everything holds")
+    return 0
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        _say(f"{time.monotonic() - began:6.1f} s  {name}")
+
+
+def _cannot(reason: str) -> int:
+    _say(f"the composed stack cannot be tried here: {reason}")
+    return CANNOT
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)  # noqa: T201 - a script prints
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,180 @@
+"""The composed install of the real docker-compose.yml, and hands on its containers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row, text
+
+from backupflow.adapters.db.engine import transaction
+from backupflow.settings import Settings
+from backupflow.wiring import Wiring
+from tests.stack.engine import EngineError
+from tests.stack.images import COMPOSE, HERE, OURS, services
+from tests.stack.waiting import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.stack.engine import Engine
+
+PROJECT = "backupflow-stack"
+ONE_SHOTS = ("secrets", "provision")
+METRICS_PORT = 9108
+UNREACHABLE = 0
+
+
+class Composed:
+    """podman-compose's project: started as an operator does it, and asked over the bridge that this host is on."""
+
+    def __init__(self, engine: Engine, story: Path) -> None:
+        self.engine = engine
+        self.services = {name: one for name, one in services().items() if "profiles" not in one}
+        self._environment = {
+            "BACKUPFLOW_IMAGE": OURS,
+            "FLOWER_PORT": str(_free_port()),
+            "STORY": str(story),
+        }
+        self._wiring: Wiring | None = None
+
+    def up(self, *names: str) -> None:
+        """`up -d` of these services; podman-compose 1.0.3 awaits no condition and starts one container a second."""
+        self._compose("up", "--detach", "--no-build", *names)
+
+    def await_one_shot(self, name: str, seconds: float) -> None:
+        """Wait until a container that is to end has ended with 0."""
+
+        def is_over() -> bool:
+            state = self._state(self.name(name))
+            if state["Status"] == "exited" and state["ExitCode"] and name == ONE_SHOTS[0]:
+                raise EngineError(f"{name} ended with {state['ExitCode']}:\n{self.logs(self.name(name))}")
+            return bool(state["Status"] == "exited" and not state["ExitCode"])
+
+        wait_for(is_over, f"`{name}` to end", seconds)
+
+    def command(self, *argv: str, stdin: bytes = b"") -> str:
+        """`backupflow …` in a container of its own, as `docker compose run --rm backupflow` does it; what it says."""
+        said = self._compose("run", "--rm", "--no-deps", "-T", "backupflow", *argv, stdin=stdin)
+        status = said.rpartition("exit code:")[2].strip()
+        if status != "0":
+            raise EngineError(f"backupflow {' '.join(argv)} ended with {status}: {said[-2000:]}")
+        return said
+
+    # --- its containers ------------------------------------------------------------------------------------------
+
+    def name(self, service: str, number: int = 1) -> str:
+        """The name of a container."""
+        return f"{PROJECT}_{service}_{number}"
+
+    def containers(self, *, hearts: bool = False) -> list[str]:
+        """All that are there; `hearts`: those that tell whether they are ready."""
+        found = self.engine.podman("ps", "--all", "--format", "{{.Names}}").split()
+        silent = {"routers", "flower", *ONE_SHOTS, "postgres", "redis", "nats", "openbao"}
+        return [name for name in found if not hearts or name.split("_")[1] not in silent]
+
+    def kill(self, container: str) -> int:
+        """kill -9 of its main process, from outside: for podman it crashed. Gives the number that it had."""
+        pid = int(self._state(container)["Pid"])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def is_back(self, container: str, was: int) -> bool:
+        """Whether it runs again, in another process."""
+        state = self._state(container)
+        return bool(state["Running"]) and int(state["Pid"]) not in (0, was)
+
+    def hostname(self, container: str) -> str:
+        """What its processes take for the name of their machine."""
+        return str(self.engine.inspect("container", container)["Config"]["Hostname"])
+
+    def restart(self, service: str) -> None:
+        """Stop and start a server, in order."""
+        self.engine.podman("restart", self.name(service))
+
+    def address(self, container: str) -> str:
+        """An address at which this host reaches it; it may have another after a restart."""
+        networks = self.engine.inspect("container", container)["NetworkSettings"]["Networks"]
+        return str(next(network["IPAddress"] for network in networks.values() if network["IPAddress"]))
+
+    def logs(self, container: str, lines: int = 12) -> str:
+        """What it said last."""
+        done = self.engine.run("podman", "logs", "--tail", str(lines), container, check=False)
+        return (done.stdout + done.stderr).decode("utf-8", "replace").rstrip()
+
+    def ask(self, container: str, path: str) -> tuple[int, str]:
+        """The status and text of its endpoint of health and metrics."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            address = self.address(container)
+            with direct.open(f"http://{address}:{METRICS_PORT}{path}", timeout=5) as answer:
+                return int(answer.status), answer.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return exc.code, exc.read().decode("utf-8", "replace").strip()
+        except (OSError, StopIteration) as exc:
+            return UNREACHABLE, str(exc)
+
+    def await_ready(self, seconds: float) -> list[str]:
+        """Wait until every process says that it is ready; gives their names."""
+        names = self.containers(hearts=True)
+        waiting: dict[str, str] = dict.fromkeys(names, "")
+
+        def all_ready() -> bool:
+            for name in tuple(waiting):
+                status, waiting[name] = self.ask(name, "/ready")
+                if status == 200:
+                    del waiting[name]
+            return not waiting
+
+        try:
+            wait_for(all_ready, "every process to be ready", seconds)
+        except Exception as exc:
+            raise EngineError(f"{exc}: {waiting}") from exc
+        return names
+
+    # --- what it holds -------------------------------------------------------------------------------------------
+
+    @property
+    def wiring(self) -> Wiring:
+        """This process's own way to its PostgreSQL and OpenBao, with the logins of the room for commands."""
+        if self._wiring is None:
+            room = self.engine.inspect("volume", f"{PROJECT}_room-console")["Mountpoint"]
+            at = {server: self.address(self.name(server)) for server in ("postgres", "openbao")}
+            told = {
+                "DATABASE_URL": f"postgresql://{at['postgres']}:5432/backupflow",
+                "OPENBAO_ADDR": f"http://{at['openbao']}:8200",
+                "CONFIG_SECRETS_DIR": str(room),
+            }
+            self._wiring = Wiring(Settings(told))
+        return self._wiring
+
+    def rows(self, statement: str, **values: object) -> list[Row[Any]]:
+        """What a query by the reader gives."""
+        with transaction(self.wiring.engine("reader")) as tx:
+            return list(tx.execute(text(statement), values))
+
+    def close(self) -> None:
+        """Let go of its servers."""
+        if self._wiring is not None:
+            self._wiring.close()
+
+    def _state(self, container: str) -> dict[str, Any]:
+        state: dict[str, Any] = self.engine.inspect("container", container)["State"]
+        return state
+
+    def _compose(self, *argv: str, stdin: bytes = b"") -> str:
+        files = ("--file", str(COMPOSE), "--file", str(HERE / "override.yml"))
+        whole = ("podman-compose", "--project-name", PROJECT, *files, *argv)
+        done = self.engine.run(*whole, stdin=stdin, environment=self._environment)
+        return (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,185 @@
+"""What is done to the composed stack, step by step; each step is a function that waits until it has happened."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tests.checker.case import Terms
+from tests.checker.check import Subject, judge, verdict
+from tests.checker.reading import gather
+from tests.stack.composed import ONE_SHOTS
+from tests.stack.routers import COUNT, USER
+from tests.stack.waiting import NotInTimeError, wait_for
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tests.stack.composed import Composed
+    from tests.stack.routers import Routers
+
+COLLECTORS = 3
+SLOW_SECONDS = 2.0  # of an answer while somebody is killed: there must be a middle to kill in
+# As in override.yml: what the checker takes for late.
+EMIT_AGAIN_AFTER, LOST_AFTER = timedelta(seconds=5), timedelta(seconds=20)
+_STORED = "SELECT count(DISTINCT device_id) FROM collection WHERE state = 'stored' AND started_at > :since"
+_NOW = "SELECT clock_timestamp()"
+_BUSIEST = """
+    SELECT p.host, p.id::text AS id, count(*) AS running FROM process p
+    JOIN collection c ON starts_with(c.holder, p.id::text || '/') AND c.state = 'running'
+    GROUP BY p.host, p.id ORDER BY running DESC LIMIT 1"""
+_LOST = "SELECT count(*) FROM collection WHERE started_at > :since AND starts_with(holder, :holder) AND state = 'lost'"
+_BY_WHOM = """
+    SELECT count(DISTINCT p.host) FROM collection c JOIN process p ON starts_with(c.holder, p.id::text || '/')
+    WHERE c.state = 'stored'"""
+
+
+class StoryError(Exception):
+    """The stack did not do what it promises."""
+
+
+@dataclass
+class Story:
+    """The stack and its routers, and what was found out on the way."""
+
+    stack: Composed
+    routers: Routers
+    facts: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        """From images to processes that are ready."""
+        self.stack.up("secrets")
+        self.stack.await_one_shot("secrets", 60)
+        self.stack.up("routers", *self.stack.services)
+        for name in ONE_SHOTS:
+            self.stack.await_one_shot(name, 120)
+        ready = self.stack.await_ready(120)
+        self.routers.await_ready()
+        self.facts.append(f"{len(ready)} processes are ready, {COLLECTORS} of them collect")
+
+    def enrol(self) -> None:
+        """A login and a table of all routers, by the commands of an operator."""
+        password = self.routers.password.encode()
+        self.stack.command("credential", "add", "fleet", "--username", USER, "--password-stdin", stdin=password)
+        self.stack.command("device", "import", "-", stdin=self.routers.table())
+
+    def collect(self) -> None:
+        """Every router's configuration is stored once, and each of the workers had a part in it."""
+        self._await_all(self._long_ago(), 120)
+        workers = self._number(_BY_WHOM)
+        if workers != COLLECTORS:
+            raise StoryError(f"{workers} workers collected, not {COLLECTORS}")
+        self.facts.append(f"{COUNT} routers collected by {workers} workers")
+
+    def disturb(self) -> None:
+        """While routers are changed and collected one worker is killed in mid-run, broker and bus are restarted."""
+        self.routers.behave(answer_delay=SLOW_SECONDS)
+        self.routers.edit(*self.routers.names)
+        since = self._now()
+        busiest = self._await_busy()
+        victim = next(name for name in self._collectors() if self.stack.hostname(name) == busiest.host)
+        was = self.stack.kill(victim)
+        for server in ("redis", "nats"):
+            self.stack.restart(server)
+        self.routers.edit(*self.routers.names[::2])
+        self.routers.behave(answer_delay=0)
+        wait_for(lambda: self.stack.is_back(victim, was), f"{victim} to be started again", 60)
+        wait_for(
+            lambda: self._number(_LOST, since=since, holder=busiest.id) > 0, "its sessions to be ended as lost", 90
+        )
+        lost = self._number(_LOST, since=since, holder=busiest.id)
+        self.facts.append(
+            f"{victim} was killed with {busiest.running} sessions, {lost} of them were lost, and it is back"
+        )
+
+    def settle(self) -> None:
+        """After the last change everything is collected once more, and every process is ready again."""
+        self._await_all(self._now(), 120)
+        self.stack.await_ready(90)
+
+    def check(self) -> None:
+        """Every promise holds, and the newest configuration of each router is its true one."""
+        findings: list[str] = []
+
+        def all_holds() -> bool:
+            engine, vault = self.stack.wiring.engine("reader"), self.stack.wiring.vault("reader")
+            subject = Subject(engine, vault, self.routers.history, self._terms())
+            evidence = gather(subject.engine, subject.vault, subject.events)
+            findings[:] = judge(evidence, subject.terms)
+            self._verdict = verdict(evidence, findings)
+            return not findings
+
+        try:
+            wait_for(all_holds, "every promise to hold", 45)  # what was stored just now is still to be interpreted
+        except NotInTimeError as exc:
+            raise StoryError("\n".join([*findings[:20], self._verdict])) from exc
+        self.facts.append(self._verdict)
+
+    def scrape(self) -> None:
+        """Each process says that it is ready, and tells figures of its own."""
+        for name in self.stack.containers(hearts=True):
+            status, reason = self.stack.ask(name, "/ready")
+            metrics = self.stack.ask(name, "/metrics")[1]
+            samples = len(re.findall(r"^(?:config|backupflow)_\w+(?:\{[^}]*\})? ", metrics, flags=re.MULTILINE))
+            self.facts.append(f"{name}: /ready {status} {reason.strip()}; {samples} samples of its own in /metrics")
+            if status != 200 or not samples:
+                raise StoryError(self.facts[-1])
+
+    def _terms(self) -> Terms:
+        names = frozenset(self.routers.names)
+        policy = self.stack.wiring.policy
+        return Terms(
+            settled=names,
+            policy=policy,
+            interpreted=True,
+            emit_again_after=EMIT_AGAIN_AFTER,
+            lost_after=LOST_AFTER,
+        )
+
+    def _collectors(self) -> list[str]:
+        return [self.stack.name("worker-collect", number) for number in range(1, COLLECTORS + 1)]
+
+    def _await_busy(self) -> _Busy:
+        found: list[_Busy] = []
+
+        def busy() -> bool:
+            found[:] = [_Busy(row.host, row.id, row.running) for row in self.stack.rows(_BUSIEST) if row.running > 1]
+            return bool(found)
+
+        wait_for(busy, "a worker in the middle of its sessions", 60)
+        return found[0]
+
+    def _await_all(self, since: datetime, seconds: float) -> None:
+        def stored() -> bool:
+            return self._number(_STORED, since=since) == COUNT
+
+        try:
+            wait_for(stored, f"{COUNT} devices to be stored", seconds)
+        except NotInTimeError as exc:
+            there = self._number(_STORED, since=since)
+            raise StoryError(f"{exc}: {there} are; {self._standing()}") from exc
+
+    def _standing(self) -> str:
+        rows = self.stack.rows(
+            "SELECT state, reason, count(*) AS n FROM collection GROUP BY state, reason ORDER BY n DESC"
+        )
+        return ", ".join(f"{row.n} {row.state} {row.reason or ''}".strip() for row in rows)
+
+    def _now(self) -> datetime:
+        moment: datetime = self.stack.rows(_NOW)[0][0]
+        return moment
+
+    def _long_ago(self) -> datetime:
+        return self._now() - timedelta(days=1)
+
+    def _number(self, statement: str, **values: object) -> int:
+        return int(self.stack.rows(statement, **values)[0][0])
+
+
+@dataclass(frozen=True)
+class _Busy:
+    host: str
+    id: str
+    running: int
