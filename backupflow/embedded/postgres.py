@@ -8,6 +8,7 @@ too long, are not made.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ SUPERUSER = "admin"
 SECRET = "admin.postgres"  # noqa: S105 -- the name of a file
 _HERE = "/proc/self/cwd"
 _ENV = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
+_MAJOR = re.compile(r"(?<=\(PostgreSQL\) )[0-9]+")  # of "postgres (PostgreSQL) 17.10"
 _READY_LINE = 7  # of postmaster.pid, from 0: src/include/utils/pidfile.h
 # A statement or the row that failed may hold what is to be kept secret: errors are logged without them.
 _SETTINGS = {
@@ -62,6 +64,7 @@ def postgres(folder: DataFolder, port: int, *, binaries: Path | None, fsync: boo
     place = _place(folder, binaries)
     if not (place.data / "PG_VERSION").exists() or (place.data.parent / "unfinished").exists():
         _initdb(folder, place, fsync=fsync)
+    _require_same_major(place)
     _write(place, place.data / "pg_hba.conf", hba(f"{HOST}/32"))
     # Left by a kill -9, it may name a process number that is another's by now. The folder's lock, which every process
     # of the last run inherited, is ours: so none of them lives. (At a mere restart PostgreSQL must look itself.)
@@ -122,6 +125,25 @@ def _initdb(folder: DataFolder, place: _Place, *, fsync: bool) -> None:
     if done.returncode != 0:
         raise ServerUnusable("initdb: " + " | ".join(done.stderr.decode("utf-8", "replace").split("\n"))[-600:])
     unfinished.unlink()
+
+
+def _require_same_major(place: _Place) -> None:
+    """PostgreSQL itself would end with a line in its log; what it wrote as one major version no other can read."""
+    there = (place.data / "PG_VERSION").read_text(encoding="utf-8").strip()
+    try:
+        said = subprocess.run(
+            [place.bin / "postgres", "--version"], env=_ENV, capture_output=True, check=False, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise ServerUnusable(f"postgres --version: {exc}") from exc
+    found = _MAJOR.search(said.stdout.decode("utf-8", "replace"))
+    ours = found[0] if found else "unknown"
+    if there != ours:
+        raise ServerUnusable(
+            f"this data folder is of PostgreSQL {there}, and the one here is {ours}; nothing was changed: run "
+            "`backupflow backup-system create FILE` with the version of backupflow that was used last, and "
+            "`backupflow backup-system restore FILE` with this one, into an empty folder"
+        )
 
 
 def _write(place: _Place, path: Path, text: str) -> None:
