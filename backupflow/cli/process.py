@@ -51,7 +51,7 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _find(name: str, max_concurrent: int) -> Process:
-    there = {process.name: process for process in processes(max_concurrent, status=True)}
+    there = {process.name: process for process in processes(max_concurrent, status=True, flower=True)}
     if name not in there:
         raise InputInvalid(f"there is no process {name!r}; there are {', '.join(sorted(there))}")
     return there[name]

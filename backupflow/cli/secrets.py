@@ -13,7 +13,8 @@ RoomsFolder = Annotated[
     Path, typer.Option("--rooms", metavar="DIR", help="Folder of the rooms: one of secrets for each reader.")
 ]
 Volumes = Annotated[
-    bool, typer.Option("--volumes", help="Each room is a volume of its own, whose files anybody who has it may read.")
+    bool,
+    typer.Option("--volumes", help="Each room is a volume: that of a server may be read by any user."),
 ]
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupflow.embedded.addresses import Server
 from backupflow.embedded.folder import write_private
 from backupflow.errors import ServerUnusable
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK = ".lock"
-# Where a room is a volume, mounted by its readers alone, whose users have other numbers than ours.
+# Where the room of a server is a volume, which it alone has mounted: its user has another number than ours.
 _ANYBODY, _OWNER = (0o755, 0o444), (0o700, 0o400)
 
 
@@ -29,12 +30,14 @@ _ANYBODY, _OWNER = (0o755, 0o444), (0o700, 0o400)
 class Rooms:
     """The rooms below a folder; `main` is the one with everything, which its owner alone may enter.
 
-    `volumes`: each other room is a volume of its own, so that whoever has it mounted may read it, whatever his number.
+    `volumes`: each room is a volume of its own; those of `others` are for programs of other users, so that whoever has
+    one mounted may read it.
     """
 
     root: Path
     main: str
     volumes: bool = False
+    others: frozenset[str] = frozenset(Server)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -105,4 +108,4 @@ class Rooms:
             raise ServerUnusable(f"{path}: {exc.strerror}") from exc
 
     def _modes(self, room: str) -> tuple[int, int]:
-        return _ANYBODY if self.volumes and room != self.main else _OWNER
+        return _ANYBODY if self.volumes and room in self.others else _OWNER
