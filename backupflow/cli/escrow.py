@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupflow.cli import output
+from backupflow.cli.copy_lines import escrow_document
 from backupflow.cli.exits import Exit, exit_of
 from backupflow.cli.options import AsJson, InTenant, Yes, actor, confirm
 from backupflow.cli.progress import bar
@@ -220,14 +221,4 @@ def _place(escrow: Escrow) -> str:
 
 
 def _document(escrow: Escrow) -> dict[str, Any]:
-    return {
-        "tenant": escrow.tenant,
-        "recipients": list(escrow.recipients),
-        "folder": _place(escrow),
-        "enabled_by": escrow.enabled_by,
-        "enabled_at": escrow.enabled_at,
-        "written_at": escrow.written_at,
-        "devices": escrow.devices,
-        "bytes": escrow.bytes,
-        "late": escrow.is_late,
-    }
+    return escrow_document(escrow) | {"folder": _place(escrow)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backupflow.cli import output
 from backupflow.cli.capacity_lines import capacity_lines
+from backupflow.cli.copy_lines import copy_lines
 from backupflow.cli.device_groups import device_groups
 from backupflow.cli.standing_lines import (
     alarm_problems,
@@ -49,6 +50,7 @@ def problems(overview: Overview, max_total: int = 0) -> list[str]:
         *((0, line) for line in given_up_lines(overview)),
         *((0, line) for line in backlog_lines(overview)),
         *((-1, line) for line in _rests(overview)),
+        *((-2, line) for line in copy_lines(overview)),
     ]
     return [line for _, line in sorted(found, key=lambda one: -one[0])]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from backupflow.cli.copy_lines import copies_document
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -61,6 +63,7 @@ def document(overview: Overview) -> dict[str, Any]:
         "keys_given_up": [
             {"at": one.at, "devices": one.devices, "suspended_logins": one.logins} for one in overview.given_up
         ],
+        **copies_document(overview),
     }
 
 

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from backupflow.core.capacity import Load
+    from backupflow.core.escrow import Escrow
     from backupflow.core.ledger import Step
     from backupflow.core.model import ContentHash, DeviceId, TenantId
 
 LATE = timedelta(minutes=15)  # at the least; a tenth of the interval if that is more (I9)
 ALIVE = timedelta(seconds=30)  # a heartbeat comes every 5 s
 JOB_LATE = "job_late"  # code of an alarm
+BACKUP_OLD = timedelta(days=7)  # of the system
 SOON = timedelta(minutes=1)  # what failed at a jump host is due again by then (core.backoff)
 BEAT_SILENT = timedelta(seconds=10)
 LONGEST_HOLD = timedelta(hours=2)  # a firewall's hold that lies farther ahead is of a clock that stood wrong
@@ -344,6 +346,34 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Copies:
+    """What there is beside the install itself: when the newest backup of the system was made, None: never.
+
+    `installed_at` is when its first tenant was made.
+    """
+
+    now: datetime
+    installed_at: datetime
+    backup_at: datetime | None
+    escrows: tuple[Escrow, ...] = ()
+
+    @property
+    def lacks_backup(self) -> bool:
+        """Whether there is none that is young enough; what lies in the future is of a clock that stood ahead."""
+        return self.backup_at is None or self.now - self.backup_at > BACKUP_OLD
+
+    @property
+    def backup_overdue(self) -> bool:
+        """The same of an install that was there for long enough to have one."""
+        return self.lacks_backup and self.now - self.installed_at > BACKUP_OLD
+
+    @property
+    def late(self) -> list[Escrow]:
+        """The escrows of which there should be a younger file."""
+        return [escrow for escrow in self.escrows if escrow.is_late]
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything at one moment, PostgreSQL's `now`."""
 
@@ -360,6 +390,7 @@ class Overview:
     load: Load | None = None
     concurrency: tuple[Concurrency, ...] = ()
     backlog: Backlog | None = None
+    copies: Copies | None = None
 
     @property
     def slots(self) -> int:

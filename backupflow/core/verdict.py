@@ -181,7 +181,7 @@ def judge(overview: Overview, limits: Limits = USUAL) -> Verdict:
     """Over everything at one moment, which its database has just told: it is well."""
     counted = tally(overview.devices, overview.now)
     found = [*_of_processes(overview), *_of_alarms(overview), *_of_logins(overview), *of_devices(counted, limits)]
-    found += _of_keys(overview.devices)
+    found += [*_of_keys(overview.devices), *_of_copies(overview)]
     return Verdict(tuple(sorted(found, key=lambda one: -one.level)), counted, _servers(overview))
 
 
@@ -251,6 +251,18 @@ def _of_keys(devices: Iterable[DeviceState]) -> Iterator[Reason]:
         if any(last - first <= AT_ONCE for first, last in zip(times, times[MANY_KEYS - 1 :], strict=False)):
             where = found[0].site or "one site"
             yield Reason(Level.WARNING, f"{len(found):,} changed host keys at {where} (maintenance, or interception)")
+
+
+def _of_copies(overview: Overview) -> Iterator[Reason]:
+    """What would be missed on the day on which this install is gone."""
+    copies = overview.copies
+    if copies is None:
+        return
+    if copies.backup_overdue:
+        age = f"{(copies.now - copies.backup_at).days} d old" if copies.backup_at else "never made"
+        yield Reason(Level.WARNING, f"system backup {age}")
+    if late := len(copies.late):
+        yield Reason(Level.WARNING, "escrow late" if late == 1 else f"escrow late ({late:,})")
 
 
 def _servers(overview: Overview) -> dict[str, str]:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from backupflow.core.escrow_files import Written
 
 _OF = """FROM escrow e JOIN tenant t ON t.id = e.tenant_id WHERE t.removed_at IS NULL"""
-_EVERY = text(f"SELECT e.*, t.name AS tenant, now() AS now {_OF} ORDER BY t.name, t.id")
-_ONE = text(f"SELECT e.*, t.name AS tenant, now() AS now {_OF} AND t.id = :tenant")
+_SELECT = f"SELECT e.*, t.name AS tenant, now() AS now {_OF}"
+_EVERY = text(f"{_SELECT} AND (CAST(:tenant AS uuid) IS NULL OR t.id = :tenant) ORDER BY t.name, t.id")
+_ONE = text(f"{_SELECT} AND t.id = :tenant")
 # What was written is not for the new ones.
 _ENABLE = text("""
     INSERT INTO escrow (tenant_id, recipients, folder, enabled_by) VALUES (:tenant, :recipients, :folder, :actor)
@@ -68,7 +69,7 @@ class Escrows:
     def every(self) -> Sequence[Escrow]:
         """All that are enabled, of tenants that are there."""
         with transaction(self._engine) as tx:
-            return [escrow_of(row) for row in tx.execute(_EVERY)]
+            return escrows(tx, None)
 
     def enable(self, tenant_id: TenantId, recipients: Sequence[str], folder: str | None, actor: str) -> Escrow:
         """Let it be written for these from now on, instead of whoever was named before; it is due at once."""
@@ -130,8 +131,12 @@ class Escrows:
             return raise_alarm(tx, EscrowFailed.code, escrow.scope, why, escrow.tenant_id)
 
 
-def escrow_of(row: Row[Any]) -> Escrow:
-    """One row."""
+def escrows(tx: Connection, tenant_id: TenantId | None) -> list[Escrow]:
+    """Of one tenant, None: all."""
+    return [_escrow(row) for row in tx.execute(_EVERY, {"tenant": tenant_id})]
+
+
+def _escrow(row: Row[Any]) -> Escrow:
     return Escrow(
         TenantId(row.tenant_id), row.tenant, tuple(row.recipients), row.folder, row.enabled_by, row.enabled_at,
         row.now, row.written_at, row.devices, row.bytes,
@@ -140,7 +145,7 @@ def escrow_of(row: Row[Any]) -> Escrow:
 
 def _found(tx: Connection, tenant_id: TenantId) -> Escrow | None:
     row = tx.execute(_ONE, {"tenant": tenant_id}).one_or_none()
-    return None if row is None else escrow_of(row)
+    return None if row is None else _escrow(row)
 
 
 def _one(tx: Connection, tenant_id: TenantId) -> Escrow:

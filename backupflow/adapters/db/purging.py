@@ -58,6 +58,7 @@ _EMPTY_TENANT = f"""{_NO_DEVICES};
     UPDATE tenant SET credential_profile_id = NULL WHERE id = :tenant;
     DELETE FROM credential_profile WHERE tenant_id = :tenant;
     DELETE FROM ignore_rule WHERE tenant_id = :tenant;
+    DELETE FROM escrow WHERE tenant_id = :tenant;
     DELETE FROM event WHERE tenant_id = :tenant;
     DELETE FROM outbox WHERE tenant_id = :tenant;
     DELETE FROM quarantine WHERE tenant_id = :tenant;

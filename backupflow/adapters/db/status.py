@@ -20,6 +20,7 @@ from backupflow.adapters.db.effective import (
     policy_of,
 )
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.escrow import escrows
 from backupflow.adapters.db.room import MOST
 from backupflow.adapters.db.taken import TAKEN
 from backupflow.core.keys import KEYS_LOST
@@ -29,6 +30,7 @@ from backupflow.core.overview import (
     Alarm,
     Backlog,
     Concurrency,
+    Copies,
     DeviceState,
     GivenUp,
     Job,
@@ -135,6 +137,9 @@ _BACKLOG = text("""
     WHERE c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL
       AND c.stored_at < now() - CAST(:late AS interval) AND t.removed_at IS NULL
       AND (CAST(:tenant AS uuid) IS NULL OR c.tenant_id = :tenant)""")
+_COPIES = text("""
+    SELECT (SELECT min(created_at) FROM tenant) AS installed_at, (SELECT max(made_at) FROM system_backup) AS backup_at
+    """)
 _RUNNING = text("SELECT count(*) FROM collection WHERE state = 'running'")
 _AS_THEY_ARE = (
     "paused_reason", "site_id", "site_down_since", "maintenance_until", "answered_at", "unreachable_since",
@@ -175,6 +180,7 @@ class Statuses:
                 load(tx, self._defaults),
                 tuple(Concurrency(*row) for row in tx.execute(_CONCURRENCY, within)),
                 _backlog(tx, tenant_id),
+                _copies(tx, tenant_id, now),
             )
 
     def alarms(self, *, cleared: bool = False) -> tuple[Alarm, ...]:
@@ -235,6 +241,12 @@ def _processes(tx: Connection) -> tuple[LivingProcess, ...]:
 def _backlog(tx: Connection, tenant_id: TenantId | None) -> Backlog | None:
     row = tx.execute(_BACKLOG, {"tenant": tenant_id, "late": LATE}).one()
     return Backlog(row.changes, row.oldest_at) if row.changes else None
+
+
+def _copies(tx: Connection, tenant_id: TenantId | None, now: datetime) -> Copies | None:
+    row = tx.execute(_COPIES).one()
+    found = tuple(escrows(tx, tenant_id))
+    return None if row.installed_at is None else Copies(now, row.installed_at, row.backup_at, found)
 
 
 def _given_up(tx: Connection, tenant_id: TenantId | None) -> tuple[GivenUp, ...]:

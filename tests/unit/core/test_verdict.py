@@ -15,8 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backupflow.core.escrow import Escrow
 from backupflow.core.model import DeviceId, LoginOn, State, TenantId
-from backupflow.core.overview import Alarm, DeviceState, LastCollection, LivingProcess, LoginState, Overview, Standing
+from backupflow.core.overview import (
+    Alarm,
+    Copies,
+    DeviceState,
+    LastCollection,
+    LivingProcess,
+    LoginState,
+    Overview,
+    Standing,
+)
 from backupflow.core.verdict import (
     CRITICAL_ALARMS,
     LOUD_ALARMS,
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 STORED = LastCollection(3, State.STORED, None, "", NOW)
 FAILED = replace(STORED, state=State.FAILED, code="device_timeout")
 DEVICE = DeviceState(
@@ -62,6 +73,17 @@ def living(*without: str) -> tuple[LivingProcess, ...]:
 def seen(*devices: DeviceState, **other: Any) -> Overview:
     """An install in which all else is well."""
     return Overview(NOW, devices, **{"alarms": (), "processes": living(), **other})
+
+
+def copies(installed: timedelta, *escrows: Escrow, backup: timedelta | None = None) -> Copies:
+    """So long ago."""
+    return Copies(NOW, NOW - installed, None if backup is None else NOW - backup, escrows)
+
+
+def escrow(written: timedelta | None, enabled: timedelta = 3 * DAY) -> Escrow:
+    """Enabled and written so long ago."""
+    at = None if written is None else NOW - written
+    return Escrow(TenantId(UUID(int=1)), "default", ("age1",), None, "test", NOW - enabled, NOW, at)
 
 
 def alarm(code: str, scope: str = "claiming") -> Alarm:
@@ -176,6 +198,27 @@ def test_a_held_device_is_no_trouble() -> None:
     assert judge_one(replace(held, hold_until=None), NOW) is Level.CRITICAL
 
 
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [
+        (copies(7 * DAY), Level.OK),  # there was no time yet
+        (copies(7 * DAY + MINUTE), Level.WARNING),
+        (copies(90 * DAY, backup=7 * DAY), Level.OK),
+        (copies(90 * DAY, backup=7 * DAY + MINUTE), Level.WARNING),
+        (copies(90 * DAY, backup=-DAY), Level.OK),  # by a clock that stood ahead
+        (copies(DAY, escrow(2 * DAY)), Level.OK),
+        (copies(DAY, escrow(2 * DAY + MINUTE)), Level.WARNING),
+        (copies(DAY, escrow(None, enabled=2 * DAY)), Level.OK),
+        (copies(DAY, escrow(None, enabled=3 * DAY)), Level.WARNING),
+        (copies(DAY, escrow(None), escrow(DAY), escrow(None)), Level.WARNING),
+    ],
+)
+def test_what_would_be_missed_some_day_is_told_in_time(found: Copies, level: Level) -> None:
+    """A backup of the system once a week, an escrow every other day: else a warning, with no device in trouble."""
+    verdict = judge(seen(DEVICE, copies=found))
+    assert (verdict.level, len(verdict.reasons)) == (level, int(level))
+
+
 def documented() -> dict[str, str]:
     """What is found, and the verdict, from the table of the page."""
     page = (Path(__file__).resolve().parents[3] / "docs/status.md").read_text(encoding="utf-8")
@@ -212,6 +255,8 @@ SITUATIONS: Mapping[str, Overview] = {
         5, blocked_code="host_key_mismatch", site="north", site_id=UUID(int=5)
     ),
     "one device is overdue": of_a_hundred(1, next_due_at=OLD),
+    "the install is older than 7 days, and no backup of the system is younger": seen(DEVICE, copies=copies(8 * DAY)),
+    "an escrow is enabled, and no whole file was written for 2 days": seen(DEVICE, copies=copies(DAY, escrow(3 * DAY))),
     "more than 50 % are overdue": of_a_hundred(51, next_due_at=OLD),
     "more than 10 % are not fresh": of_a_hundred(11, **GONE),
     "more than 50 % are not fresh": of_a_hundred(51, **GONE),
