@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from backupflow.core.model import DeviceId, Seq, TenantId
+    from backupflow.core.model import CollectionId, DeviceId, Seq, TenantId
 
 FIRST_WAIT: Final = timedelta(seconds=10)
 LONGEST_WAIT: Final = timedelta(hours=1)
@@ -34,7 +34,10 @@ class SealedLines:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One that is due: `body` is sent byte for byte, with what is opened of `lines`."""
+    """One that is due: `body` is sent byte for byte, with what is opened of `lines`.
+
+    `code` says of what it is; of a change `collection_id` is the observation that showed it.
+    """
 
     event_id: UUID
     number: int
@@ -42,6 +45,8 @@ class Event:
     attempts: int
     failing_since: datetime | None
     lines: SealedLines | None = None
+    code: str = ""
+    collection_id: CollectionId | None = None
 
 
 @dataclass(frozen=True, slots=True)

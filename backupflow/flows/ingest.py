@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from backupflow.core.ledger import Stored
-    from backupflow.core.model import TenantId
+    from backupflow.core.model import CollectionId, TenantId
     from backupflow.core.ports import Canary, Inbox, ObservationStore, QuarantineStore
     from backupflow.core.quarantine import Released
     from backupflow.flows.quarantine import Origin
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Marks = Mapping[tuple[TenantId, Purpose], str]
 
 PUBLISHED_AT_LEAST = timedelta(seconds=60)  # longer than any publish may take
+PUT_OFF = "put_off"  # it comes again
 RELEASED_AT_ONCE = 8  # of 8 MiB at the most
 
 T = TypeVar("T")
@@ -33,7 +34,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class IngestPorts:
-    """What ingesting needs of the world. `unexpected` is told what nobody foresaw about one message."""
+    """What ingesting needs of the world. `unexpected` is told what nobody foresaw about one message.
+
+    `settled` is told what became of each, and why it was refused; without an id it could not even be read.
+    """
 
     inbox: Inbox
     store: ObservationStore
@@ -41,6 +45,7 @@ class IngestPorts:
     canary: Canary
     unexpected: Callable[[Exception], None]
     lost_after: timedelta = PUBLISHED_AT_LEAST
+    settled: Callable[[CollectionId | None, str, str], None] = lambda _id, _outcome, _reason: None
 
 
 @dataclass(slots=True)
@@ -103,21 +108,21 @@ class _Intake(Generic[D]):
             for delivery, message in pairs:
                 self._take_alone(delivery, message)
         else:
-            for (delivery, _), outcome in zip(pairs, stored, strict=True):
-                self._settle(delivery, outcome)
+            for (delivery, message), outcome in zip(pairs, stored, strict=True):
+                self._settle(delivery, message, outcome)
 
     def _readable(self, deliveries: Sequence[D]) -> Iterator[tuple[D, SnapshotMessage]]:
         for delivery in deliveries:
             try:
                 message = decode(delivery.payload)
             except MessageMalformed as exc:
-                self._refuse(delivery, f"{exc.code}: {exc.detail}")
+                self._refuse(delivery, None, f"{exc.code}: {exc.detail}")
                 continue
             # Who may publish is decided by subject: whoever may speak for one device must not speak for another.
             if delivery.subject == message.subject:
                 yield delivery, message
             else:
-                self._refuse(delivery, WRONG_SUBJECT)
+                self._refuse(delivery, message, WRONG_SUBJECT)
 
     def _with_their_keys(self, pairs: list[tuple[D, SnapshotMessage]]) -> list[tuple[D, SnapshotMessage]]:
         """Nothing is written for a tenant whose keys the vault has not: it could never be opened again (I2).
@@ -137,7 +142,7 @@ class _Intake(Generic[D]):
                 kept.append((delivery, message))
             else:
                 self.origin.later(delivery)
-                self.drained.outcomes["put_off"] += 1
+                self._count(message, PUT_OFF, "the vault has not the keys of its tenant")
         return kept
 
     def _take_alone(self, delivery: D, message: SnapshotMessage) -> None:
@@ -148,26 +153,30 @@ class _Intake(Generic[D]):
                 self.origin.later(delivery)
             raise
         if isinstance(stored, Exception):
-            self._refuse(delivery, f"{UNEXPECTED}: {type(stored).__name__}")
+            self._refuse(delivery, message, f"{UNEXPECTED}: {type(stored).__name__}")
         else:
-            self._settle(delivery, stored)
+            self._settle(delivery, message, stored)
 
-    def _settle(self, delivery: D, outcome: Stored) -> None:
+    def _settle(self, delivery: D, message: SnapshotMessage, outcome: Stored) -> None:
         if not self.origin.accepts(outcome):
-            self._refuse(delivery, outcome.value)
+            self._refuse(delivery, message, outcome.value)
             return
         self.origin.done(delivery)
-        self.drained.outcomes[outcome.value] += 1
+        self._count(message, outcome.value)
 
-    def _refuse(self, delivery: D, reason: str) -> None:
+    def _refuse(self, delivery: D, message: SnapshotMessage | None, reason: str) -> None:
         aside = self._guarded(lambda: self.origin.refused(delivery, reason))
         if isinstance(aside, Exception):  # it can be neither stored nor kept: the others go on
             self.origin.later(delivery)
-            self.drained.outcomes["put_off"] += 1
+            self._count(message, PUT_OFF, reason)
             return
         if aside.new:
             self.drained.alarms.append(reason)
-        self.drained.outcomes["dropped" if aside.kept is Kept.NOTHING else "quarantined"] += 1
+        self._count(message, "dropped" if aside.kept is Kept.NOTHING else "quarantined", reason)
+
+    def _count(self, message: SnapshotMessage | None, outcome: str, reason: str = "") -> None:
+        self.drained.outcomes[outcome] += 1
+        self.ports.settled(None if message is None else message.collection_id, outcome, reason)
 
     def _guarded(self, act: Callable[[], T]) -> T | Exception:
         """What the act gives, or what nobody foresaw; a database that is away is neither, and ends the drain."""

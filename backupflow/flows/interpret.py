@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.history import SealedSnapshot
     from backupflow.core.interpretation import Answer, Owed
-    from backupflow.core.model import Pepper, RawConfig, SealedSecret, TenantId
+    from backupflow.core.model import CollectionId, Pepper, RawConfig, SealedSecret, TenantId
     from backupflow.core.ports import (
         AlarmBell,
         Canary,
@@ -46,7 +46,8 @@ LARGEST_PART: Final = 20 * 1024 * 1024  # bytes of one sealed plaintext: the vau
 class InterpretPorts:
     """What interpreting needs of the world. `unexpected` is told what nobody foresaw about one change.
 
-    `max_bytes`: the largest export that was ever accepted.
+    `max_bytes`: the largest export that was ever accepted. `about` is told whose change is read from here on, and
+    None at the end; `settled` what came of it.
     """
 
     store: InterpretationStore
@@ -59,6 +60,8 @@ class InterpretPorts:
     alarms: AlarmBell
     unexpected: Callable[[Exception], None]
     max_bytes: int
+    about: Callable[[CollectionId | None], None] = lambda _id: None
+    settled: Callable[[str], None] = lambda _outcome: None
 
 
 @dataclass(slots=True)
@@ -94,8 +97,12 @@ def interpret(ports: InterpretPorts, enough: Callable[[], bool]) -> Interpreted:
     """
     ports.store.let_go()
     round_ = _Round(ports)
-    while not enough() and (owed := ports.store.take([one for one, why in round_.done.keys.items() if why])):
-        round_.one(owed)
+    try:
+        while not enough() and (owed := ports.store.take([one for one, why in round_.done.keys.items() if why])):
+            ports.about(owed.collection_id)
+            round_.one(owed)
+    finally:
+        ports.about(None)
     round_.done.idle = not round_.done.outcomes and not ports.store.waits()
     return round_.done
 
@@ -202,8 +209,10 @@ class _Round:
             found = Interpretation(Kind.FIRST, "what was before it is not kept any more")
         self._count(found.kind, written=self.ports.store.write(owed, found, self._enclosed(owed, found)))
 
-    def _count(self, what: str, *, written: bool) -> None:
-        self.done.outcomes[what if written else "overtaken"] += 1
+    def _count(self, what: str, *, written: bool = True) -> None:
+        outcome = what if written else "overtaken"
+        self.done.outcomes[outcome] += 1
+        self.ports.settled(outcome)
 
     def _enclosed(self, owed: Owed, found: Interpretation) -> Enclosed:
         return Enclosed(
@@ -235,7 +244,7 @@ class _Round:
         if owed.tries >= TRIES:
             self._write_unread(owed, why)
         else:
-            self.done.outcomes["again"] += 1
+            self._count("again")
 
     def _without_key(self, owed: Owed, exc: TransitKeyMissing) -> None:
         """Is it the tenant that has no keys, or this row that names a version which the vault has not?"""

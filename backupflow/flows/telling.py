@@ -25,12 +25,16 @@ KEPT_WITHOUT_HOOK: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class TellPorts:
-    """What telling needs of the world; without a hook nothing is told. `opener` is asked where it is needed only."""
+    """What telling needs of the world; without a hook nothing is told. `opener` is asked where it is needed only.
+
+    `told` is told of each attempt, and what came of it, in words of ours.
+    """
 
     store: EventStore
     hook: Hook | None
     dice: Callable[[], float]
     opener: Callable[[], ConfigOpener]
+    told: Callable[[Event, bool, str], None] = lambda _event, _delivered, _says: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ def tell(ports: TellPorts, enough: Callable[[], bool]) -> Told:
             if opened.body is None:
                 continue
             answer = ports.hook.deliver(event.event_id, opened.body)
+            ports.told(event, answer.delivered, answer.says)
             # Whoever echoes what it was told would have lines of a configuration kept in clear, and in an alarm.
             says = answer.whole if event.lines is None else answer.says
             if not answer.delivered:

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from backupflow import telemetry
 from backupflow.core.verification import DAMAGED
 from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows.interpret import interpret
 from backupflow.tasks import life  # noqa: F401 - its signals belong to every worker
-from backupflow.tasks.app import app
+from backupflow.tasks.app import app, defect
 from backupflow.tasks.obstacles import Obstacles
+from backupflow.telemetry import metrics
 from backupflow.wiring import wiring
 
+TASK = "interpret.run"
 SECONDS = 20.0  # of one round, but for what it is at; beat asks for the next one
 _obstacles = Obstacles("interpreter", "interpret", "interpreted")
 
 
-@app.task(name="interpret.run", longest=timedelta(minutes=5))
+@app.task(name=TASK, longest=timedelta(minutes=5))
+@metrics.INTERPRET_SECONDS.time()
 def run() -> None:
     """Interpret; what is in the way is an alarm while it lasts, and nothing is lost meanwhile."""
     until = time.monotonic() + SECONDS
     try:
-        done = interpret(wiring().interpret_ports(_unexpected), lambda: time.monotonic() > until)
+        ports = replace(wiring().interpret_ports(partial(defect, TASK)), about=telemetry.about, settled=_settled)
+        done = interpret(ports, lambda: time.monotonic() > until)
         for scope, why in done.alarms:
             telemetry.logger().error(telemetry.ALARM_RAISED, code=DAMAGED, detail=why, scope=scope)
         _obstacles.settle_keys(dict.fromkeys(_obstacles.keys, "") if done.idle else done.keys)
@@ -38,5 +44,7 @@ def run() -> None:
         telemetry.logger().info(telemetry.CHANGES_INTERPRETED, **done.outcomes)
 
 
-def _unexpected(exc: Exception) -> None:
-    telemetry.logger().error(telemetry.TASK_FAILED, exc_info=exc)
+def _settled(outcome: str) -> None:
+    """One line a change; which collection showed it is bound to all of them."""
+    metrics.INTERPRETED.labels(outcome).inc()
+    telemetry.logger().info(telemetry.CHANGE_INTERPRETED, outcome=outcome)

@@ -81,9 +81,11 @@ _FORGET = text("""
         ORDER BY id LIMIT 10000) RETURNING id""")
 # In order of what they tell of one thing, so that no end overtakes its beginning. Nobody has to act on a change, of
 # which there may be many at once: no alarm waits for them.
+_SEQ = "CASE WHEN e.kind = 'changed' THEN CAST(CAST(e.body AS json) ->> 'seq' AS bigint) END"
 _NEXT = text(f"""
-    SELECT e.id, e.number, e.body, e.attempts, e.failing_since, now() AS now, e.tenant_id, e.device_id, e.sealed,
-        CASE WHEN e.sealed IS NOT NULL THEN CAST(CAST(e.body AS json) ->> 'seq' AS bigint) END AS seq
+    SELECT e.id, e.number, e.code, e.body, e.attempts, e.failing_since, now() AS now, e.tenant_id, e.device_id,
+        e.sealed, {_SEQ} AS seq,
+        (SELECT c.id FROM collection c WHERE (c.device_id, c.seq) = (e.device_id, {_SEQ})) AS collection_id
     FROM event e
     WHERE {_UNSENT} AND {_DUE} AND NOT EXISTS (
         SELECT 1 FROM event x WHERE x.number < e.number AND x.sent_at IS NULL AND x.given_up_at IS NULL
@@ -168,7 +170,8 @@ class Outbox:
             if row is None:
                 return None
             lines = SealedLines(row.tenant_id, row.device_id, row.seq, row.sealed) if row.sealed else None
-            return Event(row.id, row.number, row.body, row.attempts, row.failing_since, lines), row.now
+            tries = (row.attempts, row.failing_since)
+            return Event(row.id, row.number, row.body, *tries, lines, row.code, row.collection_id), row.now
 
     def postpone(self, tenant_id: TenantId | None, wait: timedelta) -> None:
         """Of this tenant, or all, what has sealed lines is not tried before."""
