@@ -28,8 +28,8 @@ FROM ${BASE} AS base
 # The rooms of secrets (docs/compose.md): volumes take their owner from here.
 RUN for room in scheduler collector ingester interpreter operator flower postgres redis nats openbao console install; \
     do mkdir -p "/rooms/$room"; done \
- && mkdir -p /secrets /data/nats && chown -R 10001:10001 /rooms /secrets /data
-ENV PATH=/opt/backupflow/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ && mkdir -p /secrets /escrow /data/nats && chown -R 10001:10001 /rooms /secrets /escrow /data
+ENV PATH=/opt/backupflow/bin:/usr/local/bin:/usr/bin:/bin HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /tmp
 USER 10001:10001
 ENTRYPOINT ["backupflow"]
