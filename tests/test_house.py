@@ -22,6 +22,7 @@ PROCESS_LOOPS = {
     "backupflow/cli/nagios.py": 2,  # a plugin ends in one line, whatever happens
     "backupflow/embedded/supervisor.py": 1,
     "backupflow/flows/collect.py": 1,  # what one device meets, and would meet again
+    "backupflow/flows/escrow.py": 1,  # what one configuration meets
     "backupflow/flows/ingest.py": 2,  # the batch, then its rows one by one
     "backupflow/flows/interpret.py": 1,  # one change after the other
     "backupflow/flows/verify.py": 1,  # what one export meets

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from shutil import rmtree
 from typing import TYPE_CHECKING
+
+from pyrage import x25519
 
 from backupflow.core.model import Purpose, TenantId
 from backupflow.errors import Conflict, TransitKeyMissing
@@ -21,6 +24,8 @@ ADDED = "added-"
 TENANT = "from backupflow.wiring import wiring; wiring().make_tenant('{}')"
 SHARED = "shared-"
 SCRATCH = "scratch-"
+ESCROW = "escrow"
+RECIPIENTS = tuple(str(x25519.Identity.generate().to_public()) for _ in range(2))
 SETTLE = """
 from backupflow.cli.trust_question import settle_trust
 from backupflow.wiring import wiring
@@ -176,6 +181,53 @@ def ignore_nothing(field: Field) -> None:
 
 def _rules(field: Field) -> int:
     return int(field.stack.admin("SELECT count(*) AS n FROM ignore_rule")[0].n)
+
+
+def enable_escrow(field: Field, life: int) -> list[str]:
+    """Other recipients each time."""
+    keys = [f"--recipient={RECIPIENTS[life % 2]}", "--yes"]
+    return ["escrow", "enable", *keys, "--to", str(field.root / ESCROW)]
+
+
+def begin_escrow(field: Field) -> None:
+    """It is enabled, and its folder there."""
+    (field.root / ESCROW).mkdir(mode=0o700, exist_ok=True)
+    assert field.command(*enable_escrow(field, 0)).returncode == 0
+
+
+def lose_escrow(field: Field) -> None:
+    """Enabled, and its folder gone."""
+    begin_escrow(field)
+    rmtree(field.root / ESCROW)
+
+
+def end_escrow(field: Field) -> None:
+    """Nobody writes it any more."""
+    field.command("escrow", "disable", "--yes")
+
+
+def escrow_enabled(field: Field) -> tuple[int, int]:
+    """Who can open it is whom the newest act names."""
+    (row,) = field.stack.rows(
+        "SELECT e.recipients, (SELECT a.detail -> 'recipients' FROM audit a WHERE a.action = 'escrow_enabled' "
+        "ORDER BY a.id DESC LIMIT 1) AS told FROM escrow e"
+    )
+    return int(row.recipients == row.told), 1
+
+
+def disable_escrow(field: Field, _life: int) -> list[str]:
+    """Enabled before each."""
+    begin_escrow(field)
+    return ["escrow", "disable", "--yes"]
+
+
+def escrow_disabled(field: Field) -> tuple[int, int]:
+    """Whether it is gone, and whether the newest act says so."""
+    left = field.stack.rows("SELECT 1 FROM escrow")
+    (newest,) = field.stack.admin(
+        "SELECT action FROM audit WHERE action IN ('escrow_enabled', 'escrow_disabled') ORDER BY id DESC LIMIT 1"
+    )
+    return int(not left), int(newest.action == "escrow_disabled")
 
 
 def edit_login(_field: Field, _life: int) -> list[str]:

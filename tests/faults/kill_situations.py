@@ -76,6 +76,9 @@ TELL: Final = Served(
 EDIT: Final = Commanded(commands.edit_login, commands.edited, commands.note_login)
 EXPORT: Final = Commanded(lambda field, _: commands.export_to_file(field, DESK), commands.read)
 IMPORT: Final = Commanded(commands.import_fleet, commands.added, mend=commands.remove_added)
+ESCROW: Final = Commanded(
+    lambda _field, _life: ["escrow", "run"], begin=commands.begin_escrow, mend=commands.end_escrow
+)
 RESTORE: Final = Commanded(commands.restore_device, commands.restored, mend=commands.remove_added)
 SEARCH: Final = Commanded(lambda _field, _life: ["search", "address"])
 LIST: Final = Commanded(lambda _field, _life: ["snapshots", DESK])
@@ -187,6 +190,16 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "IgnoreStore.add": (Commanded(commands.ignore_item, commands.ignored, mend=commands.ignore_nothing),),
     "IgnoreStore.remove": (Commanded(commands.heed_item, commands.heeded, mend=commands.ignore_nothing),),
     "VerifyStore": (Commanded(lambda _field, _life: ["verify", "--device", DESK]),),
+    "EscrowStore": (ESCROW,),
+    "EscrowStore.enable": (
+        Commanded(
+            commands.enable_escrow, commands.escrow_enabled, begin=commands.begin_escrow, mend=commands.end_escrow
+        ),
+    ),
+    "EscrowStore.disable": (Commanded(commands.disable_escrow, commands.escrow_disabled, mend=commands.end_escrow),),
+    "EscrowStore.failed": (replace(ESCROW, begin=commands.lose_escrow, again=1),),
+    "EscrowFolder": (ESCROW,),
+    "EscrowFolder.fit": (replace(ESCROW, argv=commands.enable_escrow),),
     "CompactingStore": (MAINTAIN,),
     "RenormalizeStore": (replace(MAINTAIN, ready=circumstances.grow_old),),
     "ReinterpretStore": (Commanded(lambda _field, _life: ["reinterpret", DESK]),),
