@@ -36,7 +36,7 @@ _LIMITS: Final = {  # bytes and seconds: whoever knocks without a login costs ne
     "body_timeout": 10.0,
 }
 _POSTED = re.compile(r"type: 'POST',(?=\s+url: url_prefix\(\) \+ '/tasks/datatable')")
-_INLINE = re.compile(r"<script\b[^>]*>(.+?)</script>", re.DOTALL)
+_INLINE = re.compile(r"<script\b(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 
 class Door(Flower):

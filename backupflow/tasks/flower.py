@@ -59,7 +59,7 @@ class Heard(Events):
     def keep(self, event: Mapping[str, Any]) -> None:
         """Keep it, and forget the counts of workers that are forgotten."""
         self.state.event(event)
-        if len(self.state.counter) > _WORKERS:
+        if len(self.state.counter) > 2 * _WORKERS:  # seldom: each time it looks at all of them
             for name in self.state.counter.keys() - self.state.workers.keys():
                 del self.state.counter[name]
 
@@ -78,6 +78,7 @@ def door(watching: Watching, password: str, loop: IOLoop) -> Door:
     """Flower with these settings, listening to nobody yet."""
     default_options.basic_auth = [f"{USER}:{password}"]  # it asks for the login once more by itself
     default_options.read_only = not watching.write
+    default_options.tasks_columns = "name,uuid,args,state,received,runtime,worker"  # its argument: the collection's id
     heard = Heard(capp=app, io_loop=loop, max_tasks_in_memory=watching.max_tasks)
     return Door(password, write=watching.write, capp=app, io_loop=loop, options=default_options, events=heard)
 
