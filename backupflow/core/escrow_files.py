@@ -29,7 +29,7 @@ _COLUMNS: Final = (
     "first_collected_at", "secrets", "file", "bytes", "sha256", "not_here_because",
 )  # fmt: skip
 _OF_ROUTER: Final = ("vendor", "version", "model", "serial", "identity")
-_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - what spreadsheets take for the beginning of a formula
+_FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what spreadsheets take for a formula
 
 
 @dataclass(frozen=True, slots=True)
