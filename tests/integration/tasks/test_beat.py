@@ -30,6 +30,7 @@ from backupflow.adapters import presence as redis_presence
 from backupflow.adapters.broker import acl_text
 from backupflow.adapters.db.alarms import Alarms
 from backupflow.adapters.db.processes import Processes
+from backupflow.core import health
 from backupflow.core.model import Purpose
 from backupflow.core.presence import key
 from backupflow.flows import schedule
@@ -37,6 +38,7 @@ from backupflow.settings import Settings
 from backupflow.tasks import beat, clock, life, liveness, presence
 from backupflow.tasks.beat import FleetScheduler
 from backupflow.tasks.work import Work
+from backupflow.telemetry import metrics
 from backupflow.wiring import Wiring
 from tests.integration.db.fleet import Fleet, migrated
 from tests.integration.tasks.gate import Gate
@@ -728,3 +730,51 @@ def _until(true: Any) -> None:  # noqa: ANN401 - anything that can be asked
             return
         time.sleep(0.05)
     assert true()
+
+
+def test_beat_is_ready_while_it_does_what_it_can(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before its first heartbeat, nor while its database or broker is away; a vault that is away is only said."""
+    monkeypatch.setattr(life, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(health, "HEARTBEAT_LATE", timedelta(seconds=0.5))
+    monkeypatch.setattr(beat, "BROKER_SOUND_SECONDS", 0.01)
+    knows = house.scheduler._health
+    assert knows.ready().says == "not ready: it waits for its database"
+    house.tick()
+    _until(lambda: knows.ready().says == "ready")
+    house.scheduler._said = "vault_unavailable"
+    assert (knows.ready().well, knows.ready().says) == (True, "ready; claiming paused: vault_unavailable")
+    house.scheduler._said = ""
+    house.valkey.shut()
+    house.tick()
+    assert knows.ready().says == "not ready: it has no connection to the broker"
+    house.valkey.open()
+    _until(lambda: house.tick() and knows.ready().well)
+    house.postgres.shut()
+    house.tick()
+    _until(lambda: knows.ready().says.startswith("not ready: its database took no heartbeat for"))
+    assert knows.live().well  # to start it again would bring no database back
+    house.postgres.open()
+    _until(lambda: house.tick() and knows.ready().well)
+    house.scheduler.close()
+    assert knows.ready().says == "not ready: it is ending"
+
+
+def test_each_claim_is_a_line_with_its_id(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """By which it is followed through all other logs; one that is sent once more says so."""
+    caplog.set_level(logging.INFO)
+    house.fleet.workers(collect=5)
+    house.fleet.fleet(2)
+    before = metrics.CLAIMS.labels("claimed")._value.get()
+    house.tick()
+    assert _ids(caplog, telemetry.COLLECTION_CLAIMED) == house.claimed()
+    house.fleet.sql("UPDATE collection SET emitted_at = emitted_at - interval '61 seconds'")
+    house.tick()
+    assert _ids(caplog, telemetry.COLLECTION_CLAIMED) == house.claimed()
+    assert _ids(caplog, telemetry.COLLECTION_EMITTED_AGAIN) == house.claimed()
+    assert metrics.CLAIMS.labels("claimed")._value.get() == before + 2
+
+
+def _ids(caplog: pytest.LogCaptureFixture, event: str) -> list[int]:
+    """The collections of which this was said."""
+    said = [one.msg for one in caplog.records if isinstance(one.msg, dict)]
+    return sorted(one["collection_id"] for one in said if one["event"] == event)
