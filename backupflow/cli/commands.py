@@ -50,6 +50,7 @@ COMMANDS = {
     "event": "event:app",
     "quarantine": "quarantine:app",
     "keys": "keys:app",
+    "backup-system": "backup_system:app",
     "doctor": "doctor:doctor",
     "health": "health:health",
     "normalize": "judge:normalize",

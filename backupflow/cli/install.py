@@ -35,7 +35,7 @@ def open_wiring(data_dir: Path | None) -> Wiring:
         raise SettingsInvalid(f"no install runs on {folder}: start `backupflow up`, or set DATABASE_URL and its like")
     if running is not None:
         found_here = addresses(running) | {"CONFIG_SECRETS_DIR": str(folder / "secrets")}
-        environment = _settings_of(folder) | found_here | environment
+        environment = told_settings(folder) | found_here | environment
     found = Wiring(Settings(environment))
     use(found)
     return found
@@ -48,7 +48,8 @@ def tell_settings(folder: DataFolder, environment: Mapping[str, str]) -> None:
     (folder.room("run") / _SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
 
 
-def _settings_of(folder: Path) -> dict[str, str]:
+def told_settings(folder: Path) -> dict[str, str]:
+    """The settings of the install that runs on the folder; none if none runs."""
     try:
         told: dict[str, str] = json.loads((folder / "run" / _SETTINGS).read_text(encoding="utf-8"))
     except FileNotFoundError:

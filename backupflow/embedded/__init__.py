@@ -6,9 +6,11 @@ The doors of this room: `open_folder`, `start_servers`, `running_install` and `S
 from __future__ import annotations
 
 from backupflow.embedded.addresses import Address, Addresses, Server, choose_ports, running_install
-from backupflow.embedded.folder import DataFolder, default_folder, open_folder
+from backupflow.embedded.binaries import in_package
+from backupflow.embedded.folder import DataFolder, default_folder, open_folder, write_private
+from backupflow.embedded.openbao import seal_key_in_use
 from backupflow.embedded.program import Program, Restart, State, Status
-from backupflow.embedded.seal import default_seal_key
+from backupflow.embedded.seal import default_seal_key, identify
 from backupflow.embedded.servers import ServerOptions, Servers, start_servers
 from backupflow.embedded.supervisor import Supervisor
 
@@ -27,7 +29,11 @@ __all__ = [
     "choose_ports",
     "default_folder",
     "default_seal_key",
+    "identify",
+    "in_package",
     "open_folder",
     "running_install",
+    "seal_key_in_use",
     "start_servers",
+    "write_private",
 ]

@@ -17,6 +17,7 @@ import signal
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupflow.embedded.addresses import HOST, Server
@@ -29,7 +30,6 @@ from backupflow.errors import ServerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 SECRET = "installer.openbao"  # noqa: S105 -- the name of a file
 _AUDIT_LIMIT, _AUDIT_KEEP = 50_000_000, 9
@@ -123,6 +123,15 @@ def openbao(
         ready=ready,
         upkeep=lambda pid: _bound_audit(folder, pid),
     )
+
+
+def seal_key_in_use(data_dir: Path) -> Path | None:
+    """The key of the seal with which the vault runs on this folder; None if none runs."""
+    try:
+        told = json.loads((data_dir / "run" / "openbao.json").read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return Path(str(told["seal"]["static"]["current_key"]).removeprefix("file://"))
 
 
 def _first_requests(role_id: str, secret_id: str) -> list[dict[str, object]]:

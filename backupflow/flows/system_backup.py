@@ -25,7 +25,7 @@ from backupflow.core.system_backup_readme import readme
 from backupflow.errors import InputInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -97,7 +97,7 @@ class Taker(Protocol):
         ...
 
 
-def members(origin: Origin, about: About, moved: Callable[[int], None]) -> Iterator[Member]:
+def members(origin: Origin, about: About, moved: Callable[[int], None]) -> Generator[Member, None, None]:
     """All parts in their order; `moved` is told how many bytes of the streams went by.
 
     The vault is copied after the database, while the keys are held: it has every key that the dump needs.

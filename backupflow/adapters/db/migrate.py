@@ -85,6 +85,13 @@ def check(engine: Engine, scripts: Path) -> None:
         command.check(_config(scripts, connection))
 
 
+def revisions(scripts: Path) -> frozenset[str]:
+    """All schemas that this version can bring to its own."""
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    return frozenset(script.revision for script in ScriptDirectory.from_config(config).walk_revisions())
+
+
 def require_current(engine: Engine, scripts: Path) -> str:
     """The revision of the database; SchemaOutdated if this version was written for another."""
     config = Config()

@@ -13,7 +13,7 @@ from backupflow.adapters.system_backup.age_file import (
     sealed_chunks,
 )
 from backupflow.adapters.system_backup.tar import members_of, tar_of
-from backupflow.adapters.system_backup.whole_file import Written, write_whole
+from backupflow.adapters.system_backup.whole_file import Written, require_free, write_whole
 
 __all__ = [
     "Identities",
@@ -24,6 +24,7 @@ __all__ = [
     "check",
     "members_of",
     "opened",
+    "require_free",
     "sealed_by_passphrase",
     "sealed_chunks",
     "tar_of",

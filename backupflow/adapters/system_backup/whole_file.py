@@ -30,8 +30,7 @@ def write_whole(path: Path, fill: Callable[[Callable[[bytes], int]], None], *, f
     Conflict if it is there already (unless `force`), or if another process writes it; InputInvalid if it cannot be
     written: no room, no right. What a killed one left is taken over by the next.
     """
-    if path.exists() and not force:
-        raise Conflict(f"{path} is there already: --force replaces it")
+    require_free(path, force=force)
     try:
         with _draft(path) as (file, draft):
             counted = _Counted(file)
@@ -48,6 +47,14 @@ def write_whole(path: Path, fill: Callable[[Callable[[bytes], int]], None], *, f
         raise Conflict(f"{path} is there already: --force replaces it") from None
     except OSError as exc:
         raise InputInvalid(f"{path} cannot be written: {exc.strerror}") from exc
+
+
+def require_free(path: Path, *, force: bool) -> None:
+    """Conflict if it is there already, InputInvalid if there is no folder to write it into."""
+    if path.exists() and not force:
+        raise Conflict(f"{path} is there already: --force replaces it")
+    if not path.parent.is_dir():
+        raise InputInvalid(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 class _Counted:
