@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
@@ -55,7 +55,7 @@ class Composed:
     settings: Mapping[str, str] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def __enter__(self) -> Composed:
+    def __enter__(self) -> Self:
         """Choose the ports."""
         self.root = Path(tempfile.mkdtemp(prefix="composed-"))
         self.root.chmod(0o755)
@@ -91,10 +91,13 @@ class Composed:
     def start(self, service: str, copy: int = 1) -> subprocess.Popen[bytes]:
         """Start a service; its log is `<service>-<copy>.log`."""
         argv = self._server(service) if service in SERVERS else [sys.executable, "-m", "backupflow"]
-        argv = [*argv, *(self.command(service)[1:] if service in ("postgres", "redis", "nats") else self.command(service))]
+        argv = [
+            *argv,
+            *(self.command(service)[1:] if service in ("postgres", "redis", "nats") else self.command(service)),
+        ]
         uid, gid = (unprivileged_user() if service == "postgres" else None) or (None, None)
         with self.log(service, copy).open("ab") as log:
-            self.running[f"{service}" if copy == 1 else f"{service}-{copy}"] = started = subprocess.Popen(
+            self.running[service if copy == 1 else f"{service}-{copy}"] = started = subprocess.Popen(
                 argv, env=self.environment(service), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.root,
                 user=uid, group=gid, extra_groups=None if uid is None else [],
             )  # fmt: skip
@@ -144,7 +147,7 @@ class Composed:
         room = self.volume(f"room-{server}")
         for file in room.glob("*.conf"), room.glob("*.json"):
             for path in file:
-                text = self.here(path.read_text("utf-8"), server).replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+                text = self.here(path.read_text("utf-8"), server).replace("0.0.0.0", "127.0.0.1")
                 for name, port in _PORTS.items():
                     text = re.sub(rf"\b{port}\b", str(self.ports[name]), text)
                 text = text.replace("//openbao:", "//127.0.0.1:").replace("/var/run/postgresql", "")
@@ -191,6 +194,3 @@ def await_text(path: Path, wanted: str, seconds: float = 60) -> None:
     while wanted not in path.read_text("utf-8", "replace"):
         assert time.monotonic() < until, path.read_text("utf-8", "replace")[-2000:]
         time.sleep(0.05)
-
-
-__all__ = ["FILE", "IO", "SERVERS", "Composed", "await_text", "free_port", "told"]
