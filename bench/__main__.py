@@ -4,8 +4,30 @@ from __future__ import annotations
 
 import sys
 
-from bench import bad_among_good, bad_input, changes, diff, first_round, fleet_in, healthy_beside_bad, history, search
+from bench import (
+    bad_among_good,
+    bad_input,
+    changes,
+    diff,
+    escrow,
+    first_round,
+    fleet_in,
+    healthy_beside_bad,
+    history,
+    search,
+)
 
-for benchmark in (first_round, fleet_in, bad_input, diff, changes, history, search, healthy_beside_bad, bad_among_good):
+for benchmark in (
+    first_round,
+    fleet_in,
+    bad_input,
+    diff,
+    changes,
+    history,
+    search,
+    escrow,
+    healthy_beside_bad,
+    bad_among_good,
+):
     sys.argv[1:] = []
     benchmark.main()

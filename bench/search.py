@@ -59,17 +59,19 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="backupflow-bench-") as scratch:
         folder = Path(scratch)
-        with installed(folder / "data", folder / "seal.key", lambda _: None, _environment()) as install:
-            size = _write(install, asked.devices, asked.size)
+        with installed(folder / "data", folder / "seal.key", lambda _: None, environment()) as install:
+            size = kept_fleet(install, asked.devices, asked.size)
             print(f"{asked.devices:,} devices, {size / asked.devices / 1000:.0f} kB each")
             _measure(folder / "data")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What a process of an install needs of this one's."""
     return {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "HOME") if name in os.environ}
 
 
-def _write(install: Install, devices: int, size: int) -> int:
+def kept_fleet(install: Install, devices: int, size: int) -> int:
+    """Write so many devices with an export each, sealed; gives the bytes of all exports."""
     wiring = install.wiring
     tenant_id = wiring.devices("reader").tenant("default")
     with transaction(wiring.engine("reader")) as tx:
@@ -127,7 +129,7 @@ def _measure(data: Path) -> None:
     for command in commands:
         argv = [sys.executable, "-m", "backupflow", "--data-dir", str(data), "search", *command]
         began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(argv, capture_output=True, check=False, env=_environment())
+        done = subprocess.run(argv, capture_output=True, check=False, env=environment())
         seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode:
             raise SystemExit(f"{command}: {done.stderr.decode()}")
