@@ -76,7 +76,7 @@ def enable(
         output.as_document(_document(escrow))
         return
     many = "1 key opens it" if len(keys) == 1 else f"{len(keys)} keys open it, each alone"
-    output.say(f"the escrow of {escrow.tenant} is written each day to {_place(escrow)}; {many}")
+    output.say(f"the escrow of {escrow.tenant} is written each day to {place(escrow)}; {many}")
     output.note("the first file comes within minutes: `escrow status`. Then try that it opens, where the key is: "
                 "age -d -i key.txt FILE | tar t")  # fmt: skip
 
@@ -134,7 +134,7 @@ def status(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     elif not found:
         output.say("none is written: `escrow enable --recipient age1…` (docs/escrow.md)")
     else:
-        rows = [(one.tenant, len(one.recipients), one.written_at, one.devices, one.bytes, _place(one)) for one in found]
+        rows = [(one.tenant, len(one.recipients), one.written_at, one.devices, one.bytes, place(one)) for one in found]
         output.show_table(("tenant", "recipients", "newest whole file", "devices", "bytes", "folder"), rows)
         for one in found:
             output.say(f"{one.tenant}: {', '.join(one.recipients)}, enabled by {one.enabled_by} "
@@ -196,7 +196,7 @@ def _tell(escrow: Escrow, result: Written | BackupflowError) -> None:
         output.note(f"backupflow: {escrow.tenant}: {result}")
         return
     size = output.counted(result.devices, "configuration")
-    output.say(f"{escrow.tenant}: {_place(escrow)}/{result.file}, {size}, {result.bytes:,} bytes")
+    output.say(f"{escrow.tenant}: {place(escrow)}/{result.file}, {size}, {result.bytes:,} bytes")
     for one in result.lacking:
         output.note(f"NOT in it: {one.held.name}: {output.told(one.why, output.LONGEST_DETAIL)}")
 
@@ -206,7 +206,7 @@ def _ran(escrow: Escrow, result: Written | BackupflowError) -> dict[str, Any]:
         return {"tenant": escrow.tenant, "file": None, "error": result.code, "detail": str(result)}
     return {
         "tenant": escrow.tenant,
-        "file": f"{_place(escrow)}/{result.file}",
+        "file": f"{place(escrow)}/{result.file}",
         "bytes": result.bytes,
         "devices": result.devices,
         "lacking": [{"device": one.held.name, "why": one.why} for one in result.lacking],
@@ -214,11 +214,11 @@ def _ran(escrow: Escrow, result: Written | BackupflowError) -> dict[str, Any]:
     }
 
 
-def _place(escrow: Escrow) -> str:
+def place(escrow: Escrow) -> str:
     """Where its files are; a folder of the settings is known only where they are."""
     folder = escrow.folder or wiring().settings.keeping.escrow_dir
     return f"{folder or '$CONFIG_ESCROW_DIR'}/{escrow.place}"
 
 
 def _document(escrow: Escrow) -> dict[str, Any]:
-    return escrow_document(escrow) | {"folder": _place(escrow)}
+    return escrow_document(escrow) | {"folder": place(escrow)}

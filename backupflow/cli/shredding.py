@@ -28,6 +28,7 @@ def remove(
     \b
     Example: backupflow tenant remove customer-1 --shred
     """  # noqa: D301 - \b keeps the line of the example
+    from backupflow.cli.escrow import place
     from backupflow.flows import purging
 
     if not shred:
@@ -42,6 +43,9 @@ def remove(
         devices = output.counted(doomed.devices, "device")
         configurations = output.counted(doomed.configurations, "configuration")
         output.note(f"Tenant {name}: {devices}, {configurations}, all logins and keys will be gone for good.")
+        for escrow in house.escrows("reader").every():
+            if escrow.tenant_id == doomed.tenant_id:
+                output.note(f"Files of its escrow stay where they are, and open with their own key: {place(escrow)}")
     confirm_typed("They cannot be brought back, from no backup either.", name, yes=yes)
     alone = house.keys("operator").alone(doomed.tenant_id)
     purging.shred(house.purging, house.vault("provisioner"), alone, doomed, actor())
