@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import signal
 import socket
 import urllib.error
 import urllib.request
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from sqlalchemy import Row, text
 
 from backupflow.adapters.db.engine import transaction
@@ -27,6 +32,20 @@ PROJECT = "backupflow-stack"
 ONE_SHOTS = ("secrets", "provision")
 METRICS_PORT = 9108
 UNREACHABLE = 0
+# Rounds of seconds, and leases that run out while one waits.
+SETTINGS = {
+    "CONFIG_BACKUP_INTERVAL": "20",
+    "CONFIG_BACKUP_SPREAD_FROM": "0",
+    "CONFIG_BACKUP_SPREAD_TO": "5",
+    "CONFIG_BACKUP_MAX_CONCURRENT": "6",
+    "CONFIG_BACKUP_CONNECT_TIMEOUT": "4",
+    "CONFIG_BACKUP_BANNER_TIMEOUT": "4",
+    "CONFIG_BACKUP_LOGIN_TIMEOUT": "6",
+    "CONFIG_BACKUP_COMMAND_TIMEOUT": "8",
+    "CONFIG_LEASE_GRACE": "4",
+    "CONFIG_EMIT_AGAIN_AFTER": "5",
+    "CONFIG_LOST_AFTER": "20",
+}
 
 
 class Composed:
@@ -39,12 +58,19 @@ class Composed:
             "BACKUPFLOW_IMAGE": OURS,
             "FLOWER_PORT": str(_free_port()),
             "STORY": str(story),
+            **SETTINGS,
         }
+        self._translated = engine.room / "docker-compose.json"
+        self._translated.write_text(json.dumps(translated(COMPOSE.read_text())))
         self._wiring: Wiring | None = None
 
     def up(self, *names: str) -> None:
         """`up -d` of these services; podman-compose 1.0.3 awaits no condition and starts one container a second."""
-        self._compose("up", "--detach", "--no-build", *names)
+        said = self._compose("up", "--detach", "--no-build", *names)
+        statuses = re.findall(r"^exit code: (\d+)", said, flags=re.MULTILINE)  # its own is 0 whatever happened
+        for status, then in pairwise([*statuses, "0"]):
+            if status != "0" != then:  # one that was there already is started in a second call
+                raise EngineError(f"up: {said[-3000:]}")
 
     def await_one_shot(self, name: str, seconds: float) -> None:
         """Wait until a container that is to end has ended with 0."""
@@ -60,9 +86,9 @@ class Composed:
     def command(self, *argv: str, stdin: bytes = b"") -> str:
         """`backupflow …` in a container of its own, as `docker compose run --rm backupflow` does it; what it says."""
         said = self._compose("run", "--rm", "--no-deps", "-T", "backupflow", *argv, stdin=stdin)
-        status = said.rpartition("exit code:")[2].strip()
-        if status != "0":
-            raise EngineError(f"backupflow {' '.join(argv)} ended with {status}: {said[-2000:]}")
+        statuses = re.findall(r"^exit code: (\d+)", said, flags=re.MULTILINE)
+        if statuses != ["0"]:
+            raise EngineError(f"backupflow {' '.join(argv)} ended with {statuses}: {said[-2000:]}")
         return said
 
     # --- its containers ------------------------------------------------------------------------------------------
@@ -149,6 +175,7 @@ class Composed:
                 "DATABASE_URL": f"postgresql://{at['postgres']}:5432/backupflow",
                 "OPENBAO_ADDR": f"http://{at['openbao']}:8200",
                 "CONFIG_SECRETS_DIR": str(room),
+                **SETTINGS,
             }
             self._wiring = Wiring(Settings(told))
         return self._wiring
@@ -168,10 +195,29 @@ class Composed:
         return state
 
     def _compose(self, *argv: str, stdin: bytes = b"") -> str:
-        files = ("--file", str(COMPOSE), "--file", str(HERE / "override.yml"))
-        whole = ("podman-compose", "--project-name", PROJECT, *files, *argv)
+        files = (f"--file={self._translated}", f"--file={HERE / 'override.yml'}")
+        # Where the file sets a limit, podman asks for its own others again: more than some machines allow. And it gives
+        # a read-only container folders to write in that nobody asked for, where Docker gives none.
+        options = (*(f"--ulimit={limit}" for limit in self.engine.limits), "--read-only-tmpfs=false")
+        more = (f"--podman-run-args={option}" for option in options)
+        whole = ("podman-compose", "--project-name", PROJECT, *files, *more, *argv)
         done = self.engine.run(*whole, stdin=stdin, environment=self._environment)
         return (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+def translated(compose: str) -> dict[str, Any]:
+    """The real file in the words that podman-compose 1.0.3 understands.
+
+    It takes `${NAME:-}` for plain text, and of a health check that two containers share it takes the first word away
+    twice.
+    """
+    found: dict[str, Any] = yaml.safe_load(compose.replace(":-}", "}"))
+    for service in found["services"].values():
+        test = service.get("healthcheck", {}).get("test", "")
+        if isinstance(test, list):
+            words = test[1:]
+            service["healthcheck"]["test"] = words[0] if test[0] == "CMD-SHELL" else shlex.join(words)
+    return found
 
 
 def _free_port() -> int:

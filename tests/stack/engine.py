@@ -25,7 +25,7 @@ graphroot = "{room}/graph"
 # Locks in files: those in shared memory are common to all storages of the machine.
 _CONTAINERS = """\
 [containers]
-default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
+default_ulimits = {limits}
 log_driver = "k8s-file"
 [engine]
 runtime = "{runtime}"
@@ -49,12 +49,13 @@ class Engine:
         self.room = room
         for name in ("graph", "run", "libpod", "networks"):
             (room / name).mkdir(exist_ok=True)
+        allowed = {"nofile": _allowed(resource.RLIMIT_NOFILE), "nproc": _allowed(resource.RLIMIT_NPROC)}
+        self.limits = [f"{name}={most}:{most}" for name, most in allowed.items()]
         runtime = shutil.which("runc") or shutil.which("crun") or ""
         containers = _CONTAINERS.format(
             room=room,
             runtime=Path(runtime).name,
-            files=_allowed(resource.RLIMIT_NOFILE),
-            processes=_allowed(resource.RLIMIT_NPROC),
+            limits=json.dumps(self.limits),
         )
         (room / "containers.conf").write_text(containers)
         (room / "storage.conf").write_text(_STORAGE.format(room=room))

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 COLLECTORS = 3
 SLOW_SECONDS = 2.0  # of an answer while somebody is killed: there must be a middle to kill in
-# As in override.yml: what the checker takes for late.
-EMIT_AGAIN_AFTER, LOST_AFTER = timedelta(seconds=5), timedelta(seconds=20)
 _STORED = "SELECT count(DISTINCT device_id) FROM collection WHERE state = 'stored' AND started_at > :since"
 _NOW = "SELECT clock_timestamp()"
 _BUSIEST = """
@@ -129,13 +127,14 @@ class Story:
 
     def _terms(self) -> Terms:
         names = frozenset(self.routers.names)
-        policy = self.stack.wiring.policy
+        wiring = self.stack.wiring
+        collecting = wiring.settings.collecting
         return Terms(
             settled=names,
-            policy=policy,
+            policy=wiring.policy,
             interpreted=True,
-            emit_again_after=EMIT_AGAIN_AFTER,
-            lost_after=LOST_AFTER,
+            emit_again_after=collecting.emit_again_after,
+            lost_after=collecting.lost_after,
         )
 
     def _collectors(self) -> list[str]:

@@ -24,9 +24,9 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   read -ra more <<<"$(of POSTGRES_INITDB_ARGS)"
   initdb --username="$user" --pwfile=<(printf '%s\n' "$password") "${more[@]}"
   echo "host all all all ${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}" >>"$PGDATA/pg_hba.conf"
-  pg_ctl -D "$PGDATA" -w -o "-c listen_addresses=''" start
+  pg_ctl -D "$PGDATA" -w -o "$(printf '%q ' "${@:2}" -c listen_addresses='')" start  # with the options of the server
   database=$(of POSTGRES_DB "$user")
-  ask() { PGPASSWORD=$password psql -v ON_ERROR_STOP=1 --no-psqlrc --username="$user" "$@"; }
+  ask() { PGPASSWORD=$password psql -h /var/run/postgresql -v ON_ERROR_STOP=1 --no-psqlrc --username="$user" "$@"; }
   if [ "$database" != postgres ]; then ask -d postgres -c "CREATE DATABASE \"$database\""; fi
   for file in /docker-entrypoint-initdb.d/*; do
     case "$file" in
