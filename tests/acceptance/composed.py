@@ -54,6 +54,7 @@ class Composed:
 
     settings: Mapping[str, str] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    probed: dict[str, int] = field(default_factory=dict)  # the port at which a service answers its health check
 
     def __enter__(self) -> Self:
         """Choose the ports."""
@@ -64,9 +65,11 @@ class Composed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop what runs, the servers last."""
-        names = sorted(self.running, key=lambda name: name in SERVERS)
-        for name in names:
-            self.stop(name)
+        for group in (set(self.running) - set(SERVERS), set(SERVERS)):
+            for name in group & set(self.running):
+                self.running[name].terminate()
+            for name in group & set(self.running):
+                self.stop(name)
         shutil.rmtree(self.root)
 
     @cached_property
@@ -103,6 +106,12 @@ class Composed:
             )  # fmt: skip
         return started
 
+    def is_healthy(self, service: str) -> bool:
+        """What the health check of a process finds, by the command of the file."""
+        kind, program, *words = self.services[service]["healthcheck"]["test"]
+        assert (kind, program) == ("CMD", "backupflow")
+        return self.run(service, *words, check=False).returncode == 0
+
     def stop(self, name: str) -> int:
         """Ask one to end, and wait until it has: its exit status."""
         process = self.running.pop(name)
@@ -126,7 +135,7 @@ class Composed:
         there = self.services[service].get("environment", {})
         given = {name: self.here(value, service) for name, value in {**there, **self.settings}.items() if value}
         if "CONFIG_METRICS_LISTEN" in given:  # containers have an address each
-            given["CONFIG_METRICS_LISTEN"] = f"127.0.0.1:{free_port()}"
+            given["CONFIG_METRICS_LISTEN"] = f"127.0.0.1:{self.probed.setdefault(service, free_port())}"
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TZ") if name in os.environ}
         return {**kept, "HOME": str(self.root), **given}
 
