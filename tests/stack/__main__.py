@@ -64,6 +64,7 @@ def _tell(podman: Engine) -> int:
         "kill -9 a worker, restart redis and nats": story.disturb,
         "collect all once more": story.settle,
         "the checker": story.check,
+        "health checks": story.examine,
         "scrape every process": story.scrape,
     }
     try:

@@ -21,9 +21,10 @@ from backupflow.settings import Settings
 from backupflow.wiring import Wiring
 from tests.stack.engine import EngineError
 from tests.stack.images import COMPOSE, HERE, OURS, services
-from tests.stack.waiting import wait_for
+from tests.stack.waiting import NotInTimeError, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.stack.engine import Engine
@@ -145,6 +146,25 @@ class Composed:
         except (OSError, StopIteration) as exc:
             return UNREACHABLE, str(exc)
 
+    def await_healthy(self, seconds: float) -> list[str]:
+        """Wait until each health check has passed: podman runs none by itself. Gives the names of the containers."""
+        running = self.engine.podman("ps", "--format", "{{.Names}}").split()
+        checked = [
+            name for name in running if self.services.get(name.split("_")[1], {}).get("healthcheck", {}).get("test")
+        ]
+        waiting = dict.fromkeys(checked, "")
+
+        def all_healthy() -> bool:
+            for name in tuple(waiting):
+                done = self.engine.run("podman", "healthcheck", "run", name, check=False)
+                waiting[name] = (done.stdout + done.stderr).decode("utf-8", "replace").strip()[-200:]
+                if done.returncode == 0:
+                    del waiting[name]
+            return not waiting
+
+        _wait_for_all(all_healthy, waiting, "every health check to pass", seconds)
+        return checked
+
     def await_ready(self, seconds: float) -> list[str]:
         """Wait until every process says that it is ready; gives their names."""
         names = self.containers(hearts=True)
@@ -157,10 +177,7 @@ class Composed:
                     del waiting[name]
             return not waiting
 
-        try:
-            wait_for(all_ready, "every process to be ready", seconds)
-        except Exception as exc:
-            raise EngineError(f"{exc}: {waiting}") from exc
+        _wait_for_all(all_ready, waiting, "every process to be ready", seconds)
         return names
 
     # --- what it holds -------------------------------------------------------------------------------------------
@@ -203,6 +220,14 @@ class Composed:
         whole = ("podman-compose", "--project-name", PROJECT, *files, *more, *argv)
         done = self.engine.run(*whole, stdin=stdin, environment=self._environment)
         return (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+def _wait_for_all(condition: Callable[[], bool], waiting: Mapping[str, str], what: str, seconds: float) -> None:
+    """A failure tells what each of those said that are still waited for."""
+    try:
+        wait_for(condition, what, seconds)
+    except NotInTimeError as exc:
+        raise EngineError(f"{exc}: {waiting}") from exc
 
 
 def translated(compose: str) -> dict[str, Any]:

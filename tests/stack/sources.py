@@ -18,7 +18,7 @@ from packaging.markers import Marker
 TREE = Path(__file__).parents[2]
 SUITE, PYTHON = "bookworm", "3.11.2"  # and the version of Python that it has
 # busybox: the health check of the bus asks for `nc`, which that server's own image has.
-PACKAGES = ("python3", "python3-venv", "ca-certificates", "busybox")
+PACKAGES = ("python3", "python3-venv", "busybox")
 LEFT_OUT = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./var/lib/apt/lists", "./var/cache")
 KEPT_DAYS = 14  # of a base that was made before
 # Of each server: its wheel, and where the wheel has its programs.
