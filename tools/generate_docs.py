@@ -2,7 +2,8 @@
 
     python tools/generate_docs.py [--check]
 
-docs/cli.md comes from the commands, docs/settings.md from backupflow.settings, docs/runbook/index.md from the failures.
+docs/cli.md comes from the commands, docs/settings.md from backupflow.settings, docs/runbook/index.md from the failures,
+docs/metrics.md from backupflow.telemetry.metrics, deploy/grafana/backupflow.json from tools/dashboard.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typer.testing import CliRunner
 from backupflow import settings
 from backupflow.cli import app
 from backupflow.errors import BackupflowError, Verdict
+from tools.dashboard import dashboard
+from tools.metrics_page import metrics_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,14 +108,25 @@ def runbook_page() -> str:
         page += [f"| [{f.code}]({f.code}.md) | {inspect.getdoc(f)} |" for f in failures if f.verdict is verdict]
         page.append("")
     rest = sorted({path.stem for path in (DOCS / "runbook").glob("*.md")} - {"index"} - {f.code for f in failures})
-    page += ["## alarms", "", "What is no failure of one act, and stands until it is cleared.", ""]
+    page += [
+        "## alarms",
+        "",
+        "What is no failure of one act: alarms, which stand until they are cleared, and what only",
+    ]
+    page += ["[the rules of Prometheus](../metrics.md) tell.", ""]
     page += [f"- [{code}]({code}.md)" for code in rest]
     return "\n".join([*page, ""])
 
 
 def main(*, check: bool) -> int:
     """Write the pages, or compare them; 1 if one is out of date."""
-    pages = {"cli.md": cli_page(), "settings.md": settings_page(), "runbook/index.md": runbook_page()}
+    pages = {
+        "cli.md": cli_page(),
+        "settings.md": settings_page(),
+        "runbook/index.md": runbook_page(),
+        "metrics.md": f"{NOTE}\n{metrics_page()}",
+        "../deploy/grafana/backupflow.json": dashboard(),
+    }
     stale = [name for name, text in pages.items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text]
     for name in stale:
         if check:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prometheus_client.exposition import choose_encoder
 
 from backupflow import telemetry
-from backupflow.telemetry.metrics import REGISTRY
+from backupflow.telemetry.metrics import exposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/metrics":
             encode, kind = choose_encoder(self.headers.get("Accept", ""))
-            self._send(200, kind, encode(REGISTRY))
+            self._send(200, kind, exposition(encode))
         elif path in self.server.answers:
             answer = self.server.answers[path]()
             self._send(200 if answer.well else 503, _TEXT, f"{answer.says}\n".encode())

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -21,7 +22,7 @@ from backupflow.telemetry import metrics
 from backupflow.wiring import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.metrics_core import Metric
 
@@ -41,15 +42,17 @@ class Gathered:
     """What was gathered, as metrics, and when by a clock that only goes forward."""
 
     families: tuple[Metric, ...]
+    devices: bytes  # as text: to make it of 20,000 devices takes longer than a scrape may
     at: float
 
 
 class FleetGauges(Collector):
     """Gathers in its thread and answers scrapes, which cost no question to anybody."""
 
-    def __init__(self, every: float = EVERY_SECONDS) -> None:
+    def __init__(self, every: float = EVERY_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._gathered: Gathered | None = None
         self._failed = ""
         self._ended = threading.Event()
@@ -59,6 +62,7 @@ class FleetGauges(Collector):
         """Gather from now on, if this process is asked for metrics at all."""
         if wiring().settings.process.metrics_listen not in {"", "off"}:
             metrics.REGISTRY.register(self)
+            metrics.READY_MADE.append(self.devices)
             self._thread.start()
 
     def stop(self) -> None:
@@ -66,6 +70,7 @@ class FleetGauges(Collector):
         self._ended.set()
         if self._thread.ident is not None:
             metrics.REGISTRY.unregister(self)
+            metrics.READY_MADE.remove(self.devices)
             self._thread.join(END_SECONDS)
 
     def describe(self) -> Iterable[Metric]:
@@ -75,7 +80,7 @@ class FleetGauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """What was gathered last, how old that is, and why there is nothing newer."""
         gathered, failed = self._gathered, self._failed
-        age = time.monotonic() - (gathered.at if gathered else self._began)
+        age = self._clock() - (gathered.at if gathered else self._began)
         said: list[Sample] = [(metrics.FIGURES_AGE, (), age)]
         if failed:
             said.append((metrics.FIGURES_FAILED, (failed,), 1.0))
@@ -83,26 +88,35 @@ class FleetGauges(Collector):
         if gathered and age <= OLD_SECONDS:
             yield from gathered.families
 
+    def devices(self) -> bytes:
+        """Those of single devices, as they were gathered last."""
+        gathered = self._gathered
+        return gathered.devices if gathered and self._clock() - gathered.at <= OLD_SECONDS else b""
+
     def gather(self) -> None:
-        """Once; says why if it cannot."""
-        began = time.monotonic()
+        """Once."""
+        began = self._clock()
         figures = wiring().gauges.look(devices=wiring().settings.process.metrics_devices)
-        took = time.monotonic() - began
+        took = self._clock() - began
         samples = [(metrics.FIGURES_SECONDS, (), took), *of_figures(figures), *of_stream(_stream())]
-        self._gathered = Gathered(tuple(families(samples)), began)
+        self._gathered = Gathered(tuple(families(samples)), as_text(of_devices(figures.devices)), began)
+
+    def gather_or_say(self) -> None:
+        """Once; what comes of it if it cannot is told with the age of the figures."""
+        failed = ""
+        try:
+            self.gather()
+        except BackupflowError as exc:
+            failed = exc.code
+        except Exception as exc:  # the loop of this thread: if it ended, nobody would be told of anything any more
+            failed = "unexpected"
+            if self._failed != failed:
+                telemetry.logger().exception(telemetry.GAUGES_FAILED, error=type(exc).__name__)
+        self._failed = failed
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            failed = ""
-            try:
-                self.gather()
-            except BackupflowError as exc:
-                failed = exc.code
-            except Exception as exc:  # the loop of this thread: if it ended, nobody would be told of anything any more
-                failed = "unexpected"
-                if self._failed != failed:
-                    telemetry.logger().exception(telemetry.GAUGES_FAILED, error=type(exc).__name__)
-            self._failed = failed
+            self.gather_or_say()
             self._ended.wait(self._every)
 
 
@@ -133,13 +147,11 @@ def of_stream(status: BusStatus | None) -> Iterator[Sample]:
 
 
 def of_figures(figures: Figures) -> Iterator[Sample]:
-    """All of them as samples; what is unknown is left out."""
+    """Those of the whole install as samples; what is unknown is left out."""
     yield from _of_devices(figures)
     yield from _of_house(figures)
     yield from _of_stages(figures)
     yield from _of_maintenance(figures)
-    for device in figures.devices:
-        yield from _of_device(device)
 
 
 def _of_devices(figures: Figures) -> Iterator[Sample]:
@@ -204,9 +216,27 @@ def _of_maintenance(figures: Figures) -> Iterator[Sample]:
     yield metrics.ESCROW_TENANTS, (), figures.escrow_tenants
 
 
-def _of_device(one: DeviceFigures) -> Iterator[Sample]:
-    who = (one.device, one.site, one.tenant)
-    yield metrics.DEVICE_STATE, (*who, one.counted.name.lower()), 1
-    yield metrics.DEVICE_FAILURES, who, one.failures
-    if one.current_at is not None:
-        yield metrics.DEVICE_SEEN_AT, who, one.current_at.timestamp()
+def of_devices(devices: Iterable[DeviceFigures]) -> Iterator[Sample]:
+    """Those of single devices."""
+    for one in devices:
+        who = (one.device, one.site, one.tenant)
+        yield metrics.DEVICE_STATE, (*who, one.counted.name.lower()), 1
+        yield metrics.DEVICE_FAILURES, who, one.failures
+        if one.current_at is not None:
+            yield metrics.DEVICE_SEEN_AT, who, one.current_at.timestamp()
+
+
+def as_text(samples: Iterable[Sample]) -> bytes:
+    """As a scrape gets them."""
+    registry = CollectorRegistry()
+    registry.register(_Ready(tuple(families(samples))))
+    return generate_latest(registry)
+
+
+class _Ready(Collector):
+    def __init__(self, made: tuple[Metric, ...]) -> None:
+        self._made = made
+
+    def collect(self) -> Iterable[Metric]:
+        """What it was given."""
+        return self._made

@@ -7,7 +7,7 @@ names are those that users of the system before this one know: `config_backup_to
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +18,9 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which no rule of ours asks for
 REGISTRY: Final = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)  # CPU, memory, descriptors of this process
@@ -26,6 +29,15 @@ ProcessCollector(registry=REGISTRY)  # CPU, memory, descriptors of this process
 _SESSION = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _ROUND = (0.01, 0.05, 0.1, 0.5, 1, 5, 20, 60, 300)
 _TICK = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+READY_MADE: Final[list[Callable[[], bytes]]] = []  # text that was made before anybody asked for it
+_END: Final = b"# EOF\n"  # of OpenMetrics, whose lines for a gauge are those of the older format
+
+
+def exposition(encode: Callable[[CollectorRegistry], bytes]) -> bytes:
+    """What a scrape gets."""
+    told, more = encode(REGISTRY), b"".join(make() for make in READY_MADE)
+    return told.removesuffix(_END) + more + _END if told.endswith(_END) else told + more
 
 
 def counter(name: str, says: str, *labels: str) -> Counter:

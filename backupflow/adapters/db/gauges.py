@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
 from backupflow.adapters.db.capacity import mean_session, period_of
-from backupflow.adapters.db.counting import DEVICES, SAID
+from backupflow.adapters.db.counting import CRON, DEVICES, EVERY
 from backupflow.adapters.db.effective import HOP_IN_TROUBLE
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.room import slots_of
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
 _ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _AT_MOST = text("SET LOCAL statement_timeout = '10s'")
 _TIMETABLES = text(f"""
-    SELECT {SAID} AS said,
+    SELECT {CRON} AS cron, {EVERY} AS every,
         count(*) FILTER (WHERE d.status = 'active' AND d.blocked_code IS NULL AND d.lane = '{Lane.NORMAL}') AS devices
     FROM device d LEFT JOIN device_group g ON g.id = d.device_group_id LEFT JOIN site s ON s.id = d.site_id
-    JOIN tenant t ON t.id = d.tenant_id WHERE d.status <> 'removed' GROUP BY 1""")
+    JOIN tenant t ON t.id = d.tenant_id WHERE d.status <> 'removed' GROUP BY 1, 2""")
 _COUNTED = text(f"""
     SELECT counted, CASE WHEN counted = '{Count.BLOCKED.name}' THEN blocked_code END AS code, count(*) AS n
     FROM ({DEVICES}) counted GROUP BY 1, 2""")
@@ -131,9 +130,10 @@ class Gauges:
     def _timetables(self, tx: Connection, now: datetime) -> tuple[dict[str, Any], float]:
         """Period and tolerance of each timetable that there is, and how many sessions a second all of them make."""
         rows = tx.execute(_TIMETABLES).all()
-        periods = [period_of(self._defaults, row.said, now) for row in rows]
+        periods = [period_of(self._defaults, _said(row), now) for row in rows]
         values = {
-            "said": [json.dumps(row.said) for row in rows],
+            "crons": [row.cron for row in rows],
+            "everys": [row.every for row in rows],
             "periods": periods,
             "tolerances": [max(LATE, period / 10) for period in periods],
         }
@@ -146,6 +146,10 @@ class Gauges:
             taken[State(row.state)][shared(Lane(row.lane))] += row.n
         factor, claimed, running = self._limits.window_factor, taken[State.CLAIMED], taken[State.RUNNING]
         return {lane: LaneFigures(slots[lane], factor * slots[lane], claimed[lane], running[lane]) for lane in LANES}
+
+
+def _said(row: Row[Any]) -> dict[str, object]:
+    return {name: value for name, value in (("cron", row.cron), ("interval_seconds", row.every)) if value}
 
 
 def _counted(rows: Iterable[Row[Any]]) -> tuple[dict[Count, int], dict[str, int]]:
