@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from backupflow.settings import Watching
 
 _WORKERS: Final = 1_000  # that are remembered, the dead with the living
-_AGAIN_SECONDS: Final = 5.0
+_AGAIN_SECONDS: Final = 2.0
 
 
 class Heard(Events):

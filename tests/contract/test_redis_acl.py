@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
+import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from celery import Celery
+from kombu import pools
 from kombu.exceptions import OperationalError
 
 from backupflow.adapters.broker import FLOWER, FLOWER_TRANSPORT, POLLER, QUEUES, ROLES, acl_text, ask
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PATIENCE = 20.0  # seconds for a process to start; nothing is asserted about time
+PATIENCE = 60.0  # seconds for a process to start; nothing is asserted about time
 # So often that the tests see it: everybody who waits restores what dead workers had taken.
 RESTORING = {"unacked_restore_interval": 0.5, "unacked_restore_throttle": 1}
 # The application of the worker and of beat: the shipped configuration, a task that leaves a trace, the role's login.
@@ -189,6 +193,114 @@ def test_flower_hears_the_events_and_sees_the_lengths(place: Place, tmp_path: Pa
     assert heard
     with place.client("flower") as client:
         assert [client.llen(queue) for queue in QUEUES] == [0] * len(QUEUES)
+    assert place.refusals() == []
+
+
+@dataclass
+class Flower:
+    """The page as a process, under the login of its role."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    password: str
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        told = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return next((int(one["port"]) for one in told if one["event"] == "flower_listens"), 0)
+
+    def ask(self, path: str, method: str = "GET") -> tuple[int, bytes]:
+        """Status and body."""
+        login = base64.b64encode(f"flower:{self.password}".encode()).decode()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+            connection.request(method, path, headers={"Authorization": f"Basic {login}"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+
+@contextmanager
+def flower_process(place: Place, folder: Path, **environment: str) -> Iterator[Flower]:
+    """As `up` starts it."""
+    secret = secrets.token_urlsafe(24)
+    (folder / "flower.redis").write_text(place.passwords[FLOWER])
+    (folder / "flower.web").write_text(secret)
+    ours = {"CONFIG_ROLE": FLOWER, "CONFIG_SECRETS_DIR": str(folder), "REDIS_URL": f"redis://{place.address}/0"}
+    with (folder / "flower.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "backupflow.tasks.flower"],
+            env={**os.environ, **ours, "FLOWER_LISTEN": "127.0.0.1:0", **environment},
+            cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            flower = Flower(process, folder / "flower.log", secret)
+            wait_for(lambda: flower.port or process.poll() is not None)
+            yield flower
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_every_page_of_flower_works_with_its_rights(place: Place, tmp_path: Path) -> None:
+    """Flower itself, beside a worker that runs a task: it shows both, and the server refused it nothing."""
+    with (
+        place.process(tmp_path / "worker", "ingester", *worker("ingest"), "-n", "ingest@here", "-E"),
+        flower_process(place, tmp_path) as flower,
+        place.app("scheduler") as beat,
+    ):
+        wait_for(lambda: b"ingest@here" in flower.ask("/workers?json=1")[1])
+        task = str(beat.send_task("leave.trace", ["running"], queue="ingest"))
+        wait_for(lambda: flower.ask(f"/api/task/info/{task}")[0] == 200)
+        wait_for(lambda: b'"SUCCESS"' in flower.ask(f"/api/task/info/{task}")[1])
+        wait_for(lambda: flower.ask("/worker/ingest@here")[0] == 200)
+        assert b"leave.trace" in flower.ask(f"/task/{task}")[1]
+        wait_for(lambda: b"max-concurrency" in flower.ask("/api/workers?refresh=1")[1])
+        assert json.loads(flower.ask("/api/queues/length")[1]) == {"active_queues": [{"name": "ingest", "messages": 0}]}
+        assert b"redis://flower:**@" in flower.ask("/broker")[1]
+        assert place.refusals() == []
+        hears_again(place, flower, beat)
+        flower.process.send_signal(signal.SIGTERM)
+        assert flower.process.wait(PATIENCE) == 0
+    assert place.refusals() == []
+
+
+def hears_again(place: Place, flower: Flower, beat: Celery) -> None:
+    """All its connections are cut: it connects again by itself, soon, and shows what comes then."""
+    assert place.ask("CLIENT", "KILL", "USER", FLOWER)
+    sent: list[str] = []  # what is told while nobody listens is told to nobody: so it is more than one
+
+    def is_shown() -> bool:
+        sent.append(str(beat.send_task("leave.trace", ["running"], queue="ingest")))
+        time.sleep(0.5)
+        return any(task.encode() in flower.ask("/api/tasks")[1] for task in sent)
+
+    wait_for(is_shown)
+    pools.reset()  # type: ignore[no-untyped-call]  # of this process: what other tests left open is cut with the rest
+
+
+@pytest.mark.parametrize("obeys", [False, True])
+def test_a_worker_obeys_remote_control_only_where_it_is_told_to(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, obeys: bool
+) -> None:
+    """The broker cannot tell Flower's questions from commands; a worker answers the ones and refuses the others."""
+    monkeypatch.setenv("FLOWER_WRITE", "1" if obeys else "0")
+    words = worker("ingest")
+    with (
+        place.process(tmp_path / "worker", "ingester", *words, imports=["backupflow.tasks.remote"]) as process,
+        place.app("flower") as flower,
+    ):
+        wait_for(lambda: flower.control.ping(timeout=1.0))
+        (name,) = flower.control.inspect(timeout=PATIENCE, limit=1).stats()
+        limit = {"task_name": "leave.trace", "rate_limit": "9/s"}
+        answers = flower.control.broadcast("rate_limit", limit, reply=True, timeout=PATIENCE, limit=1)
+        assert list(answers[0][name]) == ["ok" if obeys else "error"]
+        flower.control.revoke("a task")
+        flower.control.shutdown()
+        if obeys:
+            assert process.wait(PATIENCE) == 0
+        else:
+            assert flower.control.inspect(timeout=PATIENCE, limit=1).revoked() == {name: []}
+            assert process.poll() is None
     assert place.refusals() == []
 
 

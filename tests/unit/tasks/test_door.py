@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PASSWORD = "a password of a page"
 HOSTILE = "<img src=x onerror=alert(1)>\"'--><script>alert(2)</script>"
 TASKS = 50
+OPTIONS = ("basic_auth", "read_only", "tasks_columns", "inspect_timeout")  # Flower's own, of a whole process
 INLINE = re.compile(r"<script\b(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 
@@ -89,17 +90,19 @@ def opened(*, write: bool) -> Iterator[Page]:
         loop.start()
         loop.close(all_fds=True)
 
-    before = (default_options.basic_auth, default_options.read_only)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flower, "app", app)
+        kept = {name: getattr(default_options, name) for name in OPTIONS}
+        default_options.inspect_timeout = 50.0  # milliseconds: there is no worker to wait for
         thread = threading.Thread(target=run)
         thread.start()
         assert ready.wait(60)
         yield made[0]
         made[0].loop.add_callback(made[0].loop.stop)
         thread.join()
-    made[0].door.executor.shutdown()
-    default_options.basic_auth, default_options.read_only = before
+        made[0].door.executor.shutdown()
+        for name, value in kept.items():
+            setattr(default_options, name, value)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,8 @@ def page() -> Iterator[Page]:
 
 def told(number: int, **event: object) -> dict[str, Any]:
     """An event of a task; later ones of a later time."""
-    about = {"uuid": f"task-{number}", "hostname": "collect@one", "pid": 1, "clock": number, "utcoffset": 0}
+    about = {"uuid": f"task-{number}", "name": "collect.device", "hostname": "collect@one", "clock": number}
+    about |= {"pid": 1, "utcoffset": 0}
     return {**about, "timestamp": 1e9 + number, "local_received": 1e9 + number, "type": "task-received", **event}
 
 
