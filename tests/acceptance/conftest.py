@@ -51,7 +51,7 @@ def collecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
     Each device is collected once, at once; from then on only what is asked for.
     """
     settings = {"CONFIG_BACKUP_INTERVAL": 36_000, "CONFIG_BACKUP_SPREAD_FROM": 0, "CONFIG_BACKUP_SPREAD_TO": 0}
-    it = Install(tmp_path_factory.mktemp("collecting"), **settings)
+    it = Install(tmp_path_factory.mktemp("collecting"), FLOWER_LISTEN="", **settings)  # with Flower, on a free port
     it.start()
     try:
         yield it
