@@ -102,7 +102,7 @@ def disable(tenant: InTenant = "default", *, yes: Yes = False, as_json: AsJson =
 def run(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """Write the files now, whether they are due or not. It is done each day; this is the same, by this process.
 
-    The folder is written by whoever runs this command: be the user that the maintain worker is.
+    Run it as the user that the maintain worker is, or as root.
 
     \b
     Examples:

@@ -188,10 +188,23 @@ def test_a_folder_of_another_user_is_not_written_to(
 ) -> None:
     """Who owns it may change what is in it."""
     AgeFolder().ready(escrow)
-    monkeypatch.setattr(os, "geteuid", lambda: place(tmp_path).stat().st_uid + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(EscrowFailed, match="let it be this user's"):
         AgeFolder().write(escrow, [b"x"], lambda: NAME)
     assert there(tmp_path) == []
+
+
+def test_what_root_writes_by_hand_is_the_jobs_to_go_on_with(
+    escrow: Escrow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that root makes is the user's who has the one for all; what is in it root may write to."""
+    given: list[tuple[object, ...]] = []
+    monkeypatch.setattr(os, "chown", lambda *what, **_: given.append(what))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    AgeFolder().write(escrow, [b"x"], lambda: NAME)
+    owner = (tmp_path / "escrow").stat()
+    assert given == [("default-00000000", owner.st_uid, owner.st_gid)]
+    assert there(tmp_path) == [NAME]
 
 
 def test_a_disk_that_was_there_before_and_is_gone_is_not_written_beside(escrow: Escrow, tmp_path: Path) -> None:

@@ -115,10 +115,10 @@ class Escrows:
         with transaction(self._engine) as tx:
             _clear(tx, escrow, lacking=not written.lacking)
             new = False
-            if written.lacking:
+            if written.lacking and _found(tx, escrow.tenant_id):
                 scope = escrow.scope_of_devices
                 new = raise_alarm(tx, EscrowFailed.code, scope, f"{escrow.tenant}: {written.lacks}", escrow.tenant_id)
-            else:
+            elif not written.lacking:
                 values = {"tenant": escrow.tenant_id, "recipients": list(escrow.recipients)}
                 tx.execute(_WRITTEN, {**values, **said})
             detail = {"file": written.file, **said, "lacking": len(written.lacking)}
@@ -126,9 +126,11 @@ class Escrows:
         return new
 
     def failed(self, escrow: Escrow, why: str) -> bool:
-        """None was written: let an alarm stand; True if it is new."""
+        """None was written: let an alarm stand; True if it is new. None of what is enabled no more."""
         with transaction(self._engine) as tx:
-            return raise_alarm(tx, EscrowFailed.code, escrow.scope, why, escrow.tenant_id)
+            return _found(tx, escrow.tenant_id) is not None and raise_alarm(
+                tx, EscrowFailed.code, escrow.scope, why, escrow.tenant_id
+            )
 
 
 def escrows(tx: Connection, tenant_id: TenantId | None) -> list[Escrow]:
