@@ -6,6 +6,7 @@ Exits with 0 if everything held, 1 if something did not, 77 (in one line) if thi
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ def main(argv: list[str]) -> int:
     if reason := engine.why_not():
         return _cannot(reason)
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # everything is taken away then too
     podman = Engine(Path(tempfile.mkdtemp(prefix="backupflow-stack-")))
     status = 1
     try:

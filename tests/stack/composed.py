@@ -5,34 +5,28 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import signal
 import socket
-import urllib.error
-import urllib.request
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from sqlalchemy import Row, text
 
 from backupflow.adapters.db.engine import transaction
 from backupflow.settings import Settings
 from backupflow.wiring import Wiring
+from tests.stack.compose_file import COMPOSE, services, translated
 from tests.stack.engine import EngineError
-from tests.stack.images import COMPOSE, HERE, OURS, services
-from tests.stack.waiting import NotInTimeError, wait_for
+from tests.stack.images import HERE, OURS
+from tests.stack.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.stack.engine import Engine
 
 PROJECT = "backupflow-stack"
 ONE_SHOTS = ("secrets", "provision")
-METRICS_PORT = 9108
-UNREACHABLE = 0
 # Rounds of seconds, and leases that run out while one waits.
 SETTINGS = {
     "CONFIG_BACKUP_INTERVAL": "20",
@@ -133,53 +127,6 @@ class Composed:
         done = self.engine.run("podman", "logs", "--tail", str(lines), container, check=False)
         return (done.stdout + done.stderr).decode("utf-8", "replace").rstrip()
 
-    def ask(self, container: str, path: str) -> tuple[int, str]:
-        """The status and text of its endpoint of health and metrics."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            address = self.address(container)
-            with direct.open(f"http://{address}:{METRICS_PORT}{path}", timeout=5) as answer:
-                return int(answer.status), answer.read().decode("utf-8", "replace")
-        except urllib.error.HTTPError as exc:
-            with exc:
-                return exc.code, exc.read().decode("utf-8", "replace").strip()
-        except (OSError, StopIteration) as exc:
-            return UNREACHABLE, str(exc)
-
-    def await_healthy(self, seconds: float) -> list[str]:
-        """Wait until each health check has passed: podman runs none by itself. Gives the names of the containers."""
-        running = self.engine.podman("ps", "--format", "{{.Names}}").split()
-        checked = [
-            name for name in running if self.services.get(name.split("_")[1], {}).get("healthcheck", {}).get("test")
-        ]
-        waiting = dict.fromkeys(checked, "")
-
-        def all_healthy() -> bool:
-            for name in tuple(waiting):
-                done = self.engine.run("podman", "healthcheck", "run", name, check=False)
-                waiting[name] = (done.stdout + done.stderr).decode("utf-8", "replace").strip()[-200:]
-                if done.returncode == 0:
-                    del waiting[name]
-            return not waiting
-
-        _wait_for_all(all_healthy, waiting, "every health check to pass", seconds)
-        return checked
-
-    def await_ready(self, seconds: float) -> list[str]:
-        """Wait until every process says that it is ready; gives their names."""
-        names = self.containers(hearts=True)
-        waiting: dict[str, str] = dict.fromkeys(names, "")
-
-        def all_ready() -> bool:
-            for name in tuple(waiting):
-                status, waiting[name] = self.ask(name, "/ready")
-                if status == 200:
-                    del waiting[name]
-            return not waiting
-
-        _wait_for_all(all_ready, waiting, "every process to be ready", seconds)
-        return names
-
     # --- what it holds -------------------------------------------------------------------------------------------
 
     @property
@@ -220,29 +167,6 @@ class Composed:
         whole = ("podman-compose", "--project-name", PROJECT, *files, *more, *argv)
         done = self.engine.run(*whole, stdin=stdin, environment=self._environment)
         return (done.stdout + done.stderr).decode("utf-8", "replace")
-
-
-def _wait_for_all(condition: Callable[[], bool], waiting: Mapping[str, str], what: str, seconds: float) -> None:
-    """A failure tells what each of those said that are still waited for."""
-    try:
-        wait_for(condition, what, seconds)
-    except NotInTimeError as exc:
-        raise EngineError(f"{exc}: {waiting}") from exc
-
-
-def translated(compose: str) -> dict[str, Any]:
-    """The real file in the words that podman-compose 1.0.3 understands.
-
-    It takes `${NAME:-}` for plain text, and of a health check that two containers share it takes the first word away
-    twice.
-    """
-    found: dict[str, Any] = yaml.safe_load(compose.replace(":-}", "}"))
-    for service in found["services"].values():
-        test = service.get("healthcheck", {}).get("test", "")
-        if isinstance(test, list):
-            words = test[1:]
-            service["healthcheck"]["test"] = words[0] if test[0] == "CMD-SHELL" else shlex.join(words)
-    return found
 
 
 def _free_port() -> int:

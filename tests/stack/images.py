@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from tests.stack import sources
+from tests.stack.compose_file import services
 from tests.stack.sources import SERVERS, TREE
 
 if TYPE_CHECKING:
@@ -19,15 +18,8 @@ BASE = "localhost/backupflow-stack-base:1"
 ROUTERS = "localhost/backupflow-stack-routers:1"
 OURS = "localhost/backupflow-stack:1"
 HERE = Path(__file__).parent
-COMPOSE = TREE / "docker-compose.yml"
 # The wheels and the word to look there are lent to the build for its time: no layer has them.
 _PIP = "[global]\nno-index = true\nfind-links = /wheels\n"
-
-
-def services() -> dict[str, dict[str, Any]]:
-    """The services of the real file, by their names."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
-    return found
 
 
 def import_base(engine: Engine, tar: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tests.checker.case import Terms
 from tests.checker.check import Subject, judge, verdict
 from tests.checker.reading import gather
 from tests.stack.composed import ONE_SHOTS
+from tests.stack.health import OK, Health
 from tests.stack.routers import COUNT, USER
 from tests.stack.waiting import NotInTimeError, wait_for
 
@@ -46,6 +48,11 @@ class Story:
     routers: Routers
     facts: list[str] = field(default_factory=list)
 
+    @cached_property
+    def health(self) -> Health:
+        """How its containers are."""
+        return Health(self.stack)
+
     def start(self) -> None:
         """From images to processes that are ready."""
         self.stack.up("secrets")
@@ -53,7 +60,7 @@ class Story:
         self.stack.up("routers", *self.stack.services)
         for name in ONE_SHOTS:
             self.stack.await_one_shot(name, 120)
-        ready = self.stack.await_ready(120)
+        ready = self.health.await_ready(120)
         self.routers.await_ready()
         self.facts.append(f"{len(ready)} processes are ready, {COLLECTORS} of them collect")
 
@@ -95,7 +102,7 @@ class Story:
     def settle(self) -> None:
         """After the last change everything is collected once more, and every process is ready again."""
         self._await_all(self._now(), 120)
-        self.stack.await_ready(90)
+        self.health.await_ready(90)
 
     def check(self) -> None:
         """Every promise holds, and the newest configuration of each router is its true one."""
@@ -117,16 +124,16 @@ class Story:
 
     def examine(self) -> None:
         """The health checks of the file pass, servers' and processes'."""
-        self.facts.append(f"{len(self.stack.await_healthy(90))} health checks pass")
+        self.facts.append(f"{len(self.health.await_healthy(90))} health checks pass")
 
     def scrape(self) -> None:
         """Each process says that it is ready, and tells figures of its own."""
         for name in self.stack.containers(hearts=True):
-            status, reason = self.stack.ask(name, "/ready")
-            metrics = self.stack.ask(name, "/metrics")[1]
+            status, reason = self.health.ask(name, "/ready")
+            metrics = self.health.ask(name, "/metrics")[1]
             samples = len(re.findall(r"^(?:config|backupflow)_\w+(?:\{[^}]*\})? ", metrics, flags=re.MULTILINE))
             self.facts.append(f"{name}: /ready {status} {reason.strip()}; {samples} samples of its own in /metrics")
-            if status != 200 or not samples:
+            if status != OK or not samples:
                 raise StoryError(self.facts[-1])
 
     def _terms(self) -> Terms:
