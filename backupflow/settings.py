@@ -287,7 +287,7 @@ class Watching(BaseSettings):
     )  # fmt: skip
     max_tasks: int = Field(
         10_000, ge=10, le=1_000_000, validation_alias=_env("FLOWER_MAX_TASKS"),
-        description="the latest tasks that the page remembers, some 10 kB each",
+        description="the latest tasks that the page remembers, some 5 kB each",
     )  # fmt: skip
 
     @field_validator("listen")
