@@ -36,6 +36,9 @@ class Health:
 
     def went_round(self, loop: str) -> None:
         """A loop of this process is where it was before."""
+        if loop not in self._went:
+            self._went[loop] = time.monotonic()
+            metrics.LOOP_AGE.labels(loop).set_function(lambda: time.monotonic() - self._went[loop])
         self._went[loop] = time.monotonic()
 
     def waits_for(self, what: str) -> None:

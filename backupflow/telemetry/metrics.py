@@ -62,6 +62,7 @@ READY = gauge("backupflow_process_ready", "1 while this process can do its work 
 HEARTBEAT_AT = gauge(
     "backupflow_process_heartbeat_timestamp_seconds", "When this process last wrote its heartbeat, Unix time."
 )
+LOOP_AGE = gauge("backupflow_process_loop_age_seconds", "Since a loop of this process last went round.", "loop")
 TASKS_RUNNING = gauge("backupflow_process_tasks_running", "Tasks that run at this moment.", "task")
 TASK_SLOTS = gauge("backupflow_process_task_slots", "How many tasks this process runs at a time.")
 TASKS_BROKEN = counter("backupflow_process_tasks_broken", "Tasks that met what nobody foresaw: defects.", "task")

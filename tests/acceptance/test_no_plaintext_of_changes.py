@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from backupflow.cli.probes import told_addresses
 from backupflow.core.model import Login
 from backupflow.simulator import Fleet, RouterSpec
 from backupflow.simulator import Login as Account
@@ -129,3 +133,68 @@ def test_a_secret_is_found_by_who_may_see_it_only(scene: Scene) -> None:
     acts = [row.action for row in scene.install.rows("SELECT action FROM audit ORDER BY id")]
     assert acts.count("config_revealed") == 3
     assert acts.count("config_searched") >= 3
+
+
+def test_no_metric_and_no_probe_quotes_a_configuration(scene: Scene) -> None:
+    """They answer whoever reaches them: numbers, codes and states of each process, and all of them are ready."""
+    said = {name: answers(address) for name, address in told_addresses(scene.install.data)}
+    assert said.keys() == {"maintain", "ingest", "interpret", "collect-slow", "collect", "beat"}
+    for name, (metrics, live, ready) in said.items():
+        assert (live, ready) == ("alive\n", "ready\n"), name
+        for markers in (scene.secrets, scene.texts):
+            assert markers.finder().in_bytes(name, (metrics + live + ready).encode()) == set()
+    assert counted(said["collect"][0], "config_backup_total", status="success") >= 3
+    assert counted(said["ingest"][0], "backupflow_ingest_messages_total", outcome="stored") >= 3
+    assert counted(said["interpret"][0], "backupflow_interpret_changes_total", kind="change") >= 2
+    assert counted(said["maintain"][0], "backupflow_tell_events_total", result="delivered") >= 2
+    assert counted(said["beat"][0], "backupflow_schedule_claims_total", kind="claimed") >= 3
+    assert b"collect: ready" in scene.install.command("health").stdout
+
+
+def answers(address: str) -> tuple[str, str, str]:
+    """Of /metrics, /live and /ready."""
+    host, _, port = address.rpartition(":")
+    found = []
+    for path in ("metrics", "live", "ready"):
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection.request("GET", f"/{path}")
+        found.append(connection.getresponse().read().decode())
+        connection.close()
+    return found[0], found[1], found[2]
+
+
+def counted(metrics: str, name: str, **labels: str) -> float:
+    """The value of one series, as Prometheus reads it."""
+    samples = [one for family in text_string_to_metric_families(metrics) for one in family.samples]
+    return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+
+
+def test_a_collection_is_followed_by_its_id_through_all_logs(scene: Scene) -> None:
+    """From the claim to what the hook was told: each stage says one line of it, in the log of its own process."""
+    row = scene.install.rows(
+        "SELECT c.id FROM collection c JOIN device d ON d.id = c.device_id JOIN interpretation i"
+        " ON i.collection_id = c.id WHERE d.name = :name AND i.kind = 'change' ORDER BY c.id DESC LIMIT 1",
+        name=EDITED,
+    )[0]
+    found = {
+        (file.stem, line["event"], line.get("outcome"))
+        for file in (scene.install.data / "logs").glob("*.log")
+        for line in lines(file.read_text("utf-8", "replace"))
+        if line.get("collection_id") == row.id
+    }
+    assert found >= {
+        ("beat", "collection_claimed", None),
+        ("collect", "collection_ended", "published"),
+        ("ingest", "message_stored", "stored"),
+        ("interpret", "change_interpreted", "change"),
+        ("maintain", "event_told", None),
+    }
+
+
+def lines(text: str) -> Iterator[dict[str, Any]]:
+    """The events in a log of ours; a server writes lines of its own."""
+    for line in text.splitlines():
+        with suppress(ValueError):
+            said = json.loads(line)
+            if isinstance(said, dict) and "event" in said:
+                yield said

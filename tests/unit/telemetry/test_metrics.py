@@ -10,7 +10,7 @@ from backupflow.telemetry import metrics
 
 KNOWN = {"config_backup", "config_backup_duration_seconds", "config_backup_active"}
 STAGES = "process|collect|ingest|interpret|schedule|maintain|tell"
-LABELS = {"status", "outcome", "code", "kind", "result", "queue", "name", "task", "answered", "version", "role"}
+LABELS = {"status", "outcome", "code", "kind", "result", "queue", "loop", "name", "task", "answered", "version", "role"}
 
 
 def counted() -> list[Counter | Gauge | Histogram]:
