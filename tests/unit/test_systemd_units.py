@@ -1,4 +1,4 @@
-"""The units of systemd say what the code says: which processes there are, what each logs in with, how long it may take."""
+"""The units of systemd say what the code says: which processes there are, their logins, how long each may take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backupflow.cli.processes import Process, processes
 from backupflow.cli.up import STOP_WITHIN
 from backupflow.embedded import Server
 from backupflow.embedded.program import Program
-from backupflow.settings import Collecting
+from backupflow.settings import Settings
 from backupflow.wiring.rooms import logins
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
@@ -56,7 +56,7 @@ def test_processes_are_not_all_one_user() -> None:
 
 def test_a_unit_waits_longer_than_what_it_stops() -> None:
     """A worker for its longest collection, `up` for its workers and then for each server."""
-    collecting = Collecting()
+    collecting = Settings({}).collecting
     longest = sum(
         span.total_seconds()
         for span in (
@@ -66,7 +66,7 @@ def test_a_unit_waits_longer_than_what_it_stops() -> None:
             collecting.command_timeout,
         )
     )
-    of_server = Program.__dataclass_fields__["stop_timeout"].default.total_seconds()
+    of_server = Program(name="", argv=(), cwd=UNITS, log=UNITS, env={}).stop_timeout.total_seconds()
     assert int(values(UNITS / "backupflow@.service", "TimeoutStopSec")[0]) > 2 * longest
     everything = 2 * STOP_WITHIN.total_seconds() + len(Server) * of_server
     assert int(values(UNITS / "backupflow.service", "TimeoutStopSec")[0]) > everything
