@@ -54,7 +54,7 @@ def base() -> Path:
 def wheels(folder: Path) -> Path:
     """Fetch every wheel that an image or a server is made of, from where this machine's pip is told to look."""
     folder.mkdir()
-    wanted = {name for part in ("run", "demo", "build") for name in (_list(part)).split()}
+    wanted = {name for part in (TREE / "deploy/image").glob("*.txt") for name in part.read_text().split()}
     wanted |= {wheel for wheel, _ in SERVERS.values()}
     chosen = folder.with_suffix(".txt")
     chosen.write_text(_pinned(wanted))
@@ -93,10 +93,6 @@ def _pinned(wanted: set[str]) -> str:
         if pin.partition("==")[0] in wanted and holds:
             found += f"{pin.strip()} \\\n{hashes}"
     return found
-
-
-def _list(part: str) -> str:
-    return (TREE / f"deploy/image/{part}.txt").read_text()
 
 
 def _run(*argv: str) -> None:
