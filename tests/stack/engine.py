@@ -70,7 +70,7 @@ class Engine:
         *argv: str,
         stdin: bytes = b"",
         check: bool = True,
-        seconds: float = 600,
+        seconds: float = 1200,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program with this storage; raises EngineError with its last words."""

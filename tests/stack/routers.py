@@ -43,7 +43,7 @@ class Routers:
 
     def await_ready(self) -> None:
         """Wait until all of them listen."""
-        wait_for((self.story / "ready").exists, "the simulated routers", 60)
+        wait_for((self.story / "ready").exists, "the simulated routers", 180)
 
     def table(self) -> bytes:
         """All of them as `device import` reads them, with the keys that they have."""

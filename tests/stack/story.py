@@ -56,11 +56,11 @@ class Story:
     def start(self) -> None:
         """From images to processes that are ready."""
         self.stack.up("secrets")
-        self.stack.await_one_shot("secrets", 60)
+        self.stack.await_one_shot("secrets", 180)
         self.stack.up("routers", *self.stack.services)
         for name in ONE_SHOTS:
-            self.stack.await_one_shot(name, 120)
-        ready = self.health.await_ready(120)
+            self.stack.await_one_shot(name, 360)
+        ready = self.health.await_ready(360)
         self.routers.await_ready()
         self.facts.append(f"{len(ready)} processes are ready, {COLLECTORS} of them collect")
 
@@ -72,7 +72,7 @@ class Story:
 
     def collect(self) -> None:
         """Every router's configuration is stored once, and each of the workers had a part in it."""
-        self._await_all(self._long_ago(), 120)
+        self._await_all(self._long_ago(), 300)
         workers = self._number(_BY_WHOM)
         if workers != COLLECTORS:
             raise StoryError(f"{workers} workers collected, not {COLLECTORS}")
@@ -90,7 +90,7 @@ class Story:
             self.stack.restart(server)
         self.routers.edit(*self.routers.names[::2])
         self.routers.behave(answer_delay=0)
-        wait_for(lambda: self.stack.is_back(victim, was), f"{victim} to be started again", 60)
+        wait_for(lambda: self.stack.is_back(victim, was), f"{victim} to be started again", 180)
         wait_for(
             lambda: self._number(_LOST, since=since, holder=busiest.id) > 0, "its sessions to be ended as lost", 90
         )
@@ -101,8 +101,8 @@ class Story:
 
     def settle(self) -> None:
         """After the last change everything is collected once more, and every process is ready again."""
-        self._await_all(self._now(), 120)
-        self.health.await_ready(90)
+        self._await_all(self._now(), 300)
+        self.health.await_ready(300)
 
     def check(self) -> None:
         """Every promise holds, and the newest configuration of each router is its true one."""
@@ -117,14 +117,14 @@ class Story:
             return not findings
 
         try:
-            wait_for(all_holds, "every promise to hold", 45)  # what was stored just now is still to be interpreted
+            wait_for(all_holds, "every promise to hold", 120)  # what was stored just now is still to be interpreted
         except NotInTimeError as exc:
             raise StoryError("\n".join([*findings[:20], self._verdict])) from exc
         self.facts.append(self._verdict)
 
     def examine(self) -> None:
         """The health checks of the file pass, servers' and processes'."""
-        self.facts.append(f"{len(self.health.await_healthy(90))} health checks pass")
+        self.facts.append(f"{len(self.health.await_healthy(300))} health checks pass")
 
     def scrape(self) -> None:
         """Each process says that it is ready, and tells figures of its own."""
@@ -160,7 +160,7 @@ class Story:
             ]
             return bool(found)
 
-        wait_for(busy, "a worker in the middle of its sessions", 60)
+        wait_for(busy, "a worker in the middle of its sessions", 180)
         return found[0]
 
     def _await_all(self, since: datetime, seconds: float) -> None:
