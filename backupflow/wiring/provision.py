@@ -81,7 +81,7 @@ def make_postgres_roles(wiring: Wiring, secret: Callable[[str], str]) -> None:
 
 
 @contextmanager
-def postgres_admin(wiring: Wiring) -> Iterator[psycopg.Connection]:
+def postgres_admin(wiring: Wiring, database: str = "postgres") -> Iterator[psycopg.Connection]:
     """PostgreSQL with the admin login; SettingsInvalid without one, StoreUnavailable if it is not accepted."""
     import psycopg
     from sqlalchemy import make_url
@@ -90,7 +90,7 @@ def postgres_admin(wiring: Wiring) -> Iterator[psycopg.Connection]:
     user, _, password = wiring.secret("admin", "postgres").rpartition(":")
     asked = {name: str(value) for name, value in url.query.items()} | wiring.postgres_options
     where = psycopg.conninfo.make_conninfo(
-        host=url.host, port=url.port, user=user or "admin", dbname="postgres", **asked
+        host=url.host, port=url.port, user=user or "admin", dbname=database, **asked
     )
     try:
         connection = psycopg.connect(where, password=password, autocommit=True)

@@ -67,12 +67,10 @@ def restore(source: Source, target: Target, say: Callable[[str], None], moved: C
     """
     from backupflow.adapters.db.system_backups import drop, put_into_place
 
-    with _wiring(target, "") as place:
-        say("PostgreSQL: roles")
-        provision.make_postgres_roles(place, target.secret)
-        _require_empty(place)
-        vault = _vault(place, source.checked)
     name = _name(target)
+    with _wiring(target, "") as place:
+        _require_empty(place, name)
+        vault = _vault(place, source.checked)
     with closing(vault), _wiring(target, _DRAFT) as draft, provision.postgres_admin(draft) as admin:
         drop(admin, name + _DRAFT)
         try:
@@ -186,11 +184,18 @@ def _name(target: Target) -> str:
     return make_url(target.environment["DATABASE_URL"]).database or "backupflow"
 
 
-def _require_empty(place: Wiring) -> None:
-    from backupflow.adapters.db.system_backups import holds
+def _require_empty(place: Wiring, name: str) -> None:
+    """Looked at before anything is done: roles are a whole server's, and their passwords are set anew."""
+    from backupflow.adapters.db.system_backups import holds, is_of_another, is_there
 
-    if holds(place.engine("migrator")):
-        raise Conflict("the database is not empty: a backup is restored into servers that hold nothing")
+    with provision.postgres_admin(place) as admin:
+        if is_of_another(admin) and not (place.settings.servers.secrets_dir / "migrator.postgres").exists():
+            raise Conflict("this PostgreSQL has the roles of another backupflow: restore into a server of its own")
+        if not is_there(admin, name):
+            return
+    with provision.postgres_admin(place, name) as there:
+        if holds(there):
+            raise Conflict("the database is not empty: a backup is restored into servers that hold nothing")
 
 
 def _vault(place: Wiring, checked: Checked) -> RaftVault:

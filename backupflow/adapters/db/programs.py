@@ -96,6 +96,15 @@ class _Running:
             said = " | ".join(line for line in self._said if not line.startswith(("CONTEXT:", "DETAIL:")))
             raise StoreUnavailable(f"{self._name} ended with {status}: {said[:600]}")
 
+    def bury(self) -> None:
+        """Whatever became of it."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream:
+                _close(stream)
+
     def _listen(self) -> None:
         for line in _stream(self.process.stderr):
             self._said.append(line[:400].decode("utf-8", "replace").strip())
@@ -115,14 +124,11 @@ def _running(argv: list[str], postgres: Postgres, *, stdin: int, stdout: int) ->
             [*argv, flag + where], env=environment, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
             pass_fds=[password],
         )  # fmt: skip
+        running = _Running(process)
         try:
-            yield _Running(process)
+            yield running
         finally:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream:
-                    _close(stream)
+            running.bury()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 from psycopg import sql
@@ -12,13 +12,14 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from backupflow.adapters.db.audit import record_act
-from backupflow.adapters.db.engine import transaction, translated
+from backupflow.adapters.db.engine import ROLE_PREFIX, transaction, translated
 from backupflow.adapters.db.keys import take_work
 from backupflow.errors import Conflict, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
+    from typing import LiteralString
     from uuid import UUID
 
 _TENANTS = text("SELECT id FROM tenant")
@@ -33,11 +34,11 @@ _VERSION = text("SELECT current_setting('server_version_num')::int / 10000, spli
 _CLOCK = text("SELECT clock_timestamp()")
 _MADE = text("INSERT INTO system_backup (made_at, made_by, revision, bytes) VALUES (:at, :by, :revision, :bytes)")
 # Of a database into which nothing was put yet but what a set-up puts there itself.
-_TABLES = text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
-_OURS = text("SELECT to_regclass('public.jump_host') IS NOT NULL AND to_regclass('public.tenant') IS NOT NULL")
-_HOLDS = text("""
+_TABLES: Final = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+_OURS: Final = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename = 'jump_host'"
+_HOLDS: Final = """
     SELECT (SELECT count(*) FROM device) + (SELECT count(*) FROM collection) + (SELECT count(*) FROM credential_profile)
-        + (SELECT count(*) FROM jump_host) + (SELECT greatest(count(*) - 1, 0) FROM tenant)""")
+        + (SELECT count(*) FROM jump_host) + (SELECT greatest(count(*) - 1, 0) FROM tenant)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +143,26 @@ def _counted(tx: Connection) -> dict[str, int]:
     return {table: tx.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in COUNTED}
 
 
-def holds(engine: Engine) -> bool:
-    """Whether a database has anything that a set-up did not put there itself; False if there is none of that name."""
-    try:
-        with translated(), engine.connect() as tx:
-            if not tx.execute(_TABLES).scalar_one():
-                return False
-            if not tx.execute(_OURS).scalar_one():
-                return True
-            return bool(tx.execute(_HOLDS).scalar_one())
-    except StoreUnavailable as exc:
-        if _is_missing(exc):
-            return False
-        raise
+def is_of_another(admin: psycopg.Connection) -> bool:
+    """Whether the roles of a backupflow are there already: they are the whole server's."""
+    return admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [f"{ROLE_PREFIX}migrator"]).fetchone() is not None
+
+
+def is_there(admin: psycopg.Connection, name: str) -> bool:
+    """Whether there is a database of that name."""
+    return admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
+
+
+def holds(there: psycopg.Connection) -> bool:
+    """Whether this database has anything that a set-up did not put there itself."""
+    if not _number(there, _TABLES):
+        return False
+    return not _number(there, _OURS) or bool(_number(there, _HOLDS))
+
+
+def _number(there: psycopg.Connection, statement: LiteralString) -> int:
+    row = there.execute(statement).fetchone()
+    return int(row[0]) if row else 0
 
 
 def drop(admin: psycopg.Connection, name: str) -> None:
@@ -169,8 +177,3 @@ def put_into_place(admin: psycopg.Connection, draft: str, name: str) -> None:
         admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
     except psycopg.Error as exc:
         raise Conflict(f"the database {name} is used: stop all processes of backupflow, and restore again") from exc
-
-
-def _is_missing(exc: StoreUnavailable) -> bool:
-    cause = exc.__cause__
-    return isinstance(cause, DBAPIError) and "does not exist" in str(cause.orig)
