@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from backupflow.settings import Watching
 
 _WORKERS: Final = 1_000  # that are remembered, the dead with the living
+_COUNTS: Final = ("active", "processed")
 _AGAIN_SECONDS: Final = 2.0
 
 
@@ -57,7 +58,9 @@ class Heard(Events):
         self.io_loop.add_callback(self.keep, event)
 
     def keep(self, event: Mapping[str, Any]) -> None:
-        """Keep it, and forget the counts of workers that are forgotten."""
+        """Keep it, and forget the counts of workers that are forgotten. A count that is none would break every page."""
+        if not all(isinstance(event.get(count) or 0, int) for count in _COUNTS):
+            return
         self.state.event(event)
         if len(self.state.counter) > 2 * _WORKERS:  # seldom: each time it looks at all of them
             for name in self.state.counter.keys() - self.state.workers.keys():

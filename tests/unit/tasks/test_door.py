@@ -214,6 +214,14 @@ def test_names_of_workers_and_tasks_are_text_wherever_they_are_shown(page: Page)
         assert headers["content-type"].startswith("application/json")
 
 
+def test_a_worker_that_counts_in_words_breaks_no_page(page: Page) -> None:
+    """What it tells is left out: the list of workers would be an error for everybody, until Flower is started again."""
+    beat = {"type": "worker-heartbeat", "timestamp": 2e9, "local_received": 2e9, "clock": 0, "utcoffset": 0, "pid": 1}
+    page.hear({**beat, "hostname": "w@words", "active": HOSTILE}, {**beat, "hostname": "w@sound", "active": 3})
+    status, _, body = page.ask("/workers")
+    assert (status, b"w@sound" in body, b"w@words" in body) == (200, True, False)
+
+
 def test_a_redirect_leads_nowhere(page: Page) -> None:
     """There is none at all: no page sends anybody anywhere."""
     for path in (
