@@ -32,6 +32,12 @@ class BackupflowTask(Task):
     abstract = True
     longest: ClassVar[timedelta] = timedelta(minutes=10)  # what runs for longer, in all threads, counts as stuck
 
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Count its defects from 0: an increase from nothing is none to Prometheus."""
+        super().on_bound(app)
+        metrics.TASKS_BROKEN.labels(cls.name)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task."""
         telemetry.bind({"task": self.name, "task_id": self.request.id})

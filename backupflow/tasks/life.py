@@ -169,6 +169,8 @@ def _wait(**_: Any) -> None:
 def _count_slots(instance: Any, **_: Any) -> None:
     queues = instance.app.amqp.queues.consume_from
     _slots.update({lane.value: int(instance.concurrency) for lane in (Lane.NORMAL, Lane.SLOW) if lane.value in queues})
+    for status in metrics.BACKUP_STATUSES if _slots else ():
+        metrics.BACKUPS.labels(status)  # from 0: an increase from nothing is none to Prometheus
     _queues.extend(queues)
     _work.threads = int(instance.concurrency)
 

@@ -73,6 +73,7 @@ BACKUPS = counter(
     "Backups that ended; success: sealed and handed to the bus. Tests and scans do not count.",
     "status",
 )
+BACKUP_STATUSES: Final = ("success", "failed", "blocked", "suspect", "publish_unknown", "unfinished", "dropped")
 BACKUP_SECONDS = histogram("config_backup_duration_seconds", "From the start of a backup to its end.", _SESSION)
 BACKUPS_ACTIVE = gauge("config_backup_active", "Collections that this process is at.")
 COLLECTED = counter(

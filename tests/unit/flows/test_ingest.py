@@ -53,6 +53,7 @@ class World:
         self.answers: str | BackupflowError = "good"
         self.away: BackupflowError | None = None
         self.told: list[Exception] = []
+        self.settled: list[tuple[CollectionId | None, str, str]] = []
         self.kept = Kept.BYTES
         self.unkept: Exception | None = None
         self.given_back: list[Released] = []
@@ -140,7 +141,8 @@ class World:
 
     def drain(self, batches: int = 5) -> Drained:
         """Run the flow."""
-        ports = IngestPorts(self, self, self, self, self.told.append, timedelta(seconds=77))  # type: ignore[arg-type]
+        parts = (self, self, self, self, self.told.append, timedelta(seconds=77))
+        ports = IngestPorts(*parts, lambda *one: self.settled.append(one))  # type: ignore[arg-type]
         return drain(ports, batches)
 
     def did(self, what: str) -> list[object]:
@@ -194,6 +196,25 @@ def test_what_is_no_message_is_put_aside_and_holds_up_nobody() -> None:
     for one in noise:
         aside = next(n for n, call in enumerate(world.calls) if call[0] == "aside" and call[1][0] == one.payload)  # type: ignore[index]
         assert world.calls[aside + 1] == ("acknowledged", one.payload)
+
+
+def test_each_message_is_told_with_its_collection_when_it_is_settled() -> None:
+    """By that id a person follows it through the logs; what cannot be read has none. A reason says why not."""
+    world = World([letter(1), letter(2), Letter(b"{}")])
+    world.outcomes[2] = Stored.OTHER_DIGEST
+    world.drain()
+    ids = [decode(letter(seq).payload).collection_id for seq in (1, 2)]
+    assert world.settled[0][:2] == (None, "quarantined")
+    assert world.settled[1:] == [(ids[0], "stored", ""), (ids[1], "quarantined", "other_digest")]
+
+
+def test_what_was_settled_is_told_though_the_database_goes_away_then() -> None:
+    """A drain that is cut off has done what it has done."""
+    world = World([letter(1)], [letter(2)])
+    world.outcomes[2] = StoreUnavailable("away")
+    with pytest.raises(StoreUnavailable):
+        world.drain()
+    assert [outcome for _, outcome, _ in world.settled] == ["stored"]
 
 
 def test_a_batch_of_noise_asks_neither_vault_nor_store() -> None:
