@@ -1,7 +1,7 @@
 """Redis or Valkey as Celery's broker: who may do what on it, and whether it answers.
 
 Keys and commands are those of kombu 5.7 (read in its redis transport); tests/contract holds them against a real worker,
-beat's producer and remote control. Redis 7.2 or Valkey: an older one refuses the file, since it knows no `client|setinfo`.
+beat's producer and remote control. Redis 7.2 or Valkey: an older one knows no `client|setinfo`, and refuses the file.
 
 1. A queue is a list of its name, and one for each priority: name, two control bytes (`??`), then 3, 6 or 9.
 2. The bindings of an exchange are `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`; queues without
