@@ -28,7 +28,7 @@ from backupflow.core.overview import LATE, LivingProcess
 from backupflow.core.verdict import OWN_SCOPES, Count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from datetime import datetime
 
     from backupflow.core.ledger import Limits
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # All of one moment; and nobody waits for it, however slow it is.
 _ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-_AT_MOST = text("SET LOCAL statement_timeout = '10s'")
+_AT_MOST = text("SELECT set_config('statement_timeout', :most, true)")
 _TIMETABLES = text(f"""
     SELECT {CRON} AS cron, {EVERY} AS every,
         count(*) FILTER (WHERE d.status = 'active' AND d.blocked_code IS NULL AND d.lane = '{Lane.NORMAL}') AS devices
@@ -46,7 +46,8 @@ _COUNTED = text(f"""
     SELECT counted, CASE WHEN counted = '{Count.BLOCKED.name}' THEN blocked_code END AS code, count(*) AS n
     FROM ({DEVICES}) counted GROUP BY 1, 2""")
 _EACH = text(f"""
-    SELECT c.name, coalesce(s.name, '') AS site, t.name AS tenant, c.counted, c.current_at, c.failures
+    SELECT c.name, coalesce(s.name, '') AS site, t.name AS tenant, c.counted, c.current_at, c.failures,
+        CASE WHEN counted = '{Count.BLOCKED.name}' THEN blocked_code END AS code, 1 AS n
     FROM ({DEVICES}) c LEFT JOIN site s ON s.id = c.site_id JOIN tenant t ON t.id = c.tenant_id
     ORDER BY t.name, c.name""")
 _KIND = " ".join(f"WHEN starts_with(scope, '{kind}') THEN '{kind}'" for kind in OWN_SCOPES)
@@ -83,25 +84,32 @@ _JOBS = text("SELECT name, now() - completed_at AS done_ago, every FROM job ORDE
 
 
 class Gauges:
-    """core.ports.GaugeStore. `defaults` are the global settings, `limits` what one claim may take."""
+    """core.ports.GaugeStore. `defaults` are the global settings, `limits` what one claim may take.
 
-    def __init__(self, engine: Engine, defaults: Policy, limits: Limits) -> None:
+    A single question takes `at_most` so long: StoreUnavailable, and nobody waits any longer.
+    """
+
+    def __init__(
+        self, engine: Engine, defaults: Policy, limits: Limits, at_most: timedelta = timedelta(seconds=10)
+    ) -> None:
         self._engine = engine
         self._defaults = defaults
         self._limits = limits
+        self._at_most = at_most
 
     def look(self, *, devices: bool = False) -> Figures:
         """All figures of one moment; `devices`: those of each device too."""
         with transaction(self._engine) as tx:
             tx.execute(_ONE_MOMENT)
-            tx.execute(_AT_MOST)
+            tx.execute(_AT_MOST, {"most": f"{self._at_most // timedelta(milliseconds=1)}ms"})
             return self._look(tx, devices=devices)
 
     def _look(self, tx: Connection, *, devices: bool) -> Figures:
         numbers = tx.execute(_NUMBERS).one()
         now: datetime = numbers.now
         values, load = self._timetables(tx, now)
-        counted, blocked = _counted(tx.execute(_COUNTED, values))
+        rows = tx.execute(_EACH if devices else _COUNTED, values).all()
+        counted, blocked = _counted(rows)
         lanes = self._lanes(tx)
         return Figures(
             now,
@@ -124,7 +132,7 @@ class Gauges:
             numbers.installed_ago or timedelta(0),
             numbers.escrow_ago,
             numbers.escrow_tenants,
-            _each(tx.execute(_EACH, values)) if devices else (),
+            _each(rows) if devices else (),
         )
 
     def _timetables(self, tx: Connection, now: datetime) -> tuple[dict[str, Any], float]:
@@ -158,7 +166,7 @@ def _counted(rows: Iterable[Row[Any]]) -> tuple[dict[Count, int], dict[str, int]
     for row in rows:
         counted[Count[row.counted]] += row.n
         if row.code is not None:
-            blocked[row.code] = row.n
+            blocked[row.code] = blocked.get(row.code, 0) + row.n
     return counted, blocked
 
 
@@ -168,7 +176,6 @@ def _heartbeat(process: LivingProcess, now: datetime) -> Heartbeat:
 
 
 def _each(rows: Iterable[Row[Any]]) -> tuple[DeviceFigures, ...]:
-    found: Sequence[Row[Any]] = list(rows)
     return tuple(
-        DeviceFigures(row.name, row.site, row.tenant, Count[row.counted], row.current_at, row.failures) for row in found
+        DeviceFigures(row.name, row.site, row.tenant, Count[row.counted], row.current_at, row.failures) for row in rows
     )

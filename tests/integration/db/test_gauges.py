@@ -4,11 +4,18 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
 
 from backupflow.adapters.db.gauges import Gauges
 from backupflow.adapters.db.status import Statuses
-from backupflow.core.verdict import Count, tally
+from backupflow.core.figures import LaneFigures
+from backupflow.core.model import Lane
+from backupflow.core.verdict import Count, Level, tally
+from backupflow.errors import StoreUnavailable
 from tests.integration.db.fleet import LIMITS
 
 if TYPE_CHECKING:
@@ -175,3 +182,95 @@ def test_devices_are_counted_as_status_counts_them(fleet: Fleet, size: Size) -> 
     assert single == {one.name: one.current_at for one in each if one.status != "removed"}
     blocked = [row.blocked_code for row in fleet.sql("SELECT * FROM device WHERE status = 'active'")]
     assert found.blocked == {code: blocked.count(code) for code in sorted({code for code in blocked if code})}
+    assert {**look(fleet).counted} == {**found.counted}
+    assert look(fleet).blocked == found.blocked
+    assert look(fleet).devices == ()
+
+
+def test_what_waits_works_and_stands_is_told(fleet: Fleet) -> None:
+    """Each figure counts its own rows, and not those beside them."""
+    fleet.workers(collect=10, collect_slow=2)
+    fleet.workers(collect=7, age=timedelta(minutes=1))  # dead
+    fleet.workers(collect=7, age=timedelta(days=2))  # and forgotten
+    fleet.jump_host(blocked_code="host_key_mismatch")
+    profiles = [fleet.login(name=name) for name in "abc"]
+    fleet.sql("UPDATE credential_profile SET suspended_at = now() WHERE id = ANY(:p)", p=profiles)
+    fleet.sql("UPDATE credential_profile SET trial_at = now() WHERE id = :p", p=profiles[0])
+    stored = fleet.passed("a")
+    fleet.observations.store([stored])
+    fleet.passed("b")
+    fleet.running()
+    fleet.sql("UPDATE device SET next_due_at = now() + interval '1 hour'")
+    fleet.sql("INSERT INTO outbox (kind, key, created_at) VALUES ('changed', 'k', now() - interval '9 s')")
+    fleet.sql(
+        "INSERT INTO event (id, kind, code, place, body, sent_at) SELECT gen_random_uuid(), 'down', 'x', '', '{}', at "
+        "FROM (VALUES (now()), (NULL), (NULL)) AS times (at)"
+    )
+    fleet.device()
+    fleet.claims.claim(LIMITS)
+    fleet.sql("INSERT INTO site (tenant_id, name, down_since) VALUES (:t, 'a', now()), (:t, 'b', NULL)", t=fleet.tenant)
+    found = look(fleet)
+    assert found.lanes == {Lane.NORMAL: LaneFigures(10, 30, 1, 1), Lane.SLOW: LaneFigures(2, 6, 0, 0)}
+    assert sorted((one.kind, one.alive) for one in found.processes) == [("collector", False), ("collector", True)]
+    assert max(one.age for one in found.processes) >= timedelta(minutes=1)
+    assert (found.sites_down, found.jump_hosts_in_trouble, found.logins_refused, found.logins_suspended) == (1, 1, 1, 2)
+    assert (found.published.count, found.uninterpreted.count, found.untold.count, found.unsent) == (1, 1, 1, 2)
+    assert found.untold.oldest is not None
+    assert timedelta(seconds=9) <= found.untold.oldest < timedelta(minutes=5)
+
+
+def test_alarms_are_told_by_code_and_by_whom_they_are_about(fleet: Fleet) -> None:
+    """Thirty routers that are down call nobody; a vault that is, does. What is cleared is no alarm."""
+    fleet.sql(
+        "INSERT INTO alarm (code, scope, cleared_at) VALUES ('device_down', 'device 1', NULL), "
+        "('device_down', 'device 2', NULL), ('device_down', 'device 3', now()), "
+        "('vault_unavailable', 'claiming', NULL), ('snapshot_damaged', 'device 2', NULL)"
+    )
+    found = look(fleet)
+    assert {(one.code, one.count, one.level(found.now)) for one in found.alarms} == {
+        ("device_down", 2, Level.OK),
+        ("vault_unavailable", 1, Level.CRITICAL),
+        ("snapshot_damaged", 1, Level.CRITICAL),
+    }
+    assert found.servers == {"vault": False, "bus": True, "broker": True, "db": True}
+
+
+def test_what_is_kept_elsewhere_is_told_by_its_age(fleet: Fleet) -> None:
+    """The newest backup of the system; of all escrows the one that is furthest behind; nothing where there is none."""
+    found = look(fleet)
+    assert (found.backup_ago, found.escrow_ago, found.escrow_tenants) == (None, None, 0)
+    fleet.sql(
+        "INSERT INTO system_backup (made_at, made_by, revision, bytes) VALUES "
+        "(now() - interval '9 days', 'me', '1', 1), (now() - interval '2 days', 'me', '1', 1)"
+    )
+    second = fleet.value("INSERT INTO tenant (name) VALUES ('second') RETURNING id")
+    gone = fleet.value("INSERT INTO tenant (name, removed_at) VALUES ('gone', now()) RETURNING id")
+    for tenant, ago in ((fleet.tenant, 1), (second, 3), (gone, 9)):
+        fleet.sql(
+            "INSERT INTO escrow (tenant_id, recipients, enabled_by, enabled_at, written_at) "
+            "VALUES (:t, ARRAY['age1'], 'me', now() - interval '20 days', now() - :ago * interval '1 day')",
+            t=tenant,
+            ago=ago,
+        )
+    fleet.sql("UPDATE job SET completed_at = now() - interval '7 minutes'")
+    found = look(fleet)
+    assert found.backup_ago is not None
+    assert found.escrow_ago is not None
+    assert (found.backup_ago.days, found.escrow_ago.days, found.escrow_tenants) == (2, 3, 2)
+    job = found.jobs["reconcile"]
+    assert job.every == timedelta(minutes=5)
+    assert job.done_ago is not None
+    assert timedelta(minutes=7) <= job.done_ago < timedelta(minutes=9)
+
+
+def test_it_changes_nothing_and_waits_for_nobody(fleet: Fleet) -> None:
+    """A slow question must hold no lock that a claim waits for, and be given up when it takes too long."""
+    fleet.device()
+    fleet.workers(collect=1)
+    with fleet.admin.begin() as tx:
+        tx.execute(text("SELECT 1 FROM device FOR UPDATE"))
+        assert look(fleet).counted[Count.WAITING] == 1
+    with fleet.admin.begin() as tx:
+        tx.execute(text("LOCK TABLE device IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(StoreUnavailable):
+            Gauges(fleet.engine("scheduler"), fleet.policy, LIMITS, at_most=timedelta(milliseconds=200)).look()
