@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import socket
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -98,11 +96,9 @@ class Composed:
         silent = {"routers", "flower", *ONE_SHOTS, "postgres", "redis", "nats", "openbao"}
         return [name for name in found if not hearts or name.split("_")[1] not in silent]
 
-    def kill(self, container: str) -> int:
-        """kill -9 of its main process, from outside: for podman it crashed. Gives the number that it had."""
-        pid = int(self._state(container)["Pid"])
-        os.kill(pid, signal.SIGKILL)
-        return pid
+    def pid(self, container: str) -> int:
+        """The number of its main process, as this host counts."""
+        return int(self._state(container)["Pid"])
 
     def is_back(self, container: str, was: int) -> bool:
         """Whether it runs again, in another process."""
