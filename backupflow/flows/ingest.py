@@ -46,6 +46,7 @@ class IngestPorts:
     unexpected: Callable[[Exception], None]
     lost_after: timedelta = PUBLISHED_AT_LEAST
     settled: Callable[[CollectionId | None, str, str], None] = lambda _id, _outcome, _reason: None
+    ends: Callable[[], bool] = lambda: False  # whether this process is to end: a trickle would keep it for long
 
 
 @dataclass(slots=True)
@@ -68,6 +69,8 @@ def drain(ports: IngestPorts, batches: int) -> Drained:
     newest = ports.inbox.newest()
     bus = _Intake(ports, FromBus(ports.inbox, ports.quarantine), done)
     for _ in range(batches):
+        if ports.ends():
+            break
         deliveries = ports.inbox.fetch()
         if not deliveries:
             break

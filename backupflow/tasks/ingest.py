@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from celery.worker import state
+
 from backupflow import telemetry
 from backupflow.errors import BackupflowError, StoreUnavailable
 from backupflow.flows import ingest
@@ -27,7 +29,7 @@ _obstacles = Obstacles("ingester", "ingest", "stored")
 @metrics.INGEST_SECONDS.time()
 def drain() -> None:
     """Drain; what is in the way is an alarm while it lasts, and nothing is acknowledged meanwhile."""
-    ports = replace(wiring().ingest_ports(partial(defect, TASK)), settled=_settled)
+    ports = replace(wiring().ingest_ports(partial(defect, TASK)), settled=_settled, ends=_ends)
     try:
         if ports.inbox.make_sure():
             telemetry.logger().error(telemetry.STREAM_REMADE)
@@ -44,6 +46,11 @@ def drain() -> None:
     metrics.INGEST_LOST.inc(done.lost)
     if done.outcomes or done.lost:
         telemetry.logger().info(telemetry.MESSAGES_DRAINED, **done.outcomes, lost=done.lost)
+
+
+def _ends() -> bool:
+    """Whether this worker was told to end: then it holds an exit code, which may be 0."""
+    return state.should_stop is not None and state.should_stop is not False
 
 
 def _settled(collection_id: CollectionId | None, outcome: str, reason: str) -> None:

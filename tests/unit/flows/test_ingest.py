@@ -45,6 +45,7 @@ class World:
 
     def __init__(self, *batches: Sequence[Letter]) -> None:
         self.batches = list(batches)
+        self.ends_after: int | None = None  # so many batches were stored
         self.calls: list[tuple[str, object]] = []
         self.outcomes: dict[int, Stored | Exception] = {}
         self.empty = True
@@ -142,7 +143,11 @@ class World:
     def drain(self, batches: int = 5) -> Drained:
         """Run the flow."""
         parts = (self, self, self, self, self.told.append, timedelta(seconds=77))
-        ports = IngestPorts(*parts, lambda *one: self.settled.append(one))  # type: ignore[arg-type]
+        ports = IngestPorts(
+            *parts,  # type: ignore[arg-type]
+            lambda *one: self.settled.append(one),
+            lambda: self.ends_after is not None and len(self.did("stored")) >= self.ends_after,
+        )
         return drain(ports, batches)
 
     def did(self, what: str) -> list[object]:
@@ -156,6 +161,15 @@ def test_a_batch_is_stored_then_acknowledged() -> None:
     done = world.drain()
     assert done.outcomes == {"stored": 3}
     assert world.calls[:4] == [("stored", [1, 2]), ("acknowledged", 1), ("acknowledged", 2), ("stored", [3])]
+
+
+def test_a_process_that_is_to_end_takes_no_more() -> None:
+    """What it has taken it brings to its end; the rest is another's, and a trickle would never let it go."""
+    world = World([letter(1), letter(2)], [letter(3)])
+    world.ends_after = 1
+    assert world.drain().outcomes == {"stored": 2}
+    assert world.did("acknowledged") == [1, 2]
+    assert len(world.batches) == 1
 
 
 def test_lost_is_only_looked_for_when_all_that_was_there_is_done_with() -> None:
