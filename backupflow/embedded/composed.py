@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SEAL_KEY = "seal.key"
 VAULT_IS_SET_UP = "vault-is-set-up"  # it gets no second set of keys if its storage is lost: that is to be restored
 _SEAL_ID = "seal.id"
+_FOREIGN = "admin.openbao"
 _READY = "ready.redis"
 _SEEN_AS = Path("/secrets")
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 -- inside of its container; what may reach it is told by the networks
@@ -64,6 +65,12 @@ def _nats(rooms: Rooms, users: str) -> None:
 
 
 def _openbao(rooms: Rooms) -> None:
+    if rooms.has(
+        _FOREIGN
+    ):  # a vault of somebody's own, with a token of its admin: `provision` makes the installer there
+        if not rooms.has(VAULT_IS_SET_UP):
+            rooms.forget(openbao.SECRET)
+        return
     # Its audit goes where its log goes, because whoever runs the containers keeps that within bounds.
     place = openbao.Place(
         port=8200, cluster_port=8201, listens=_EVERYWHERE, name="openbao", storage="/openbao/file", audit="stdout"

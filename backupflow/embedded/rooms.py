@@ -84,6 +84,11 @@ class Rooms:
                 return
             write_private(path, content, mode)
 
+    def forget(self, name: str) -> None:
+        """Take a file out of the room with everything, if it is there."""
+        with self._usable(self.room(self.main) / name) as path:
+            path.unlink(missing_ok=True)
+
     def copy(self, room: str, names: Iterable[str]) -> int:
         """Give a reader those of these files that there are; how many."""
         there = [name for name in names if self.has(name)]

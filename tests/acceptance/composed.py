@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -65,11 +66,11 @@ class Composed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop what runs, the servers last."""
-        for group in (set(self.running) - set(SERVERS), set(SERVERS)):
-            for name in group & set(self.running):
-                self.running[name].terminate()
-            for name in group & set(self.running):
-                self.stop(name)
+        for group in (set(self.running) - set(SERVERS), set(SERVERS) & set(self.running)):
+            for name in group:
+                self._ask_to_end(name)
+            for name in group:
+                self._await_end(name)
         shutil.rmtree(self.root)
 
     @cached_property
@@ -114,13 +115,26 @@ class Composed:
 
     def stop(self, name: str) -> int:
         """Ask one to end, and wait until it has: its exit status."""
+        self._ask_to_end(name)
+        return self._await_end(name)
+
+    def _ask_to_end(self, name: str) -> None:
+        told = self.services.get(name, {}).get("stop_signal", "SIGTERM")
+        self.running[name].send_signal(signal.Signals[told])
+
+    def _await_end(self, name: str) -> int:
         process = self.running.pop(name)
-        process.terminate()
         try:
-            return process.wait(60)
+            return process.wait(90)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{name} did not end: {self._last_words(name)}") from None
         finally:
             process.kill()
             process.wait(10)
+
+    def _last_words(self, name: str) -> str:
+        logs = [self.log(name), *self.root.glob(f"{name}.log")]
+        return "".join(log.read_text("utf-8", "replace") for log in logs if log.exists())[-3000:]
 
     def log(self, service: str, copy: int = 1) -> Path:
         """What a service has written."""

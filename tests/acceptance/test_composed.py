@@ -154,6 +154,19 @@ def test_the_seal_is_never_made_anew(tmp_path: Path) -> None:
         make_secrets(tmp_path, volumes=True)
 
 
+def test_a_vault_of_ones_own_is_set_up_with_its_admins_token(tmp_path: Path) -> None:
+    """The installer that was made for the composed vault would be refused there, and the token never asked for."""
+    make_secrets(tmp_path, volumes=True)
+    assert (tmp_path / "install" / "installer.openbao").exists()
+    (tmp_path / "install" / "admin.openbao").write_text("token", "utf-8")
+    make_secrets(tmp_path, volumes=True)
+    assert not (tmp_path / "install" / "installer.openbao").exists()  # as wiring.provision wants it
+    (tmp_path / "install" / "installer.openbao").write_text("made there", "utf-8")
+    (tmp_path / "install" / "vault-is-set-up").touch()
+    make_secrets(tmp_path, volumes=True)
+    assert (tmp_path / "install" / "installer.openbao").read_text("utf-8") == "made there"
+
+
 def _contents(composed: Composed, *rooms: str) -> dict[str, str]:
     paths = [path for room in rooms for path in composed.volume(f"room-{room}").iterdir()]
     return {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
