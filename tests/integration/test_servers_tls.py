@@ -283,7 +283,8 @@ def test_a_router_is_collected_by_processes_that_speak_tls(scene: Scene) -> None
                 )
                 running.append(started)
         ends.callback(lambda: [one.wait(60) for one in running])
-        ends.callback(lambda: [one.terminate() for one in running])
+        for one in running:
+            ends.callback(one.terminate)
         new = NewDevice(tenant, DeviceId(uuid4()), "r1", HERE, fleet["r1"].port, "routeros", {})
         enrol(wiring, new, Login("backup", "backup"))
 
