@@ -18,8 +18,7 @@ from backupflow.cli.system_keys import IdentityFile, PassphraseFile, Recipient, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backupflow.adapters.system_backup import Identities, Passphrase
-    from backupflow.wiring.system_backup import Checked
+    from backupflow.wiring.system_backup import Checked, Key
 
 app = typer.Typer(
     name="backup-system",
@@ -140,7 +139,7 @@ def restore(
             system_place.into_folder(session().data_dir, seal_key, (file, key, checked), output.note, moved)
 
 
-def _checked(file: Path, key: Identities | Passphrase, *, quiet: bool) -> Checked:
+def _checked(file: Path, key: Key, *, quiet: bool) -> Checked:
     from backupflow.wiring.system_backup import check as look
 
     with bar("reading (MiB)", quiet=quiet) as shown:

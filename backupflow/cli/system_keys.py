@@ -13,7 +13,7 @@ from backupflow.cli.credentials import LONGEST, read_private
 from backupflow.cli.exits import Exit
 
 if TYPE_CHECKING:
-    from backupflow.adapters.system_backup import Identities, Lock, Passphrase
+    from backupflow.wiring.system_backup import Key, SealedFor
 
 SHORTEST = 12  # characters of a passphrase that seals everything there is
 
@@ -37,7 +37,7 @@ IdentityFile = Annotated[
 ]  # fmt: skip
 
 
-def lock_of(recipients: list[str] | None, passphrase_file: Path | None) -> Lock:
+def lock_of(recipients: list[str] | None, passphrase_file: Path | None) -> SealedFor:
     """What a new file is sealed by."""
     from backupflow.wiring.system_backup import by_passphrase, for_recipients
 
@@ -51,7 +51,7 @@ def lock_of(recipients: list[str] | None, passphrase_file: Path | None) -> Lock:
     return by_passphrase(text)
 
 
-def key_of(file: Path, identity: Path | None, passphrase_file: Path | None) -> Identities | Passphrase:
+def key_of(file: Path, identity: Path | None, passphrase_file: Path | None) -> Key:
     """What opens a file that is there."""
     from backupflow.wiring.system_backup import by_identities, by_passphrase, is_by_passphrase
 

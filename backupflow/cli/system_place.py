@@ -19,15 +19,14 @@ from backupflow.errors import Conflict, InputInvalid, ServerUnusable, SettingsIn
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from backupflow.adapters.system_backup import Identities, Passphrase
     from backupflow.embedded import DataFolder, ServerOptions
     from backupflow.wiring import Wiring
-    from backupflow.wiring.system_backup import Checked, Seal
+    from backupflow.wiring.system_backup import Checked, Key, Seal
     from backupflow.wiring.system_restore import Target
 
     Say = Callable[[str], None]
     Moved = Callable[[int], None]
-    Found = tuple[Path, Identities | Passphrase, Checked]
+    Found = tuple[Path, Key, Checked]
 
 _OF_PROCESSES = {"CONFIG_SECRETS_DIR", "CONFIG_ROLE", "CONFIG_METRICS_LISTEN"}
 _SETTINGS = "settings.restored.env"

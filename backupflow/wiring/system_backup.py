@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from backupflow.adapters.vault.raft import RaftVault
     from backupflow.wiring import Wiring
 
+    SealedFor = Lock
+    Key = Identities | Passphrase
+
 _DUMP_MAGIC = b"PGDMP"
 _READ_BYTES = 1024 * 1024
 

@@ -78,7 +78,7 @@ def restore(source: Source, target: Target, say: Callable[[str], None], moved: C
             _read(source, _Load(source.checked, target, draft, vault, say), moved)
         except BaseException:
             draft.close()
-            with suppress(Exception):  # what went wrong first is what is told
+            with suppress(StoreUnavailable):  # what went wrong first is what is told
                 drop(admin, name + _DRAFT)
             raise
         draft.close()

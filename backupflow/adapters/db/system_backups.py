@@ -166,8 +166,11 @@ def _number(there: psycopg.Connection, statement: LiteralString) -> int:
 
 
 def drop(admin: psycopg.Connection, name: str) -> None:
-    """Take a database away, whoever uses it; nothing if there is none."""
-    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    """Take a database away, whoever uses it; nothing if there is none. StoreUnavailable if that cannot be."""
+    try:
+        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    except psycopg.Error as exc:
+        raise StoreUnavailable(f"the database {name} cannot be taken away, SQLSTATE {exc.sqlstate}") from exc
 
 
 def put_into_place(admin: psycopg.Connection, draft: str, name: str) -> None:
