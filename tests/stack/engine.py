@@ -95,13 +95,8 @@ class Engine:
         return json.loads(self.podman(argv[0], "inspect", *argv[1:]))[0]
 
     def close(self) -> list[str]:
-        """End and remove everything, and the room; gives what could not be removed."""
-        for argv in (
-            ("rm", "--all", "--force", "--time", "0"),
-            ("network", "prune", "--force"),
-            ("volume", "prune", "--force"),
-            ("rmi", "--all", "--force"),
-        ):
+        """End and remove everything; gives what could not be removed. Images and volumes are files in the room."""
+        for argv in (("rm", "--all", "--force", "--time", "0"), ("network", "prune", "--force")):
             self.podman(*argv, check=False)
         left = self._left()
         for mount in _mounts_below(self.room):
@@ -114,9 +109,7 @@ class Engine:
     def _left(self) -> list[str]:
         asked: Mapping[str, Sequence[str]] = {
             "container": ("ps", "--all", "--quiet"),
-            "volume": ("volume", "ls", "--quiet"),
             "network": ("network", "ls", "--quiet"),
-            "image": ("images", "--all", "--quiet"),
         }
         return [
             f"{kind} {name}"
