@@ -28,6 +28,7 @@ PROCESS_LOOPS = {
     "backupflow/flows/verify.py": 1,  # what one export meets
     "backupflow/tasks/app.py": 1,  # the task base class
     "backupflow/tasks/beat.py": 2,  # the tick, and the thread that looks at what claiming depends on
+    "backupflow/tasks/flower.py": 1,  # the thread that listens to what workers tell
     "backupflow/tasks/gauges.py": 1,  # the thread that gathers what monitoring is told
     "backupflow/tasks/life.py": 1,  # the thread that says that a process lives
 }

@@ -228,7 +228,7 @@ def _environment(servers: Servers, folder: DataFolder, outside: Mapping[str, str
     if at.openbao:
         told["OPENBAO_ADDR"] = at.openbao_url
     if not told.get("FLOWER_LISTEN"):
-        told["FLOWER_LISTEN"] = f"127.0.0.1:{choose_ports(servers.folder, ['flower'])['flower']}"
+        told["FLOWER_LISTEN"] = f"127.0.0.1:{choose_ports(folder, ['flower'])['flower']}"
     return told | {"CONFIG_SECRETS_DIR": str(folder.path / "secrets")}
 
 

@@ -358,7 +358,7 @@ def test_up_does_not_hand_it_on(tmp_path: Path) -> None:
     outside = {VARIABLE: "Publisher.publish:before:1", "CONFIG_LOG_LEVEL": "INFO"}
     servers, folder = SimpleNamespace(addresses=nowhere), SimpleNamespace(path=tmp_path)
     told = up._environment(servers, folder, outside)  # type: ignore[arg-type]
-    assert told.keys() == {"CONFIG_LOG_LEVEL", "CONFIG_SECRETS_DIR"}
+    assert told.keys() == {"CONFIG_LOG_LEVEL", "CONFIG_SECRETS_DIR", "FLOWER_LISTEN"}
 
 
 def test_it_is_a_sudden_end_of_the_whole_process(tmp_path: Path) -> None:
