@@ -66,12 +66,17 @@ class Composed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop what runs, the servers last."""
-        for group in (set(self.running) - set(SERVERS), set(SERVERS) & set(self.running)):
-            for name in group:
-                self._ask_to_end(name)
-            for name in group:
-                self._await_end(name)
-        shutil.rmtree(self.root)
+        try:
+            for group in (set(self.running) - set(SERVERS), set(SERVERS) & set(self.running)):
+                for name in group:
+                    self._ask_to_end(name)
+                for name in group:
+                    self._await_end(name)
+        finally:
+            for process in self.running.values():  # what is left when one did not end
+                process.kill()
+                process.wait(10)
+            shutil.rmtree(self.root)
 
     @cached_property
     def services(self) -> dict[str, Any]:
