@@ -164,8 +164,8 @@ def test_alarms_are_listed_and_cleared_once(scene: Scene) -> None:
 def test_the_jobs_say_when_all_of_them_was_done(scene: Scene) -> None:
     """And how they ended last; one that is late is wrong, until it is done."""
     assert (
-        "done completely: compact not yet, reconcile not yet, renormalize not yet, retain not yet, verify not yet, "
-        "watch not yet" in scene.run("status", "--all").out.decode()
+        "done completely: compact not yet, escrow not yet, reconcile not yet, renormalize not yet, retain not yet, "
+        "verify not yet, watch not yet" in scene.run("status", "--all").out.decode()
     )
     house = scene.install.wiring.house
     house.finished("reconcile", "nothing to do")
@@ -325,6 +325,7 @@ def went_away(scene: Scene, device_id: DeviceId) -> None:
 def test_the_first_line_is_the_verdict_and_so_is_the_exit_code(scene: Scene) -> None:
     """Well: one line and nothing else; then what is wrong, and 1; without a beat 2."""
     ids = fleet(scene, 4)
+    scene.write("operator", "INSERT INTO system_backup (made_by, revision, bytes) VALUES ('test', '0007', 1)")
     well = scene.run("status")
     (line,) = well.out.decode().splitlines()
     assert well.code == 0
@@ -349,6 +350,7 @@ def test_the_first_line_is_the_verdict_and_so_is_the_exit_code(scene: Scene) -> 
 def test_what_is_wrong_is_told_by_reason_and_site_the_largest_first(scene: Scene) -> None:
     """A site that is down, a login that waits, and a limit that holds everything back have a line each."""
     ids = fleet(scene, 5)
+    scene.write("operator", "INSERT INTO system_backup (made_by, revision, bytes) VALUES ('test', '0007', 1)")
     alone = scene.add("alone", "192.0.2.100")
     scene.write("migrator", "UPDATE site SET down_since = now() - interval '3 days', probe_at = now()")
     went_away(scene, alone)
