@@ -109,6 +109,7 @@ class Story:
     def check(self) -> None:
         """Every promise holds, and the newest configuration of each router is its true one."""
         findings: list[str] = []
+        first: list[str] = []
 
         def all_holds() -> bool:
             engine, vault = self.stack.wiring.engine("reader"), self.stack.wiring.vault("reader")
@@ -116,13 +117,14 @@ class Story:
             evidence = gather(subject.engine, subject.vault, subject.events)
             findings[:] = judge(evidence, subject.terms)
             self._verdict = verdict(evidence, findings)
+            first.extend(findings[:1] if not first else ())
             return not findings
 
         try:
             wait_for(all_holds, "every promise to hold", 120)  # what was stored just now is still to be interpreted
         except NotInTimeError as exc:
             raise StoryError("\n".join([*findings[:20], self._verdict])) from exc
-        self.facts.append(self._verdict)
+        self.facts += [self._verdict, *(f"(not yet at the first look: {finding})" for finding in first)]
 
     def examine(self) -> None:
         """The health checks of the file pass, servers' and processes'."""
