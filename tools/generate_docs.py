@@ -3,7 +3,8 @@
     python tools/generate_docs.py [--check]
 
 docs/cli.md comes from the commands, docs/settings.md from backupflow.settings, docs/runbook/index.md from the failures,
-docs/metrics.md from backupflow.telemetry.metrics, deploy/grafana/backupflow.json from tools/dashboard.py.
+docs/metrics.md from backupflow.telemetry.metrics, deploy/grafana/backupflow.json from tools/dashboard.py, docs/messages.md
+and docs/tables.md from what tools/reference.py reads.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from backupflow.cli import app
 from backupflow.errors import BackupflowError, Verdict
 from tools.dashboard import dashboard
 from tools.metrics_page import metrics_page
+from tools.reference import messages_page, tables_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +127,8 @@ def main(*, check: bool) -> int:
         "settings.md": settings_page(),
         "runbook/index.md": runbook_page(),
         "metrics.md": f"{NOTE}\n{metrics_page()}",
+        "messages.md": f"{NOTE}\n{messages_page()}",
+        "tables.md": f"{NOTE}\n{tables_page()}",
         "../deploy/grafana/backupflow.json": dashboard(),
     }
     stale = [name for name, text in pages.items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text]

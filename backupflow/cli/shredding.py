@@ -20,7 +20,7 @@ def remove(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a tenant for good: its keys are destroyed, so that nothing of it opens again, in no backup either.
+    """Remove a tenant for good: its keys are destroyed, so that nothing of it opens again here.
 
     Its devices are collected no more, their history and logins are taken away, its name is free. What the audit says of
     it stays. Who was interrupted says it once more.
@@ -46,7 +46,7 @@ def remove(
         for escrow in house.escrows("reader").every():
             if escrow.tenant_id == doomed.tenant_id:
                 output.note(f"Files of its escrow stay where they are, and open with their own key: {place(escrow)}")
-    confirm_typed("They cannot be brought back, from no backup either.", name, yes=yes)
+    confirm_typed("They cannot be brought back but by a backup of the whole system.", name, yes=yes)
     alone = house.keys("operator").alone(doomed.tenant_id)
     purging.shred(house.purging, house.vault("provisioner"), alone, doomed, actor())
     if as_json:

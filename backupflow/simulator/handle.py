@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from backupflow.simulator.configuration import Edit
     from backupflow.simulator.history import Event, History
     from backupflow.simulator.router import Counts, Router
-    from backupflow.simulator.spec import HostKeyType, RouterSpec
+    from backupflow.simulator.spec import HostKeyType, Login, RouterSpec
 
 
 class SimulatedRouter:
@@ -106,6 +106,10 @@ class SimulatedRouter:
     def drop_key(self, key_type: HostKeyType) -> None:
         """Have no host key of that type any more; raises InputInvalid for the last one."""
         self._call(lambda: self._router.drop_key(key_type))
+
+    def take_logins(self, *logins: Login) -> None:
+        """Other users and passwords from now on, in place of those it has."""
+        self._call(lambda: self._router.take_logins(logins))
 
     def text(self, revision: int | None = None, *, sensitive: bool = True) -> bytes:
         """The canonical export (CRLF; no header date, no device comments, no markers), as its behaviour is now."""

@@ -21,7 +21,7 @@ from backupflow.simulator.port import Port
 if TYPE_CHECKING:
     from backupflow.simulator.history import History
     from backupflow.simulator.keys import SimulatedHostKey
-    from backupflow.simulator.spec import HostKeyType, RouterSpec
+    from backupflow.simulator.spec import HostKeyType, Login, RouterSpec
 
 
 @dataclass(slots=True)
@@ -144,6 +144,11 @@ class Router:
     def add_key(self, key_type: HostKeyType) -> str:
         """One more host key, of a type that it has not yet; returns its fingerprint. Raises InputInvalid."""
         return self._told("key_added", self.keys.add(key_type))
+
+    def take_logins(self, logins: tuple[Login, ...]) -> None:
+        """Other users and passwords from now on, in place of those it has."""
+        self.spec = replace(self.spec, logins=logins)
+        self.log("logins_changed", users=[login.username for login in logins])
 
     def drop_key(self, key_type: HostKeyType) -> None:
         """Have no host key of that type any more; raises InputInvalid if it has none, or no other."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from backupflow.adapters.bus import BusStatus
     from backupflow.core.figures import DeviceFigures, Figures, Waiting
     from backupflow.telemetry.metrics import Told
 
@@ -130,7 +129,23 @@ def families(samples: Iterable[Sample]) -> Iterator[Metric]:
     yield from made.values()
 
 
-def _stream() -> BusStatus | None:
+class StreamStatus(Protocol):
+    """What the bus says of its stream; bytes but for `messages`."""
+
+    @property
+    def messages(self) -> int:
+        """That nobody has acknowledged."""
+
+    @property
+    def used(self) -> int:
+        """By them."""
+
+    @property
+    def room(self) -> int:
+        """That is left."""
+
+
+def _stream() -> StreamStatus | None:
     """None while the bus is away: an alarm says so."""
     try:
         return wiring().bus("scheduler").status()
@@ -138,7 +153,7 @@ def _stream() -> BusStatus | None:
         return None
 
 
-def of_stream(status: BusStatus | None) -> Iterator[Sample]:
+def of_stream(status: StreamStatus | None) -> Iterator[Sample]:
     """How full the stream is."""
     if status is not None:
         yield metrics.STREAM_MESSAGES, (), status.messages

@@ -89,9 +89,7 @@ def postgres_admin(wiring: Wiring, database: str = "postgres") -> Iterator[psyco
     url = make_url(wiring.settings.servers.database_url)
     user, _, password = wiring.secret("admin", "postgres").rpartition(":")
     asked = {name: str(value) for name, value in url.query.items()} | wiring.postgres_options
-    where = psycopg.conninfo.make_conninfo(
-        host=url.host, port=url.port, user=user or "admin", dbname=database, **asked
-    )
+    where = psycopg.conninfo.make_conninfo(host=url.host, port=url.port, user=user or "admin", dbname=database, **asked)
     try:
         connection = psycopg.connect(where, password=password, autocommit=True)
     except psycopg.OperationalError as exc:
