@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test corpus soak mutants monitoring bench docs format constraints fuzz
+.PHONY: help setup demo up check test corpus soak mutants monitoring stack bench docs format constraints fuzz
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -44,6 +44,9 @@ soak: setup ## Every kind of test at full size (hours)
 
 mutants: setup ## Break each promise in the code and see its test fail (ONLY="I4 I6")
 	@$(PY) tools/mutants.py $(ONLY)
+
+stack: setup ## The composed install under podman, from nothing, with 50 simulated routers (77: it cannot be tried here)
+	@$(PY) -m tests.stack
 
 monitoring: setup ## Have promtool judge rules, their tests and a real scrape of every process
 	@$(PY) -m tools.monitoring

@@ -19,7 +19,7 @@ ROUTERS = "localhost/backupflow-stack-routers:1"
 OURS = "localhost/backupflow-stack:1"
 HERE = Path(__file__).parent
 # The wheels and the word to look there are lent to the build for its time: no layer has them.
-_PIP = "[global]\nno-index = true\nfind-links = /wheels\n"
+_PIP = {"no-index": "true", "find-links": "/wheels"}
 
 
 def import_base(engine: Engine, tar: Path) -> None:
@@ -36,7 +36,9 @@ def build(engine: Engine, wheelhouse: Path) -> None:
 
 
 def _build_ours(engine: Engine, wheelhouse: Path) -> None:
-    (engine.room / "pip.conf").write_text(_PIP)
+    (engine.room / "pip.conf").write_text(
+        "\n".join(["[global]", *(f"{name} = {value}" for name, value in _PIP.items()), ""])
+    )
     lent = ("--volume", f"{wheelhouse}:/wheels:ro", "--volume", f"{engine.room}/pip.conf:/etc/pip.conf:ro")
     plain = ("build", "--quiet", "--network", "none", "--pull=never", "--build-arg", f"BASE={BASE}", *lent)
     for target, name in (("runtime", OURS), ("demo", ROUTERS)):
