@@ -3,8 +3,8 @@
     python tools/generate_docs.py [--check]
 
 docs/cli.md comes from the commands, docs/settings.md from backupflow.settings, docs/runbook/index.md from the failures,
-docs/metrics.md from backupflow.telemetry.metrics, deploy/grafana/backupflow.json from tools/dashboard.py, docs/messages.md
-and docs/tables.md from what tools/reference.py reads.
+docs/metrics.md from backupflow.telemetry.metrics, deploy/grafana/backupflow.json from tools/dashboard.py,
+docs/messages.md and docs/tables.md from what tools/reference.py reads.
 """
 
 from __future__ import annotations
