@@ -77,7 +77,9 @@ def test_whoever_raises_or_clears_an_alarm_writes_to_the_outbox(fleet: Fleet, ro
     for _ in range(2):
         alarm(fleet, "unexpected", "x", role=role)
     clear(fleet, "unexpected", "x", role)
-    found = fleet.sql("SELECT o.kind, o.key, o.tenant_id, a.code FROM outbox o JOIN alarm a ON a.id = o.alarm_id")
+    found = fleet.sql(
+        "SELECT o.kind, o.key, o.tenant_id, a.code FROM outbox o JOIN alarm a ON a.id = o.alarm_id ORDER BY o.id"
+    )
     assert [(row.kind, row.code, row.tenant_id) for row in found] == [
         ("raised", "unexpected", fleet.tenant),
         ("cleared", "unexpected", fleet.tenant),
