@@ -17,6 +17,7 @@ from backupflow.cli.session import wiring
 from backupflow.cli.standing_lines import given_up_lines, jobs_line
 from backupflow.core.liveness import PROCESS_DEAF
 from backupflow.core.overview import JOB_LATE
+from backupflow.core.verdict import missing
 from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
 
 if TYPE_CHECKING:
@@ -138,10 +139,10 @@ def _logins(found: Wiring) -> Check:
 def _processes(found: Wiring) -> Check:
     overview = found.statuses.overview()
     alive = Counter(process.kind for process in overview.processes if process.alive(overview.now))
-    missing = [words for role, words in NEEDED.items() if role not in alive]
+    absent = [NEEDED[role] for role in missing(overview.processes, overview.now)]
     says = ", ".join(f"{count} {role}" for role, count in sorted(alive.items())) or "none was heard for 30 s"
     deaf = [alarm.detail for alarm in overview.alarms if alarm.code == PROCESS_DEAF]
-    remedies = [f"not running: {', '.join(missing)}; `backupflow up` starts them all"] if missing else []
+    remedies = [f"not running: {', '.join(absent)}; `backupflow up` starts them all"] if absent else []
     says += f"; {len(deaf)} deaf" if deaf else ""
     return Check("processes", says, "; ".join([*remedies, *deaf]))
 

@@ -22,7 +22,7 @@ from backupflow.core.jump import scope_of
 from backupflow.core.model import JumpHostId
 from backupflow.core.outages import DEVICE_DOWN, SITE_DOWN
 from backupflow.core.refusals import LOGIN_REFUSED
-from backupflow.core.verdict import NEEDED, OWN_SCOPES
+from backupflow.core.verdict import NEEDED, OWN_SCOPES, missing
 from backupflow.core.watching import CAPACITY, OVERDUE
 
 if TYPE_CHECKING:
@@ -64,10 +64,8 @@ def _rests(overview: Overview) -> Iterator[str]:
 
 def _dead(overview: Overview) -> Iterator[str]:
     """Nothing goes on without these, whatever else stands here."""
-    alive = {process.role for process in overview.processes if process.alive(overview.now)}
-    for role, name in NEEDED.items():
-        if role not in alive:
-            yield f"NOT ALIVE  no {name} lives – start `backupflow up`, or see `doctor`"
+    for role in missing(overview.processes, overview.now):
+        yield f"NOT ALIVE  no {NEEDED[role]} lives – start `backupflow up`, or see `doctor`"
 
 
 def _alarms(overview: Overview) -> Iterator[Problem]:

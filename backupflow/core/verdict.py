@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from backupflow.core.jump import JUMP_HOST_BLOCKED
-from backupflow.core.model import State
+from backupflow.core.model import Lane, State
 from backupflow.core.overview import OPEN, Standing
 from backupflow.core.verification import DAMAGED
 from backupflow.errors import BusUnavailable, HostKeyMismatch, StoreUnavailable, TransitKeyMissing, VaultUnavailable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from backupflow.core.overview import Alarm, DeviceState, Overview
+    from backupflow.core.overview import Alarm, DeviceState, LivingProcess, Overview
 
 
 class Level(IntEnum):
@@ -88,6 +88,7 @@ NEEDED = {
     "ingester": "ingest worker",
     "operator": "maintain worker",
 }
+_COLLECTOR = "collector"
 _MAINTAIN = "operator"  # without it nothing is mended and nobody is told; collecting goes on
 
 
@@ -210,11 +211,21 @@ def of_devices(counted: Tally, limits: Limits = USUAL) -> Iterator[Reason]:
         yield Reason(level, f"{counted.missing:.0f} % not fresh")
 
 
+def missing(processes: Iterable[LivingProcess], now: datetime) -> tuple[str, ...]:
+    """The roles of NEEDED that nobody fills.
+
+    A collector counts by its slots of the normal lane: whoever only takes slow devices, or looks whether devices
+    answer, has the same role and collects next to nothing.
+    """
+    filled = {
+        one.role for one in processes if one.alive(now) and (one.role != _COLLECTOR or one.slots.get(Lane.NORMAL))
+    }
+    return tuple(role for role in NEEDED if role not in filled)
+
+
 def _of_processes(overview: Overview) -> Iterator[Reason]:
-    alive = {process.role for process in overview.processes if process.alive(overview.now)}
-    for role, name in NEEDED.items():
-        if role not in alive:
-            yield Reason(Level.WARNING if role == _MAINTAIN else Level.CRITICAL, f"no {name} lives")
+    for role in missing(overview.processes, overview.now):
+        yield Reason(Level.WARNING if role == _MAINTAIN else Level.CRITICAL, f"no {NEEDED[role]} lives")
 
 
 def _of_alarms(overview: Overview) -> Iterator[Reason]:

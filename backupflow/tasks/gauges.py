@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from backupflow import telemetry
 from backupflow.core.verdict import NEEDED, Count
-from backupflow.errors import BackupflowError
+from backupflow.errors import BackupflowError, HostKeyMismatch
 from backupflow.telemetry import metrics
 from backupflow.wiring import wiring
 
@@ -173,7 +173,8 @@ def _of_devices(figures: Figures) -> Iterator[Sample]:
     for what in Count:
         yield metrics.DEVICES, (what.name.lower(),), figures.counted.get(what, 0)
     yield metrics.DEVICES_EXPECTED, (), figures.wanted
-    for code, count in figures.blocked.items():
+    # The alarm of many changed keys compares with an hour ago: 0 is not to look like a beat that was not scraped.
+    for code, count in ({HostKeyMismatch.code: 0} | dict(figures.blocked)).items():
         yield metrics.BLOCKED, (code,), count
     yield metrics.LOGINS, ("refused",), figures.logins_refused
     yield metrics.LOGINS, ("suspended",), figures.logins_suspended

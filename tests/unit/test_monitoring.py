@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from backupflow.cli import app
+from backupflow.core.claiming import LANES
 from backupflow.core.verdict import Count, Level
 from tools.dashboard import dashboard
 from tools.generate_docs import command_lines
@@ -85,6 +86,7 @@ def test_values_of_labels_are_those_that_are_told() -> None:
         "state": {*(what.name.lower() for what in Count), "refused", "suspended"},
         "level": {level.name.lower() for level in Level},
         "kind": {"scheduler", "collector", "ingester", "operator"},
+        "lane": {lane.value for lane in LANES},
         "status": {"success"},
         "job": {"backupflow"},
     }

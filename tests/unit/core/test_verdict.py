@@ -39,6 +39,7 @@ from backupflow.core.verdict import (
     counted_as,
     judge,
     judge_one,
+    missing,
     of_devices,
     tally,
 )
@@ -262,6 +263,19 @@ SITUATIONS: Mapping[str, Overview] = {
     "more than 50 % are not fresh": of_a_hundred(51, **GONE),
     "a site is down, and no more than 10 % are not fresh": of_a_hundred(10, site_down_since=NOW),
 }
+
+
+SLOW = LivingProcess(UUID(int=9), "collector", "host", 9, {"collect.slow": 2}, NOW, NOW, ("collect.slow",))
+STATUS = replace(SLOW, slots={}, queues=("status",))
+ENDING = replace(SLOW, slots={"collect": 0})
+
+
+@pytest.mark.parametrize("one", [SLOW, STATUS, ENDING])
+def test_a_collector_without_slots_of_the_normal_lane_is_none(one: LivingProcess) -> None:
+    """Each install has one for slow devices beside it, with the same role: alone it collects next to nothing."""
+    verdict = judge(seen(DEVICE, processes=(*living("collector"), one)))
+    assert [(reason.level, reason.says) for reason in verdict.reasons] == [(Level.CRITICAL, "no collect worker lives")]
+    assert missing((*living(), one), NOW) == ()
 
 
 def test_the_page_has_each_situation() -> None:

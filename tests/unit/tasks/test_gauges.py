@@ -246,6 +246,15 @@ def test_whom_an_install_needs_is_told_when_there_is_none() -> None:
     assert living == {"scheduler": 1, "collector": 0, "ingester": 0, "operator": 0, "status": 1}
 
 
+def test_changed_host_keys_are_told_when_there_are_none() -> None:
+    """Their rule compares with an hour ago, when there may have been none: that is to be 0, not unknown."""
+    for blocked, count in (({}, 0), ({"host_key_mismatch": 6, "identity_changed": 1}, 6)):
+        found = {family.name: family for family in families(of_figures(figures(blocked=blocked)))}
+        told_of = {sample.labels["code"]: sample.value for sample in found[metrics.BLOCKED.name].samples}
+        assert told_of == {"host_key_mismatch": 0, **blocked}
+        assert told_of["host_key_mismatch"] == count
+
+
 def test_what_is_unknown_has_no_series() -> None:
     """No backup is not a young one."""
     nothing = figures(backup_ago=None, escrow_ago=None, load=Load(0.0, None, 0), uninterpreted=Waiting())
