@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import stat
@@ -128,6 +129,15 @@ def write(file: Path, lock: files.Lock, *, force: bool = False) -> files.Written
     )
 
 
+def filling(text: bytes) -> Callable[[Callable[[bytes], int]], None]:
+    """What writes this, and no more."""
+
+    def fill(write: Callable[[bytes], int]) -> None:
+        write(text)
+
+    return fill
+
+
 def look(file: Path, key: files.Identities | files.Passphrase) -> list[Member]:
     """All members."""
     with files.opened(file, key) as plain:
@@ -188,6 +198,41 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
         files.write_whole(file, failing, force=True)
     assert file.stat().st_size == written.bytes
     assert write(file, lock, force=True).sha256 != written.sha256
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_who_comes_as_another_ends_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    """The draft that it opened is the whole file of the other when it has its turn."""
+    file, lock = tmp_path / "it.age", fcntl.flock
+    first = files.Written(0, "")
+
+    def late(fd: int, how: int) -> None:
+        nonlocal first
+        monkeypatch.setattr(fcntl, "flock", lock)
+        first = files.write_whole(file, filling(b"first"), force=False)
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    if force:
+        second = files.write_whole(file, filling(b"second"), force=True)
+        assert (file.read_bytes(), second.bytes) == (b"second", 6)
+    else:
+        with pytest.raises(Conflict, match="--force"):
+            files.write_whole(file, filling(b"second"), force=False)
+        assert (file.read_bytes(), first.bytes) == (b"first", 5)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_was_killed_as_it_ended_is_not_written_into(tmp_path: Path) -> None:
+    """The whole file had its name already, and the draft, another name of it, was still there."""
+    file, kept = tmp_path / "it.age", tmp_path / "kept.age"
+    file.write_bytes(b"whole")
+    (tmp_path / ".it.age.unfinished").hardlink_to(file)
+    file.rename(kept)
+    files.write_whole(file, filling(b"new"), force=False)
+    assert (kept.read_bytes(), file.read_bytes()) == (b"whole", b"new")
 
 
 def test_a_full_disk_is_one_line_and_no_file(tmp_path: Path) -> None:

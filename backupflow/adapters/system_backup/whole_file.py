@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_ATTEMPTS = 10  # to open a draft that nobody ends at that moment
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A file that is there, and will be after a power cut."""
@@ -73,18 +76,44 @@ class _Counted:
 @contextmanager
 def _draft(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
     draft = path.with_name(f".{path.name}.unfinished")
-    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = _taken(path, draft)
     with os.fdopen(fd, "wb") as file:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"another process writes {path}: wait until it has ended") from None
         try:
             os.fchmod(fd, 0o600)
             os.ftruncate(fd, 0)
             yield file, draft
         finally:
-            draft.unlink(missing_ok=True)
+            if _is(fd, draft):  # after a rename another process may have begun one of this name
+                draft.unlink()
+
+
+def _taken(path: Path, draft: Path) -> int:
+    """The draft, open and locked: a new one, or what a killed process left.
+
+    What was opened before it was locked may have become the whole file meanwhile, of which it is another name then: it
+    is let go unharmed. Conflict if another process writes it.
+    """
+    for _ in range(_ATTEMPTS):
+        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            break
+        if _is(fd, draft):
+            if os.fstat(fd).st_nlink == 1:
+                return fd
+            draft.unlink()  # killed when the whole file had its name, and the draft still had its own
+        os.close(fd)
+    raise Conflict(f"another process writes {path}: wait until it has ended")
+
+
+def _is(fd: int, path: Path) -> bool:
+    """Whether this is the file of that name. Once it is locked, only its holder takes the name away."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _settle(folder: Path) -> None:
