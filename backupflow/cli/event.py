@@ -125,7 +125,8 @@ def secret(
             raise
         there = 0
     if there and not rotate:
-        output.stop(Exit.WOULD_OVERWRITE, "there is one already, and it is not shown again: --rotate makes another")
+        output.stop(Exit.WOULD_OVERWRITE, "there is one already, and it is not shown again: --rotate makes another "
+                    "(where `secrets` made it, it is read in the file events.webhook: docs/events.md)")  # fmt: skip
     made = event_secrets.add(wiring(), actor())
     _say_secret({"secret": made}, made, as_json=as_json)
 

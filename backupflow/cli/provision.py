@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backupflow.cli import output
-from backupflow.cli.secrets import RoomsFolder, Volumes
+from backupflow.cli.secrets import RoomsFolder, Volumes, hand_out
 from backupflow.errors import BusUnavailable, ServerUnusable, StoreUnavailable, VaultUnavailable
 
 if TYPE_CHECKING:
@@ -38,15 +38,15 @@ def provision(
     from backupflow.cli.process import end_on_sigterm
     from backupflow.embedded.composed import VAULT_IS_SET_UP
     from backupflow.embedded.rooms import Rooms
-    from backupflow.wiring.rooms import INSTALL, READERS, logins
+    from backupflow.wiring.rooms import INSTALL, READERS
 
     end_on_sigterm()
     all_rooms = Rooms(rooms.absolute(), INSTALL, volumes)
     with all_rooms.held():
         _until_they_answer(lambda say: _set_up(all_rooms, say), timedelta(seconds=patience))
         all_rooms.keep(INSTALL, VAULT_IS_SET_UP, b"")
-        given = sum(all_rooms.copy(room, logins(room)) for room in READERS)
-    output.say(f"ready: {output.counted(given, 'login')} in {output.counted(len(READERS), 'room')}")
+        given = hand_out(all_rooms)
+    output.say(f"ready: {output.counted(given, 'file')} in {output.counted(len(READERS), 'room')}")
 
 
 def _set_up(rooms: Rooms, say: Callable[[str], None]) -> None:

@@ -96,6 +96,14 @@ class Rooms:
             self.keep(room, name, self._read(self.root / self.main / name))
         return len(there)
 
+    def take_away(self, room: str, names: Iterable[str]) -> int:
+        """Remove those of these files that the room with everything has too from a reader's; how many."""
+        there = [name for name in names if self.has(name) and (self.root / room / name).exists()]
+        for name in there:
+            with self._usable(self.root / room / name) as path:
+                path.unlink()
+        return len(there)
+
     def _elsewhere(self, name: str) -> bytes | None:
         rooms = sorted(room for room in self.root.iterdir() if room.is_dir())
         return next((self._read(room / name) for room in rooms if (room / name).is_file()), None)

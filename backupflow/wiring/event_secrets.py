@@ -15,6 +15,13 @@ def count(wiring: Wiring) -> int:
     return len(read_secrets(wiring.settings.servers.secrets_dir))
 
 
+def first() -> bytes:
+    """The file with one secret, for an install whose rooms are filled before anybody can ask for it."""
+    from backupflow.adapters.hook import new_secret
+
+    return f"{new_secret()}\n".encode()
+
+
 def add(wiring: Wiring, actor: str) -> str:
     """Make one, which is shown once; Conflict if there are two already."""
     from backupflow.adapters.hook import add_secret

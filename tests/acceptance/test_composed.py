@@ -22,7 +22,7 @@ from backupflow.flows import history
 from backupflow.settings import Settings
 from backupflow.simulator import Fleet, RouterSpec
 from backupflow.wiring import Wiring
-from backupflow.wiring.rooms import INSTALL, READERS, logins
+from backupflow.wiring.rooms import INSTALL, READERS, files
 from tests.acceptance.composed import SERVERS, Composed, await_text
 from tests.acceptance.install import enrol, wait_for
 
@@ -107,11 +107,11 @@ def test_run_again_the_one_shots_change_nothing_but_that_the_vault_is_set_up(
     assert not (composed.volume("room-openbao") / "installer-secret-id").exists()
 
 
-def test_a_room_holds_the_logins_of_its_reader_and_no_more(composed: Composed) -> None:
+def test_a_room_holds_what_its_reader_needs_and_no_more(composed: Composed) -> None:
     """Who breaks into the ingester finds no login that opens a configuration or a router's password."""
     for room in READERS:
         folder = composed.volume(f"room-{room}")
-        assert sorted(path.name for path in folder.iterdir()) == sorted(logins(room))
+        assert sorted(path.name for path in folder.iterdir()) == sorted(files(room))
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o400}
     assert {path.name for path in composed.volume("room-collector").iterdir()} == {

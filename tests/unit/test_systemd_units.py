@@ -12,7 +12,7 @@ from backupflow.cli.up import STOP_WITHIN
 from backupflow.embedded import Server
 from backupflow.embedded.program import Program
 from backupflow.settings import Settings
-from backupflow.wiring.rooms import logins
+from backupflow.wiring.rooms import files
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 PROCESSES = {process.name: process for process in processes(10, status=True, flower=True)}
@@ -32,11 +32,11 @@ def test_there_are_logins_for_every_process_and_for_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=lambda process: process.name)
-def test_a_process_is_shown_the_logins_of_its_role_alone(process: Process) -> None:
-    """Each from the room of its role, by the name that the process asks for."""
+def test_a_process_is_shown_the_files_of_its_role_alone(process: Process) -> None:
+    """Each from the room of its role, by the name that the process asks for; the secret of events to who tells them."""
     folder = UNITS / f"backupflow@{process.name}.service.d"
     room = f"/etc/backupflow/rooms/{process.role}"
-    assert values(folder / "logins.conf", "LoadCredential") == [f"{one}:{room}/{one}" for one in logins(process.role)]
+    assert values(folder / "logins.conf", "LoadCredential") == [f"{one}:{room}/{one}" for one in files(process.role)]
     assert (folder / "no-heart.conf").exists() == (not process.heart)
 
 

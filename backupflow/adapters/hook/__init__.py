@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backupflow.adapters.hook.command import CommandHook
-from backupflow.adapters.hook.secrets import add_secret, read_secrets, retire_secrets
+from backupflow.adapters.hook.secrets import add_secret, new_secret, read_secrets, retire_secrets
 from backupflow.adapters.hook.web import WebHook
 
-__all__ = ["CommandHook", "WebHook", "add_secret", "read_secrets", "retire_secrets"]
+__all__ = ["CommandHook", "WebHook", "add_secret", "new_secret", "read_secrets", "retire_secrets"]
