@@ -36,6 +36,9 @@ KEYS = {
     "security_opt", "ulimits", "logging", "ports", "profiles", "deploy",
 }  # fmt: skip
 # Not the operator's to set: the file says where a process finds its logins, and what it is.
+# Where a hook is often a secret: who tells, who tries it, and who writes settings into a backup.
+TELLING = {"CONFIG_ON_EVENT", "CONFIG_ON_EVENT_CA"}
+TOLD_OF_IT = {"worker-maintain", "backupflow", "keeper"}
 FIXED = {"CONFIG_ROLE", "CONFIG_SECRETS_DIR", "CONFIG_METRICS_LISTEN", "CONFIG_ESCROW_DIR", "FLOWER_LISTEN"}
 _SPAN = re.compile(r"(\d+)(s|m)")
 
@@ -119,10 +122,34 @@ def test_every_setting_reaches_every_process() -> None:
     known = {str(getattr(f.validation_alias, "choices", [""])[0]) for g in GROUPS for f in g.model_fields.values()}
     for name, service in {**PROCESSES, "backupflow": SERVICES["backupflow"]}.items():
         told = set(service["environment"])
-        assert known - told <= FIXED, name
+        assert known - told <= (FIXED if name in TOLD_OF_IT else FIXED | TELLING), name
         assert told <= known, name
     provisioned = set(SERVICES["provision"]["environment"])
-    assert known - provisioned <= FIXED
+    assert known - provisioned <= FIXED | TELLING
+
+
+def test_the_address_of_a_hook_is_where_it_is_used() -> None:
+    """Whoever has it may write to somebody's chat: a collector, which strangers speak to, has it not."""
+    for name, service in SERVICES.items():
+        assert (set(service.get("environment") or {}) & TELLING) == (TELLING if name in TOLD_OF_IT else set()), name
+
+
+def test_commands_know_where_the_escrow_is() -> None:
+    """Otherwise `escrow status` says another folder than the one that is written to, or none."""
+    writes, looks = SERVICES["worker-maintain"], SERVICES["backupflow"]
+    assert looks["environment"]["CONFIG_ESCROW_DIR"] == writes["environment"]["CONFIG_ESCROW_DIR"] == "/escrow"
+    assert "escrow:/escrow" in writes["volumes"]
+    assert "escrow:/escrow:ro" in looks["volumes"]
+
+
+def test_prometheus_finds_every_process_that_tells_figures() -> None:
+    """By the names of the services, in the one network that has all of them and none of the servers."""
+    told = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8")
+    (found,) = yaml.safe_load(told)["scrape_configs"][0]["dns_sd_configs"]
+    tell = {name for name, service in PROCESSES.items() if service["environment"]["CONFIG_METRICS_LISTEN"]}
+    assert set(found["names"]) == tell == {name for name in SERVICES if "metrics" in SERVICES[name]["networks"]}
+    assert {SERVICES[name]["environment"]["CONFIG_METRICS_LISTEN"] for name in tell} == {f"0.0.0.0:{found['port']}"}
+    assert set(re.findall(r"network `(\w+)`", told)) == {"metrics"}
 
 
 def test_a_collection_ends_before_its_worker_is_killed() -> None:
@@ -142,7 +169,10 @@ def test_each_role_says_whether_it_is_healthy() -> None:
         assert service["depends_on"] == {"provision": {"condition": "service_completed_successfully"}}
     for name in SERVERS:
         assert SERVICES[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
-        assert SERVICES[name]["depends_on"] == {"secrets": {"condition": "service_completed_successfully"}}
+        # It reads users and configuration once, when it starts: where `secrets` is a new one they may be others.
+        assert SERVICES[name]["depends_on"] == {
+            "secrets": {"condition": "service_completed_successfully", "restart": True}
+        }
         assert SERVICES["provision"]["depends_on"][name] == {"condition": "service_healthy"}
 
 
