@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LOOP_SILENT: Final = timedelta(seconds=120)
 HEARTBEAT_LATE: Final = timedelta(seconds=30)  # six of them
 TICK_LATE: Final = timedelta(seconds=30)
+CALL_FRESH: Final = timedelta(seconds=60)  # how long the failure of a call says something of now
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +25,18 @@ class Vitals:
     """What a process knows of itself; spans are those since then.
 
     `silent`: since each of its loops went round. `waits_for`: what it waits for before it begins. `heartbeat`: since
-    the database took one, None: it never did. `ticked`: since a tick of beat did its work. `stuck`: how many threads
-    it has, if all are at tasks that take longer than any may. `note`: what else is to be said of one that is ready.
+    the database took one, None: it never did. `ticks`: its work is ticks, as beat's is; `ticked`: since one did its
+    work. `failing`: since the last call of a server failed that its work needs and that none succeeded after, by the
+    code of the error. `stuck`: how many threads it has, if all are at tasks that take longer than any may. `note`: what
+    else is to be said of one that is ready.
     """
 
     silent: Mapping[str, timedelta] = field(default_factory=dict)
     waits_for: str = ""
     heartbeat: timedelta | None = None
+    ticks: bool = False
     ticked: timedelta | None = None
+    failing: Mapping[str, timedelta] = field(default_factory=dict)
     has_broker: bool = True
     stuck: int = 0
     ends: bool = False
@@ -57,6 +62,7 @@ def alive(vitals: Vitals) -> Answer:
 def ready(vitals: Vitals) -> Answer:
     """Whether it can do its work; the first reason that it cannot."""
     living = alive(vitals)
+    failing = sorted(code for code, since in vitals.failing.items() if since <= CALL_FRESH)
     reasons = (
         (vitals.ends, "it is ending"),
         (bool(vitals.waits_for), f"it waits for {vitals.waits_for}"),
@@ -64,7 +70,9 @@ def ready(vitals: Vitals) -> Answer:
         (vitals.heartbeat is None, "its database has taken no heartbeat yet"),
         (_late(vitals.heartbeat, HEARTBEAT_LATE), f"its database took no heartbeat for {_s(vitals.heartbeat)}"),
         (not vitals.has_broker, "it has no connection to the broker"),
+        (vitals.ticks and vitals.ticked is None, "no tick has succeeded yet"),
         (_late(vitals.ticked, TICK_LATE), f"no tick succeeded for {_s(vitals.ticked)}"),
+        (bool(failing), f"its last call failed: {', '.join(failing)}"),
         (vitals.stuck > 0, f"all of its {vitals.stuck} threads are at tasks that take longer than they may"),
     )
     why = next((says for holds, says in reasons if holds), None)

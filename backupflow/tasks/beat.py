@@ -84,6 +84,7 @@ class FleetScheduler(Scheduler):
         self._asked_status: float | None = None  # monotonic seconds
         self._health = Health(self._work)
         self._health.waits_for("its database")
+        self._health.ticks = True
         self._health.has_broker = lambda: not self._broker_told
         self._health.note = lambda: f"claiming paused: {self._said}" if self._said else ""
         # It sees a tick that hangs, too.

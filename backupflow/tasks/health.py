@@ -11,7 +11,7 @@ from backupflow.core import health
 from backupflow.telemetry import metrics, systemd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from backupflow.core.health import Answer
     from backupflow.tasks.work import Work
@@ -32,6 +32,8 @@ class Health:
         self._waits_for = "its start"
         self._ended = threading.Event()
         self.has_broker: Callable[[], bool] = lambda: True
+        self.ticks = False  # whether its work is ticks
+        self.failing: Callable[[], Mapping[str, timedelta]] = dict
         self.note: Callable[[], str] = str
 
     def went_round(self, loop: str) -> None:
@@ -101,7 +103,9 @@ class Health:
             silent={loop: timedelta(seconds=now - at) for loop, at in judged.items()},
             waits_for=self._waits_for,
             heartbeat=_since(self._heartbeat, now),
+            ticks=self.ticks,
             ticked=_since(self._ticked, now),
+            failing=self.failing(),
             has_broker=connected,
             stuck=self._work.stuck(),
             ends=self._ended.is_set(),

@@ -158,6 +158,8 @@ _hearts: list[Heart] = []
 @worker_init.connect
 def _wait(**_: Any) -> None:
     try:
+        # Not so beat: while they are away it claims nothing, says so, and does the rest of its work.
+        _health.failing = wiring().failing
         begin(_health)
         await_database(wiring().settings.process.role, _health)
     except BackupflowError as exc:  # HALT: in one line, without a traceback

@@ -24,6 +24,7 @@ from backupflow.core.tls import Trust, postgres_options, trust
 from backupflow.errors import SettingsInvalid
 from backupflow.settings import Settings
 from backupflow.wiring import kill_points
+from backupflow.wiring.last_calls import LastCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,12 +111,17 @@ class Wiring:
         self._engines: dict[str, Engine] = {}
         self._vaults: dict[str, Vault] = {}
         self._buses: dict[str, Bus] = {}
+        self._last_calls = LastCalls()
         self._opening = threading.RLock()  # the threads of a worker begin at once, and each part is opened once
         self._kill_point = kill_points.asked_for(os.environ)  # None but in a test
 
     def port(self, player: Player, *played: type) -> Player:
         """What is handed out to play these ports: the object itself, unless a test asks for a kill point in one."""
         return player if self._kill_point is None else self._kill_point.wrap(player, *played)
+
+    def failing(self) -> dict[str, timedelta]:
+        """How long ago a call of the vault or the bus failed that none succeeded after, by the code of the error."""
+        return self._last_calls.failing()
 
     # --- values --------------------------------------------------------------------------------------------------
 
@@ -243,6 +249,7 @@ class Wiring:
                 pool = self.settings.collecting.max_concurrent + 1
                 ca = self.vault_ca
                 vault = Vault(addr, AppRoleLogin(login["role_id"], login["secret_id"]), pool=pool, ca=ca)
+                vault.noted = self._last_calls.of(f"vault as {role}")
                 self._vaults[role] = self.port(vault, *_OF_VAULT)
             return self._vaults[role]
 
@@ -256,6 +263,7 @@ class Wiring:
                 room = self.settings.collecting.stream_max_bytes
                 ca = self.trusted("NATS_URL").ca
                 bus = Bus(url, BusLogin(role, self.secret(role, "nats")), max_bytes=room, ca=ca)
+                bus.noted = self._last_calls.of(f"bus as {role}")
                 self._buses[role] = self.port(bus, *_OF_BUS)
             return self._buses[role]
 

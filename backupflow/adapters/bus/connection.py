@@ -23,7 +23,7 @@ from backupflow.core.tls import Refusal, refusal
 from backupflow.errors import BusUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from datetime import timedelta
 
     from nats.aio.client import Client
@@ -65,6 +65,7 @@ class BusConnection:
         if ca:
             self._options["tls"] = ssl.create_default_context(cafile=ca)
         self._lock = threading.Lock()
+        self.noted: Callable[[str], None] = lambda _code: None  # told after each call what failed; empty: nothing
         self._forget()
 
     def _forget(self) -> None:
@@ -126,6 +127,15 @@ class BusConnection:
             self._trouble = trouble
 
     def _run(self, work: Coroutine[Any, Any, T], tries: int = 2) -> T:
+        try:
+            done = self._wait_for(work, tries)
+        except BusUnavailable as exc:
+            self.noted(exc.code)
+            raise
+        self.noted("")
+        return done
+
+    def _wait_for(self, work: Coroutine[Any, Any, T], tries: int) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._started())
         try:
             return future.result(self._timeout * (tries + 1) + _SLACK_SECONDS)

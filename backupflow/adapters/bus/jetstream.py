@@ -70,7 +70,10 @@ class Bus(BusConnection):
 
     def publish(self, message: SnapshotMessage) -> bool:
         """True: the stream has it. False: nobody knows. BusUnavailable: it certainly has not."""
-        return self._run(self._publish(message), tries=PUBLISH_TRIES)
+        arrived = self._run(self._publish(message), tries=PUBLISH_TRIES)
+        if not arrived:
+            self.noted(BusUnavailable.code)
+        return arrived
 
     def fetch(self) -> Sequence[StreamDelivery]:
         """At most 100 messages and 64 MiB; empty if nothing came within `wait`."""

@@ -19,9 +19,10 @@ from hvac.exceptions import VaultError
 from requests.adapters import HTTPAdapter
 
 from backupflow.adapters.vault.trouble import Trouble, failure, trouble_of, trouble_of_connection
+from backupflow.errors import VaultUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Answer = dict[str, Any]
 _POLL_SECONDS = 0.1
@@ -82,6 +83,7 @@ class VaultClient:
         self._patience = patience.total_seconds()
         self._lock = threading.Lock()
         self._token: _Token | None = None
+        self.noted: Callable[[str], None] = lambda _code: None  # told after each call what failed; empty: nothing
         session = requests.Session()
         session.trust_env = False  # no proxy and no netrc of whoever starts the process
         session.verify = ca or True
@@ -134,6 +136,12 @@ class VaultClient:
 
     def ask(self, method: str, path: str, body: Answer | None = None) -> Answer | Trouble:
         """One request under this login, or why there is no answer to it."""
+        answer = self._ask(method, path, body)
+        away = isinstance(answer, Trouble) and isinstance(failure(answer), VaultUnavailable)
+        self.noted(VaultUnavailable.code if away else "")  # a key that is missing is an answer, too
+        return answer
+
+    def _ask(self, method: str, path: str, body: Answer | None) -> Answer | Trouble:
         token = self._valid_token()
         if isinstance(token, Trouble):
             return token

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backupflow.core.health import HEARTBEAT_LATE, LOOP_SILENT, TICK_LATE, Vitals, alive, ready
+from backupflow.core.health import CALL_FRESH, HEARTBEAT_LATE, LOOP_SILENT, TICK_LATE, Vitals, alive, ready
 
 SOON = timedelta(seconds=1)
 WELL = Vitals(silent={"heart": SOON, "consumer": SOON}, heartbeat=SOON)
@@ -41,6 +41,8 @@ def test_a_loop_may_wait_for_as_long_as_its_servers_may_take() -> None:
         {"heartbeat": HEARTBEAT_LATE + SOON},
         {"has_broker": False},
         {"ticked": TICK_LATE + SOON},
+        {"ticks": True},
+        {"failing": {"bus_unavailable": CALL_FRESH}},
         {"stuck": 4},
         {"ends": True},
     ],
@@ -59,6 +61,11 @@ def test_what_keeps_it_from_its_work_makes_it_unready_and_kills_nobody(trouble: 
         ({"waits_for": "the broker"}, "not ready: it waits for the broker"),
         ({"heartbeat": timedelta(seconds=45)}, "not ready: its database took no heartbeat for 45 s"),
         ({"has_broker": False}, "not ready: it has no connection to the broker"),
+        ({"ticks": True, "ticked": None}, "not ready: no tick has succeeded yet"),
+        (
+            {"ticked": SOON, "failing": {"vault_unavailable": SOON, "bus_unavailable": SOON}},
+            "not ready: its last call failed: bus_unavailable, vault_unavailable",
+        ),
         ({"stuck": 4}, "not ready: all of its 4 threads are at tasks that take longer than they may"),
     ],
 )
@@ -69,6 +76,11 @@ def test_the_reason_is_one_line_for_a_person(trouble: dict[str, Any], says: str)
         says,
         "not ready: no tick succeeded for 31 s",
     }
+
+
+def test_a_failure_of_long_ago_says_nothing_of_now() -> None:
+    """Whoever had nothing to do since may well be able to."""
+    assert ready(replace(WELL, failing={"bus_unavailable": CALL_FRESH + SOON})).well
 
 
 def test_beat_that_claims_nothing_is_ready_and_says_why_it_claims_nothing() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backupflow.settings import Settings
+from backupflow.tasks import life
 from backupflow.tasks.health import CONSUMER, HEART, Health
 from backupflow.tasks.work import LONGEST_LEASE, Work
 from backupflow.telemetry import systemd
@@ -71,6 +74,43 @@ def test_threads_that_are_all_at_lawful_work_take_work(monkeypatch: pytest.Monke
     assert begun(work).ready().says == "not ready: all of its 1 threads are at tasks that take longer than they may"
     work.ended("a")
     assert begun(work).ready().well
+
+
+def test_beat_is_not_ready_before_a_tick_succeeded() -> None:
+    """Its heart and its loop may be well while each tick fails from the first on: its work is ticks."""
+    beat = begun()
+    beat.ticks = True
+    assert beat.ready().says == "not ready: no tick has succeeded yet"
+    assert beat.live().well
+    beat.ticked()
+    assert beat.ready().well
+
+
+def test_a_call_that_failed_makes_it_unready_and_kills_nobody() -> None:
+    """Its own login may be refused, its own network cut: nobody else sees that."""
+    health = begun()
+    health.failing = lambda: {"bus_unavailable": timedelta(seconds=5)}
+    assert health.ready().says == "not ready: its last call failed: bus_unavailable"
+    assert health.live().well
+
+
+def test_a_worker_is_judged_by_the_calls_of_its_own_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its start on."""
+
+    class Wired:
+        """Plays the wiring of a process."""
+
+        settings = Settings({"CONFIG_ROLE": "collector"})
+
+        def failing(self) -> dict[str, timedelta]:
+            return {"vault_unavailable": timedelta(0)}
+
+    monkeypatch.setattr(life, "_health", health := begun())
+    monkeypatch.setattr(life, "wiring", Wired)
+    monkeypatch.setattr(life, "await_database", lambda *_: None)
+    life._wait()
+    health.waits_for("")
+    assert health.ready().says == "not ready: its last call failed: vault_unavailable"
 
 
 def test_systemd_is_told_ready_once_and_alive_again_and_again(
