@@ -1,15 +1,26 @@
 """The small HTTP server of a process: /metrics for Prometheus, /live and /ready for whoever starts and watches it.
 
 It answers everybody who reaches its address, and tells numbers, codes and states: no text of a router, no secret.
+
+Whoever asks may be a stranger who wants it to look dead, so that it is started again and its sessions are cut:
+
+1. A request has one deadline, however many bytes it comes in.
+2. Where all places are taken the newcomer gets the place of whoever holds one longest: a probe asks in one piece and is
+   answered at once, who only holds a connection is hung up on.
+3. Connections from this machine have places of their own: `backupflow health` comes from there.
 """
 
 from __future__ import annotations
 
+import io
+import ipaddress
 import socket
 import socketserver
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prometheus_client.exposition import choose_encoder
 
@@ -19,19 +30,49 @@ from backupflow.telemetry.metrics import exposition
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from _typeshed import WriteableBuffer
+
     from backupflow.core.health import Answer
     from backupflow.tasks.health import Health
 
-AT_ONCE = 8  # requests; who is beyond that is hung up on
-ANSWER_SECONDS = 5.0  # for each read and write of a client
+AT_ONCE = 8  # requests from this machine, and as many from elsewhere
+ANSWER_SECONDS = 5.0  # for a whole request and its answer
 BIND_AGAIN_SECONDS = 10.0
 _TEXT = "text/plain; charset=utf-8"
 
 
+class _Request(io.RawIOBase):
+    """What a client says until the deadline (monotonic seconds); TimeoutError if it goes on then."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        allow(self._connection, self._deadline)
+        return self._connection.recv_into(buffer)
+
+
+def allow(connection: socket.socket, deadline: float) -> None:
+    """Let the next wait of it last until then, and no longer; TimeoutError if that is over."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    connection.settimeout(left)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = ANSWER_SECONDS
     server_version, sys_version = "backupflow", ""
+
+    def setup(self) -> None:
+        """A deadline for all of it; to the library a time-out is one of each read."""
+        super().setup()
+        self._deadline = time.monotonic() + ANSWER_SECONDS
+        self.rfile = io.BufferedReader(_Request(self.connection, self._deadline))
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -50,12 +91,43 @@ class _Handler(BaseHTTPRequestHandler):
         """A probe every few seconds is no news."""
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
+        allow(self.connection, self._deadline)  # a write of the library waits for that long in all
         self.send_response(status)
         for name, value in (("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            allow(self.connection, self._deadline)
             self.wfile.write(body)
+
+
+class _Places:
+    """Connections that are served at a time, each by a thread; the one that holds its place longest goes first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[socket.socket, None] = {}  # in the order of their coming
+        self._threads = 0
+
+    def take(self, connection: socket.socket) -> bool:
+        """Whether it may be served. Who was hung up on needs his thread for a moment: of these there are few, too."""
+        with self._lock:
+            if self._threads >= 2 * AT_ONCE:
+                return False
+            if len(self._held) >= AT_ONCE:
+                longest = next(iter(self._held))
+                del self._held[longest]
+                with suppress(OSError):  # it has just ended
+                    longest.shutdown(socket.SHUT_RDWR)
+            self._held[connection] = None
+            self._threads += 1
+            return True
+
+    def give_back(self, connection: socket.socket) -> None:
+        """Its thread is done."""
+        with self._lock:
+            self._held.pop(connection, None)
+            self._threads -= 1
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -65,21 +137,31 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def __init__(self, address: tuple[str, int], answers: dict[str, Callable[[], Answer]]) -> None:
         self.answers = answers
-        self._free = threading.BoundedSemaphore(AT_ONCE)
+        self._here, self._elsewhere = _Places(), _Places()
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
 
-    def verify_request(self, *_: object) -> bool:
-        return self._free.acquire(blocking=False)
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return self._places(client_address).take(request)
 
-    def process_request_thread(self, *args: object) -> None:
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(*args)  # type: ignore[arg-type]
+            super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            self._places(client_address).give_back(request)
+
+    def _places(self, peer: tuple[str, int]) -> _Places:
+        return self._here if is_here(peer[0]) else self._elsewhere
 
     def handle_error(self, *_: object) -> None:
         """A client that went away: its business."""
+
+
+def is_here(address: str) -> bool:
+    """Whether it is a loopback address; a socket for both has IPv4 inside of IPv6 (RFC 4291, 2.5.5.2)."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 class Endpoint:

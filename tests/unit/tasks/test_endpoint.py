@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -114,27 +115,72 @@ def test_a_head_has_no_body(port: int) -> None:
     assert get(port, "/ready", "HEAD") == (200, "text/plain; charset=utf-8", b"")
 
 
-def test_noise_and_silence_hurt_nobody_else(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever keeps all places busy is timed out, and then the next one is answered again."""
-    monkeypatch.setattr(endpoint._Handler, "timeout", 0.5)
-    silent = [socket.create_connection((HOST, port), PATIENCE) for _ in range(AT_ONCE)]
-    with socket.create_connection((HOST, port), PATIENCE) as noisy:
-        noisy.sendall(b"\x16\x03\x01\x00\xee not HTTP at all\r\n\r\n")
-    wait_for(lambda: ask(HOST, port, "ready") == (True, "ready"), "an answer", PATIENCE)
-    for one in silent:
-        one.close()
+def test_noise_and_silence_hurt_nobody_else(port: int) -> None:
+    """A probe is answered at once, however many hold a connection and say a byte now and then."""
+    with ExitStack() as ends:
+        held = [ends.enter_context(socket.create_connection((HOST, port), PATIENCE)) for _ in range(AT_ONCE)]
+        for one in held:
+            one.sendall(b"G")
+        with socket.create_connection((HOST, port), PATIENCE) as noisy:
+            noisy.sendall(b"\x16\x03\x01\x00\xee not HTTP at all\r\n\r\n")
+        for _ in range(2 * AT_ONCE):
+            assert ask(HOST, port, "live") == (True, "alive")
 
 
 def test_no_more_are_served_at_once_than_there_are_places(port: int) -> None:
-    """A flood of connections makes no flood of threads: who is beyond is hung up on."""
-    held = [socket.create_connection((HOST, port), PATIENCE) for _ in range(AT_ONCE)]
-    try:
-        with socket.create_connection((HOST, port), PATIENCE) as beyond:
-            beyond.settimeout(2.0)  # less than a place is held by one who says nothing
-            assert _is_hung_up(beyond.recv)
-    finally:
-        for one in held:
+    """A flood of connections makes no flood of threads: who holds a place longest is hung up on."""
+    with ExitStack() as ends:
+        held = [ends.enter_context(socket.create_connection((HOST, port), PATIENCE)) for _ in range(AT_ONCE + 1)]
+        held[0].settimeout(2.0)  # less than a place is held by one who says nothing
+        assert _is_hung_up(held[0].recv)
+        held[-1].sendall(b"GET /live HTTP/1.0\r\n\r\n")
+        assert held[-1].recv(12) == b"HTTP/1.0 200"
+
+
+def test_a_place_is_one_thread_and_those_who_are_hung_up_on_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose threads do not end, since they are at an answer, take no more of them than twice the places."""
+    places, pairs = endpoint._Places(), [socket.socketpair() for _ in range(2 * AT_ONCE + 1)]
+    taken = [places.take(one) for one, _ in pairs]
+    assert taken == [True] * (2 * AT_ONCE) + [False]
+    places.give_back(pairs[0][0])
+    assert places.take(pairs[-1][0])
+    for pair in pairs:
+        for one in pair:
             one.close()
+
+
+def test_a_request_has_one_deadline(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then does not buy more time, as it would if each read had its own."""
+    monkeypatch.setattr(endpoint, "ANSWER_SECONDS", 1.0)
+    served = Endpoint(HOST, 0, cast("Health", said))
+    served.start()
+    with socket.create_connection((HOST, served.port(PATIENCE)), PATIENCE) as slow:
+        slow.settimeout(0.3)  # less than a read may take
+        assert any(_says_a_byte_and_is_hung_up_on(slow) for _ in range(20))
+    served.stop()
+
+
+def _says_a_byte_and_is_hung_up_on(slow: socket.socket) -> bool:
+    try:
+        slow.sendall(b"G")
+        return slow.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("address", "here"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("::ffff:127.0.0.1", True), ("fe80::1%eth0", False),
+     ("10.0.0.1", False), ("::ffff:10.0.0.1", False)],
+)  # fmt: skip
+def test_probes_of_this_machine_have_places_of_their_own(address: str, here: bool) -> None:
+    """Whatever comes over a network takes none of them."""
+    assert endpoint.is_here(address) is here
+    server = endpoint._Server((HOST, 0), {})
+    with server:
+        assert (server._places((address, 1)) is server._places((HOST, 1))) is here
 
 
 def _is_hung_up(receive: Callable[[int], bytes]) -> bool:

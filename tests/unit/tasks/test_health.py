@@ -110,6 +110,7 @@ def test_a_worker_is_judged_by_the_calls_of_its_own_logins(monkeypatch: pytest.M
     monkeypatch.setattr(life, "await_database", lambda *_: None)
     life._wait()
     health.waits_for("")
+    health.heart_beat()
     assert health.ready().says == "not ready: its last call failed: vault_unavailable"
 
 
