@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from backupflow.core.overview import Asked
 
 POLL_SECONDS = 0.5
+TOLD_SECONDS = 10.0  # that a change may take to be interpreted before it is left to itself
 # What `backup --force` tries in spite of it; see adapters.db.effective.
 _FORCIBLE = ("blocked: authentication_failed", "blocked: algorithms_incompatible", "login refused: ")
 _SHOWN_WRONG = 8  # of the last that were not well, while others are still under way
@@ -79,19 +80,23 @@ def wait(numbers: Sequence[int], patience: float | None, show: Callable[[Sequenc
 
 def _wait(numbers: Sequence[int], patience: float | None, show: Callable[[Sequence[Asked]], None]) -> list[Asked]:
     until = time.monotonic() + patience if patience is not None else None
+    told_until: float | None = None  # from when all have ended
     found: dict[int, Asked] = {}
     minded = False
     while True:
-        left = [number for number in numbers if number not in found or not found[number].ended]
+        left = [number for number in numbers if number not in found or not found[number].ended or found[number].untold]
         found.update((one.number, one) for one in wiring().requests.asked(left))
         asked = [found[number] for number in numbers]
         show(asked)
         if all(one.ended for one in asked):
-            return asked
-        if until is not None and time.monotonic() >= until:
+            # Who asks right after this what changed is to be answered.
+            told_until = told_until or time.monotonic() + TOLD_SECONDS
+            if not any(one.untold for one in asked) or time.monotonic() >= min(told_until, until or told_until):
+                return asked
+        elif until is not None and time.monotonic() >= until:
             output.note("backupflow: not all have ended; what was asked for stays asked for")
             return asked
-        if any(one.answer is None for one in asked) and not minded:
+        elif any(one.answer is None for one in asked) and not minded:
             minded = mind_beat(wiring().requests.beat_silent_for())
         time.sleep(POLL_SECONDS)
 

@@ -459,6 +459,7 @@ class Asked:
     taken: bool = False  # other devices took its shared login as it is now
     suspended: bool = False  # that login is sent nowhere now
     tried: bool = False  # but by one device at a time, since many refused it
+    untold: bool = False  # it is stored, and what changed is not known yet, but soon: an interpreter lives
 
     @property
     def refused(self) -> bool:

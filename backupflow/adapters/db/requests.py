@@ -49,7 +49,9 @@ _ASKED = text(f"""
         d.blocked_code, r.forced, CASE WHEN d.status = 'paused' THEN d.paused_reason END AS paused_reason,
         CAST(extract(epoch FROM c.ended_at - c.started_at) AS float) AS seconds,
         CASE WHEN :reports THEN c.report END AS report, l.name AS profile, l.method = 'key' AS by_key, h.name AS jump,
-        l.id IN ({TAKEN}) AS taken, l.suspended_at IS NOT NULL AS suspended, l.trial_at IS NOT NULL AS tried
+        l.id IN ({TAKEN}) AS taken, l.suspended_at IS NOT NULL AS suspended, l.trial_at IS NOT NULL AS tried,
+        c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL AND EXISTS (
+            SELECT FROM process WHERE role = 'interpreter' AND heartbeat_at > now() - interval '30 s') AS untold
     FROM request r JOIN device d ON d.id = r.device_id {LOGIN} LEFT JOIN collection c ON c.id = r.collection_id
     WHERE r.id = ANY(:numbers) ORDER BY r.id""")
 # How the key that was seen is trusted by now, and who else has it: one of them by name, and how many there are. Who has
@@ -189,4 +191,5 @@ def _asked(row: Row[Any], key: Row[Any] | None) -> Asked:
         bool(row.taken),
         bool(row.suspended),
         bool(row.tried),
+        bool(row.untold),
     )
