@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupflow.cli import asking
-from backupflow.core.ledger import State
+from backupflow.core.model import State
 from backupflow.core.overview import Asked
 
 if TYPE_CHECKING:
