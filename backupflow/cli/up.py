@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import typer
 
 from backupflow.cli import output
 from backupflow.cli.install import tell_settings
+from backupflow.cli.log_lines import calls
 from backupflow.cli.probes import probe_addresses, tell_prometheus
 from backupflow.cli.processes import Process, processes
 from backupflow.cli.revive import Reviver
@@ -152,6 +154,7 @@ def up(
 
     \b
     Servers, roles, schema and keys are made at the first start and found again at the next.
+    On a terminal it shows of its processes what is a warning or worse; the log files in the data folder have all.
     A server whose address is set (DATABASE_URL, REDIS_URL, NATS_URL, OPENBAO_ADDR) is left out.
     Example: backupflow --data-dir ./data up
     """  # noqa: D301 - \b keeps the lines as they stand
@@ -159,9 +162,9 @@ def up(
 
     stop = stop_signals()
     with installed(session().data_dir, seal_key, output.note) as install:
-        start_processes(install, lambda name, line: output.note(f"{name:>12} | {line}"))
+        start_processes(install, _show_warnings if sys.stderr.isatty() else _show)
         folder = install.servers.folder.path
-        output.note(f"backupflow is up on {folder}; Ctrl-C stops it. The logs of its servers are in {folder / 'logs'}.")
+        output.note(f"backupflow is up on {folder}; Ctrl-C stops it. All its logs are in {folder / 'logs'}.")
         output.note(f"That folder and the key in {install.seal_key} together are all secrets: keep them apart.")
         systemd.notify("READY=1", f"STATUS=up on {folder}")
         for line in _about_flower(install):
@@ -170,6 +173,17 @@ def up(
         Reviver(install.servers.supervisor, install.wiring, output.note).run(stop)
         systemd.notify("STOPPING=1")
         output.note("stopping")
+    output.note("backupflow is stopped; nothing is lost")
+
+
+def _show(name: str, line: str) -> None:
+    output.note(f"{name:>12} | {line}")
+
+
+def _show_warnings(name: str, line: str) -> None:
+    """To a person at a terminal: what `up` itself said last, such as where things are, shall not scroll away."""
+    if calls(line):
+        _show(name, line)
 
 
 def stop_signals() -> threading.Event:
