@@ -65,9 +65,10 @@ class FleetGauges(Collector):
             self._thread.start()
 
     def stop(self) -> None:
-        """Gather no more."""
+        """Gather no more. Celery beat closes its scheduler twice: at the signal, and at the end of its loop."""
+        again = self._ended.is_set()
         self._ended.set()
-        if self._thread.ident is not None:
+        if self._thread.ident is not None and not again:
             metrics.REGISTRY.unregister(self)
             metrics.READY_MADE.remove(self.devices)
             self._thread.join(END_SECONDS)

@@ -99,6 +99,7 @@ class Asked:
         monkeypatch.setattr(gauges, "wiring", lambda: self)
         self.settings = self.process = self.gauges = self
         self.metrics_devices = True
+        self.metrics_listen = "off"
 
     def clock(self) -> float:
         """Goes when it is told to."""
@@ -137,6 +138,16 @@ def test_a_scrape_asks_nobody(asked: Asked) -> None:
         assert one(told(collector), metrics.FIGURES_AGE.name) == seconds
         assert one(told(collector), metrics.DEVICES.name, state="fresh") == 90
     assert asked.times == 1
+
+
+def test_beat_may_end_them_twice(asked: Asked) -> None:
+    """Celery closes its scheduler at the signal, and once more at the end of its loop: no traceback comes of it."""
+    asked.metrics_listen = "127.0.0.1:0"
+    collector = FleetGauges()
+    collector.start()
+    collector.stop()
+    collector.stop()
+    assert collector.devices not in metrics.READY_MADE
 
 
 def test_figures_that_grow_old_are_told_no_more(asked: Asked) -> None:
