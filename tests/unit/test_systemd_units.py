@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from backupflow.cli import app
 from backupflow.cli.processes import Process, processes
 from backupflow.cli.up import STOP_WITHIN
+from backupflow.core.system_backup import KEPT_SECRETS, SEAL_KEY
 from backupflow.embedded import Server
 from backupflow.embedded.program import Program
 from backupflow.settings import Settings
@@ -17,6 +21,8 @@ from backupflow.wiring.rooms import files
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 PROCESSES = {process.name: process for process in processes(10, status=True, flower=True)}
 BOTH = ("backupflow.service", "backupflow@.service")
+BACKUP = UNITS / "backupflow-backup.service"
+OWN_SERVERS = UNITS / "backupflow-backup.service.d" / "own-servers.conf"
 
 
 def values(file: Path, name: str) -> list[str]:
@@ -26,7 +32,7 @@ def values(file: Path, name: str) -> list[str]:
 
 def test_there_are_logins_for_every_process_and_for_nothing_else() -> None:
     """A process that is new needs a folder here."""
-    assert {folder.name for folder in UNITS.iterdir() if folder.is_dir()} == {
+    assert {folder.name for folder in UNITS.glob("backupflow@*") if folder.is_dir()} == {
         f"backupflow@{name}.service.d" for name in PROCESSES
     }
 
@@ -40,13 +46,13 @@ def test_a_process_is_shown_the_files_of_its_role_alone(process: Process) -> Non
     assert (folder / "no-heart.conf").exists() == (not process.heart)
 
 
-@pytest.mark.parametrize("unit", BOTH)
+@pytest.mark.parametrize("unit", [*BOTH, BACKUP.name])
 def test_no_unit_leaves_a_core_file_or_keeps_a_right(unit: str) -> None:
     """What a crash would write down holds keys; an empty line takes all capabilities away."""
     assert values(UNITS / unit, "LimitCORE") == ["0"]
     assert values(UNITS / unit, "CapabilityBoundingSet") == [""]
     assert values(UNITS / unit, "NoNewPrivileges") == ["yes"]
-    assert values(UNITS / unit, "Type") == ["notify"]
+    assert values(UNITS / unit, "Type") == ["oneshot" if unit == BACKUP.name else "notify"]
 
 
 def test_processes_are_not_all_one_user() -> None:
@@ -70,3 +76,49 @@ def test_a_unit_waits_longer_than_what_it_stops() -> None:
     assert int(values(UNITS / "backupflow@.service", "TimeoutStopSec")[0]) > 2 * longest
     everything = 2 * STOP_WITHIN.total_seconds() + len(Server) * of_server
     assert int(values(UNITS / "backupflow.service", "TimeoutStopSec")[0]) > everything
+
+
+def backup_words(file: Path) -> list[str]:
+    """What `backupflow` is given by a unit that makes a backup: its shell's words, before they are expanded."""
+    command = shlex.split(values(file, "ExecStart")[-1].replace("$$", "$").replace("%%", "%"))
+    assert command[:2] == ["/bin/sh", "-c"]
+    return shlex.split(re.sub(r"\$\(.*?\)", "DATE", command[2]))[2:]
+
+
+@pytest.mark.parametrize("file", [BACKUP, OWN_SERVERS], ids=lambda file: file.name)
+def test_the_backup_of_each_night_is_a_command_that_there_is(file: Path) -> None:
+    """Into the folder that systemd makes for its user, for a public key that a person has named."""
+    words = backup_words(file)
+    assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
+    assert words[words.index("create") + 1] == "$STATE_DIRECTORY/DATE.age"
+    assert words[words.index("--recipient") + 1].startswith("${BACKUP_RECIPIENT:?")
+
+
+def test_the_backup_is_made_by_the_user_whose_data_folder_it_is() -> None:
+    """Nobody else may read that folder; the key of the seal is root's, and comes the same way; files go elsewhere."""
+    house = UNITS / "backupflow.service"
+    for name in ("User", "Group", "LoadCredential"):
+        assert values(BACKUP, name) == values(house, name), name
+    words, folder = backup_words(BACKUP), values(house, "StateDirectory")[0]
+    assert words[words.index("--data-dir") + 1] == f"/var/lib/{folder}"
+    assert words[words.index("--seal-key") + 1] == f"$CREDENTIALS_DIRECTORY/{SEAL_KEY}"
+    assert values(BACKUP, "StateDirectory") != [folder]
+
+
+def test_the_backup_of_servers_of_your_own_is_shown_the_logins_that_it_needs() -> None:
+    """Of the room with everything, and no login of an admin; the list of the other way is taken away first."""
+    names = ("migrator.postgres", "operator.postgres", "operator.openbao", *KEPT_SECRETS)
+    room = "/etc/backupflow/rooms/install"
+    assert values(OWN_SERVERS, "LoadCredential") == ["", *(f"{name}:{room}/{name}" for name in names)]
+    assert values(OWN_SERVERS, "ExecStart")[0] == ""
+    assert values(OWN_SERVERS, "DynamicUser") == ["yes"]
+
+
+def test_the_backup_is_made_each_night_and_once_more_if_it_was_refused() -> None:
+    """A machine that was off makes it later; old files go only after a new one is whole."""
+    timer = UNITS / "backupflow-backup.timer"
+    assert values(timer, "Persistent") == ["yes"]
+    assert values(timer, "WantedBy") == ["timers.target"]
+    assert values(BACKUP, "Restart") == ["on-failure"]
+    assert values(BACKUP, "ExecStartPost")[0].startswith("/usr/bin/find ${STATE_DIRECTORY} ")
+    assert not values(BACKUP, "ExecStartPre")
