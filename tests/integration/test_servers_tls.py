@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,6 +18,8 @@ from uuid import uuid4
 import kombu
 import psycopg
 import pytest
+import redis
+from flower.utils import broker as flower_broker
 from sqlalchemy import text
 
 import backupflow
@@ -31,6 +34,7 @@ from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, 
 from backupflow.settings import Settings
 from backupflow.simulator import Fleet, RouterSpec
 from backupflow.tasks import app as door
+from backupflow.tasks import flower  # noqa: F401 - its client takes the place of Flower's own
 from backupflow.wiring import Wiring, provision, use
 from tests.acceptance.install import enrol, wait_for
 from tests.integration.private_ca import Authority, Pair, overheard, terminated
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = "127.0.0.1"
-CLIENTS = ("postgres", "admin", "openbao", "nats", "redis", "kombu", "presence")
+CLIENTS = ("postgres", "admin", "openbao", "nats", "redis", "kombu", "presence", "flower")
 ALIVE_SECONDS = 90.0
 AT_ONCE = {"CONFIG_BACKUP_SPREAD_FROM": "0", "CONFIG_BACKUP_SPREAD_TO": "0"}
 
@@ -169,6 +173,8 @@ def _speak(client: str, wiring: Wiring) -> object:
             return _raise(BusUnavailable(trouble)) if trouble else "asked"
         case "kombu":
             return _celery_connects(wiring)
+        case "flower":
+            return asyncio.run(_flower_counts(wiring))
     raise ValueError(client)
 
 
@@ -189,6 +195,17 @@ def _celery_connects(wiring: Wiring) -> str:
         except connection.connection_errors as exc:
             raise BusUnavailable(why(exc, wiring.trusted("REDIS_URL"))) from None
     return "pong"
+
+
+async def _flower_counts(wiring: Wiring) -> object:
+    """By the client that its page `Broker` makes for each request, with the settings that it takes."""
+    use(wiring)
+    told = door._addresses()
+    about: dict[str, object] = {"broker_options": {}, "broker_use_ssl": told.get("broker_use_ssl")}
+    try:
+        return await flower_broker.Broker(told["broker_url"], **about).queues(["ingest"])
+    except (redis.RedisError, OSError) as exc:
+        return _raise(BusUnavailable(why(exc, wiring.trusted("REDIS_URL"))))
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -238,7 +255,12 @@ def test_a_server_in_clear_is_refused_and_hears_no_login(scene: Scene, servers: 
             addresses[variable] = scheme.format(way)
             heard.append(words)
         wiring = ends.enter_context(scene.wiring(scene.ours.file, addresses))
-        wanted = {"redis": Refusal.SILENT, "presence": "TimeoutError", "kombu": Refusal.SILENT}
+        wanted = {
+            "redis": Refusal.SILENT,
+            "presence": "TimeoutError",
+            "kombu": Refusal.SILENT,
+            "flower": Refusal.SILENT,
+        }
         assert _refused(client, wiring) == wanted.get(client, Refusal.IN_CLEAR)
         said = b"".join(heard)
         assert said or client == "nats"
