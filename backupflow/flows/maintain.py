@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backupflow.core.verification import Wanted
-from backupflow.errors import BackupflowError, NotFound
+from backupflow.errors import BackupflowError
 from backupflow.flows.verify import verify
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Ran:
 
 
 ELSEWHERE = Ran({}, "it is done, or under way elsewhere")
+# Of a newer version, whose worker does it: its row says nothing of this one, and hands it out again.
+UNKNOWN = Ran({}, "not known to this version: a worker of a newer one does it")
 
 
 def reconcile(store: HouseStore) -> Ran:
@@ -84,13 +86,13 @@ def compact_part(store: CompactingStore, keep: timedelta, enough: Callable[[], b
 
 
 def run(name: str, store: HouseStore, others: Mapping[str, Callable[[], Ran]] | None = None) -> Ran:
-    """Run a job by its name and record how it went; NotFound for a name that there is not.
+    """Run a job by its name and record how it went; UNKNOWN, without a record, for a name that there is not.
 
     `others` are those that need more of the world than the house does.
     """
     jobs: dict[str, Callable[[], Ran]] = {"reconcile": lambda: reconcile(store), **(others or {})}
     if name not in jobs:
-        raise NotFound(f"job {name}")
+        return UNKNOWN
     with store.turn(name) as mine:
         if not mine:
             return ELSEWHERE

@@ -29,6 +29,7 @@ COMPACT_SECONDS = 60.0  # of one part
 RENORMALIZE_SECONDS = 60.0  # of one part
 RETAIN_SECONDS = 60.0  # of one part
 REST_SECONDS = 600.0  # what an earlier part left counts for no longer: another process may have gone on meanwhile
+_RESULTS: Final = {maintain.ELSEWHERE.note: "elsewhere", maintain.UNKNOWN.note: "unknown"}
 _rest: tuple[float, Rest] | None = None  # one part at a time: only one holds the turn
 
 
@@ -39,7 +40,7 @@ def run(job: str) -> None:
     try:
         with metrics.JOB_SECONDS.labels(name).time():
             ran = maintain.run(job, wiring().house, _JOBS)
-        result = "elsewhere" if ran is maintain.ELSEWHERE else "done"
+        result = _RESULTS.get(ran.note, "done")
     finally:
         metrics.JOBS.labels(name, result).inc()
     for kind, count in ran.counts.items():
