@@ -51,6 +51,35 @@ _COMMANDS: Final = tuple(
 )
 
 
+TOLD_EVERY: Final = 60.0  # seconds
+PEERS: Final = 100  # that are told apart
+OTHERS: Final = "others"
+
+
+class WrongLogins:
+    """Which wrong logins are told: of each peer one a minute, with how many there were since the last that was told.
+
+    Whoever guesses, or a browser with an old password, may not turn the log over: at most 100 peers are told apart
+    in a minute, all others are one.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[float, int]] = {}  # when one was told, and how many came since
+
+    def came(self, peer: str, now: float) -> tuple[str, int] | None:
+        """One came (`now`: monotonic seconds): whose line it is and how many it stands for; None: no line yet."""
+        if peer not in self._of and len(self._of) >= PEERS:
+            self._of = {one: (at, more) for one, (at, more) in self._of.items() if now - at < TOLD_EVERY}
+            if len(self._of) >= PEERS:
+                peer = OTHERS
+        told_at, since = self._of.get(peer, (now - TOLD_EVERY, 0))
+        if now - told_at < TOLD_EVERY:
+            self._of[peer] = told_at, since + 1
+            return None
+        self._of[peer] = now, 0
+        return peer, since + 1
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What is done with a request: the HTTP status of the answer, 200 where Flower itself answers, and why."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from tornado.web import OutputTransform, RequestHandler
 
 from backupflow import telemetry
 from backupflow.core import front_door
-from backupflow.core.front_door import NO_LOGIN, Decision
+from backupflow.core.front_door import NO_LOGIN, Decision, WrongLogins
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
@@ -45,6 +46,7 @@ class Door(Flower):
     def __init__(self, password: str, *, write: bool, **about: Any) -> None:
         self._password = password
         self._write = write
+        self._wrong = WrongLogins()
         about |= flower_settings | {"xsrf_cookie_kwargs": {"samesite": "Strict"}}
         super().__init__(transforms=[Hardened], **about)
 
@@ -74,8 +76,8 @@ class Door(Flower):
     def _judge(self, request: HTTPServerRequest) -> Decision:
         given = request.headers.get("Authorization")
         if not front_door.is_login(given, self._password):
-            if given:
-                telemetry.logger().warning(telemetry.FLOWER_LOGIN_REFUSED, peer=request.remote_ip)
+            if given and (told := self._wrong.came(str(request.remote_ip), time.monotonic())):
+                telemetry.logger().warning(telemetry.FLOWER_LOGIN_REFUSED, peer=told[0], times=told[1])
             return NO_LOGIN
         return front_door.decide(request.method or "", request.path, write=self._write)
 

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.routing import URLSpec
 
-from backupflow.core.front_door import NOT_HERE, NOT_LET, PASS, READ_ONLY, USER, decide, is_login
+from backupflow.core.front_door import (
+    NOT_HERE,
+    NOT_LET,
+    OTHERS,
+    PASS,
+    PEERS,
+    READ_ONLY,
+    TOLD_EVERY,
+    USER,
+    WrongLogins,
+    decide,
+    is_login,
+)
 
 # Of each route that Flower has: whether it shows something, commands a worker, or is not there.
 SHOWS, COMMANDS, NOTHING = "shows", "commands", "nothing"
@@ -147,3 +159,22 @@ def test_nothing_else_is(given_header: str | None) -> None:
 def test_an_empty_password_lets_nobody_in() -> None:
     """A password file that is empty is no password."""
     assert not is_login(header(USER, ""), "")
+
+
+def test_wrong_logins_are_a_line_a_minute_of_each_peer() -> None:
+    """The first at once; what came since is counted in the next line."""
+    wrong = WrongLogins()
+    assert wrong.came("a", 0.0) == ("a", 1)
+    assert [wrong.came("a", second / 10) for second in range(1, 500)] == [None] * 499
+    assert wrong.came("b", 50.0) == ("b", 1)
+    assert wrong.came("a", TOLD_EVERY) == ("a", 500)
+    assert wrong.came("a", TOLD_EVERY + 1) is None
+
+
+def test_wrong_logins_of_many_peers_fill_neither_log_nor_memory() -> None:
+    """Whoever has many addresses is one of the others; a minute later there is room again."""
+    wrong = WrongLogins()
+    told = [wrong.came(str(number), 0.0) for number in range(10_000)]
+    assert [one for one in told if one] == [*((str(number), 1) for number in range(PEERS)), (OTHERS, 1)]
+    assert len(wrong._of) == PEERS + 1
+    assert wrong.came("another", TOLD_EVERY) == ("another", 1)

@@ -10,6 +10,7 @@ import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from celery import Celery
 from flower.options import default_options
 from tornado.ioloop import IOLoop
 
-from backupflow.core.front_door import USER
+from backupflow.core.front_door import USER, WrongLogins
 from backupflow.settings import Settings
 from backupflow.tasks import flower
 from backupflow.tasks.door import POLICY, Door, script
@@ -132,6 +133,18 @@ def test_nothing_answers_without_the_login(page: Page, path: str, method: str) -
     assert b"Log in" in body or method == "HEAD"
     wrong = base64.b64encode(f"{USER}:wrong".encode()).decode()
     assert page.ask(path, method, {"Authorization": f"Basic {wrong}"}, login=False)[0] == 401
+
+
+def test_wrong_passwords_are_one_line(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever guesses does not turn the log over."""
+    monkeypatch.setattr(page.door, "_wrong", WrongLogins())
+    wrong = {"Authorization": f"Basic {base64.b64encode(b'flower:wrong').decode()}"}
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "backupflow.tasks.door.telemetry.logger", lambda: SimpleNamespace(warning=lambda _, **more: said.append(more))
+    )
+    assert {page.ask("/", more=wrong, login=False)[0] for _ in range(5)} == {401}
+    assert said == [{"peer": "127.0.0.1", "times": 1}]
 
 
 def test_the_login_opens_what_shows_something(page: Page) -> None:
