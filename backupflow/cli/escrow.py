@@ -64,9 +64,9 @@ def enable(
       backupflow escrow enable --recipient age1… --to /mnt/escrow
       backupflow escrow enable --recipients-file owners.txt --tenant customer-1
     """  # noqa: D301 - \b keeps the lines of the examples
-    from backupflow.core.escrow import recipients
+    from backupflow.core.recipients import recipients
 
-    keys = recipients([*(recipient or []), *_lines(recipients_file)])
+    keys = recipients(recipient or [], _lines(recipients_file))
     folder = str(to.expanduser().absolute()) if to else None
     store, tenant_id = wiring().escrows("operator"), wiring().devices("reader").tenant(tenant)
     wiring().escrow_folder().fit(folder, keys)

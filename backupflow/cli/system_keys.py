@@ -39,12 +39,13 @@ IdentityFile = Annotated[
 
 def lock_of(recipients: list[str] | None, passphrase_file: Path | None) -> SealedFor:
     """What a new file is sealed by."""
+    from backupflow.core.recipients import recipients as read_recipients
     from backupflow.wiring.system_backup import by_passphrase, for_recipients
 
     if recipients and passphrase_file:
         raise typer.BadParameter("--recipient or --passphrase-file: a file is sealed in one way")
     if recipients:
-        return for_recipients(recipients)
+        return for_recipients(read_recipients(recipients))
     text = read_private(passphrase_file).strip("\r\n") if passphrase_file else _asked(confirm=True)
     if len(text) < SHORTEST:
         output.stop(Exit.REFUSED, f"a passphrase of {SHORTEST} characters at least: this file holds every secret")

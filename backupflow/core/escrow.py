@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from backupflow.errors import InputInvalid
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
@@ -21,11 +19,9 @@ ESCROW: Final = "escrow"  # the job
 # What was written so lately is not written again by the job: less than a day, so that each daily run writes one.
 WINDOW: Final = timedelta(hours=20)
 LATE: Final = timedelta(days=2)
-MOST_RECIPIENTS: Final = 20
 # The longest name that fits the oldest form of tar, which everything unpacks, with `-`, an id and `.rsc` behind it.
 _LONGEST_NAME: Final = 59
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
-_RECIPIENT: Final = re.compile(r"age1[02-9ac-hj-np-z]{58}")
 _FILE: Final = re.compile(r"escrow-[0-9]{4}-[0-9]{2}-[0-9]{2}(\.incomplete)?\.tar\.age")
 
 
@@ -104,24 +100,3 @@ def outdated(names: Iterable[str], keep: int, written: str) -> Sequence[str]:
     same_day = written.replace(".tar.age", ".incomplete.tar.age")
     gone = {name for kind in kinds.values() for name in kind[keep:]} | ({same_day} & set(kinds[False]))
     return sorted(gone - {written})
-
-
-def recipients(lines: Iterable[str]) -> tuple[str, ...]:
-    """The public keys of age among these lines, each once; InputInvalid names what is none, but never a secret."""
-    found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    for one in found:
-        if one.upper().startswith("AGE-SECRET-KEY-"):
-            raise InputInvalid("that is a secret key: give the public one, age1…, and make a new pair, for this one is "
-                               "known by now to whoever reads the history of this shell")  # fmt: skip
-        if one.startswith("ssh-"):
-            raise InputInvalid("keys of SSH are not taken: make a pair for this alone with `age-keygen -o key.txt`, "
-                               "and keep it where no router's password is")  # fmt: skip
-        if not _RECIPIENT.fullmatch(one):
-            raise InputInvalid(f"not a public key of age: {one[:80]!r}; `age-keygen -o key.txt` makes a pair, and says "
-                               "the public one, age1…")  # fmt: skip
-    unique = tuple(dict.fromkeys(found))
-    if not unique:
-        raise InputInvalid("no recipient was named: --recipient age1…")
-    if len(unique) > MOST_RECIPIENTS:
-        raise InputInvalid(f"{len(unique)} recipients; at most {MOST_RECIPIENTS} can open one file")
-    return unique

@@ -65,7 +65,7 @@ def _recipient(key: str) -> object:
     try:
         return pyrage.x25519.Recipient.from_str(key)
     except pyrage.RecipientError:
-        raise InputInvalid(f"{key[:80]!r} is no public key of age: they begin with age1") from None
+        raise InputInvalid("a recipient is no public key of age: was one mistyped?") from None
 
 
 def check(lock: Lock) -> None:

@@ -7,7 +7,6 @@ import io
 import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -15,12 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupflow.core.escrow import (
-    MOST_RECIPIENTS,
     Escrow,
     configuration_name,
     file_name,
     outdated,
-    recipients,
     safe_name,
 )
 from backupflow.core.escrow_files import (
@@ -36,10 +33,6 @@ from backupflow.core.escrow_files import (
     readme,
 )
 from backupflow.core.model import DeviceId, TenantId
-from backupflow.errors import InputInvalid
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -166,33 +159,6 @@ def test_only_a_whole_file_takes_the_place_of_a_whole_one(
 ) -> None:
     """The newest of each kind stay; what lacks devices goes when the whole one of its day is there."""
     assert list(outdated(names, keep, written)) == gone
-
-
-@pytest.mark.parametrize(
-    ("lines", "found"),
-    [([KEY], (KEY,)), ([f" {KEY}\n", "# mine", "", KEY, OTHER], (KEY, OTHER))],
-)
-def test_recipients_are_public_keys_each_once(lines: list[str], found: tuple[str, ...]) -> None:
-    """As in a file of recipients of age."""
-    assert recipients(lines) == found
-
-
-BAD: Mapping[str, list[str]] = {
-    "no recipient": ["# none"],
-    "secret key": ["age-secret-key-1QQQQ"],
-    "keys of SSH": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@example"],
-    "not a public key of age": [KEY[:-1]],
-    "at most": [f"{KEY[:-2]}{a}{b}" for a in "qpzry" for b in "qpzry"][: MOST_RECIPIENTS + 1],
-}
-
-
-@pytest.mark.parametrize("says", BAD)
-def test_what_is_no_recipient_is_refused_and_no_secret_repeated(says: str) -> None:
-    """Before anything is written for nobody."""
-    with pytest.raises(InputInvalid) as refused:
-        recipients(BAD[says])
-    assert says in refused.value.detail
-    assert "QQQQ" not in refused.value.detail
 
 
 def test_it_is_due_once_a_day_and_late_after_two() -> None:
