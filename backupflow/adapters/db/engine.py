@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from backupflow.adapters.db.unanswered import no_answer
 from backupflow.core.tls import refusal
 from backupflow.errors import SchemaOutdated, SettingsInvalid, StoreUnavailable
 
@@ -99,7 +100,8 @@ def translated() -> Iterator[None]:
         # Without an SQLSTATE it is the client: no connection, or a value that cannot be sent, which is a defect.
         away = state.startswith(_PASSING) if state else isinstance(exc, OperationalError | InterfaceError)
         if exc.connection_invalidated or away:
-            raise StoreUnavailable(f"SQLSTATE {state}" if state else refusal(str(exc.orig)) or "SQLSTATE none") from exc
+            says = str(exc.orig)
+            raise StoreUnavailable(f"SQLSTATE {state}" if state else refusal(says) or no_answer(says)) from exc
         if state == "42P01":
             raise SchemaOutdated("a table is missing") from exc
         raise
