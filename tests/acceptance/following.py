@@ -118,11 +118,12 @@ def _in_terminal(text: str, answers: list[str], install: Install, desk: Path) ->
                     break
             elif answers and said and not said.endswith(b"\n"):
                 os.write(ours, answers.pop(0).encode() + b"\n")
+        if time.monotonic() >= until:
+            process.kill()
+        status = process.wait(BLOCK_SECONDS)  # before the terminal goes: that would hang it up
     finally:
         os.close(ours)
-        if process.poll() is None and time.monotonic() >= until:
-            process.kill()
-    return process.wait(BLOCK_SECONDS), _COLOUR.sub("", said.decode("utf-8", "replace")).replace("\r", "")
+    return status, _COLOUR.sub("", said.decode("utf-8", "replace")).replace("\r", "")
 
 
 if __name__ == "__main__":
