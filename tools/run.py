@@ -20,6 +20,7 @@ BIN = Path(sys.executable).parent
 # A small machine has two cores; the slow tests wait more than they compute.
 SIDE_BY_SIDE = {"check": 2, "test": 4, "test-after-check": 4}
 DEMO = "tests/acceptance/test_demo.py"
+OPERATING = tuple(f"tests/acceptance/test_{what}.py" for what in ("pages_followed", "composed", "backup_system"))
 STORMS = ("tests/faults/test_chaos.py", "tests/faults/test_networks.py")
 PURE = ("tests/unit/core", "tests/unit/drivers")
 COMMANDS = "tests/integration/test_cli_*.py"
@@ -27,7 +28,7 @@ KINDS = ("integration", "acceptance", "faults", "contract", "unit")
 LEDGER = "tests/integration/db"
 # The longest first.
 LONG = (
-    "acceptance", "integration", "faults", "ledger", "command-a", "command-b", "storm", "demo", "unit", "contract",
+    "integration", "faults", "acceptance", "operating", "ledger", "command-a", "command-b", "storm", "demo", "unit", "contract",
 )  # fmt: skip
 SOURCES = ("backupflow", "tests", "tools", "bench", "celeryconfig.py")
 
@@ -66,7 +67,8 @@ def kinds() -> dict[str, list[str]]:
     """What `make test` runs: every kind of test. A kind without a test fails."""
     jobs = {f"{kind} tests": tests(kind, f"tests/{kind}") for kind in KINDS}
     # Apart, since each takes half of its kind's time.
-    jobs["acceptance tests"].append(f"--ignore={DEMO}")
+    jobs["acceptance tests"] += [f"--ignore={apart}" for apart in (DEMO, *OPERATING)]
+    jobs["operating tests"] = tests("operating", *OPERATING)
     jobs["faults tests"] += [f"--ignore={storm}" for storm in STORMS]
     jobs["integration tests"] += [f"--ignore-glob={COMMANDS}", f"--ignore={LEDGER}"]
     jobs["ledger tests"] = tests("ledger", LEDGER)
