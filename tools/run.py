@@ -28,7 +28,8 @@ KINDS = ("integration", "acceptance", "faults", "contract", "unit")
 LEDGER = "tests/integration/db"
 # The longest first.
 LONG = (
-    "integration", "faults", "acceptance", "operating", "ledger", "command-a", "command-b", "storm", "demo", "unit", "contract",
+    "integration", "faults", "acceptance", "operating", "ledger", "command-a", "command-b", "storm", "demo", "unit",
+    "contract",
 )  # fmt: skip
 SOURCES = ("backupflow", "tests", "tools", "bench", "celeryconfig.py")
 
