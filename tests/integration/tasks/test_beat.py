@@ -759,6 +759,22 @@ def test_beat_is_ready_while_it_does_what_it_can(house: House, monkeypatch: pyte
     assert knows.ready().says == "not ready: it is ending"
 
 
+def test_beat_is_not_ready_while_no_tick_has_succeeded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heart beats and its loop goes round from the start on; what fails each second is its work."""
+
+    def fail() -> str:
+        raise RuntimeError
+
+    knows = house.scheduler._health
+    with monkeypatch.context() as broken:
+        broken.setattr(house.scheduler, "_tick", fail)
+        house.tick()
+        _until(lambda: knows.ready().says == "not ready: no tick has succeeded yet")
+        assert knows.live().well
+    house.tick()
+    _until(lambda: knows.ready().says == "ready")
+
+
 def test_each_claim_is_a_line_with_its_id(house: House, caplog: pytest.LogCaptureFixture) -> None:
     """By which it is followed through all other logs; one that is sent once more says so."""
     caplog.set_level(logging.INFO)
