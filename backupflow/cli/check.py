@@ -14,12 +14,18 @@ class Check:
     says: str
     remedy: str = ""
     each: tuple[str, ...] = ()  # what was found, one by one
+    skipped: bool = False  # not looked at, because something else is wrong: neither well nor a finding of its own
+
+    @property
+    def well(self) -> bool:
+        """Whether it was looked at and nothing was found."""
+        return not (self.remedy or self.skipped)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
         return {
             "part": self.name,
-            "well": not self.remedy,
+            "well": self.well,
             "finding": self.says,
             "remedy": self.remedy or None,
             "each": list(self.each),

@@ -18,7 +18,7 @@ from backupflow.cli.standing_lines import given_up_lines, jobs_line
 from backupflow.core.liveness import PROCESS_DEAF
 from backupflow.core.overview import JOB_LATE
 from backupflow.core.verdict import missing
-from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, VaultUnavailable
+from backupflow.errors import BackupflowError, BusUnavailable, SettingsInvalid, StoreUnavailable, VaultUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from backupflow.wiring import Wiring
 
 CLOCKS_APART = timedelta(seconds=5)
+POSTGRES = "PostgreSQL"
+# The errors themselves say "See `doctor`", which is no help within it.
+_REMEDIES: dict[type[BackupflowError], str] = {
+    StoreUnavailable: "start it where it runs (`backupflow up` starts its own), or correct DATABASE_URL; "
+    "docs/runbook/store_unavailable.md",
+    VaultUnavailable: "start or unseal it, or correct OPENBAO_ADDR; docs/runbook/vault_unavailable.md",
+    BusUnavailable: "start it or give it room, or correct NATS_URL; docs/runbook/bus_unavailable.md",
+}
 NEEDED = {"scheduler": "beat", "collector": "a collect worker", "ingester": "an ingest worker", "operator": "maintain"}
 
 
@@ -39,13 +47,16 @@ def doctor(as_json: AsJson = False) -> None:
     Example: backupflow doctor
     """  # noqa: D301 - \b keeps the line of the example
     found = wiring()
-    checks = [_look(name, look, found) for name, look in CHECKS.items()]
-    wrong = [check for check in checks if check.remedy]
+    checks = look_at_all(found)
+    wrong = [check for check in checks if not check.well]
     if as_json:
         output.as_document({"well": not wrong, "checks": [check.document() for check in checks]})
     else:
-        rows = [("wrong" if check.remedy else "well", check.name, check.says) for check in checks]
-        output.show_table(("", "part", "finding"), rows, {"well": "green", "wrong": "bold red"})
+        rows = [
+            ("skipped" if check.skipped else "well" if check.well else "wrong", check.name, check.says)
+            for check in checks
+        ]
+        output.show_table(("", "part", "finding"), rows, {"well": "green", "wrong": "bold red", "skipped": "yellow"})
         output.say("")
         for check in checks:
             if check.remedy:
@@ -69,15 +80,24 @@ def migrate(as_json: AsJson = False) -> None:
         output.say(f"schema {revision}")
 
 
-def _look(name: str, look: Callable[[Wiring], Check], found: Wiring) -> Check:
-    try:
-        return look(found)
-    except BackupflowError as exc:
-        return Check(name, exc.detail or exc.code, str(exc))
+def look_at_all(found: Wiring) -> list[Check]:
+    """Each part in order; what is read from PostgreSQL is not asked while that is away: one reason is enough."""
+    checks: list[Check] = []
+    away = False
+    for name, look in CHECKS.items():
+        if away and name not in _APART:
+            checks.append(Check(name, "not asked: PostgreSQL is away", skipped=True))
+            continue
+        try:
+            checks.append(look(found))
+        except BackupflowError as exc:
+            away = away or (name == POSTGRES and isinstance(exc, StoreUnavailable))
+            checks.append(Check(name, exc.detail or exc.code, _REMEDIES.get(type(exc)) or str(exc)))
+    return checks
 
 
 def _database(found: Wiring) -> Check:
-    return Check("PostgreSQL", f"version {found.postgres_version('reader')}")
+    return Check(POSTGRES, f"version {found.postgres_version('reader')}")
 
 
 def _schema(found: Wiring) -> Check:
@@ -168,7 +188,7 @@ def _quarantine(found: Wiring) -> Check:
 
 
 CHECKS: dict[str, Callable[[Wiring], Check]] = {
-    "PostgreSQL": _database,
+    POSTGRES: _database,
     "schema": _schema,
     "clock": _clock,
     "OpenBao": _vault,
@@ -186,3 +206,4 @@ CHECKS: dict[str, Callable[[Wiring], Check]] = {
     "events": doctor_hook.hook,
     "alarms": doctor_fleet.alarms,
 }
+_APART = frozenset({POSTGRES, "OpenBao", "NATS", "broker", "logins"})  # answer without PostgreSQL
