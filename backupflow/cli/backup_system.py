@@ -14,6 +14,7 @@ from backupflow.cli.process import end_on_sigterm
 from backupflow.cli.progress import bar
 from backupflow.cli.session import session, wiring
 from backupflow.cli.system_keys import IdentityFile, PassphraseFile, Recipient, key_of, lock_of
+from backupflow.core.system_backup import SEAL_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,9 @@ SealKey = Annotated[
     typer.Option(metavar="FILE", help="The key of the vault's seal, if it is kept elsewhere.", show_default=False),
 ]
 _MIB = 1024 * 1024
+WITHOUT_SEAL = (
+    "It is WITHOUT the key of the vault's seal (--own-seal): no configuration in it opens unless you keep that key."
+)
 
 
 @app.command()
@@ -45,7 +49,9 @@ def create(
     own_seal: Annotated[
         bool, typer.Option("--own-seal", help="The vault is your own, and you keep its seal: leave that out.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is there; take a folder in memory.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy everything into one sealed file: database, vault, the key of its seal, settings.
@@ -71,9 +77,13 @@ def create(
         moved = _in_mib(shown.moved)
         written = system_backup.create(found, order, moved, lambda size: shown.began(max(size // _MIB, 1)))
     if as_json:
-        output.as_document({"file": str(file), "bytes": written.bytes, "sha256": written.sha256})
+        output.as_document({
+            "file": str(file), "bytes": written.bytes, "sha256": written.sha256, "seal_key": seal is not None,
+        })  # fmt: skip
         return
     output.say(f"{file} is whole: {_size(written.bytes)}, SHA-256 {written.sha256}")
+    if seal is None:
+        output.note(WITHOUT_SEAL)
     output.note("Keep it and what opens it apart, and try it: backup-system check")
 
 
@@ -177,6 +187,8 @@ def _say_checked(file: Path, checked: Checked) -> None:
         f"made {output.in_words(begun.made_at)} by backupflow {begun.program}, schema {begun.revision}, "
         f"PostgreSQL {begun.postgres}, OpenBao {begun.openbao}: {devices}, {texts}"
     )
+    if SEAL_KEY not in checked.secrets:
+        output.note(WITHOUT_SEAL)
 
 
 def _document(file: Path, checked: Checked) -> dict[str, object]:
@@ -191,4 +203,5 @@ def _document(file: Path, checked: Checked) -> dict[str, object]:
         "postgres": begun.postgres,
         "openbao": begun.openbao,
         "rows": dict(checked.ended.rows),
+        "seal_key": SEAL_KEY in checked.secrets,
     }

@@ -43,12 +43,16 @@ def programs() -> Sequence[Path]:
 
 
 def seal_in_use(data_dir: Path | None, found: Wiring, named: Path | None) -> Seal:
-    """The key of the vault's seal: the named one, that of the running install, or the one beside the logins."""
-    from backupflow.embedded import default_folder, identify, seal_key_in_use
+    """The key of the vault's seal: the named one, that of the running install, or the one beside the logins.
+
+    With DATABASE_URL set no folder is asked that was not named: another install may run on it.
+    """
+    from backupflow.embedded import identify, seal_key_in_use
     from backupflow.wiring.system_backup import Seal
 
     beside = found.settings.servers.secrets_dir / SEAL_KEY
-    path = named or seal_key_in_use(data_dir or default_folder()) or (beside if beside.exists() else None)
+    folder = _folder(data_dir)
+    path = named or (folder and seal_key_in_use(folder)) or (beside if beside.exists() else None)
     if path is None:
         raise SettingsInvalid(
             "the key of the vault's seal is not known here: name it with --seal-key, or say --own-seal if the vault is "
@@ -59,14 +63,20 @@ def seal_in_use(data_dir: Path | None, found: Wiring, named: Path | None) -> Sea
 
 def settings_in_use(data_dir: Path | None) -> Mapping[str, str]:
     """The settings of the running install and of this environment; not what belongs to one process or machine."""
-    from backupflow.embedded import default_folder
-
+    folder = _folder(data_dir)
     said = {name: value for name, value in os.environ.items() if name.startswith(("CONFIG_", "FLOWER_")) and value}
     return {
         name: value
-        for name, value in (told_settings(data_dir or default_folder()) | said).items()
+        for name, value in ((told_settings(folder) if folder else {}) | said).items()
         if name not in _OF_PROCESSES
     }
+
+
+def _folder(data_dir: Path | None) -> Path | None:
+    """The folder of the install that is meant; None: the servers are those that the environment names."""
+    from backupflow.embedded import default_folder
+
+    return data_dir or (None if os.environ.get("DATABASE_URL") else default_folder())
 
 
 def require_empty(data_dir: Path | None) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from backupflow.core.system_backup import KEPT_SECRETS, SEAL_KEY, Begun, Ended
+from backupflow.core.system_backup import INSTALLER, KEPT_SECRETS, SEAL_KEY, Begun, Ended
 from backupflow.errors import InputInvalid, SettingsInvalid
 from backupflow.flows import system_backup as flow
 
@@ -111,13 +111,15 @@ def create(wiring: Wiring, order: Order, moved: Callable[[int], None], began: Ca
 
     system_backup.check(order.lock)
     system_backup.require_free(order.file, force=order.force)
+    if not order.force:
+        system_backup.require_lasting(order.file)
     about = _about(wiring, order)
     backups = system_backups(wiring)
     major, _ = backups.server()
     program = find("pg_dump", major, order.programs)
-    installer(wiring).close()  # its login is there and is accepted
+    _prove(wiring, order.seal)
     backups.begun(order.actor, {"for": _whom(order.lock)})
-    origin = _Origin(wiring, backups, program, began)
+    origin = _Origin(wiring, backups, program, began, order.seal.key if order.seal else None)
     members = flow.members(origin, about, moved)
     made_at = backups.clock()
 
@@ -133,13 +135,18 @@ def create(wiring: Wiring, order: Order, moved: Callable[[int], None], began: Ca
 
 
 def check(file: Path, key: Identities | Passphrase, moved: Callable[[int], None]) -> Checked:
-    """Read the file to its end; InputInvalid if this key does not open it, or if not all in it is as it was made."""
+    """Read the file to its end; InputInvalid if this key does not open it, or if not all in it is as it was made.
+
+    The key of the seal in it, if there is one, opens the vault in it.
+    """
     from backupflow.adapters import system_backup
     from backupflow.adapters.vault.raft import SnapshotJudge
 
     look = Look(SnapshotJudge)
     with system_backup.opened(file, key) as plain:
         begun, ended = flow.read(system_backup.members_of(plain), look, moved)
+    if INSTALLER not in look.secrets:
+        raise InputInvalid("the installer's login is not in it: it cannot be restored; make another one")
     size, digest = _digest(file)
     return Checked(begun, ended, size, digest, look.told, look.secrets)
 
@@ -175,6 +182,8 @@ class Look:
         for chunk in chunks:
             judge.see(chunk)
         judge.end()
+        if SEAL_KEY in self.secrets and not judge.opens_with(self.secrets[SEAL_KEY]):
+            raise InputInvalid("the key of the seal in it does not open the vault in it: keep the right one beside it")
 
 
 def system_backups(wiring: Wiring) -> SystemBackups:
@@ -211,11 +220,14 @@ def migrator(wiring: Wiring) -> Postgres:
 class _Origin:
     """flows.system_backup.Origin: the servers of this install."""
 
-    def __init__(self, wiring: Wiring, backups: SystemBackups, program: Path, began: Callable[[int], None]) -> None:
+    def __init__(
+        self, wiring: Wiring, backups: SystemBackups, program: Path, began: Callable[[int], None], key: bytes | None
+    ) -> None:
         self._wiring = wiring
         self._backups = backups
         self._program = program
         self._began = began
+        self._key = key
         self._moment: Moment | None = None
 
     @contextmanager
@@ -237,9 +249,20 @@ class _Origin:
         """With a login of its own: that of the beginning may have run out."""
         vault = installer(self._wiring)
         try:
-            yield from vault.snapshot()
+            yield from vault.snapshot(self._key)
         finally:
             vault.close()
+
+
+def _prove(wiring: Wiring, seal: Seal | None) -> None:
+    """The installer's login is accepted, and the key opens what the vault gives: known before hours of copying."""
+    vault = installer(wiring)
+    try:
+        if seal is not None:
+            for _ in vault.snapshot(seal.key):
+                pass
+    finally:
+        vault.close()
 
 
 def _about(wiring: Wiring, order: Order) -> flow.About:

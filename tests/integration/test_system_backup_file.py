@@ -201,9 +201,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_who_comes_as_another_ends_harms_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
-) -> None:
+def test_who_comes_as_another_ends_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool) -> None:
     """The draft that it opened is the whole file of the other when it has its turn."""
     file, lock = tmp_path / "it.age", fcntl.flock
     first = files.Written(0, "")
@@ -223,6 +221,14 @@ def test_who_comes_as_another_ends_harms_nothing(
             files.write_whole(file, filling(b"second"), force=False)
         assert (file.read_bytes(), first.bytes) == (b"first", 5)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_in_memory_is_not_where_a_backup_stays(tmp_path: Path) -> None:
+    """As /tmp of a container; what is known of the mounts is what the kernel tells."""
+    with pytest.raises(InputInvalid, match="in memory"):
+        files.require_lasting(Path("/dev/shm/it.age"))
+    files.require_lasting(tmp_path / "there is none" / "it.age")
+    files.require_lasting(Path("/proc/it.age"))
 
 
 def test_what_was_killed_as_it_ended_is_not_written_into(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from backupflow.adapters.system_backup.age_file import (
     sealed_chunks,
 )
 from backupflow.adapters.system_backup.tar import members_of, tar_of
-from backupflow.adapters.system_backup.whole_file import Written, require_free, write_whole
+from backupflow.adapters.system_backup.whole_file import Written, require_free, require_lasting, write_whole
 
 __all__ = [
     "Identities",
@@ -25,6 +25,7 @@ __all__ = [
     "members_of",
     "opened",
     "require_free",
+    "require_lasting",
     "sealed_by_passphrase",
     "sealed_chunks",
     "tar_of",

@@ -7,15 +7,16 @@ import hashlib
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from backupflow.errors import Conflict, InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _ATTEMPTS = 10  # to open a draft that nobody ends at that moment
 
 
@@ -50,6 +51,20 @@ def write_whole(path: Path, fill: Callable[[Callable[[bytes], int]], None], *, f
         raise Conflict(f"{path} is there already: --force replaces it") from None
     except OSError as exc:
         raise InputInvalid(f"{path} cannot be written: {exc.strerror}") from exc
+
+
+def require_lasting(path: Path) -> None:
+    """InputInvalid if its folder is in memory only: of a container's /tmp nothing is left when it ends."""
+    try:
+        device = path.parent.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return  # no folder: that is told by who writes; no /proc: nobody knows
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.splitlines():
+        where, _, what = line.partition(" - ")
+        if where.split()[2] == wanted and what.split()[0] in _IN_MEMORY:
+            raise InputInvalid(f"{path.parent} is in memory, and gone with it: name a folder on a disk, or say --force")
 
 
 def require_free(path: Path, *, force: bool) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 import requests
 
 from backupflow.adapters.vault.client import VaultClient
-from backupflow.errors import VaultUnavailable
+from backupflow.adapters.vault.seal import MOST_BYTES, opens
+from backupflow.errors import SettingsInvalid, VaultUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,8 +33,11 @@ _WRONG_SEAL = "possibly the snapshot is using a different autoseal key"
 class RaftVault(VaultClient):
     """A client with the installer's login, or an admin's token."""
 
-    def snapshot(self) -> Iterator[bytes]:
-        """All that the vault keeps, sealed; VaultUnavailable if it is not whole."""
+    def snapshot(self, key: bytes | None = None) -> Iterator[bytes]:
+        """All that the vault keeps, sealed; VaultUnavailable if it is not whole.
+
+        SettingsInvalid if `key` is not the key of its seal.
+        """
         judge = SnapshotJudge()
         with self.stream("GET", _PATH, None) as answer:
             if answer.status_code != requests.codes.ok:
@@ -42,6 +46,8 @@ class RaftVault(VaultClient):
                 judge.see(chunk)
                 yield chunk
         judge.end()
+        if key is not None and not judge.opens_with(key):
+            raise SettingsInvalid("that is not the key of this vault's seal: name the right one with --seal-key")
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Become what a snapshot holds; VaultUnavailable if the server does not take it."""
@@ -56,8 +62,9 @@ class SnapshotJudge:
     def __init__(self) -> None:
         self._inflater = zlib.decompressobj(wbits=31)
         self._head = bytearray()
-        self._skip = 0
+        self._skip = self._size = 0
         self._last = b""
+        self._sealed = bytearray()
 
     def see(self, chunk: bytes) -> None:
         """The next of it."""
@@ -74,11 +81,17 @@ class SnapshotJudge:
         if not self._inflater.eof or self._last != _LAST:
             raise VaultUnavailable("its snapshot was cut off: make it again")
 
+    def opens_with(self, key: bytes) -> bool:
+        """Whether this is the key of the seal under which it was taken; to be asked at its end."""
+        return opens(key, bytes(self._sealed))
+
     def _walk(self, plain: bytes) -> None:
         """From one head of the tar to the next."""
         rest = memoryview(plain)
         while rest:
             passed = min(self._skip, len(rest))
+            if self._last == _LAST and len(self._sealed) < self._size:
+                self._sealed += rest[: min(passed, self._size - len(self._sealed))]
             self._skip -= passed
             rest = rest[passed:]
             wanted = min(_BLOCK - len(self._head), len(rest))
@@ -93,6 +106,7 @@ class SnapshotJudge:
         if name:
             size = int(head[124:136].rstrip(b"\0 ") or b"0", 8)
             self._last, self._skip = name, -(-size // _BLOCK) * _BLOCK
+            self._size = min(size, MOST_BYTES)
 
 
 def _why(answer: requests.Response, otherwise: str) -> str:
