@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from backupflow.cli import app
+from backupflow.cli.processes import processes
 from backupflow.core.claiming import LANES
 from backupflow.core.verdict import Count, Level
 from tools.dashboard import dashboard
@@ -94,6 +95,16 @@ def test_values_of_labels_are_those_that_are_told() -> None:
         for label, value in _MATCHER.findall(asks):
             if label in values:
                 assert set(value.split("|")) <= values[label], (where, label, value)
+
+
+@pytest.mark.parametrize("page", ["docs/health.md", "deploy/prometheus/prometheus.yml"])
+def test_the_ports_that_prometheus_is_told_are_those_that_up_takes(page: str) -> None:
+    """One after the other, in the order of starting, those that have a heart: a port less and a name is another's."""
+    told = re.findall(
+        r'targets: \["127.0.0.1:(\d+)"\], labels: \{process: ([a-z-]+)\}', (ROOT / page).read_text("utf-8")
+    )
+    names = [process.name for process in processes(10, status=False, flower=True) if process.heart]
+    assert told == [(str(9200 + number), name) for number, name in enumerate(names)]
 
 
 def test_codes_in_rules_are_those_of_pages() -> None:
