@@ -32,11 +32,11 @@ _SAYS: Final = {
 _FOREWORD: Final = """# Metrics
 
 Every process answers `/metrics` for Prometheus on the address of its `CONFIG_METRICS_LISTEN`. Under `backupflow up`
-each has a free port on loopback, or a port of a row that is [set](health.md#where-to-ask), which a Prometheus of another
+each has a free port on loopback, or one of a row that is [set](health.md#where-to-ask), which a Prometheus of another
 user needs. In the composed install it is port 9108 of each container, inside its networks only. `/live` and `/ready` on
 the same address answer the probes of systemd, compose and Kubernetes.
 
-- [deploy/prometheus/prometheus.yml](../deploy/prometheus/prometheus.yml) says how the processes of either install are found.
+- [deploy/prometheus/prometheus.yml](../deploy/prometheus/prometheus.yml) says how the processes are found.
 - [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml) calls somebody: each rule says in one line what to do,
   and names a page of the [runbook](runbook/index.md). It follows the verdict of [`backupflow status`](status.md): no
   single router is in it.
