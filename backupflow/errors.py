@@ -256,6 +256,13 @@ class FolderInUse(BackupflowError):
     verdict = Verdict.HALT
 
 
+class NotRunning(BackupflowError):
+    """No backupflow runs here: start it with `backupflow up`, or its unit of systemd."""
+
+    code = "not_running"
+    verdict = Verdict.REFUSE
+
+
 class NotFound(BackupflowError):
     """There is nothing of that name."""
 

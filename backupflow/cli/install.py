@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from backupflow.errors import SettingsInvalid
+from backupflow.errors import NotRunning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ _SETTINGS = "settings.json"
 def open_wiring(data_dir: Path | None) -> Wiring:
     """The wiring of this process: what the environment names, and for the rest what runs on the folder.
 
-    Raises SettingsInvalid, with what to do, if there is neither.
+    Raises NotRunning, with what to do, if there is neither.
     """
     from backupflow.embedded import default_folder, running_install
     from backupflow.settings import Settings
@@ -32,7 +32,7 @@ def open_wiring(data_dir: Path | None) -> Wiring:
     environment = {name: value for name, value in os.environ.items() if value}
     running = running_install(folder)
     if running is None and "DATABASE_URL" not in environment:
-        raise SettingsInvalid(f"no install runs on {folder}: start `backupflow up`, or set DATABASE_URL and its like")
+        raise NotRunning(f"none on {folder}; another folder: --data-dir; your own servers: DATABASE_URL and its like")
     if running is not None:
         found_here = addresses(running) | {"CONFIG_SECRETS_DIR": str(folder / "secrets")}
         environment = told_settings(folder) | found_here | environment

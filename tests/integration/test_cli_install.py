@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backupflow.cli.exits import Exit, exit_of
 from backupflow.cli.install import open_wiring
-from backupflow.errors import SettingsInvalid
+from backupflow.errors import NotRunning
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,7 @@ def test_a_configured_install_needs_no_folder(tmp_path: Path, monkeypatch: pytes
 
 
 def test_nothing_to_be_found_says_what_to_do(tmp_path: Path) -> None:
-    """One line names both ways out."""
-    with pytest.raises(SettingsInvalid, match=r"backupflow up.*DATABASE_URL"):
+    """One line names the folder and the ways out; it is no wrong setting, which one would look for in vain."""
+    with pytest.raises(NotRunning, match=rf"backupflow up.*{tmp_path}/none.*--data-dir.*DATABASE_URL") as nobody:
         open_wiring(tmp_path / "none")
+    assert exit_of(nobody.value) == Exit.UNAVAILABLE

@@ -325,7 +325,7 @@ def went_away(scene: Scene, device_id: DeviceId) -> None:
 def test_the_first_line_is_the_verdict_and_so_is_the_exit_code(scene: Scene) -> None:
     """Well: one line and nothing else; then what is wrong, and 1; without a beat 2."""
     ids = fleet(scene, 4)
-    scene.write("operator", "INSERT INTO system_backup (made_by, revision, bytes) VALUES ('test', '0007', 1)")
+    scene.write("migrator", "INSERT INTO system_backup (made_by, revision, bytes) VALUES ('test', '0007', 1)")
     well = scene.run("status")
     (line,) = well.out.decode().splitlines()
     assert well.code == 0
@@ -350,7 +350,7 @@ def test_the_first_line_is_the_verdict_and_so_is_the_exit_code(scene: Scene) -> 
 def test_what_is_wrong_is_told_by_reason_and_site_the_largest_first(scene: Scene) -> None:
     """A site that is down, a login that waits, and a limit that holds everything back have a line each."""
     ids = fleet(scene, 5)
-    scene.write("operator", "INSERT INTO system_backup (made_by, revision, bytes) VALUES ('test', '0007', 1)")
+    scene.write("migrator", "INSERT INTO system_backup (made_by, revision, bytes) VALUES ('test', '0007', 1)")
     alone = scene.add("alone", "192.0.2.100")
     scene.write("migrator", "UPDATE site SET down_since = now() - interval '3 days', probe_at = now()")
     went_away(scene, alone)
@@ -488,7 +488,7 @@ def test_without_an_install_it_says_what_to_do(scene: Scene, monkeypatch: pytest
     """Nothing runs on the folder and nothing is configured: one line names both ways out."""
     monkeypatch.delenv("DATABASE_URL")
     lost = scene.run("--data-dir", str(tmp_path), "status")
-    assert lost.code == Exit.SETTINGS
+    assert lost.code == Exit.UNAVAILABLE
     assert "backupflow up" in lost.err
     assert "DATABASE_URL" in lost.err
     assert lost.err.count("\n") == 1

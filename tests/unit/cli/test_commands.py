@@ -160,6 +160,7 @@ def test_failures_have_exit_codes_by_what_they_mean() -> None:
     assert exit_of(errors.NotFound()) == Exit.NOT_FOUND
     assert exit_of(errors.StoreUnavailable()) == Exit.UNAVAILABLE
     assert exit_of(errors.TransitKeyMissing()) == Exit.UNAVAILABLE
+    assert exit_of(errors.NotRunning()) == Exit.UNAVAILABLE
     assert exit_of(errors.Conflict()) == Exit.REFUSED
     assert exit_of(errors.SchemaOutdated()) == Exit.SETTINGS
     assert exit_of(errors.DeviceTimeout()) == Exit.WRONG
