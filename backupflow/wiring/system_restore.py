@@ -1,7 +1,8 @@
 """A backup of the system into servers that hold nothing yet.
 
 The order is such that it can be said once more after a crash at any moment: the database is loaded beside the empty
-one, the vault takes its snapshot, all is looked at, and only then the database takes its place, in one statement.
+one, that one is put aside and looked at once more, the vault takes its snapshot, all is looked at, and only then the
+database takes its place, in one statement.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
@@ -26,6 +28,8 @@ from backupflow.wiring.system_backup import Checked, installer, migrator, progra
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import psycopg
 
     from backupflow.adapters.system_backup import Identities, Passphrase
     from backupflow.adapters.vault.raft import RaftVault
@@ -65,21 +69,24 @@ def restore(source: Source, target: Target, say: Callable[[str], None], moved: C
 
     Whatever fails before the vault took its snapshot leaves the servers as empty as they were.
     """
-    from backupflow.adapters.db.system_backups import drop, put_into_place
+    from backupflow.adapters.db.system_backups import drop, put_back, put_into_place
 
     name = _name(target)
     with _wiring(target, "") as place:
+        _settle(place, name)
         _require_empty(place, name)
         vault = _vault(place, source.checked)
     with closing(vault), _wiring(target, _DRAFT) as draft, provision.postgres_admin(draft) as admin:
         drop(admin, name + _DRAFT)
         try:
             provision.make_postgres_roles(draft, target.secret)
-            _read(source, _Load(source.checked, target, draft, vault, say), moved)
+            clear = partial(_clear, draft, admin, name)
+            _read(source, _Load(source.checked, target, draft, vault, say, clear), moved)
         except BaseException:
             draft.close()
-            with suppress(StoreUnavailable):  # what went wrong first is what is told
+            with suppress(StoreUnavailable, Conflict):  # what went wrong first is what is told
                 drop(admin, name + _DRAFT)
+                put_back(admin, name)
             raise
         draft.close()
         say("PostgreSQL: the database takes its place")
@@ -98,14 +105,21 @@ def _read(source: Source, load: _Load, moved: Callable[[int], None]) -> None:
 class _Load:
     """flows.system_backup.Taker that puts each part where it belongs."""
 
-    def __init__(
-        self, checked: Checked, target: Target, draft: Wiring, vault: RaftVault, say: Callable[[str], None]
+    def __init__(  # noqa: PLR0917 - all that a restore has
+        self,
+        checked: Checked,
+        target: Target,
+        draft: Wiring,
+        vault: RaftVault,
+        say: Callable[[str], None],
+        clear: Callable[[], None],
     ) -> None:
         self._checked = checked
         self._target = target
         self._draft = draft
         self._vault = vault
         self._say = say
+        self._clear = clear
         self._secrets: dict[str, bytes] = {}
 
     def begun(self, begun: Begun) -> None:
@@ -138,6 +152,7 @@ class _Load:
 
     def vault(self, chunks: Iterable[bytes]) -> None:
         """Let the vault become the one of then, and know its installer."""
+        self._clear()
         self._say("OpenBao: restoring its keys and roles")
         self._target.keep(MARK, b"")
         self._vault.restore(chunks)
@@ -184,6 +199,19 @@ def _name(target: Target) -> str:
     return make_url(target.environment["DATABASE_URL"]).database or "backupflow"
 
 
+def _settle(place: Wiring, name: str) -> None:
+    """What a restore that was cut off had put aside has its name again, or goes if it is empty."""
+    from backupflow.adapters.db.system_backups import aside_of, drop, holds, is_there, put_back
+
+    with provision.postgres_admin(place) as admin:
+        put_back(admin, name)
+        if is_there(admin, aside_of(name)):
+            with provision.postgres_admin(place, aside_of(name)) as there:
+                if holds(there):
+                    raise Conflict(f"the database {aside_of(name)} is not empty: look what it is, and remove it")
+            drop(admin, aside_of(name))
+
+
 def _require_empty(place: Wiring, name: str) -> None:
     """Looked at before anything is done: roles are a whole server's, and their passwords are set anew."""
     from backupflow.adapters.db.system_backups import holds, is_of_another, is_there
@@ -196,6 +224,22 @@ def _require_empty(place: Wiring, name: str) -> None:
     with provision.postgres_admin(place, name) as there:
         if holds(there):
             raise Conflict("the database is not empty: a backup is restored into servers that hold nothing")
+
+
+def _clear(draft: Wiring, admin: psycopg.Connection, name: str) -> None:
+    """The empty database out of the way, so that nobody fills it from now on; Conflict if somebody did by now.
+
+    Hours may have gone by since it was looked at: the install may have been started, and have devices.
+    """
+    from backupflow.adapters.db.system_backups import aside_of, holds, is_there, put_aside
+
+    put_aside(admin, name)
+    if is_there(admin, aside_of(name)):
+        with provision.postgres_admin(draft, aside_of(name)) as there:
+            if holds(there):
+                raise Conflict(
+                    "the database is not empty any more: a backup is restored into servers that hold nothing"
+                )
 
 
 def _vault(place: Wiring, checked: Checked) -> RaftVault:

@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,15 @@ import pyrage
 import pytest
 
 import backupflow
-from backupflow.adapters.system_backup import Identities
+from backupflow.adapters.system_backup import Identities, Recipients, members_of, sealed_chunks, tar_of, write_whole
+from backupflow.adapters.system_backup import opened as opened_file
 from backupflow.cli import system_place
 from backupflow.cli.exits import Exit
 from backupflow.cli.install import DATABASE
 from backupflow.core.model import TenantId
+from backupflow.core.system_backup import INSTALLER, SEAL_KEY, Ended, Member, Sums, ended_in, last
 from backupflow.embedded import Server, ServerOptions, open_folder, start_servers
-from backupflow.errors import Conflict, VaultUnavailable
+from backupflow.errors import Conflict, InputInvalid, VaultUnavailable
 from backupflow.flows import history
 from backupflow.flows.ingest import check_marks
 from backupflow.settings import Settings
@@ -29,12 +32,14 @@ from backupflow.wiring.system_backup import check, installer, system_backups
 from tests.integration.scene import export_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import LiteralString
 
     from backupflow.embedded import Servers
     from backupflow.wiring.system_backup import Checked
     from tests.integration.scene import Ran, Scene
 
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 KEY = pyrage.x25519.Identity.generate()
 LOGINS_OF_ROLES = "OpenBao: logins of the roles"  # what is said once the vault has become the one of then
 
@@ -48,16 +53,19 @@ def whole(scene: Scene, servers: Servers, tmp_path: Path) -> Scene:
         shutil.copy(servers.secret_path(name), logins)
     scene.monkeypatch.setenv("CONFIG_SECRETS_DIR", str(logins))
     scene.monkeypatch.setenv("CONFIG_BACKUP_INTERVAL", "7200")
+    scene.monkeypatch.setattr(
+        "backupflow.adapters.system_backup.require_lasting", lambda _: None
+    )  # /tmp may be a tmpfs
     device = scene.add()
     scene.observe(device, export_text("one"))
     scene.observe(device, export_text("two"))
     return scene
 
 
-def create(scene: Scene, servers: Servers, file: Path) -> Ran:
+def create(scene: Scene, servers: Servers, file: Path, *seal: str) -> Ran:
     """By the command."""
-    seal = str(servers.folder.path.parent / "seal.key")
-    return scene.run("backup-system", "create", str(file), "--recipient", str(KEY.to_public()), "--seal-key", seal)
+    named = seal or ("--seal-key", str(servers.folder.path.parent / "seal.key"))
+    return scene.run("backup-system", "create", str(file), "--recipient", str(KEY.to_public()), *named)
 
 
 def looked(file: Path) -> Checked:
@@ -109,6 +117,40 @@ def test_nobody_works_on_keys_while_a_system_is_copied(whole: Scene, servers: Se
     again = create(whole, servers, file)
     assert again.code == Exit.REFUSED
     assert "--force" in again.err
+
+
+def test_a_key_that_does_not_open_the_vault_makes_no_backup(whole: Scene, servers: Servers, tmp_path: Path) -> None:
+    """It is tried before anything is copied; a file without a key says so, and so does one with another."""
+    file, other = tmp_path / "it.age", tmp_path / "other.key"
+    other.write_bytes(b"o" * 32)
+    refused = create(whole, servers, file, "--seal-key", str(other))
+    assert (refused.code, "not the key of this vault's seal" in refused.err) == (Exit.SETTINGS, True)
+    assert not file.exists()
+    assert not whole.rows("SELECT 1 FROM audit WHERE action LIKE 'system_backup%'")
+    done = create(whole, servers, file, "--own-seal")
+    assert (done.code, "WITHOUT the key" in done.err) == (0, True)
+    (tmp_path / "key.txt").write_text(str(KEY))
+    told = whole.run("backup-system", "check", str(file), "--identity", str(tmp_path / "key.txt"))
+    assert (told.code, "WITHOUT the key" in told.err) == (0, True)
+    for altered, why in (({SEAL_KEY: b"o" * 32}, "does not open the vault"), ({INSTALLER: None}, "installer's login")):
+        with pytest.raises(InputInvalid, match=why):
+            looked(with_secrets(file, altered))
+
+
+def with_secrets(file: Path, other: Mapping[str, bytes | None]) -> Path:
+    """The same backup with these secrets instead, None: without; its sums are right."""
+    with opened_file(file, Identities(str(KEY))) as plain:
+        members = [one for one in members_of(plain) if not one.name.startswith("secrets/")]
+        kept = {INSTALLER: b"{}"} | dict(other)
+    members[2:2] = [Member(f"secrets/{name}", content) for name, content in kept.items() if content is not None]
+    sums, ended = Sums(), ended_in(members.pop())
+    assert ended
+    members = [sums.add(one) for one in members]
+    made = file.with_name("altered.age")
+    told = [*members, last(Ended(sums.all(), ended.rows))]
+    lock = Recipients([str(KEY.to_public())])
+    write_whole(made, lambda write: sealed_chunks(tar_of(told, NOW), lock, write), force=True)
+    return made
 
 
 def test_no_secret_is_in_the_arguments_or_the_environment_of_a_program(
@@ -210,6 +252,47 @@ def test_a_vault_on_another_seal_takes_nothing_and_stays_as_it_was(
         assert names == {"postgres"}
         installer(wiring).close()  # its login of before is as good as ever
         assert not (tmp_path / "data" / "secrets" / "reader.openbao").exists()
+        wiring.close()
+
+
+def test_what_was_filled_meanwhile_is_not_taken_away(whole: Scene, servers: Servers, tmp_path: Path) -> None:
+    """Hours after the look at an empty database the install may have been started: nobody is thrown out either."""
+    file, seal = tmp_path / "it.age", tmp_path / "seal.key"
+    assert create(whole, servers, file).code == 0
+    found = (file, Identities(str(KEY)), looked(file))
+    system_place.put_seal_key(found[2], seal)
+    with configured(tmp_path / "data", seal) as environment:
+        wiring = Wiring(Settings(environment))
+        for name, value in environment.items():
+            whole.monkeypatch.setenv(name, value)
+
+        def meanwhile(act: Callable[[], object]) -> Callable[[str], None]:
+            return lambda line: act() if "loading the dump" in line else None  # type: ignore[return-value]
+
+        def names() -> set[str]:
+            with provision.postgres_admin(wiring) as admin:
+                return {row[0] for row in admin.execute("SELECT datname FROM pg_database WHERE NOT datistemplate")}
+
+        def said(statement: LiteralString) -> None:
+            with provision.postgres_admin(wiring, DATABASE) as there:
+                there.execute(statement)
+
+        with provision.postgres_admin(wiring) as admin:
+            admin.execute(f"CREATE DATABASE {DATABASE}")
+        with pytest.raises(Conflict, match="not empty any more"):
+            system_place.into_servers(found, meanwhile(lambda: said("CREATE TABLE device ()")), lambda _: None)
+        assert names() == {"postgres", DATABASE}
+        said("DROP TABLE device")
+        with ExitStack() as stack:
+            use = lambda: stack.enter_context(provision.postgres_admin(wiring, DATABASE))  # noqa: E731
+            with pytest.raises(Conflict, match="is used"):
+                system_place.into_servers(found, meanwhile(use), lambda _: None)
+        installer(wiring).close()  # the vault is the one of before: it had no turn
+        system_place.into_servers(found, lambda _: None, lambda _: None)
+        assert names() == {"postgres", DATABASE}
+        wiring.close()
+        wiring = Wiring(Settings(environment))
+        assert opened(wiring) == export_text("two")
         wiring.close()
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
     from uuid import UUID
 
+_ASIDE: Final = "_replaced"
 _TENANTS = text("SELECT id FROM tenant")
 _LOCKS = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
 _FREE = text("SELECT pg_advisory_unlock_all()")
@@ -52,7 +53,7 @@ class Moment:
 
 
 class SystemBackups:
-    """What a backup of the system reads. `migrator` owns the tables, `operator` is who writes down that it was made."""
+    """What a backup of the system reads. `migrator` owns the tables, `operator` may hold the keys."""
 
     def __init__(self, migrator: Engine, operator: Engine) -> None:
         self._migrator = migrator
@@ -76,14 +77,14 @@ class SystemBackups:
             record_act(tx, actor, "system_backup_begun", detail=detail)
 
     def made(self, actor: str, at: datetime, revision: str, size: int, sha256: str) -> None:
-        """Write down that it is whole."""
-        with transaction(self._operator) as tx:
+        """Write down that it is whole; only the owner may say so, since the warning that there is none ends with it."""
+        with transaction(self._migrator) as tx:
             tx.execute(_MADE, {"at": at, "by": actor, "revision": revision, "bytes": size})
             record_act(tx, actor, "system_backup_made", detail={"bytes": size, "sha256": sha256})
 
     def restored(self, actor: str, at: datetime, revision: str, size: int, sha256: str) -> None:
         """Write down where all of this comes from: the newest backup of it is the file that it was restored from."""
-        with transaction(self._operator) as tx:
+        with transaction(self._migrator) as tx:
             tx.execute(_MADE, {"at": at, "by": actor, "revision": revision, "bytes": size})
             record_act(tx, actor, "system_restored", detail={"made_at": at.isoformat(), "sha256": sha256})
 
@@ -166,17 +167,44 @@ def _number(there: psycopg.Connection, statement: LiteralString) -> int:
 
 
 def drop(admin: psycopg.Connection, name: str) -> None:
-    """Take a database away, whoever uses it; nothing if there is none. StoreUnavailable if that cannot be."""
+    """Take a draft away, whoever uses it; nothing if there is none. StoreUnavailable if that cannot be."""
     try:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
     except psycopg.Error as exc:
         raise StoreUnavailable(f"the database {name} cannot be taken away, SQLSTATE {exc.sqlstate}") from exc
 
 
+def put_aside(admin: psycopg.Connection, name: str) -> None:
+    """Give it another name, under which nobody looks for it; nothing if there is none.
+
+    Conflict if somebody is connected to it: whoever uses it is not thrown out.
+    """
+    if is_there(admin, name):
+        _rename(admin, name, name + _ASIDE)
+
+
+def put_back(admin: psycopg.Connection, name: str) -> None:
+    """Give what was put aside its name again, unless another one has it by now; nothing if nothing was."""
+    if is_there(admin, name + _ASIDE) and not is_there(admin, name):
+        _rename(admin, name + _ASIDE, name)
+
+
 def put_into_place(admin: psycopg.Connection, draft: str, name: str) -> None:
-    """Let a database that is whole take the place of an empty one; Conflict if somebody is connected again."""
-    drop(admin, name)
+    """Let a database that is whole have the name; what was put aside goes. Conflict if there is one of that name."""
+    if is_there(admin, name):
+        raise Conflict(f"a database {name} was made meanwhile: stop what sets it up, remove it, and restore again")
+    _rename(admin, draft, name)
+    with suppress(psycopg.Error):  # all is in its place; who is connected to the empty one harms nothing
+        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name + _ASIDE)))
+
+
+def aside_of(name: str) -> str:
+    """The name of what was put aside."""
+    return name + _ASIDE
+
+
+def _rename(admin: psycopg.Connection, name: str, to: str) -> None:
     try:
-        admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
+        admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to)))
     except psycopg.Error as exc:
         raise Conflict(f"the database {name} is used: stop all processes of backupflow, and restore again") from exc
