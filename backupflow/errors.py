@@ -236,9 +236,23 @@ class InventoryUnavailable(BackupflowError):
 
 
 class EscrowFailed(BackupflowError):
-    """No escrow was written; the files before it stand. The runbook page of this code has what to look at."""
+    """No escrow was written; the files before it stand."""
 
     code = "escrow_failed"
+    verdict = Verdict.REFUSE
+
+
+class BackupUnreadable(BackupflowError):
+    """The backup of the system was not opened; nothing was changed."""
+
+    code = "backup_unreadable"
+    verdict = Verdict.REFUSE
+
+
+class AlreadyThere(BackupflowError):
+    """A file of that name is there already; nothing was written."""
+
+    code = "already_there"
     verdict = Verdict.REFUSE
 
 

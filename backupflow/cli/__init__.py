@@ -29,9 +29,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _run(words)
     except BackupflowError as exc:
         from backupflow.cli import output
-        from backupflow.cli.exits import exit_of
+        from backupflow.cli.exits import exit_of, line_of
 
-        output.note(f"backupflow: {exc}")
+        output.note(f"backupflow: {line_of(exc)}")
         sys.exit(exit_of(exc))
     except KeyboardInterrupt:
         sys.exit(130)

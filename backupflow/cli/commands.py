@@ -104,6 +104,8 @@ class Commands(TyperGroup):
         except typer.Abort:
             output.note("")
             output.stop(Exit.INTERRUPTED, "interrupted; nothing was changed")
+        except KeyboardInterrupt as exc:  # whose text, if it has one, is what came of the work
+            output.stop(Exit.INTERRUPTED, "; ".join(["interrupted", *map(str, exc.args)]))
 
 
 app = typer.Typer(

@@ -56,14 +56,23 @@ _OF_FAILURES: dict[type[errors.BackupflowError], Exit] = {
     errors.InventoryUnavailable: Exit.UNAVAILABLE,
     errors.Conflict: Exit.REFUSED,
     errors.FolderInUse: Exit.REFUSED,
+    errors.AlreadyThere: Exit.WOULD_OVERWRITE,
+    errors.BackupUnreadable: Exit.DATA,
     errors.SettingsInvalid: Exit.SETTINGS,
     errors.SchemaOutdated: Exit.SETTINGS,
 }
+_SAYS_ALL = {one.code for one in (errors.InputInvalid, errors.NotFound, errors.Conflict, errors.AlreadyThere)}
+_SAYS_ALL.add(errors.BackupflowError.code)
 
 
 def exit_of(failure: errors.BackupflowError) -> Exit:
     """The exit code of a command that ended with this failure."""
     return _OF_FAILURES.get(type(failure), Exit.WRONG)
+
+
+def line_of(failure: errors.BackupflowError) -> str:
+    """What a command says at its end; with the page that says more, but of what was only asked for wrongly."""
+    return str(failure) if failure.code in _SAYS_ALL else f"{failure} – docs/runbook/{failure.code}.md"
 
 
 def table() -> str:

@@ -22,7 +22,7 @@ from backupflow.adapters import system_backup as files
 from backupflow.adapters.system_backup import passphrase
 from backupflow.adapters.vault.raft import SnapshotJudge
 from backupflow.core.system_backup import Member
-from backupflow.errors import Conflict, InputInvalid, VaultUnavailable
+from backupflow.errors import AlreadyThere, BackupUnreadable, InputInvalid, NotFound, VaultUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_we_open_what_another_implementation_sealed() -> None:
 @pytest.mark.usefixtures("_fast")
 def test_another_passphrase_opens_nothing() -> None:
     """And that is what is told: nothing was altered."""
-    with pytest.raises(InputInvalid, match="this passphrase does not open it"):
+    with pytest.raises(BackupUnreadable, match="this passphrase does not open it"):
         unsealed(sealed(b"a configuration"), "another one")
 
 
@@ -99,7 +99,7 @@ def test_another_passphrase_opens_nothing() -> None:
 )
 def test_no_harm_goes_unseen(harm: Callable[[bytes], bytes]) -> None:
     """Cut off anywhere, longer, a bit of it another one, or asking for more memory than there is."""
-    with pytest.raises(InputInvalid):
+    with pytest.raises(BackupUnreadable):
         unsealed(harm(sealed(b"y" * (2 * CHUNK + 17))))
 
 
@@ -156,16 +156,18 @@ def test_a_file_for_a_key_says_why_it_does_not_open(tmp_path: Path) -> None:
         (files.Passphrase(WORDS), "sealed for a key"),
     ]
     for key, why in cases:
-        with pytest.raises(InputInvalid, match=why):
+        with pytest.raises((BackupUnreadable, InputInvalid), match=why):
             look(file, key)
     raw = file.read_bytes()
     for harmed in (raw[:-1], raw[: len(raw) // 2], raw[:5000] + b"?" + raw[5001:], raw + b"x"):
         file.write_bytes(harmed)
-        with pytest.raises(InputInvalid, match="cut off or altered"):
+        with pytest.raises(BackupUnreadable, match="cut off or altered"):
             look(file, mine)
     file.write_bytes(b"PK..")
-    with pytest.raises(InputInvalid, match="not sealed by age"):
+    with pytest.raises(BackupUnreadable, match="not sealed by age"):
         files.sealed_by_passphrase(file)
+    with pytest.raises(NotFound):
+        files.sealed_by_passphrase(tmp_path / "none")
 
 
 def test_a_tar_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
@@ -192,12 +194,26 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     (tmp_path / ".it.age.unfinished").write_bytes(b"of one that was killed" * 100_000)
     written = write(file, lock)
     assert [path.name for path in tmp_path.iterdir()] == ["it.age"]
-    with pytest.raises(Conflict, match="--force"):
+    with pytest.raises(AlreadyThere, match="--force"):
         write(file, lock)
     with pytest.raises(VaultUnavailable):
         files.write_whole(file, failing, force=True)
     assert file.stat().st_size == written.bytes
     assert write(file, lock, force=True).sha256 != written.sha256
+    for force in (False, True):
+        with pytest.raises(InputInvalid, match="is a folder"):
+            write(tmp_path, lock, force=force)
+
+
+def test_who_interrupts_it_is_told_that_there_is_no_file(tmp_path: Path) -> None:
+    """As the last thing that a person sees of it."""
+
+    def interrupted(_write: Callable[[bytes], int]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="no file was written"):
+        files.write_whole(tmp_path / "it.age", interrupted, force=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -217,7 +233,7 @@ def test_who_comes_as_another_ends_harms_nothing(tmp_path: Path, monkeypatch: py
         second = files.write_whole(file, filling(b"second"), force=True)
         assert (file.read_bytes(), second.bytes) == (b"second", 6)
     else:
-        with pytest.raises(Conflict, match="--force"):
+        with pytest.raises(AlreadyThere, match="--force"):
             files.write_whole(file, filling(b"second"), force=False)
         assert (file.read_bytes(), first.bytes) == (b"first", 5)
     assert list(tmp_path.iterdir()) == [file]

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 import pyrage
 
 from backupflow.adapters.system_backup import passphrase
-from backupflow.errors import BackupflowError, InputInvalid
+from backupflow.errors import BackupflowError, BackupUnreadable, InputInvalid, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,7 +79,7 @@ def check(lock: Lock) -> None:
 def opened(path: Path, key: Identities | Passphrase) -> Iterator[IO[bytes]]:
     """What is sealed in the file, to be read to its end: only then it is proven that nothing is missing.
 
-    InputInvalid if this key does not open it, or if it was cut off or altered; it is raised when the context is left.
+    BackupUnreadable if this key does not open it, or if it was cut off or altered, is raised when the context is left.
     """
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb", buffering=1024 * 1024) as plain:
@@ -87,7 +87,7 @@ def opened(path: Path, key: Identities | Passphrase) -> Iterator[IO[bytes]]:
         opening.start()
         try:
             yield plain
-        except (InputInvalid, EOFError):
+        except (BackupUnreadable, InputInvalid, EOFError):
             plain.close()
             opening.join()
             _raise_first(opening.failure)  # what went wrong first says more than what followed from it
@@ -125,23 +125,25 @@ class _Opening(threading.Thread):
             file.seek(0)
             if isinstance(self._key, Passphrase):
                 if not by_passphrase:
-                    raise InputInvalid("it is sealed for a key, not with a passphrase: --identity FILE")
+                    raise BackupUnreadable("it is sealed for a key, not with a passphrase: --identity FILE")
                 passphrase.unseal(file, sink.write, self._key.text)
                 return
             if by_passphrase:
-                raise InputInvalid("it is sealed with a passphrase, not for a key: leave --identity out")
+                raise BackupUnreadable("it is sealed with a passphrase, not for a key: leave --identity out")
             pyrage.decrypt_io(file, sink, _identities(self._key.text))
 
 
 def sealed_by_passphrase(path: Path) -> bool:
-    """Whether a passphrase opens it; InputInvalid if it cannot be read, or is no age file."""
+    """Whether a passphrase opens it; NotFound, InputInvalid or BackupUnreadable if there is none, or it is none."""
     try:
         with path.open("rb") as file:
             begin = file.read(_BEGIN_BYTES)
+    except FileNotFoundError:
+        raise NotFound(f"{path} is not there") from None
     except OSError as exc:
         raise InputInvalid(f"{path} cannot be read: {exc.strerror}") from exc
     if not begin.startswith(b"age-encryption.org/v1\n"):
-        raise InputInvalid(f"{path} is no backup of a system: it is not sealed by age")
+        raise BackupUnreadable(f"{path} is no backup of a system: it is not sealed by age")
     return passphrase.is_by_passphrase(begin)
 
 
@@ -155,10 +157,10 @@ def _identities(text: str) -> list[object]:
         raise InputInvalid("a key in the file of --identity cannot be understood") from None
 
 
-def _ours(exc: BaseException) -> InputInvalid:
+def _ours(exc: BaseException) -> BackupUnreadable:
     if isinstance(exc, pyrage.DecryptError) and "No matching keys" in str(exc):
-        return InputInvalid("this key does not open it: it was sealed for another one")
-    return InputInvalid(passphrase.ALTERED)
+        return BackupUnreadable("this key does not open it: it was sealed for another one")
+    return BackupUnreadable(passphrase.ALTERED)
 
 
 class _Source(io.RawIOBase):

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from backupflow.errors import InputInvalid
+from backupflow.errors import BackupUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ _HEADER = re.compile(
     rb"([A-Za-z0-9+/]{43})\n--- ([A-Za-z0-9+/]{43})\n"
 )
 _HEADER_BYTES = 256
-ALTERED = "it was cut off or altered since it was made"
+ALTERED = "it was cut off or altered since it was made: try another copy of the file"
 
 
 def is_by_passphrase(begin: bytes) -> bool:
@@ -72,7 +72,7 @@ def seal(source: Source, write: Callable[[bytes], object], passphrase: str) -> N
 
 
 def unseal(source: Source, write: Callable[[bytes], object], passphrase: str) -> None:
-    """Give back what was sealed, each chunk once it is proven; InputInvalid if it is the wrong passphrase, or altered.
+    """Give back what was sealed, each chunk once it is proven; BackupUnreadable if that is the wrong one, or altered.
 
     That the last chunk is missing is only known at the end: what was written is of use only when this returns.
     """
@@ -88,9 +88,9 @@ def unseal(source: Source, write: Callable[[bytes], object], passphrase: str) ->
         try:
             text = opened.decrypt(_nonce(number, last=not following), chunk, None)
         except InvalidTag:
-            raise InputInvalid(ALTERED) from None
+            raise BackupUnreadable(ALTERED) from None
         if number and not text:
-            raise InputInvalid(ALTERED)  # an empty chunk after others
+            raise BackupUnreadable(ALTERED)  # an empty chunk after others
         write(text)
         if not following:
             return
@@ -101,20 +101,22 @@ def _unwrap(begin: bytes, passphrase: str) -> tuple[bytes, bytes]:
     """The file key, and the header."""
     found = _HEADER.match(begin)
     if found is None:
-        raise InputInvalid("it is no file that age seals with a passphrase")
+        raise BackupUnreadable("it is no file that age seals with a passphrase")
     log_n = int(found[2])
     if log_n > _MOST_LOG_N:
-        raise InputInvalid("opening it would take more memory than there is for that: it was not made by backupflow")
+        raise BackupUnreadable(
+            "opening it would take more memory than there is for that: it was not made by backupflow"
+        )
     try:
         file_key = ChaCha20Poly1305(_scrypt(passphrase, _unb64(found[1]), log_n)).decrypt(
             bytes(12), _unb64(found[3]), None
         )
     except InvalidTag:
-        raise InputInvalid("this passphrase does not open it") from None
+        raise BackupUnreadable("this passphrase does not open it: try the others that you keep") from None
     header = found[0]
     signed = header[: header.rindex(b"---") + 3]
     if not hmac.compare_digest(_mac(file_key, signed), _unb64(found[4])):
-        raise InputInvalid(ALTERED)
+        raise BackupUnreadable(ALTERED)
     return file_key, header
 
 

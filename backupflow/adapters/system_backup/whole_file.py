@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from backupflow.errors import Conflict, InputInvalid
+from backupflow.errors import AlreadyThere, Conflict, InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,14 +31,14 @@ class Written:
 def write_whole(path: Path, fill: Callable[[Callable[[bytes], int]], None], *, force: bool) -> Written:
     """Write a file for its owner alone; `fill` is given what writes.
 
-    Conflict if it is there already (unless `force`), or if another process writes it; InputInvalid if it cannot be
+    AlreadyThere if it is (unless `force`), Conflict if another process writes it; InputInvalid if it cannot be
     written: no room, no right. What a killed one left is taken over by the next.
     """
     require_free(path, force=force)
     try:
         with _draft(path) as (file, draft):
             counted = _Counted(file)
-            fill(counted.write)
+            _filled(fill, counted)
             file.flush()
             os.fsync(file.fileno())
             if force:
@@ -48,7 +48,7 @@ def write_whole(path: Path, fill: Callable[[Callable[[bytes], int]], None], *, f
             _settle(path.parent)
             return Written(counted.bytes, counted.sha256.hexdigest())
     except FileExistsError:
-        raise Conflict(f"{path} is there already: --force replaces it") from None
+        raise AlreadyThere(f"{path}: --force replaces it") from None
     except OSError as exc:
         raise InputInvalid(f"{path} cannot be written: {exc.strerror}") from exc
 
@@ -68,11 +68,20 @@ def require_lasting(path: Path) -> None:
 
 
 def require_free(path: Path, *, force: bool) -> None:
-    """Conflict if it is there already, InputInvalid if there is no folder to write it into."""
+    """AlreadyThere if it is, InputInvalid if it is a folder, or if there is none to write it into."""
+    if path.is_dir():
+        raise InputInvalid(f"{path} is a folder: name the file in it")
     if path.exists() and not force:
-        raise Conflict(f"{path} is there already: --force replaces it")
+        raise AlreadyThere(f"{path}: --force replaces it")
     if not path.parent.is_dir():
         raise InputInvalid(f"{path} cannot be written: there is no folder {path.parent}")
+
+
+def _filled(fill: Callable[[Callable[[bytes], int]], None], counted: _Counted) -> None:
+    try:
+        fill(counted.write)
+    except KeyboardInterrupt as exc:
+        raise KeyboardInterrupt("no file was written") from exc
 
 
 class _Counted:

@@ -15,7 +15,7 @@ from typer.main import get_command
 from backupflow import errors
 from backupflow.cli import asking, main
 from backupflow.cli.commands import Commands, app
-from backupflow.cli.exits import Exit, exit_of, table
+from backupflow.cli.exits import Exit, exit_of, line_of, table
 from backupflow.cli.options import interval_seconds, seconds
 
 if TYPE_CHECKING:
@@ -164,6 +164,13 @@ def test_failures_have_exit_codes_by_what_they_mean() -> None:
     assert exit_of(errors.Conflict()) == Exit.REFUSED
     assert exit_of(errors.SchemaOutdated()) == Exit.SETTINGS
     assert exit_of(errors.DeviceTimeout()) == Exit.WRONG
+    assert exit_of(errors.AlreadyThere()) == Exit.WOULD_OVERWRITE
+
+
+def test_what_a_command_fails_with_names_its_page() -> None:
+    """At night nobody looks for it; what was only asked for wrongly says all in its line."""
+    assert line_of(errors.EscrowFailed("why")).endswith(" (why) – docs/runbook/escrow_failed.md")
+    assert line_of(errors.InputInvalid("why")).endswith(" (why)")
 
 
 @pytest.mark.parametrize(
@@ -181,13 +188,24 @@ def test_what_is_no_span_is_a_usage_error(text: str) -> None:
         seconds(text)
 
 
-def test_leaving_a_question_is_an_interruption_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C at a prompt: an exit code of its own, and a word that nothing came of it."""
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (typer.Abort(), "\nbackupflow: interrupted; nothing was changed\n"),
+        (KeyboardInterrupt(), "backupflow: interrupted\n"),
+        (KeyboardInterrupt("no file was written"), "backupflow: interrupted; no file was written\n"),
+    ],
+    ids=["question", "work", "file"],
+)
+def test_an_interruption_is_told_with_what_came_of_it(
+    raised: BaseException, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C: an exit code of its own, and at a prompt, or where a file was to come, a word that nothing came of it."""
     door = typer.Typer(cls=Commands, rich_markup_mode=None)
 
     @door.command()
     def ask() -> None:
-        raise typer.Abort
+        raise raised
 
     @door.command()
     def other() -> None:
@@ -196,7 +214,7 @@ def test_leaving_a_question_is_an_interruption_and_nothing_else(capsys: pytest.C
     with pytest.raises(SystemExit) as ended:
         door(["ask"])
     assert ended.value.code == Exit.INTERRUPTED
-    assert capsys.readouterr().err == "\nbackupflow: interrupted; nothing was changed\n"
+    assert capsys.readouterr().err == says
 
 
 def test_who_stops_watching_is_told_that_it_goes_on(
