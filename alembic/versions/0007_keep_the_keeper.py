@@ -23,7 +23,8 @@ GRANTS = (
     "GRANT SELECT ON system_backup, escrow TO backupflow_scheduler",
     # Of two logins the other one may have its turn: how a device is counted (core.verdict) depends on it.
     "GRANT SELECT (next_changed_at) ON credential_profile TO backupflow_scheduler",
-    "GRANT SELECT, INSERT ON system_backup TO backupflow_operator",
+    # Only the migrator writes it: whoever has another login must not end the warning that there is none.
+    "GRANT SELECT ON system_backup TO backupflow_operator",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON escrow TO backupflow_operator",
 )
 
@@ -50,7 +51,9 @@ def upgrade() -> None:
         sa.Column("folder", sa.Text(), nullable=True, comment="none: CONFIG_ESCROW_DIR"),
         sa.Column("enabled_by", sa.Text(), nullable=False),
         _at("enabled_at", needed=True),
+        _at("filed_at", comment="the newest file, whole or not"),
         _at("written_at", comment="the newest whole file"),
+        _at("asked_at", comment="it is to be written though it is not due"),
         sa.Column("devices", sa.Integer(), nullable=True),
         sa.Column("bytes", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("cardinality(recipients) > 0", name=op.f("ck_escrow_recipients")),

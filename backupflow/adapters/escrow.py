@@ -12,6 +12,7 @@ import re
 import secrets
 import stat
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyrage
@@ -20,7 +21,6 @@ from backupflow.errors import EscrowFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from backupflow.core.escrow import Escrow
 
@@ -47,8 +47,35 @@ class AgeFolder:
             _sweep(folder)
         _check(escrow.recipients)
 
-    def write(self, escrow: Escrow, pieces: Iterable[bytes], name: Callable[[], str]) -> int:
-        """Encrypt a file, whole or not at all; what getting the next piece raises passes unchanged."""
+    def is_ours(self, escrow: Escrow) -> bool:
+        """Whether it is known here, and this process may write to it; of a folder that is not there: True.
+
+        Which disk is missing is the same for everybody; which user, container or environment may write is not.
+        """
+        base = escrow.folder or self._default
+        if base is None:
+            return False
+        try:
+            return self._may_write(base, escrow.place)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+    @staticmethod
+    def _may_write(base: str, place: str) -> bool:
+        try:
+            about, path = os.lstat(f"{base}/{place}"), f"{base}/{place}"
+        except FileNotFoundError:
+            about, path = Path(base).stat(), base
+        is_owner = path == base or os.geteuid() in {about.st_uid, 0}
+        return is_owner and os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+
+    def write(self, escrow: Escrow, pieces: Iterable[bytes], name: Callable[[Sequence[str]], str]) -> tuple[str, int]:
+        """Encrypt a file, whole or not at all; what getting the next piece raises passes unchanged.
+
+        Nothing that is there is ever replaced: EscrowFailed if the name that it is given is taken.
+        """
         draft = f".escrow-{secrets.token_hex(8)}.draft"
         with self._folder(escrow) as folder, _written(self._path(escrow)):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -60,13 +87,13 @@ class AgeFolder:
                     file.flush()
                     os.fsync(fd)
                     size = file.tell()
-                    os.rename(draft, name(), src_dir_fd=folder, dst_dir_fd=folder)
+                    final = _named(folder, draft, name)
                 os.fsync(folder)
             except BaseException:
                 with suppress(FileNotFoundError):
                     os.unlink(draft, dir_fd=folder)
                 raise
-        return size
+        return final, size
 
     def names(self, escrow: Escrow) -> Sequence[str]:
         """The files that are there."""
@@ -94,7 +121,7 @@ class AgeFolder:
         """The folder of the tenant, open."""
         base, path = self._base(escrow.folder), self._path(escrow)
         with _opened(base, base, None) as outer:
-            if escrow.written_at is None:
+            if escrow.filed_at is None:
                 with _written(path), suppress(FileExistsError):
                     os.mkdir(escrow.place, 0o700, dir_fd=outer)
                     _hand_over(escrow.place, outer)
@@ -140,6 +167,17 @@ def _written(path: str) -> Iterator[None]:
 
 def _listed(folder: int) -> list[str]:
     return sorted(os.listdir(folder))
+
+
+def _named(folder: int, draft: str, name: Callable[[Sequence[str]], str]) -> str:
+    """Give the draft its name, one at a time: the job and a command may end at once."""
+    fcntl.flock(folder, fcntl.LOCK_EX)  # until the folder is closed
+    taken = _listed(folder)
+    final = name(taken)
+    if final in taken:
+        raise EscrowFailed(f"{final} is there already: nothing is replaced; try it again")
+    os.rename(draft, final, src_dir_fd=folder, dst_dir_fd=folder)
+    return final
 
 
 def _sweep(folder: int) -> None:

@@ -23,9 +23,9 @@ def copy_lines(overview: Overview) -> Iterator[str]:
         age = f"the newest is {output.span(copies.now - copies.backup_at)} old" if copies.backup_at else "there is none"
         yield f"SYSTEM BACKUP  {age}: on another disk or machine, `backup-system create FILE` (docs/backup.md)"
     for escrow in copies.late:
-        since = output.in_words(escrow.written_at or escrow.enabled_at)
+        since = output.in_words(escrow.filed_at or escrow.enabled_at)
         yield (
-            f"ESCROW LATE  {escrow.tenant}: no whole file since {since} – "
+            f"ESCROW LATE  {escrow.tenant}: no file since {since} – "
             f"`escrow run --tenant {shlex.quote(escrow.tenant)}` says why"
         )
 
@@ -49,6 +49,8 @@ def escrow_document(escrow: Escrow) -> dict[str, Any]:
         "enabled_by": escrow.enabled_by,
         "enabled_at": escrow.enabled_at,
         "written_at": escrow.written_at,
+        "filed_at": escrow.filed_at,
+        "asked_at": escrow.asked_at,
         "devices": escrow.devices,
         "bytes": escrow.bytes,
         "late": escrow.is_late,

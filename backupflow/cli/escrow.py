@@ -102,7 +102,8 @@ def disable(tenant: InTenant = "default", *, yes: Yes = False, as_json: AsJson =
 def run(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """Write the files now, whether they are due or not. It is done each day; this is the same, by this process.
 
-    Run it as the user that the maintain worker is, or as root.
+    Where this process may not write to the folder, or does not know it, the maintain worker is asked to do it at once.
+    In the composed install it always is.
 
     \b
     Examples:
@@ -110,7 +111,7 @@ def run(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
       backupflow escrow run --tenant customer-1
     """  # noqa: D301 - \b keeps the lines of the examples
     wanted = _enabled(tenant)
-    done = [(escrow, _written(escrow, quiet=as_json)) for escrow in wanted]
+    done = [(escrow, _written(escrow, quiet=as_json) or _asked(escrow)) for escrow in wanted]
     if as_json:
         output.as_document([_ran(escrow, result) for escrow, result in done])
     else:
@@ -123,7 +124,7 @@ def run(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def status(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Show for whom it is written, where, and how old the newest whole file is. The exit code is 1 if one is late.
+    """Show for whom it is written, where, and how old the newest files are. The exit code is 1 if one is late.
 
     \b
     Example: backupflow escrow status --json
@@ -134,8 +135,12 @@ def status(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     elif not found:
         output.say("none is written: `escrow enable --recipient age1…` (docs/escrow.md)")
     else:
-        rows = [(one.tenant, len(one.recipients), one.written_at, one.devices, one.bytes, place(one)) for one in found]
-        output.show_table(("tenant", "recipients", "newest whole file", "devices", "bytes", "folder"), rows)
+        rows = [
+            (one.tenant, len(one.recipients), one.filed_at, one.written_at, one.devices, one.bytes, place(one))
+            for one in found
+        ]
+        names = ("tenant", "recipients", "newest file", "newest whole file", "devices", "bytes", "folder")
+        output.show_table(names, rows)
         for one in found:
             output.say(f"{one.tenant}: {', '.join(one.recipients)}, enabled by {one.enabled_by} "
                        f"{output.in_words(one.enabled_at)}")  # fmt: skip
@@ -178,9 +183,23 @@ def _enabled(tenant: str | None) -> list[Escrow]:
     return found
 
 
-def _written(escrow: Escrow, *, quiet: bool) -> Written | BackupflowError:
+class Asked:
+    """Somebody else writes it."""
+
+    lacking = ()
+
+
+def _asked(escrow: Escrow) -> Asked:
+    wiring().escrows("operator").ask(escrow, actor())
+    return Asked()
+
+
+def _written(escrow: Escrow, *, quiet: bool) -> Written | BackupflowError | None:
+    """What became of it; None: it is not this process's to write, which is no failure of it."""
     from backupflow.flows.escrow import Watching, write
 
+    if not wiring().escrow_folder().is_ours(escrow):
+        return None
     try:
         with bar(f"escrow of {output.visible(escrow.tenant)}", quiet=quiet) as shown:
             watching = Watching(began=shown.began, moved=shown.moved)
@@ -191,7 +210,11 @@ def _written(escrow: Escrow, *, quiet: bool) -> Written | BackupflowError:
         return exc
 
 
-def _tell(escrow: Escrow, result: Written | BackupflowError) -> None:
+def _tell(escrow: Escrow, result: Written | BackupflowError | Asked) -> None:
+    if isinstance(result, Asked):
+        output.say(f"{escrow.tenant}: {place(escrow)} is not this process's to write to: the maintain worker was "
+                   "asked, and writes it within minutes; see `escrow status`")  # fmt: skip
+        return
     if isinstance(result, BackupflowError):
         output.note(f"backupflow: {escrow.tenant}: {result}")
         return
@@ -201,7 +224,9 @@ def _tell(escrow: Escrow, result: Written | BackupflowError) -> None:
         output.note(f"NOT in it: {one.held.name}: {output.told(one.why, output.LONGEST_DETAIL)}")
 
 
-def _ran(escrow: Escrow, result: Written | BackupflowError) -> dict[str, Any]:
+def _ran(escrow: Escrow, result: Written | BackupflowError | Asked) -> dict[str, Any]:
+    if isinstance(result, Asked):
+        return {"tenant": escrow.tenant, "file": None, "asked": True, "error": None}
     if isinstance(result, BackupflowError):
         return {"tenant": escrow.tenant, "file": None, "error": result.code, "detail": str(result)}
     return {

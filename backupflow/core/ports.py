@@ -645,6 +645,10 @@ class EscrowStore(Protocol):
         """Let none be written any more; False if none was. Its alarms are over."""
         ...
 
+    def ask(self, escrow: Escrow, actor: str) -> None:
+        """Let the job write it at once, though it is not due. NotFound if it is enabled no more."""
+        ...
+
     def begin(self, escrow: Escrow, actor: str) -> int:
         """Who writes for whom, in the audit; how many devices there are. NotFound if it is enabled no more."""
         ...
@@ -673,10 +677,15 @@ class EscrowFolder(Protocol):
         """The folder of the tenant can be written to by nobody else; what was left of a draft is gone."""
         ...
 
-    def write(self, escrow: Escrow, pieces: Iterable[bytes], name: Callable[[], str]) -> int:
-        """Encrypt a file, whole or not at all; its name is asked for at the end. Gives its bytes.
+    def is_ours(self, escrow: Escrow) -> bool:
+        """Whether it is known here, and this process may write to it; of a folder that is not there: True."""
+        ...
 
-        What getting the next piece raises passes unchanged.
+    def write(self, escrow: Escrow, pieces: Iterable[bytes], name: Callable[[Sequence[str]], str]) -> tuple[str, int]:
+        """Encrypt a file, whole or not at all. Gives its name and its bytes.
+
+        It is named at the end, by all the names that are taken then; EscrowFailed if it is given one of these. What
+        getting the next piece raises passes unchanged.
         """
         ...
 

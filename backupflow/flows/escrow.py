@@ -28,7 +28,7 @@ from backupflow.flows.ingest import check_marks
 from backupflow.flows.maintain import Ran
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from backupflow.core.escrow import Escrow
     from backupflow.core.escrow_files import Held
@@ -120,8 +120,8 @@ def _write(ports: EscrowPorts, escrow: Escrow, watching: Watching) -> Written:
     watching.began(total)
     remembered = replace(ports.history, secrets=history.OnePepper(ports.history.secrets))
     run = _Run(replace(ports, history=remembered), escrow, watching)
-    size = ports.folder.write(escrow, run.members(total), run.name)
-    return Written(run.name(), size, len(run.filed) - len(run.without), tuple(lacking(run.filed)))
+    name, size = ports.folder.write(escrow, run.members(total), run.name)
+    return Written(name, size, len(run.filed) - len(run.without), tuple(lacking(run.filed)))
 
 
 def _check_keys(ports: EscrowPorts, escrow: Escrow) -> None:
@@ -142,12 +142,12 @@ class _Run:
     def without(self) -> list[Filed]:
         return [one for one in self.filed if not one.file]
 
-    def name(self) -> str:
+    def name(self, taken: Sequence[str]) -> str:
         """What it is to be called, when all is written; EscrowFailed if it has nothing of what there should be."""
         found = lacking(self.filed)
         if found and len(self.without) == len(self.filed):
             raise EscrowFailed(f"not one configuration opens, for example {found[0].held.name}: {found[0].why}")
-        return file_name(self.escrow.now, whole=not found)
+        return file_name(self.escrow.now, taken, whole=not found)
 
     def members(self, total: int) -> Iterator[bytes]:
         """The tar, piece by piece; no more than one configuration is held."""

@@ -96,7 +96,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "audit aside expected_key queue_canary event interpretation ignore_rule system_backup escrow alembic_version "
         "credential_profile:id,tenant_id,name,device_id,username,method,suspended_at,suspended_reason,created_at,"
         "settings,changed_at,sealed,next_username,next_method,next_changed_at,trial_at,trials,proved_at,next_sealed",
-        "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit event system_backup escrow",
+        "INSERT": f"{SCOPES} {PROCESS} device host_key request transit_key audit event escrow",
         "UPDATE": f"{SCOPES} process device collection request job transit_key alarm:cleared_at "
         "outbox:due_at,event_id,sealed interpretation escrow event:sealed,due_at,attempts,failing_since,tried_at,"
         "answer,sent_at,given_up_at "

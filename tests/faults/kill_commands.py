@@ -191,6 +191,8 @@ def enable_escrow(field: Field, life: int) -> list[str]:
 
 def begin_escrow(field: Field) -> None:
     """It is enabled, and its folder there."""
+    if (field.root / ESCROW).is_file():
+        (field.root / ESCROW).unlink()
     (field.root / ESCROW).mkdir(mode=0o700, exist_ok=True)
     assert field.command(*enable_escrow(field, 0)).returncode == 0
 
@@ -199,6 +201,12 @@ def lose_escrow(field: Field) -> None:
     """Enabled, and its folder gone."""
     begin_escrow(field)
     rmtree(field.root / ESCROW)
+
+
+def forbid_escrow(field: Field) -> None:
+    """Enabled, and its folder not to be written to by anybody: what a command asks the job for."""
+    lose_escrow(field)
+    (field.root / ESCROW).write_text("")
 
 
 def end_escrow(field: Field) -> None:

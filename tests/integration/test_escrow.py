@@ -19,6 +19,7 @@ from uuid import uuid4
 import pyrage
 import pytest
 
+from backupflow.adapters.escrow import AgeFolder
 from backupflow.cli.exits import Exit
 from backupflow.core.escrow import ESCROW
 from backupflow.core.inventory import NewDevice
@@ -142,10 +143,13 @@ def test_what_does_not_open_is_named_and_takes_no_whole_files_place(scene: Scene
     assert job(scene).counts == {"written": 0, "devices": 0, "lacking": 0, "failed": 1}  # one of nothing is none
     assert any("not one configuration opens, for example core-" in one for one in alarms(scene))
     assert files(folder) == sorted([whole, lacking])
+    scene.write("operator", "UPDATE escrow SET written_at = now() - interval '9 days'")  # one is written each day
+    assert scene.run("escrow", "status").code == Exit.OK  # so none is late: what it lacks is an alarm of its own
     for number, text in sealed.items():
         scene.write("migrator", "UPDATE content SET sealed = :s WHERE id = :i", s=text, i=number)
     assert job(scene).counts["lacking"] == 0
-    assert (files(folder), alarms(scene)) == ([whole], [])
+    (again,) = set(files(folder)) - {whole}  # the incomplete one is gone, the first of the day as it was
+    assert (whole.read_bytes(), ".incomplete." in again.name, alarms(scene)) == (before, False, [])
 
 
 class Opener:
@@ -222,7 +226,7 @@ def test_a_tenant_has_files_keys_and_failures_of_its_own(scene: Scene, folder: P
     content = opened(theirs, OTHER)
     assert list(listed(content)) == ["theirs"]
     assert not [name for name in content if str(removed) in name]
-    assert list(listed(opened(*files(folder)))) == ["core-1"]
+    assert list(listed(opened(files(folder)[0]))) == ["core-1"]
     with pytest.raises(pyrage.DecryptError):
         pyrage.decrypt(theirs.read_bytes(), [IDENTITY])
     assert [one["tenant"] for one in json.loads(scene.run("status", "--json").out)["escrow"]] == ["default"]
@@ -255,9 +259,9 @@ def test_the_commands_say_who_where_and_when(scene: Scene, folder: Path) -> None
     assert opened(files(folder)[0], OTHER).keys() == opened(files(folder)[0]).keys()
     (shown,) = json.loads(scene.run("escrow", "status", "--json").out)
     assert (shown["devices"], shown["late"], shown["folder"]) == (1, False, str(files(folder)[0].parent))
-    scene.write("operator", "UPDATE escrow SET written_at = now() - interval '3 days'")
+    scene.write("operator", "UPDATE escrow SET filed_at = now() - interval '3 days'")
     assert scene.run("escrow", "status").code == Exit.WRONG
-    assert "ESCROW LATE  default: no whole file since " in scene.run("status").out.decode()
+    assert "ESCROW LATE  default: no file since " in scene.run("status").out.decode()
     assert scene.run("escrow", "disable", "--yes").code == Exit.OK
     assert scene.run("escrow", "disable", "--yes").out == b"none of default was written: no change\n"
     acts = scene.rows("SELECT action, actor, detail::text AS detail FROM audit WHERE action LIKE 'escrow%' ORDER BY id")
@@ -266,14 +270,37 @@ def test_the_commands_say_who_where_and_when(scene: Scene, folder: Path) -> None
     assert PUBLIC in acts[1].detail
 
 
+def test_who_may_not_write_there_asks_the_job(scene: Scene, folder: Path) -> None:
+    """As every command in the composed install: no alarm is raised, the job writes although it is not due."""
+    scene.observe(scene.add(), export_text("one"))
+    scene.monkeypatch.setenv("CONFIG_ESCROW_DIR", str(folder))
+    assert scene.run("escrow", "enable", "-r", PUBLIC).code == Exit.OK
+    wiring = scene.install.wiring
+    ports = replace(wiring.escrow_ports("job"), folder=AgeFolder(folder))
+    assert write_due(ports, Watching()).counts["written"] == 1
+    assert write_due(ports, Watching()).counts["written"] == 0
+    scene.monkeypatch.delenv("CONFIG_ESCROW_DIR")
+    scene.write("operator", "UPDATE job SET due_at = now() + interval '1 day' WHERE name = 'escrow'")
+    ran = scene.run("escrow", "run")
+    assert (ran.code, b"the maintain worker was asked" in ran.out) == (Exit.OK, True)
+    assert alarms(scene) == []
+    (due,) = scene.rows("SELECT due_at <= now() AS now FROM job WHERE name = 'escrow'")
+    assert due.now
+    assert write_due(ports, Watching()).counts["written"] == 1
+    assert write_due(ports, Watching()).counts["written"] == 0
+    assert len(files(folder)) == 2
+    assert scene.rows("SELECT actor FROM audit WHERE action = 'escrow_asked'")[0].actor.startswith("cli:")
+
+
 def test_status_asks_for_a_backup_of_the_system_until_there_is_a_young_one(scene: Scene) -> None:
     """From the first day on; the verdict waits for a week."""
     lines = [scene.run("status").out.decode()]
     scene.write("migrator", "UPDATE tenant SET created_at = now() - interval '8 days'")
     late = json.loads(scene.run("status", "--json").out)
     made = "INSERT INTO system_backup (made_at, made_by, revision, bytes) VALUES (now() - :ago, 'test', '0007', 1)"
+    scene.write("migrator", made, ago=timedelta(days=-9))  # of a clock that ran ahead
     for days in (9, 6):
-        scene.write("operator", made, ago=timedelta(days=days))
+        scene.write("migrator", made, ago=timedelta(days=days))
         lines.append(scene.run("status").out.decode())
     assert ["SYSTEM BACKUP" in one for one in lines] == [True, True, False]
     assert ("there is none" in lines[0], "the newest is 9 d" in lines[1]) == (True, True)

@@ -11,6 +11,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from backupflow.core.model import TenantId
 from backupflow.errors import EscrowFailed, VaultUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -39,7 +40,7 @@ def pieces():
         yield bytes(1 << 20)
         if number == 4:
             print("under way", flush=True)
-AgeFolder().write(pickle.load(sys.stdin.buffer), pieces(), lambda: "never")
+AgeFolder().write(pickle.load(sys.stdin.buffer), pieces(), lambda _: "never")
 """
 
 
@@ -87,33 +88,73 @@ def full_after(size: int) -> Iterator[None]:
 
 
 def test_each_recipient_opens_it_alone_and_nobody_else_reads_it(escrow: Escrow, tmp_path: Path) -> None:
-    """Whatever the sizes of its pieces; a second one of the same day takes its place."""
-    folder, file = AgeFolder(), place(tmp_path) / NAME
-    for pieces in ([b"one"], [b"", b"a" * 100_000, b"b", bytes(3 * MIB), b""]):
-        size = folder.write(escrow, iter(pieces), lambda: NAME)
+    """Whatever the sizes of its pieces."""
+    folder = AgeFolder()
+    for number, pieces in enumerate(([b"one"], [b"", b"a" * 100_000, b"b", bytes(3 * MIB), b""])):
+        wanted = f"escrow-{number}.tar.age"
+        found = folder.write(escrow, iter(pieces), partial(str.format, wanted))
+        file = place(tmp_path) / wanted
         assert [opened(file, identity) for identity in IDENTITIES] == [b"".join(pieces)] * 2
-        assert (file.stat().st_size, file.stat().st_mode & 0o777) == (size, 0o600)
-        assert folder.names(escrow) == there(tmp_path) == [NAME]
-    with pytest.raises(pyrage.DecryptError):
-        opened(file, pyrage.x25519.Identity.generate())
+        assert (found, file.stat().st_mode & 0o777) == ((wanted, file.stat().st_size), 0o600)
+        assert folder.names(escrow) == there(tmp_path)
+        with pytest.raises(pyrage.DecryptError):
+            opened(file, pyrage.x25519.Identity.generate())
 
 
 @pytest.mark.parametrize("raised", [VaultUnavailable("it is sealed"), KeyboardInterrupt()], ids=["vault", "ctrl-c"])
 def test_what_was_begun_and_not_ended_is_not_there(escrow: Escrow, tmp_path: Path, raised: BaseException) -> None:
     """What kept the next piece from coming is what the caller hears; the file of before stands."""
     folder = AgeFolder()
-    folder.write(escrow, [b"before"], lambda: NAME)
+    assert folder.write(escrow, [b"before"], lambda _: NAME)[0] == NAME
     with pytest.raises(type(raised)) as heard:
-        folder.write(escrow, failing(raised), lambda: NAME)
+        folder.write(escrow, failing(raised), lambda _: NAME)
     assert heard.value is raised
     assert there(tmp_path) == [NAME]
     assert opened(place(tmp_path) / NAME, IDENTITIES[0]) == b"before"
 
 
+def test_nothing_that_is_there_is_replaced(escrow: Escrow, tmp_path: Path) -> None:
+    """The one that is written is told what there is; given a name of these it fails, and leaves nothing."""
+    folder, told = AgeFolder(), list[str]()
+
+    def named(taken: Sequence[str]) -> str:
+        told.extend(taken)
+        return NAME
+
+    folder.write(escrow, [b"before"], named)
+    with pytest.raises(EscrowFailed, match="nothing is replaced"):
+        folder.write(escrow, [b"after"], named)
+    assert NAME in told
+    assert there(tmp_path) == [NAME]
+    assert opened(place(tmp_path) / NAME, IDENTITIES[0]) == b"before"
+
+
+def test_a_process_knows_whether_a_folder_is_its_own(
+    escrow: Escrow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not without a setting, of another user, read-only or no folder at all; a missing one is so for everybody."""
+    folder = AgeFolder()
+    found = [folder.is_ours(escrow), folder.is_ours(replace(escrow, folder=None))]
+    folder.ready(escrow)
+    found.append(folder.is_ours(escrow))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_, **__: False)
+        found.append(folder.is_ours(escrow))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 12345)
+        found.append(folder.is_ours(escrow))
+    place(tmp_path).rmdir()
+    nowhere(tmp_path)
+    found.append(folder.is_ours(escrow))
+    (tmp_path / "escrow").write_text("")
+    found.append(folder.is_ours(escrow))
+    assert found == [True, False, True, False, False, True, False]
+
+
 def test_a_full_disk_leaves_nothing_behind(escrow: Escrow, tmp_path: Path) -> None:
     """Neither half a file nor a draft that fills it further."""
     with full_after(2 * MIB), pytest.raises(EscrowFailed, match="File too large"):
-        AgeFolder().write(escrow, [bytes(8 * MIB)], lambda: NAME)
+        AgeFolder().write(escrow, [bytes(8 * MIB)], lambda _: NAME)
     assert there(tmp_path) == []
 
 
@@ -177,7 +218,7 @@ def test_a_folder_that_is_not_fit_for_it_is_named_and_not_written_to(
     """Before anything is opened, and again when it is written."""
     spoil(tmp_path)
     folder = AgeFolder()
-    for attempt in (lambda: folder.ready(escrow), lambda: folder.write(escrow, [b"x"], lambda: NAME)):
+    for attempt in (lambda: folder.ready(escrow), lambda: folder.write(escrow, [b"x"], lambda _: NAME)):
         with pytest.raises(EscrowFailed, match=says):
             attempt()
     assert list(tmp_path.rglob("*.age")) == []
@@ -190,7 +231,7 @@ def test_a_folder_of_another_user_is_not_written_to(
     AgeFolder().ready(escrow)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(EscrowFailed, match="let it be this user's"):
-        AgeFolder().write(escrow, [b"x"], lambda: NAME)
+        AgeFolder().write(escrow, [b"x"], lambda _: NAME)
     assert there(tmp_path) == []
 
 
@@ -201,7 +242,7 @@ def test_what_root_writes_by_hand_is_the_jobs_to_go_on_with(
     given: list[tuple[object, ...]] = []
     monkeypatch.setattr(os, "chown", lambda *what, **_: given.append(what))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    AgeFolder().write(escrow, [b"x"], lambda: NAME)
+    AgeFolder().write(escrow, [b"x"], lambda _: NAME)
     owner = (tmp_path / "escrow").stat()
     assert given == [("default-00000000", owner.st_uid, owner.st_gid)]
     assert there(tmp_path) == [NAME]
@@ -209,7 +250,7 @@ def test_what_root_writes_by_hand_is_the_jobs_to_go_on_with(
 
 def test_a_disk_that_was_there_before_and_is_gone_is_not_written_beside(escrow: Escrow, tmp_path: Path) -> None:
     """The empty folder that it was mounted on is another disk."""
-    written = replace(escrow, written_at=NOW)
+    written = replace(escrow, filed_at=NOW)
     with pytest.raises(EscrowFailed, match="was there, and is gone: is its disk mounted"):
         AgeFolder().ready(written)
     place(tmp_path).mkdir(0o700)
@@ -219,7 +260,7 @@ def test_a_disk_that_was_there_before_and_is_gone_is_not_written_beside(escrow: 
 def test_a_folder_for_all_is_that_of_the_settings(escrow: Escrow, tmp_path: Path) -> None:
     """Unless one was named; if there is neither, whoever enables it is told."""
     bare = replace(escrow, folder=None)
-    AgeFolder(tmp_path / "escrow").write(bare, [b"x"], lambda: NAME)
+    AgeFolder(tmp_path / "escrow").write(bare, [b"x"], lambda _: NAME)
     assert there(tmp_path) == [NAME]
     with pytest.raises(EscrowFailed, match="CONFIG_ESCROW_DIR"):
         AgeFolder().fit(None, escrow.recipients)

@@ -32,13 +32,18 @@ _ONE = text(f"{_SELECT} AND t.id = :tenant")
 _ENABLE = text("""
     INSERT INTO escrow (tenant_id, recipients, folder, enabled_by) VALUES (:tenant, :recipients, :folder, :actor)
     ON CONFLICT (tenant_id) DO UPDATE SET recipients = excluded.recipients, folder = excluded.folder,
-        enabled_by = excluded.enabled_by, enabled_at = now(), written_at = NULL, devices = NULL, bytes = NULL""")
+        enabled_by = excluded.enabled_by, enabled_at = now(), written_at = NULL, filed_at = NULL, asked_at = NULL,
+        devices = NULL, bytes = NULL""")
 _DISABLE = text("DELETE FROM escrow WHERE tenant_id = :tenant RETURNING tenant_id")
 _AT_ONCE = text("UPDATE job SET due_at = now() WHERE name = :job")
 _COUNT = text("SELECT count(*) FROM device WHERE tenant_id = :tenant AND status <> 'removed'")
-_WRITTEN = text("""
-    UPDATE escrow SET written_at = now(), devices = :devices, bytes = :bytes
-    WHERE tenant_id = :tenant AND recipients = :recipients""")
+# `begun` is when it was looked up: who asked since then has another one written.
+_FILED = """
+    UPDATE escrow SET filed_at = now(), asked_at = CASE WHEN asked_at > :begun THEN asked_at END{more}
+    WHERE tenant_id = :tenant AND recipients = :recipients"""
+_WRITTEN = text(_FILED.format(more=", written_at = now(), devices = :devices, bytes = :bytes"))
+_LACKING = text(_FILED.format(more=""))
+_ASK = text("UPDATE escrow SET asked_at = now() WHERE tenant_id = :tenant")
 _WHERE = {
     "address": "d.host", "port": "d.port::text", "driver": "d.driver", "status": "coalesce(d.blocked_code, d.status)",
     "site": "s.name", "group": "g.name", "jump_host": "h.name || ' (' || h.host || ':' || h.port || ')'",
@@ -82,6 +87,14 @@ class Escrows:
             record_act(tx, actor, "escrow_enabled", tenant_id=tenant_id, detail=said)
         return escrow
 
+    def ask(self, escrow: Escrow, actor: str) -> None:
+        """Let the job write it at once, though it is not due. NotFound if it is enabled no more."""
+        with transaction(self._engine) as tx:
+            _one(tx, escrow.tenant_id)
+            tx.execute(_ASK, {"tenant": escrow.tenant_id})
+            tx.execute(_AT_ONCE, {"job": ESCROW})
+            record_act(tx, actor, "escrow_asked", tenant_id=escrow.tenant_id)
+
     def disable(self, tenant_id: TenantId, actor: str) -> bool:
         """Let none be written any more; False if none was. Its alarms are over."""
         with transaction(self._engine) as tx:
@@ -118,8 +131,10 @@ class Escrows:
             if written.lacking and _found(tx, escrow.tenant_id):
                 scope = escrow.scope_of_devices
                 new = raise_alarm(tx, EscrowFailed.code, scope, f"{escrow.tenant}: {written.lacks}", escrow.tenant_id)
-            elif not written.lacking:
-                values = {"tenant": escrow.tenant_id, "recipients": list(escrow.recipients)}
+            values = {"tenant": escrow.tenant_id, "recipients": list(escrow.recipients), "begun": escrow.now}
+            if written.lacking:
+                tx.execute(_LACKING, values)
+            else:
                 tx.execute(_WRITTEN, {**values, **said})
             detail = {"file": written.file, **said, "lacking": len(written.lacking)}
             record_act(tx, actor, "escrow_written", tenant_id=escrow.tenant_id, detail=detail)
@@ -141,7 +156,7 @@ def escrows(tx: Connection, tenant_id: TenantId | None) -> list[Escrow]:
 def _escrow(row: Row[Any]) -> Escrow:
     return Escrow(
         TenantId(row.tenant_id), row.tenant, tuple(row.recipients), row.folder, row.enabled_by, row.enabled_at,
-        row.now, row.written_at, row.devices, row.bytes,
+        row.now, row.written_at, row.devices, row.bytes, row.filed_at, row.asked_at,
     )  # fmt: skip
 
 

@@ -68,9 +68,9 @@ _NUMBERS = text(f"""
     (SELECT count(*) FROM jump_host h LEFT JOIN credential_profile hl ON hl.id = h.credential_profile_id
      WHERE {HOP_IN_TROUBLE}) AS hops_in_trouble,
     (SELECT count(*) FROM event WHERE sent_at IS NULL AND given_up_at IS NULL) AS unsent,
-    (SELECT now() - max(made_at) FROM system_backup) AS backup_ago,
+    (SELECT now() - max(made_at) FROM system_backup WHERE made_at <= now()) AS backup_ago,
     (SELECT now() - min(created_at) FROM tenant) AS installed_ago,
-    (SELECT now() - min(coalesce(e.written_at, e.enabled_at)) FROM escrow e JOIN tenant t ON t.id = e.tenant_id
+    (SELECT now() - min(coalesce(e.filed_at, e.enabled_at)) FROM escrow e JOIN tenant t ON t.id = e.tenant_id
      WHERE t.removed_at IS NULL) AS escrow_ago,
     (SELECT count(*) FROM escrow e JOIN tenant t ON t.id = e.tenant_id WHERE t.removed_at IS NULL) AS escrow_tenants,
     now() AS now""")

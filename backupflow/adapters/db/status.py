@@ -138,7 +138,8 @@ _BACKLOG = text("""
       AND c.stored_at < now() - CAST(:late AS interval) AND t.removed_at IS NULL
       AND (CAST(:tenant AS uuid) IS NULL OR c.tenant_id = :tenant)""")
 _COPIES = text("""
-    SELECT (SELECT min(created_at) FROM tenant) AS installed_at, (SELECT max(made_at) FROM system_backup) AS backup_at
+    SELECT (SELECT min(created_at) FROM tenant) AS installed_at, (
+        SELECT max(made_at) FROM system_backup WHERE made_at <= now()) AS backup_at
     """)
 _RUNNING = text("SELECT count(*) FROM collection WHERE state = 'running'")
 _AS_THEY_ARE = (

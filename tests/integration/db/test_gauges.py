@@ -241,13 +241,14 @@ def test_what_is_kept_elsewhere_is_told_by_its_age(fleet: Fleet) -> None:
     assert (found.backup_ago, found.escrow_ago, found.escrow_tenants) == (None, None, 0)
     fleet.sql(
         "INSERT INTO system_backup (made_at, made_by, revision, bytes) VALUES "
-        "(now() - interval '9 days', 'me', '1', 1), (now() - interval '2 days', 'me', '1', 1)"
+        "(now() - interval '9 days', 'me', '1', 1), (now() - interval '2 days', 'me', '1', 1), "
+        "(now() + interval '70 years', 'a clock that ran ahead', '1', 1)"
     )
     second = fleet.value("INSERT INTO tenant (name) VALUES ('second') RETURNING id")
     gone = fleet.value("INSERT INTO tenant (name, removed_at) VALUES ('gone', now()) RETURNING id")
     for tenant, ago in ((fleet.tenant, 1), (second, 3), (gone, 9)):
         fleet.sql(
-            "INSERT INTO escrow (tenant_id, recipients, enabled_by, enabled_at, written_at) "
+            "INSERT INTO escrow (tenant_id, recipients, enabled_by, enabled_at, filed_at) "
             "VALUES (:t, ARRAY['age1'], 'me', now() - interval '20 days', now() - :ago * interval '1 day')",
             t=tenant,
             ago=ago,

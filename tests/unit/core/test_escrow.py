@@ -141,6 +141,22 @@ def days(*numbers: int, whole: bool = True) -> list[str]:
     return [file_name(NOW.replace(day=number), whole=whole) for number in numbers]
 
 
+def later(day: int, *hours: int, whole: bool = True) -> list[str]:
+    """The files of a day that has one already."""
+    times = [NOW.replace(day=day, hour=hour) for hour in hours]
+    return [file_name(at, [file_name(at, whole=whole)], whole=whole) for at in times]
+
+
+def test_the_second_file_of_a_day_takes_no_place() -> None:
+    """It may be of an older database, that was restored that day; what lacks devices has names of its own."""
+    first, second = days(22)[0], later(22, 3)[0]
+    assert (first, second) == ("escrow-2026-11-22.tar.age", "escrow-2026-11-22-030000.tar.age")
+    assert file_name(NOW, [first], whole=False) == "escrow-2026-11-22.incomplete.tar.age"
+    third = file_name(NOW, [first, second], whole=True)  # of the same second
+    assert (third, outdated([first, second, third], 7, third)) == ("escrow-2026-11-22-030000-001.tar.age", [second])
+    assert later(22, 3, whole=False) == ["escrow-2026-11-22-030000.incomplete.tar.age"]
+
+
 @pytest.mark.parametrize(
     ("names", "keep", "written", "gone"),
     [
@@ -151,7 +167,16 @@ def days(*numbers: int, whole: bool = True) -> list[str]:
         ([*days(1, 4), *days(4, whole=False)], 7, days(4)[0], days(4, whole=False)),
         ([*days(4), *days(4, whole=False)], 7, days(4, whole=False)[0], []),
         (["key.txt", "escrow-old.tar.age", *days(1, 2)], 1, days(2)[0], days(1)),
-        (days(5, 6), 1, days(1)[0], days(5)),  # a clock that was set back: what was written stays, whatever its day
+        (days(5, 6), 1, days(1)[0], []),  # a clock that was set back: what is of days to come stays
+        (days(1, 2, 3, 26, 27, 28), 2, days(3)[0], days(1)),  # and takes the place of none
+        ([*days(3), *later(3, 1, 2)], 7, later(3, 2)[0], later(3, 1)),  # of a day the first and the last
+        ([*days(2, 3), *later(3, 1)], 1, later(3, 1)[0], days(2)),
+        (
+            [*days(3), *days(3, whole=False), *later(3, 1, whole=False), *later(3, 2)],
+            7,
+            later(3, 2)[0],
+            [*later(3, 1, whole=False), *days(3, whole=False)],
+        ),
     ],
 )
 def test_only_a_whole_file_takes_the_place_of_a_whole_one(
@@ -162,7 +187,12 @@ def test_only_a_whole_file_takes_the_place_of_a_whole_one(
 
 
 def test_it_is_due_once_a_day_and_late_after_two() -> None:
-    """What lies in the future is of a clock that stood ahead."""
-    written = [replace(ESCROW, written_at=NOW - ago) for ago in (HOUR, 20 * HOUR, 2 * DAY, 3 * DAY, -HOUR)]
+    """The future is of a clock that stood ahead; what lacks devices is not late, and what is asked for is due."""
+    written = [
+        replace(ESCROW, written_at=NOW - ago, filed_at=NOW - ago) for ago in (HOUR, 20 * HOUR, 2 * DAY, 3 * DAY, -HOUR)
+    ]
     assert [one.is_due for one in (ESCROW, *written)] == [True, False, True, True, True, True]
     assert [one.is_late for one in (ESCROW, *written)] == [True, False, False, False, True, False]
+    lacking = replace(ESCROW, written_at=NOW - 9 * DAY, filed_at=NOW - HOUR)
+    assert (lacking.is_late, lacking.is_due) == (False, True)
+    assert replace(written[0], asked_at=NOW).is_due

@@ -84,7 +84,7 @@ def copies(installed: timedelta, *escrows: Escrow, backup: timedelta | None = No
 def escrow(written: timedelta | None, enabled: timedelta = 3 * DAY) -> Escrow:
     """Enabled and written so long ago."""
     at = None if written is None else NOW - written
-    return Escrow(TenantId(UUID(int=1)), "default", ("age1",), None, "test", NOW - enabled, NOW, at)
+    return Escrow(TenantId(UUID(int=1)), "default", ("age1",), None, "test", NOW - enabled, NOW, at, filed_at=at)
 
 
 def alarm(code: str, scope: str = "claiming") -> Alarm:
@@ -257,7 +257,7 @@ SITUATIONS: Mapping[str, Overview] = {
     ),
     "one device is overdue": of_a_hundred(1, next_due_at=OLD),
     "the install is older than 7 days, and no backup of the system is younger": seen(DEVICE, copies=copies(8 * DAY)),
-    "an escrow is enabled, and no whole file was written for 2 days": seen(DEVICE, copies=copies(DAY, escrow(3 * DAY))),
+    "an escrow is enabled, and no file was written for 2 days": seen(DEVICE, copies=copies(DAY, escrow(3 * DAY))),
     "more than 50 % are overdue": of_a_hundred(51, next_due_at=OLD),
     "more than 10 % are not fresh": of_a_hundred(11, **GONE),
     "more than 50 % are not fresh": of_a_hundred(51, **GONE),
