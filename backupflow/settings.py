@@ -20,6 +20,8 @@ from backupflow.errors import InputInvalid, SettingsInvalid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic_core import ErrorDetails
+
 _FROZEN = SettingsConfigDict(frozen=True, env_ignore_empty=True, populate_by_name=True, extra="ignore")
 Role = Literal["scheduler", "collector", "ingester", "interpreter", "operator", "flower"]
 
@@ -28,7 +30,7 @@ def _seconds(value: object) -> object:
     """A bare number is seconds; pydantic alone would read a string of digits as such only in some forms."""
     try:
         return timedelta(seconds=float(str(value)))
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
 
 
@@ -307,6 +309,29 @@ def _read(group: type[G], environment: Mapping[str, str] | None) -> G:
     return group.model_validate({name: value for name, value in environment.items() if value})
 
 
+# By pydantic's types of errors (pydantic.dev, "Validation Errors"): what is wanted, for who knows no Python.
+_WANTED = {
+    "bool_parsing": "must be 1 or 0",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "time_delta_parsing": "must be a number of seconds, such as 90",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+
+
+def _wrong(found: ErrorDetails) -> str:
+    """What is wrong with a setting, without its value: an address may hold somebody's login."""
+    about = found.get("ctx", {})
+    if found["type"] == "value_error":
+        return str(about["error"])
+    wanted = _WANTED.get(found["type"])
+    return wanted.format(**about) if wanted else found["msg"]
+
+
 class Settings:
     """All groups; HALT with the name of the variable, never its value, if one is wrong."""
 
@@ -321,7 +346,7 @@ class Settings:
         except ValidationError as exc:
             first = exc.errors(include_input=False, include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise SettingsInvalid(f"{name}: {first['msg']}") from None
+            raise SettingsInvalid(f"{name}: {_wrong(first)}") from None
         if self.collecting.spread_to < self.collecting.spread_from:
             raise SettingsInvalid("CONFIG_BACKUP_SPREAD_TO is less than CONFIG_BACKUP_SPREAD_FROM")
 

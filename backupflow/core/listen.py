@@ -10,7 +10,7 @@ def listen_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not (colon and bare and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535):  # noqa: PLR2004 - the greatest there is
-        raise InputInvalid("not host:port")
+        raise InputInvalid("not host:port, such as 127.0.0.1:9200")
     if ":" in bare and bare == host:
         raise InputInvalid("an IPv6 address stands in brackets: [host]:port")
     return bare, int(port)
