@@ -198,7 +198,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     ),
     "EscrowStore.disable": (Commanded(commands.disable_escrow, commands.escrow_disabled, mend=commands.end_escrow),),
     "EscrowStore.failed": (replace(ESCROW, begin=commands.lose_escrow, again=1),),
-    "EscrowStore.ask": (replace(ESCROW, begin=commands.forbid_escrow, again=1),),
+    "EscrowStore.ask": (replace(ESCROW, begin=commands.forbid_escrow),),
     "EscrowFolder": (ESCROW,),
     "EscrowFolder.fit": (replace(ESCROW, argv=commands.enable_escrow),),
     "CompactingStore": (MAINTAIN,),
