@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -20,24 +21,36 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY = 0.5
 _TELL_EVERY = 10.0
+_WHAT_TO_DO = ": `provision` writes them, or set it to the folder that has them (docs/how-to/scale-out.md); Ctrl-C ends"
 
 
 def process(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="beat, collect, collect-slow, ingest, interpret, …")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="beat, collect, collect-slow, flower, ingest, interpret, maintain or status.",
+        ),
+    ],
 ) -> None:
     """Become one process of an install, with the logins in CONFIG_SECRETS_DIR; for containers and systemd.
 
     \b
-    Waits until its logins are there. `up` runs all of them, so on one machine this is not needed.
+    Waits until its logins are there. `up` runs all of them, so on one machine this is not needed. --data-dir is of no
+    use here: addresses and the folder of the logins are settings.
     Example: backupflow process collect
     """  # noqa: D301 - \b keeps the lines as they stand
     from backupflow.settings import Settings
+    from backupflow.wiring import ADDRESSES, Wiring
     from backupflow.wiring.rooms import logins
 
     settings = Settings()
     wanted = _find(name, settings.collecting.max_concurrent)
     end_on_sigterm()
-    _wait_for(settings.servers.secrets_dir, logins(wanted.role))
+    needed = logins(wanted.role)
+    _wait_for(settings.servers.secrets_dir, needed)
+    with closing(Wiring(settings)) as found:
+        found.require_addresses(wanted.role, ADDRESSES.keys() & {name.partition(".")[2] for name in needed})
     _become(wanted)
 
 
@@ -64,7 +77,7 @@ def _wait_for(folder: Path, names: tuple[str, ...]) -> None:
         now = time.monotonic()
         if told is None or now - told >= _TELL_EVERY:
             told = now
-            output.note(f"waiting for {', '.join(missing)} in CONFIG_SECRETS_DIR={folder}")
+            output.note(f"waiting for {', '.join(missing)} in CONFIG_SECRETS_DIR={folder}{_WHAT_TO_DO}")
         time.sleep(_LOOK_EVERY)
 
 

@@ -27,7 +27,7 @@ from backupflow.wiring import kill_points
 from backupflow.wiring.last_calls import LastCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import Engine
@@ -92,6 +92,7 @@ _SPARE_CONNECTIONS = 3  # heartbeat, health, one more
 _NONCE_BYTES = 12
 _AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 DEFAULT_TENANT = "default"
+ADDRESSES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "nats": "NATS_URL", "openbao": "OPENBAO_ADDR"}
 # What an adapter of several ports plays.
 _OF_VAULT = (
     ports.Sealer, ports.ConfigOpener, ports.SecretOpener, ports.SecretSealer, ports.Canary, ports.KeyMaker,
@@ -218,6 +219,19 @@ class Wiring:
         from backupflow.adapters.broker import FLOWER_TRANSPORT
 
         return dict(FLOWER_TRANSPORT)
+
+    def require_addresses(self, role: str, servers: Collection[str]) -> None:
+        """SettingsInvalid if that role could not so much as begin to connect to one of these; nobody is asked yet.
+
+        Where Celery meets it first it ends in a traceback.
+        """
+        for server in sorted(servers):
+            self.trusted(ADDRESSES[server])
+        if "redis" in servers:
+            self.broker_url(role)
+            _ = self.broker_options
+        if "postgres" in servers:
+            self.engine(role)
 
     # --- adapters ------------------------------------------------------------------------------------------------
 
