@@ -60,6 +60,17 @@ def test_processes_are_not_all_one_user() -> None:
     assert values(UNITS / "backupflow@.service", "User") == ["backupflow-%i"]
 
 
+def test_the_page_gives_the_folder_of_the_escrow_to_whoever_writes_it() -> None:
+    """A user whom systemd makes anew at each start has another number each time: of that name there must be one."""
+    page = (UNITS.parents[1] / "docs" / "systemd.md").read_text("utf-8")
+    users = values(UNITS / "backupflow.service", "User") + [
+        user.replace("%i", "maintain") for user in values(UNITS / "backupflow@.service", "User")
+    ]
+    owners = re.findall(r"^install -d -m 0700 -o (\S+) -g (\S+) /mnt/escrow/backupflow$", page, re.MULTILINE)
+    assert owners == [(user, user) for user in users]
+    assert set(re.findall(r"^useradd .* (\S+)$", page, re.MULTILINE)) == set(users)
+
+
 def test_a_unit_waits_longer_than_what_it_stops() -> None:
     """A worker for its longest collection, `up` for its workers and then for each server."""
     collecting = Settings({}).collecting
