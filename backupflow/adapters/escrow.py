@@ -147,7 +147,8 @@ def _opened(name: str, path: str, within: int | None) -> Iterator[int]:
         what = "is not there" if within is None else "was there, and is gone"
         raise EscrowFailed(f"{path} {what}: is its disk mounted? If it is, `mkdir -m 700 {path}`") from None
     except OSError as exc:
-        raise EscrowFailed(f"{path}: {exc.strerror}") from None
+        is_named = within is None and isinstance(exc, NotADirectoryError)
+        raise EscrowFailed(f"{path} is no folder: name one" if is_named else f"{path}: {exc.strerror}") from None
     try:
         about = os.fstat(fd)
         if about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX:

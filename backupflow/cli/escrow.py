@@ -9,17 +9,19 @@ import typer
 
 from backupflow.cli import output
 from backupflow.cli.copy_lines import escrow_document
+from backupflow.cli.escrow_folder import require_fit
 from backupflow.cli.exits import Exit, exit_of
 from backupflow.cli.options import AsJson, InTenant, Yes, actor, confirm
 from backupflow.cli.progress import bar
 from backupflow.cli.session import wiring
-from backupflow.errors import BackupflowError, StoreUnavailable
+from backupflow.errors import BackupflowError, EscrowFailed, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupflow.core.escrow import Escrow
     from backupflow.core.escrow_files import Written
+    from backupflow.core.overview import Alarm
 
 app = typer.Typer(
     name="escrow",
@@ -69,7 +71,7 @@ def enable(
     keys = recipients(recipient or [], _lines(recipients_file))
     folder = str(to.expanduser().absolute()) if to else None
     store, tenant_id = wiring().escrows("operator"), wiring().devices("reader").tenant(tenant)
-    wiring().escrow_folder().fit(folder, keys)
+    require_fit(folder, keys)
     _ask_about_old_ones(_of(store.every(), tenant), keys, yes=yes or as_json)
     escrow = store.enable(tenant_id, keys, folder, actor())
     if as_json:
@@ -124,14 +126,19 @@ def run(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def status(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Show for whom it is written, where, and how old the newest files are. The exit code is 1 if one is late.
+    """Show for whom it is written, where, and how old the newest files are; and what stands against it.
+
+    The exit code is 1 if one is late, or an alarm of it stands.
 
     \b
     Example: backupflow escrow status --json
     """  # noqa: D301 - \b keeps the line of the example
     found = _of(wiring().escrows("reader").every(), tenant)
+    alarms = _alarms(found)
     if as_json:
-        output.as_document([_document(one) for one in found])
+        output.as_document(
+            [_document(one) | {"alarms": [alarm.detail for alarm in alarms[one.scope]]} for one in found]
+        )
     elif not found:
         output.say("none is written: `escrow enable --recipient age1…` (docs/escrow.md)")
     else:
@@ -144,7 +151,20 @@ def status(*, tenant: OfTenant = None, as_json: AsJson = False) -> None:
         for one in found:
             output.say(f"{one.tenant}: {', '.join(one.recipients)}, enabled by {one.enabled_by} "
                        f"{output.in_words(one.enabled_at)}")  # fmt: skip
-    raise typer.Exit(Exit.WRONG if any(one.is_late for one in found) else Exit.OK)
+            for alarm in alarms[one.scope]:
+                why = output.told(alarm.detail, output.LONGEST_DETAIL)
+                output.say_long(f"ALARM since {output.in_words(alarm.since)}: {why} – docs/runbook/{alarm.code}.md")
+    raise typer.Exit(Exit.WRONG if any(one.is_late or alarms[one.scope] for one in found) else Exit.OK)
+
+
+def _alarms(found: Sequence[Escrow]) -> dict[str, list[Alarm]]:
+    """What stands of each: that no file could be written, and what one lacks."""
+    standing = (
+        [one for one in wiring().statuses.alarms(cleared=False) if one.code == EscrowFailed.code] if found else []
+    )
+    return {
+        one.scope: [alarm for alarm in standing if alarm.scope in {one.scope, one.scope_of_devices}] for one in found
+    }
 
 
 def _ask_about_old_ones(before: Sequence[Escrow], keys: Sequence[str], *, yes: bool) -> None:

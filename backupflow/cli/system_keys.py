@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,10 +66,18 @@ def key_of(file: Path, identity: Path | None, passphrase_file: Path | None) -> K
     if str(identity) == "-":
         return by_identities(sys.stdin.read(LONGEST))
     try:
+        _warn_of_others(identity)
         return by_identities(identity.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is no text"
         output.stop(Exit.NOT_FOUND, f"{identity} cannot be read: {why}")
+
+
+def _warn_of_others(identity: Path) -> None:
+    """Not refused: a restore must not fail since the key lies on a disk without permissions."""
+    mode = identity.stat().st_mode
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        output.note(f"others may read {identity}: chmod 600 {identity}; whoever has it opens every backup made for it")
 
 
 def _asked(*, confirm: bool) -> str:

@@ -58,7 +58,10 @@ def seal_in_use(data_dir: Path | None, found: Wiring, named: Path | None) -> Sea
             "the key of the vault's seal is not known here: name it with --seal-key, or say --own-seal if the vault is "
             "your own and you keep its seal"
         )
-    return Seal(identify(path), path.read_bytes())
+    try:
+        return Seal(identify(path), path.read_bytes())
+    except ServerUnusable as exc:  # no server was to be started: it is the option, or the place of the file
+        raise SettingsInvalid(exc.detail) from exc
 
 
 def settings_in_use(data_dir: Path | None) -> Mapping[str, str]:

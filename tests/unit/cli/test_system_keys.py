@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from backupflow.cli import main
+from backupflow.cli.system_keys import key_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("command", [("backup-system", "create", "it.age"), ("escrow", "enable")], ids=" ".join)
@@ -18,3 +24,14 @@ def test_a_secret_key_in_the_place_of_a_public_one_is_not_printed(
     assert ended.value.code == 65
     assert "that is a secret key: give the public one" in shown.err
     assert "QQQQ" not in shown.out + shown.err
+
+
+def test_a_key_that_others_may_read_is_told_and_used(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A restore does not fail for it."""
+    file, key = tmp_path / "it.age", tmp_path / "key.txt"
+    file.write_bytes(b"age-encryption.org/v1\n-> X25519 ")
+    key.write_text("AGE-SECRET-KEY-1QQQQ")
+    for mode, told in ((0o644, True), (0o600, False)):
+        key.chmod(mode)
+        key_of(file, key, None)
+        assert (f"chmod 600 {key}" in capfd.readouterr().err) is told

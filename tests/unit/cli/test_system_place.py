@@ -6,12 +6,13 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backupflow.cli.system_place import seal_in_use, settings_in_use
+from backupflow.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from backupflow.wiring import Wiring
 
@@ -35,3 +36,5 @@ def test_an_install_that_was_not_meant_gives_nothing(tmp_path: Path, monkeypatch
     assert seal_in_use(None, found, None).key == b"r" * 32
     assert "CONFIG_ITS" not in settings_in_use(None)
     assert seal_in_use(other, found, None).key == b"o" * 32
+    with pytest.raises(SettingsInvalid, match="cannot be read"):
+        seal_in_use(None, found, tmp_path / "none.key")
