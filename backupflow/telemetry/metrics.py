@@ -179,7 +179,9 @@ JOB_AGE = told("backupflow_maintain_job_age_seconds", "Since all of a job was do
 JOB_EVERY = told("backupflow_maintain_job_period_seconds", "How often all of a job is to be done.", "name")
 INSTALL_AGE = told("backupflow_maintain_install_age_seconds", "Since the first tenant was made.")
 SYSTEM_BACKUP_AGE = told("backupflow_maintain_system_backup_age_seconds", "Since the newest backup of the system.")
-ESCROW_AGE = told("backupflow_maintain_escrow_age_seconds", "Since the oldest of the newest escrow files, whole or not.")
+ESCROW_AGE = told(
+    "backupflow_maintain_escrow_age_seconds", "Since the oldest of the newest escrow files, whole or not."
+)
 ESCROW_TENANTS = told("backupflow_maintain_escrow_tenants", "Tenants whose configurations go into escrow.")
 
 # --- single devices: only with CONFIG_METRICS_DEVICES=1
