@@ -57,7 +57,7 @@ def _why_not(one: str) -> str:
             "router's password is"
         )
     if _PLUGIN.fullmatch(one):
-        return f"keys of plugins are not taken: what needs one more program to be opened is none for that day; {_MAKE}"
+        return f"keys of plugins are not taken: on the day that counts the file must open with age alone; {_MAKE}"
     if one.startswith("age1"):
         return f"not a public key of age, which has 62 characters, all of them small: was it cut, or mistyped? {_MAKE}"
     return f"not a public key of age: {_MAKE}"

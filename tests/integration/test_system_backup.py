@@ -115,7 +115,7 @@ def test_nobody_works_on_keys_while_a_system_is_copied(whole: Scene, servers: Se
     checked = looked(file)
     assert (checked.ended.rows["content"], checked.settings) == (2, "CONFIG_BACKUP_INTERVAL=7200\n")
     again = create(whole, servers, file)
-    assert again.code == Exit.REFUSED
+    assert again.code == Exit.WOULD_OVERWRITE
     assert "--force" in again.err
 
 
