@@ -132,7 +132,15 @@ class Install:
         settings: Mapping[str, Any] | None = None,
         placement: Placement = NOWHERE,
     ) -> DeviceId:
-        """Enrol a device on loopback, by the code of `device add`."""
+        """Enrol a device on loopback, by the code of `device add`.
+
+        A router of an earlier test may have had the port, and is gone: its device moves to where nobody is.
+        """
+        with transaction(self.wiring.engine("operator")) as tx:
+            gone = (
+                "UPDATE device SET host = '127.255.0.' || 1 + floor(random() * 254) WHERE host = :here AND port = :port"
+            )
+            tx.execute(text(gone), {"here": "127.0.0.1", "port": port})
         device_id, named = DeviceId(uuid4()), dict(settings or {})
         new = NewDevice(self.tenant_id, device_id, name, "127.0.0.1", port, "routeros", named, placement)
         return enrol(self.wiring, new, login)
