@@ -6,37 +6,26 @@ memory. Then the file is opened: by age and tar where they are, and every config
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from pathlib import Path
 from shutil import which
 
 import pyrage
 
-from backupflow.cli.up import installed
-from bench.search import environment, kept_fleet
+from bench.search import environment, kept_install
 
 DEVICES, SIZE = 2000, 60_000
 
 
 def main() -> None:
     """Run it and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--devices", type=int, default=DEVICES)
-    parser.add_argument("--size", type=int, default=SIZE, help="bytes of an export, roughly")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="backupflow-bench-") as scratch:
-        folder = Path(scratch)
-        with installed(folder / "data", folder / "seal.key", lambda _: None, environment()) as install:
-            size = kept_fleet(install, asked.devices, asked.size)
-            print(f"{asked.devices:,} devices, {size / asked.devices / 1000:.0f} kB each")
-            _measure(folder)
+    with kept_install(__doc__, DEVICES, SIZE) as folder:
+        _measure(folder)
 
 
 def _measure(folder: Path) -> None:

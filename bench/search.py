@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,16 +54,23 @@ _CURRENT = text("""
 
 def main() -> None:
     """Run it and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--devices", type=int, default=DEVICES)
-    parser.add_argument("--size", type=int, default=SIZE, help="bytes of an export, roughly")
+    with kept_install(__doc__, DEVICES, SIZE) as folder:
+        _measure(folder / "data")
+
+
+@contextmanager
+def kept_install(about: str | None, devices: int, size: int) -> Iterator[Path]:
+    """A folder with an install that runs and keeps a fleet; how large, the command line may say."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--devices", type=int, default=devices)
+    parser.add_argument("--size", type=int, default=size, help="bytes of an export, roughly")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="backupflow-bench-") as scratch:
         folder = Path(scratch)
         with installed(folder / "data", folder / "seal.key", lambda _: None, environment()) as install:
-            size = kept_fleet(install, asked.devices, asked.size)
-            print(f"{asked.devices:,} devices, {size / asked.devices / 1000:.0f} kB each")
-            _measure(folder / "data")
+            kept = kept_fleet(install, asked.devices, asked.size)
+            print(f"{asked.devices:,} devices, {kept / asked.devices / 1000:.0f} kB each")
+            yield folder
 
 
 def environment() -> dict[str, str]:
