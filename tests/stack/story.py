@@ -68,7 +68,11 @@ class Story:
         self.facts.append(f"{len(ready)} processes are ready, {COLLECTORS} of them collect")
 
     def enrol(self) -> None:
-        """A login and a table of all routers, by the commands of an operator."""
+        """A login and a table of all routers, by the commands of an operator.
+
+        They answer so slowly that two workers have not enough slots for all that are due at once.
+        """
+        self.routers.behave(answer_delay=SLOW_SECONDS / 2)
         password = self.routers.password.encode()
         self.stack.command("credential", "add", "fleet", "--username", USER, "--password-stdin", stdin=password)
         self.stack.command("device", "import", "-", stdin=self.routers.table())
