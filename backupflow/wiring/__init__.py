@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from backupflow.adapters.bus import Bus
+    from backupflow.adapters.copies.escrow import AgeFolder
     from backupflow.adapters.db.alarms import Alarms
     from backupflow.adapters.db.attempts import Attempts
     from backupflow.adapters.db.canaries import Canaries
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from backupflow.adapters.db.status import Statuses
     from backupflow.adapters.db.timeline import Timelines
     from backupflow.adapters.db.watching import Watches
-    from backupflow.adapters.escrow import AgeFolder
     from backupflow.adapters.presence import RedisPresence
     from backupflow.adapters.reader.interpreter import ProcessInterpreter
     from backupflow.adapters.vault import Vault
@@ -560,7 +560,7 @@ class Wiring:
 
     def escrow_folder(self) -> AgeFolder:
         """Where the escrow's files are."""
-        from backupflow.adapters.escrow import AgeFolder
+        from backupflow.adapters.copies.escrow import AgeFolder
 
         return self.port(AgeFolder(self.settings.keeping.escrow_dir), ports.EscrowFolder)
 

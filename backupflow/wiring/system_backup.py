@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from backupflow.adapters.copies import Identities, Lock, Passphrase, Written
     from backupflow.adapters.db.engine import Postgres
     from backupflow.adapters.db.system_backups import Moment, SystemBackups
-    from backupflow.adapters.system_backup import Identities, Lock, Passphrase, Written
     from backupflow.adapters.vault.raft import RaftVault
     from backupflow.wiring import Wiring
 
@@ -73,30 +73,30 @@ def program_version() -> str:
 
 def for_recipients(keys: Sequence[str]) -> Lock:
     """Sealed for whoever has one of the keys that belong to these; InputInvalid if one is none."""
-    from backupflow.adapters import system_backup
+    from backupflow.adapters import copies
 
-    lock = system_backup.Recipients(tuple(keys))
-    system_backup.check(lock)
+    lock = copies.Recipients(tuple(keys))
+    copies.check(lock)
     return lock
 
 
 def by_passphrase(text: str) -> Passphrase:
     """Sealed, or opened, with a passphrase."""
-    from backupflow.adapters.system_backup import Passphrase
+    from backupflow.adapters.copies import Passphrase
 
     return Passphrase(text)
 
 
 def by_identities(text: str) -> Identities:
     """Opened by one of the keys in the text of a file."""
-    from backupflow.adapters.system_backup import Identities
+    from backupflow.adapters.copies import Identities
 
     return Identities(text)
 
 
 def is_by_passphrase(file: Path) -> bool:
     """Whether a passphrase opens it; InputInvalid if it cannot be read, or is no age file."""
-    from backupflow.adapters.system_backup import sealed_by_passphrase
+    from backupflow.adapters.copies import sealed_by_passphrase
 
     return sealed_by_passphrase(file)
 
@@ -106,13 +106,13 @@ def create(wiring: Wiring, order: Order, moved: Callable[[int], None], began: Ca
 
     What can be found out is found out before anything is read; and before that the act is in the audit.
     """
-    from backupflow.adapters import system_backup
+    from backupflow.adapters import copies
     from backupflow.adapters.db.programs import find
 
-    system_backup.check(order.lock)
-    system_backup.require_free(order.file, force=order.force)
+    copies.check(order.lock)
+    copies.require_free(order.file, force=order.force)
     if not order.force:
-        system_backup.require_lasting(order.file)
+        copies.require_lasting(order.file)
     about = _about(wiring, order)
     backups = system_backups(wiring)
     major, _ = backups.server()
@@ -124,10 +124,10 @@ def create(wiring: Wiring, order: Order, moved: Callable[[int], None], began: Ca
     made_at = backups.clock()
 
     def fill(write: Callable[[bytes], int]) -> None:
-        system_backup.sealed_chunks(system_backup.tar_of(members, made_at), order.lock, write)
+        copies.sealed_chunks(copies.tar_of(members, made_at), order.lock, write)
 
     try:
-        written = system_backup.write_whole(order.file, fill, force=order.force)
+        written = copies.write_whole(order.file, fill, force=order.force)
     finally:
         members.close()
     backups.made(order.actor, made_at, about.revision, written.bytes, written.sha256)
@@ -139,12 +139,12 @@ def check(file: Path, key: Identities | Passphrase, moved: Callable[[int], None]
 
     The key of the seal in it, if there is one, opens the vault in it.
     """
-    from backupflow.adapters import system_backup
+    from backupflow.adapters import copies
     from backupflow.adapters.vault.raft import SnapshotJudge
 
     look = Look(SnapshotJudge)
-    with system_backup.opened(file, key) as plain:
-        begun, ended = flow.read(system_backup.members_of(plain), look, moved)
+    with copies.opened(file, key) as plain:
+        begun, ended = flow.read(copies.members_of(plain), look, moved)
     if INSTALLER not in look.secrets:
         raise InputInvalid("the installer's login is not in it: it cannot be restored; make another one")
     size, digest = _digest(file)
@@ -286,7 +286,7 @@ def _kept(wiring: Wiring) -> dict[str, bytes]:
 
 
 def _whom(lock: Lock) -> str:
-    from backupflow.adapters.system_backup import Recipients
+    from backupflow.adapters.copies import Recipients
 
     return ", ".join(lock.keys) if isinstance(lock, Recipients) else "a passphrase"
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from backupflow.adapters.system_backup import Identities, Passphrase
+    from backupflow.adapters.copies import Identities, Passphrase
     from backupflow.adapters.vault.raft import RaftVault
     from backupflow.core.system_backup import Begun
 
@@ -95,10 +95,10 @@ def restore(source: Source, target: Target, say: Callable[[str], None], moved: C
 
 
 def _read(source: Source, load: _Load, moved: Callable[[int], None]) -> None:
-    from backupflow.adapters import system_backup
+    from backupflow.adapters import copies
 
-    with system_backup.opened(source.file, source.key) as plain:
-        flow.read(system_backup.members_of(plain), load, moved)
+    with copies.opened(source.file, source.key) as plain:
+        flow.read(copies.members_of(plain), load, moved)
     load.finish()
 
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 import pyrage
 import pytest
 
-from backupflow.adapters.escrow import AgeFolder
+from backupflow.adapters.copies.escrow import AgeFolder
 from backupflow.cli.exits import Exit
 from backupflow.core.escrow import ESCROW
 from backupflow.core.inventory import NewDevice

@@ -18,7 +18,7 @@ from uuid import UUID
 import pyrage
 import pytest
 
-from backupflow.adapters.escrow import AgeFolder
+from backupflow.adapters.copies.escrow import AgeFolder
 from backupflow.core.escrow import Escrow
 from backupflow.core.model import TenantId
 from backupflow.errors import EscrowFailed, VaultUnavailable
@@ -34,7 +34,7 @@ MIB = 1 << 20
 # Writes until it is killed; says so when something of it is on disk.
 ENDLESS = """
 import itertools, pickle, sys
-from backupflow.adapters.escrow import AgeFolder
+from backupflow.adapters.copies.escrow import AgeFolder
 def pieces():
     for number in itertools.count():
         yield bytes(1 << 20)

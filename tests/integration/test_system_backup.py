@@ -15,8 +15,8 @@ import pyrage
 import pytest
 
 import backupflow
-from backupflow.adapters.system_backup import Identities, Recipients, members_of, sealed_chunks, tar_of, write_whole
-from backupflow.adapters.system_backup import opened as opened_file
+from backupflow.adapters.copies import Identities, Recipients, members_of, sealed_chunks, tar_of, write_whole
+from backupflow.adapters.copies import opened as opened_file
 from backupflow.cli import system_place
 from backupflow.cli.exits import Exit
 from backupflow.cli.install import DATABASE
@@ -53,9 +53,7 @@ def whole(scene: Scene, servers: Servers, tmp_path: Path) -> Scene:
         shutil.copy(servers.secret_path(name), logins)
     scene.monkeypatch.setenv("CONFIG_SECRETS_DIR", str(logins))
     scene.monkeypatch.setenv("CONFIG_BACKUP_INTERVAL", "7200")
-    scene.monkeypatch.setattr(
-        "backupflow.adapters.system_backup.require_lasting", lambda _: None
-    )  # /tmp may be a tmpfs
+    scene.monkeypatch.setattr("backupflow.adapters.copies.require_lasting", lambda _: None)  # /tmp may be a tmpfs
     device = scene.add()
     scene.observe(device, export_text("one"))
     scene.observe(device, export_text("two"))

@@ -18,8 +18,8 @@ import pyrage
 import pytest
 
 import backupflow
-from backupflow.adapters import system_backup as files
-from backupflow.adapters.system_backup import passphrase
+from backupflow.adapters import copies as files
+from backupflow.adapters.copies import passphrase
 from backupflow.adapters.vault.raft import SnapshotJudge
 from backupflow.core.system_backup import Member
 from backupflow.errors import AlreadyThere, BackupUnreadable, InputInvalid, NotFound, VaultUnavailable
@@ -262,7 +262,7 @@ def test_a_full_disk_is_one_line_and_no_file(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
-from backupflow.adapters import system_backup as files
+from backupflow.adapters import copies as files
 from backupflow.errors import InputInvalid
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
@@ -286,8 +286,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, size: Size, by_key: 
 import resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from backupflow.adapters import system_backup as files
-from backupflow.adapters.system_backup import passphrase
+from backupflow.adapters import copies as files
+from backupflow.adapters.copies import passphrase
 from backupflow.core.system_backup import PART_BYTES, parts
 passphrase._LOG_N = 10
 file, size = Path(sys.argv[1]), int(sys.argv[2])

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import pyrage
 
-from backupflow.adapters.system_backup import passphrase
+from backupflow.adapters.copies import passphrase
 from backupflow.errors import BackupflowError, BackupUnreadable, InputInvalid, NotFound
 
 if TYPE_CHECKING:
@@ -71,8 +71,10 @@ def _recipient(key: str) -> object:
 def check(lock: Lock) -> None:
     """InputInvalid if nothing can be sealed for them."""
     if isinstance(lock, Recipients):
-        for key in lock.keys:
-            _recipient(key)
+        try:
+            pyrage.encrypt(b"", [_recipient(key) for key in lock.keys])
+        except pyrage.EncryptError as exc:
+            raise InputInvalid(f"it cannot be encrypted to its recipients: {exc}") from None
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""The file that a backup of the system is: age around a tar, streamed both ways."""
+"""The files that outlive an install (docs/adr/0013): sealed by age, streamed both ways, there whole or not at all."""
 
 from __future__ import annotations
 
-from backupflow.adapters.system_backup.age_file import (
+from backupflow.adapters.copies.age_file import (
     Identities,
     Lock,
     Passphrase,
@@ -12,8 +12,8 @@ from backupflow.adapters.system_backup.age_file import (
     sealed_by_passphrase,
     sealed_chunks,
 )
-from backupflow.adapters.system_backup.tar import members_of, tar_of
-from backupflow.adapters.system_backup.whole_file import Written, require_free, require_lasting, write_whole
+from backupflow.adapters.copies.tar import members_of, tar_of
+from backupflow.adapters.copies.whole_file import Written, require_free, require_lasting, write_whole
 
 __all__ = [
     "Identities",

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyrage
 
-from backupflow.errors import EscrowFailed
+from backupflow.adapters.copies.age_file import Recipients, check, sealed_chunks
+from backupflow.errors import EscrowFailed, InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -83,7 +84,7 @@ class AgeFolder:
             try:
                 with os.fdopen(fd, "wb", buffering=1 << 20) as file:
                     fcntl.flock(fd, fcntl.LOCK_EX)
-                    _encrypt(_Pieces(pieces), file, escrow.recipients)
+                    _encrypt(pieces, file, escrow.recipients)
                     file.flush()
                     os.fsync(fd)
                     size = file.tell()
@@ -193,64 +194,16 @@ def _sweep(folder: int) -> None:
                 os.close(fd)
 
 
-def _keys(recipients: Sequence[str]) -> list[object]:
-    try:
-        return [pyrage.x25519.Recipient.from_str(one) for one in recipients]
-    except pyrage.RecipientError:
-        raise EscrowFailed("a recipient is no public key of age: was one mistyped?") from None
-
-
 def _check(recipients: Sequence[str]) -> None:
     try:
-        pyrage.encrypt(b"", _keys(recipients))
-    except pyrage.EncryptError as exc:
-        raise EscrowFailed(f"it cannot be encrypted to its recipients: {exc}") from None
+        check(Recipients(recipients))
+    except InputInvalid as exc:
+        raise EscrowFailed(exc.detail) from None
 
 
-class _Pieces:
-    """What age reads from: one piece at a time, and what getting one raised."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._rest = memoryview(b"")
-        self.raised: BaseException | None = None
-
-    def read(self, size: int) -> bytes:
-        """No more than so many bytes; none at the end."""
-        try:
-            while not self._rest:
-                self._rest = memoryview(next(self._pieces))
-        except StopIteration:
-            return b""
-        except BaseException as exc:
-            self.raised = exc
-            raise
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(taken)
-
-
-class _Sink:
-    """What age writes to, and what that raised."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.raised: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        """All of it."""
-        try:
-            return self._file.write(data)
-        except OSError as exc:
-            self.raised = exc
-            raise
-
-
-def _encrypt(pieces: _Pieces, file: BinaryIO, recipients: Sequence[str]) -> None:
-    sink = _Sink(file)
+def _encrypt(pieces: Iterable[bytes], file: BinaryIO, recipients: Sequence[str]) -> None:
+    _check(recipients)
     try:
-        pyrage.encrypt_io(pieces, sink, _keys(recipients))
-    except pyrage.EncryptError as exc:  # which has nothing but the text of what was raised
-        raised = pieces.raised or sink.raised
-        if raised is not None:
-            raise raised from None
+        sealed_chunks(pieces, Recipients(recipients), file.write)
+    except pyrage.EncryptError as exc:
         raise EscrowFailed(f"age: {exc}") from None
