@@ -464,6 +464,14 @@ def test_nobody_waits_for_a_jump_host_beyond_its_lease() -> None:
         assert jump_host.stats.connections == 1
 
 
+def test_who_comes_without_time_does_not_knock() -> None:
+    """Who waited for another's attempt until both were out of time: it was a second connection for nothing."""
+    with scene() as (_, jump_host):
+        with pytest.raises(CollectorBusy, match="no time was left"):
+            hop.enter(way_through(jump_host).via, time.monotonic(), lambda _: False)
+        assert jump_host.stats.connections == 0
+
+
 def test_time_that_went_to_the_way_is_not_the_devices() -> None:
     """A session that its lease cuts short, since it came late to the device, counts for nobody."""
     with scene(STALLING) as (router, jump_host):

@@ -151,14 +151,20 @@ def enter(via: Via, not_after: float | None, idle: Callable[[Hop], bool]) -> Hop
     What its admit and login raise passes unchanged, but for what is a matter of its key. Raises JumpHostUnreachable,
     JumpHostBlocked; CollectorBusy if it was the session's lease that left no time.
     """
-    name = via.jump_host.name
+    name, busy = via.jump_host.name, CollectorBusy(f"no time was left to wait for the jump host {via.jump_host.name}")
+    if _over(not_after):  # who waited for the attempt of another until both were out of time: no knock for nothing
+        raise busy
     try:
         with _told_as_blocked(name):
             return _entered(via, not_after, idle)
     except _DOWN as exc:
-        if not_after is not None and time.monotonic() >= not_after:
-            raise CollectorBusy(f"no time was left to wait for the jump host {name}") from exc
+        if _over(not_after):
+            raise busy from exc
         raise JumpHostUnreachable(says(name, exc)) from exc
+
+
+def _over(not_after: float | None) -> bool:
+    return not_after is not None and time.monotonic() >= not_after
 
 
 @contextmanager
