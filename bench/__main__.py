@@ -12,6 +12,7 @@ from bench import (
     escrow,
     first_round,
     fleet_in,
+    from_nothing,
     gauges,
     healthy_beside_bad,
     history,
@@ -19,6 +20,7 @@ from bench import (
 )
 
 for benchmark in (
+    from_nothing,
     first_round,
     fleet_in,
     bad_input,
