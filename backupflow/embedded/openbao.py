@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -74,6 +75,7 @@ def config(place: Place, seal: Mapping[str, object]) -> dict[str, object]:
         "cluster_address": f"{place.listens}:{place.cluster_port}",
         "tls_disable": True,
     }
+    options = {"file_path": place.audit}
     return {
         "storage": {"raft": {"path": place.storage, "node_id": "one", "performance_multiplier": 1}},
         "listener": [{"tcp": listener}],
@@ -82,8 +84,17 @@ def config(place: Place, seal: Mapping[str, object]) -> dict[str, object]:
         "ui": False,
         "seal": {"static": seal},
         # Without the description HCL's reading of JSON folds the only key inside into the name of the device.
-        "audit": [{"file": {"file": {"description": "every request", "options": {"file_path": place.audit}}}}],
+        "audit": [{"file": {_device(place.audit): {"description": "every request", "options": options}}}],
     }
+
+
+def _device(path: str) -> str:
+    """A name that follows from where the audit goes.
+
+    The name is in the storage, and so in a backup: a server that finds there a device of a name that it was told, which
+    writes elsewhere, stays sealed. One of another name it takes away, after it has opened what that writes to once.
+    """
+    return re.sub(r"[^a-z]+", "-", path).strip("-")
 
 
 def first_requests(role_id: str, secret_id: str) -> list[dict[str, object]]:

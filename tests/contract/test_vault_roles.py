@@ -176,7 +176,7 @@ OPERATIONS = [
     op("make another's AppRole", "POST", "auth/approle/role/others", "", {"token_policies": []}),
     op("take a snapshot", "GET", "sys/storage/raft/snapshot", "installer"),
     op("mount an engine", "POST", "sys/mounts/kv", "", {"type": "kv"}),
-    op("switch the audit off", "DELETE", "sys/audit/file", ""),
+    op("switch the audit off", "DELETE", "sys/audit/logs-openbao-audit-log", ""),
     op("make a token", "POST", "auth/token/create", "", {}),
     op("seal the vault", "POST", "sys/seal", "", {}),
 ]

@@ -33,7 +33,7 @@ BY_HAND = ("backupflow", "keeper")
 KEYS = {
     "image", "build", "command", "entrypoint", "environment", "depends_on", "restart", "healthcheck", "mem_limit",
     "shm_size", "stop_grace_period", "stop_signal", "tmpfs", "networks", "volumes", "user", "read_only", "cap_drop",
-    "security_opt", "ulimits", "logging", "ports", "profiles", "deploy",
+    "security_opt", "working_dir", "ulimits", "logging", "ports", "profiles", "deploy",
 }  # fmt: skip
 # Not the operator's to set: the file says where a process finds its logins, and what it is.
 # Where a hook is often a secret: who tells, who tries it, and who writes settings into a backup.
