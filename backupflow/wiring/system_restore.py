@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import make_url
 
@@ -35,10 +35,13 @@ if TYPE_CHECKING:
     from backupflow.adapters.vault.raft import RaftVault
     from backupflow.core.system_backup import Begun
 
+Done = TypeVar("Done")
+
 _DRAFT = "_restoring"
 # Says that the vault may be the one of the backup already: a restore was cut off after that.
 MARK = "restoring"
-_PATIENCE = timedelta(seconds=60)
+_PATIENCE = timedelta(seconds=120)
+_TELL_EVERY = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,7 @@ def restore(source: Source, target: Target, say: Callable[[str], None], moved: C
 
     name = _name(target)
     with _wiring(target, "") as place:
-        _settle(place, name)
-        _require_empty(place, name)
-        vault = _vault(place, source.checked)
+        vault = _patiently(partial(_empty, place, name, source.checked), say)
     with closing(vault), _wiring(target, _DRAFT) as draft, provision.postgres_admin(draft) as admin:
         drop(admin, name + _DRAFT)
         try:
@@ -163,22 +164,33 @@ class _Load:
     def finish(self) -> None:
         """New logins for the roles, each key proven by its canary, and a row that says where all of it comes from."""
         self._say("OpenBao: logins of the roles")
-        _patiently(lambda: provision.make_vault_roles(self._draft, self._say))
+        _patiently(lambda: provision.make_vault_roles(self._draft, self._say), self._say)
         ledger = self._draft.keys("operator")
         check_marks(self._draft.vault("operator"), ledger.all_marks(), ledger.all_marks)
         begun, size, digest = self._checked.begun, self._checked.size, self._checked.sha256
         system_backups(self._draft).restored(self._target.actor, begun.made_at, begun.revision, size, digest)
 
 
-def _patiently(act: Callable[[], None]) -> None:
-    """The vault begins anew with what it was given, and answers again some moments later."""
-    until = time.monotonic() + _PATIENCE.total_seconds()
+def _empty(place: Wiring, name: str, checked: Checked) -> RaftVault:
+    """The vault, once both servers answer and hold nothing."""
+    _settle(place, name)
+    _require_empty(place, name)
+    return _vault(place, checked)
+
+
+def _patiently(act: Callable[[], Done], say: Callable[[str], None]) -> Done:
+    """Servers that were started a moment ago, and a vault that becomes what it was given, answer some moments later."""
+    began = told = time.monotonic()
     while True:
         try:
             return act()
-        except VaultUnavailable:
-            if time.monotonic() > until:
+        except (StoreUnavailable, VaultUnavailable) as exc:
+            now = time.monotonic()
+            if now - began > _PATIENCE.total_seconds():
                 raise
+            if now - told > _TELL_EVERY.total_seconds():
+                told = now
+                say(f"waiting for the servers, {now - began:.0f} s so far: {exc}")
         time.sleep(0.2)
 
 

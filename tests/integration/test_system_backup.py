@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -254,7 +254,10 @@ def test_a_vault_on_another_seal_takes_nothing_and_stays_as_it_was(
 
 
 def test_what_was_filled_meanwhile_is_not_taken_away(whole: Scene, servers: Servers, tmp_path: Path) -> None:
-    """Hours after the look at an empty database the install may have been started: nobody is thrown out either."""
+    """Hours after the look at an empty database the install may have been started: nobody is thrown out either.
+
+    And servers that let nobody in yet are waited for.
+    """
     file, seal = tmp_path / "it.age", tmp_path / "seal.key"
     assert create(whole, servers, file).code == 0
     found = (file, Identities(str(KEY)), looked(file))
@@ -286,12 +289,27 @@ def test_what_was_filled_meanwhile_is_not_taken_away(whole: Scene, servers: Serv
             with pytest.raises(Conflict, match="is used"):
                 system_place.into_servers(found, meanwhile(use), lambda _: None)
         installer(wiring).close()  # the vault is the one of before: it had no turn
-        system_place.into_servers(found, lambda _: None, lambda _: None)
+        said_of_waiting = let_in_later(whole, Path(environment["CONFIG_SECRETS_DIR"]) / "admin.postgres", found)
+        assert "waiting for the servers" in said_of_waiting
         assert names() == {"postgres", DATABASE}
         wiring.close()
         wiring = Wiring(Settings(environment))
         assert opened(wiring) == export_text("two")
         wiring.close()
+
+
+def let_in_later(scene: Scene, login: Path, found: system_place.Found) -> str:
+    """Restore into servers that let nobody in, as some that were started a moment ago, then do; what is said first."""
+    scene.monkeypatch.setattr("backupflow.wiring.system_restore._TELL_EVERY", timedelta(0))
+    right, told = login.read_bytes(), []
+
+    def say(line: str) -> None:
+        told.append(line)
+        login.write_bytes(right)
+
+    login.write_bytes(b"not yet")
+    system_place.into_servers(found, say, lambda _: None)
+    return told[0]
 
 
 def into_servers(scene: Scene, environment: dict[str, str], found: system_place.Found) -> None:
