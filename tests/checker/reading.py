@@ -41,7 +41,8 @@ _DEVICES = text("""
     SELECT d.id, d.tenant_id, d.name, d.driver, d.status, d.settings, d.next_due_at, d.blocked_code, d.failures,
         d.losses, d.last_seq, d.kept_from_seq, d.current_seq, d.unreadable_to_seq, d.unhashed_to_seq,
         d.current_collection_id, CASE WHEN l.next_changed_at IS NOT NULL THEN d.login_on END AS login_on,
-        d.created_at, d.removed_at, t.settings AS of_tenant, s.settings AS of_site, g.settings AS of_group,
+        d.created_at, d.removed_at, d.flapping_since,
+        t.settings AS of_tenant, s.settings AS of_site, g.settings AS of_group,
         l.id IS NOT NULL AND t.pepper IS NOT NULL AND t.removed_at IS NULL AS has_login, l.suspended_at,
         h.id IS NULL OR (h.blocked_code IS NULL AND h.down_since IS NULL AND hl.id IS NOT NULL
             AND hl.suspended_at IS NULL) AS has_way

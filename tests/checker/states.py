@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backupflow.core.backoff import LONGEST_WAIT
+from backupflow.core.flapping import reckoned_from
 from backupflow.core.scope import Policy, resolve
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def attempted_or_due(evidence: Evidence, terms: Terms) -> Iterator[str]:
         if terms.at_work and device.next_due_at + late < evidence.now:
             yield case.says("I9", f"it is due since {device.next_due_at}, and was not attempted until {evidence.now}")
         wait = max(interval, LONGEST_SPREAD, LONGEST_WAIT if device.failures + device.losses else timedelta(0))
-        if device.next_due_at > evidence.now + wait + terms.grace:
+        since = reckoned_from(evidence.now, device.flapping_since)
+        if device.next_due_at > since + wait + terms.grace:
             yield case.says("I9", f"it is due at {device.next_due_at} only, with an interval of {interval}")
 
 

@@ -37,6 +37,7 @@ class Device:
     has_login: bool
     suspended_at: datetime | None
     login_on: str | None = None  # which of two logins it is sent next, while they are rotated
+    flapping_since: datetime | None = None
     has_way: bool = True  # to it: no jump host, or one that is in no trouble
 
     @property

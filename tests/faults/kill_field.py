@@ -49,6 +49,7 @@ REDELIVERY = 4.0  # seconds after which what a dead ingester had fetched comes a
 PATIENCE = 90.0
 SETTINGS: dict[str, Any] = {
     "CONFIG_BACKUP_INTERVAL": 3600,  # all is asked for, nothing is due by itself but what was lost
+    "CONFIG_CHANGES_A_DAY": 100_000,  # each case edits its routers: none of them changes without end
     "CONFIG_BACKUP_MAX_CONCURRENT": 6,
     "CONFIG_BACKUP_CONNECT_TIMEOUT": 1,
     "CONFIG_BACKUP_BANNER_TIMEOUT": 1,

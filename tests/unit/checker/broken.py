@@ -264,6 +264,10 @@ BROKEN: dict[str, tuple[str, Break]] = {
         "I9 core: it is due since",
         lambda e: replace(device(CORE, next_due_at=at(30))(e), now=at(4000)),
     ),
+    "due in three days, though it changes without end": (
+        "I9 core: it is due at",
+        device(CORE, next_due_at=at(3 * 86400), flapping_since=at(0)),
+    ),
     "due in a year": ("I9 core: it is due at", device(CORE, next_due_at=at(9e6))),
     "no reason": ("I10 core: seq 3 is lost without a reason", row(3, code=None)),
     "no end": ("I10 core: seq 3 is lost and has no end", row(3, ended_at=None)),

@@ -110,6 +110,13 @@ def test_a_tighter_bound_may_be_asked_for() -> None:
     assert len(judge(late, replace(TERMS, overdue=timedelta(seconds=5)))) == 1
 
 
+def test_what_changes_without_end_may_wait_a_day_longer() -> None:
+    """I9: it is collected once a day, and others within their interval."""
+    tomorrow = device(CORE, next_due_at=at(86400 + 3000))(scene.evidence())
+    assert len(judge(tomorrow, TERMS)) == 1
+    assert judge(device(CORE, flapping_since=at(0))(tomorrow), TERMS) == []
+
+
 def test_the_report_ends_with_what_was_looked_at() -> None:
     """A check that saw nothing must not read like one that saw everything."""
     evidence = scene.evidence()
