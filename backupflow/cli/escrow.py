@@ -57,9 +57,9 @@ def enable(
 ) -> None:  # fmt: skip
     """Have a file written each day, from now on, that these can open: each alone, with nothing but age and tar.
 
-    `age-keygen -o key.txt` makes a key and says the public one. Keep key.txt where neither this machine nor its backups
-    are: whoever has it reads every password in every configuration. Named once more, the new recipients and folder
-    take the place of the old ones; files that are there stay as they are.
+    `age-keygen -o escrow-key.txt` makes a key and says the public one. Keep escrow-key.txt where neither this machine
+    nor its backups are: whoever has it reads every password in every configuration. Named once more, the new recipients
+    and folder take the place of the old ones; files that are there stay as they are.
 
     \b
     Examples:
@@ -80,7 +80,7 @@ def enable(
     many = "1 key opens it" if len(keys) == 1 else f"{len(keys)} keys open it, each alone"
     output.say(f"the escrow of {escrow.tenant} is written each day to {place(escrow)}; {many}")
     output.note("the first file comes within minutes: `escrow status`. Then try that it opens, where the key is: "
-                "age -d -i key.txt FILE | tar t")  # fmt: skip
+                "age -d -i escrow-key.txt FILE | tar t")  # fmt: skip
 
 
 @app.command()

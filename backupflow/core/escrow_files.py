@@ -150,7 +150,7 @@ What this is
   it, with the secrets in it. Treat these files like passwords. Nothing but age and tar
   is needed to open it:
 
-    age -d -i key.txt {name} | tar x
+    age -d -i escrow-key.txt {name} | tar x
 
   A file that was cut or changed does not open to its end: age says so.
 
@@ -171,11 +171,15 @@ What is in it
 
 How to restore a device of MikroTik (RouterOS)
 
-  The same model and, at best, the same version. On a router that may be emptied:
+  The same model and, at best, the same version. On a router that may be emptied, put
+  :delay 15s before the first line of its file, or it begins before the ports are there
+  and ends at the first line that names one. Upload it: where /file has a folder flash,
+  into that folder, for all that lies beside it is gone at the reset. Then
 
     /system reset-configuration no-defaults=yes skip-backup=yes run-after-reset=FILE.rsc
 
-  with FILE.rsc uploaded to its files before; or paste the sections that are needed.
+  with FILE.rsc named as /file names it (flash/FILE.rsc). RouterOS gives that two minutes;
+  what takes longer, or a part of it, goes in by /import or pasted.
   An export never holds the passwords of the router's users, certificates with their
   keys, or keys of SSH: set them anew. Look at what an import says: it ends at the first
   line that the router does not take.

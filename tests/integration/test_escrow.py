@@ -115,7 +115,8 @@ def test_every_current_configuration_is_in_one_file_byte_for_byte(scene: Scene, 
     assert rows["new-1"] | {"id": str(never), "file": "", "not_here_because": "none was collected yet"} == rows["new-1"]
     assert (rows["core-1"]["address"], rows["core-1"]["username"]) == ("192.0.2.1", "backup")
     assert b"s3cret" not in content["inventory.csv"]
-    assert b"age -d -i key.txt" in content["README.txt"]
+    assert b"age -d -i escrow-key.txt" in content["README.txt"]
+    assert b"flash/FILE.rsc" in content["README.txt"]
 
 
 def test_what_does_not_open_is_named_and_takes_no_whole_files_place(scene: Scene, folder: Path) -> None:

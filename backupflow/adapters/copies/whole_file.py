@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from backupflow.errors import AlreadyThere, Conflict, InputInvalid
+from backupflow.errors import AlreadyThere, Conflict, InputInvalid, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,13 +68,13 @@ def require_lasting(path: Path) -> None:
 
 
 def require_free(path: Path, *, force: bool) -> None:
-    """AlreadyThere if it is, InputInvalid if it is a folder, or if there is none to write it into."""
+    """AlreadyThere if it is, InputInvalid if it is a folder, NotFound if there is none to write it into."""
     if path.is_dir():
         raise InputInvalid(f"{path} is a folder: name the file in it")
     if path.exists() and not force:
         raise AlreadyThere(f"{path}: --force replaces it")
     if not path.parent.is_dir():
-        raise InputInvalid(f"{path} cannot be written: there is no folder {path.parent}")
+        raise NotFound(f"no folder {path.parent} for {path.name}: make it first, for the user who runs this")
 
 
 def _filled(fill: Callable[[Callable[[bytes], int]], None], counted: _Counted) -> None:

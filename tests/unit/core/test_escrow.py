@@ -131,7 +131,7 @@ def test_what_should_be_there_and_is_not_is_named() -> None:
 def test_the_text_tells_how_it_is_opened() -> None:
     """Whoever finds it in ten years has nothing else."""
     text = readme(replace(ESCROW, tenant="=x\n"), 1234).decode()
-    assert "age -d -i key.txt escrow-2026-11-22.tar.age | tar x" in text
+    assert "age -d -i escrow-key.txt escrow-2026-11-22.tar.age | tar x" in text
     assert "1,234 devices" in text.partition("\n")[0]
     assert max(len(line) for line in text.splitlines()) <= 100
 
