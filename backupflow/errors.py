@@ -1,7 +1,8 @@
 """The taxonomy of failures: one question decides everything, "what now?".
 
 A class's docstring is its message to an operator, `code` its stable name (metric label, log field, runbook page) and
-`verdict` what happens next. Instances carry one optional detail, never a secret, and survive pickling.
+`verdict` what happens next. Instances carry one optional detail, never a secret, and survive pickling. Of a class with
+`detail_says_all` the detail is a sentence of its own: what was refused, and why.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ class BackupflowError(Exception):
 
     code: ClassVar[str] = "error"
     verdict: ClassVar[Verdict] = Verdict.GIVE_UP
+    detail_says_all: ClassVar[bool] = False
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail)
         self.detail = detail
 
     def __str__(self) -> str:
-        """One line: what happened and what to do next, then the detail."""
+        """One line: what happened and what to do next, then the detail; the detail alone where it says all of that."""
+        if self.detail and self.detail_says_all:
+            return self.detail
         says = " ".join((type(self).__doc__ or "").split())
         return f"{says} ({self.detail})" if self.detail else says
 
@@ -289,6 +293,7 @@ class Conflict(BackupflowError):
 
     code = "conflict"
     verdict = Verdict.REFUSE
+    detail_says_all = True
 
 
 class InputInvalid(BackupflowError):
@@ -296,3 +301,4 @@ class InputInvalid(BackupflowError):
 
     code = "input_invalid"
     verdict = Verdict.REFUSE
+    detail_says_all = True

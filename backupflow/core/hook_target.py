@@ -61,7 +61,7 @@ def target(text: str) -> Target | None:
     except ValueError as exc:
         raise InputInvalid(f"a command that cannot be read: {exc}") from None
     if not words or not words[0] or not text.isprintable():
-        raise InputInvalid("no command")
+        raise InputInvalid("no command was named, or it has a control character")
     return Command(words)
 
 

@@ -111,7 +111,7 @@ def checked_for(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         if kind not in SETTINGS.get(name, (kind,)):
             raise InputInvalid(f"setting {name}: a {kind.replace('_', ' ')} has no such setting")
         if not _makes_sense(name, value):
-            raise InputInvalid(f"setting {name}: {value!r}")
+            raise InputInvalid(f"setting {name}: it cannot be {value!r}")
     if {"cron", "interval_seconds"} <= set(settings):
         raise InputInvalid("setting cron: an interval or a cron expression, not both")
     return {**settings, **({"cron": str(read_cron(settings["cron"]))} if "cron" in settings else {})}

@@ -101,7 +101,9 @@ def between(
     """Any two configurations of one device, or of two that speak one language, from the one to the other."""
     older, newer = (ports.store.snapshot(tenant_id, name, at) for name, at in (one, other))
     if older.driver != newer.driver:
-        raise InputInvalid(f"{older.device_name} is {older.driver}, {newer.device_name} is {newer.driver}")
+        raise InputInvalid(
+            f"{older.device_name} is {older.driver}, {newer.device_name} is {newer.driver}: no two kinds compare"
+        )
     if reveal:
         _reveal_pair(ports, older, newer)
     if older.device_id == newer.device_id and context == diff.CONTEXT:

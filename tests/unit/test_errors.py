@@ -57,7 +57,14 @@ def test_a_failure_is_one_line_with_its_detail_last(failure: type[BackupflowErro
     """The text fits one log line: what happened, what to do, then the detail."""
     says = str(failure("seen at 12:00"))
     assert "\n" not in says
-    assert says.endswith(" (seen at 12:00)")
+    assert says.endswith("seen at 12:00" if failure.detail_says_all else " (seen at 12:00)")
+
+
+@pytest.mark.parametrize("failure", [errors.InputInvalid, errors.Conflict])
+def test_a_line_begins_with_what_happened(failure: type[BackupflowError]) -> None:
+    """Nobody reads a general sentence first where the detail says what was refused, and why."""
+    assert str(failure("a device named core-1 is there already")) == "a device named core-1 is there already"
+    assert str(failure()) == " ".join(str(failure.__doc__).split())
 
 
 def test_a_failure_without_detail_says_only_its_message() -> None:

@@ -127,9 +127,9 @@ def usable_policy(defaults: Policy, row: Row[Any]) -> Policy:
     except (ValueError, TypeError, AttributeError, OverflowError) as exc:
         raise InputInvalid("a setting of the device or of its scopes cannot be understood") from exc
     if not SHORTEST_INTERVAL <= policy.interval <= LONGEST_INTERVAL:
-        raise InputInvalid(f"an interval of {policy.interval}")
+        raise InputInvalid(f"an interval of {policy.interval}: it is {SHORTEST_INTERVAL} to {LONGEST_INTERVAL}")
     if not timedelta(0) < policy.timeouts.deadline <= LONGEST_SESSION:
-        raise InputInvalid(f"a session of {policy.timeouts.deadline}")
+        raise InputInvalid(f"a session of {policy.timeouts.deadline}: it is at most {LONGEST_SESSION}")
     return policy
 
 
