@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backupflow.simulator import Fleet, Login, RouterSpec
+from backupflow.simulator import Fleet, JumpSpec, Login, RouterSpec
 from tests.acceptance.install import Install
-from tests.acceptance.pages import Router, Step, missing, routers, steps
+from tests.acceptance.pages import READ, Jump, Router, Step, jumps, missing, routers, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "PASSWORD"
@@ -37,8 +37,9 @@ def main(folder: Path, pages: Sequence[Path]) -> int:
     for network in NETWORKS:
         subprocess.run(["ip", "route", "add", "local", network, "dev", "lo"], check=True)
     known = {router.name: router for page in pages for router in routers(page.read_text("utf-8"))}
+    hops = [_hop(jump, known) for page in pages for jump in jumps(page.read_text("utf-8"))]
     install = Install(folder, CONFIG_BACKUP_SPREAD_FROM=3600, CONFIG_BACKUP_SPREAD_TO=3600)
-    with Fleet([_spec(router) for router in known.values()]) as fleet:
+    with Fleet([_spec(router) for router in known.values()], jump_hosts=hops) as fleet:
         install.start()
         try:
             astray = [page.name for page in pages if not _follow(page, install, fleet)]
@@ -53,12 +54,19 @@ def _spec(router: Router) -> RouterSpec:
     )
 
 
+def _hop(jump: Jump, known: Mapping[str, Router]) -> JumpSpec:
+    behind = {(known[name].host, 22): name for name in jump.behind}
+    return JumpSpec(jump.name, host=jump.host, port=22, logins=(), behind=behind)
+
+
 def _follow(page: Path, install: Install, fleet: Fleet) -> bool:
     desk = install.root / page.stem
     desk.mkdir()
     (desk / ".venv").symlink_to(Path(sys.executable).parents[1])
-    for step in steps(page.read_text("utf-8")):
-        install.forget_meetings()
+    text = page.read_text("utf-8")
+    for jump in jumps(text):
+        text = text.replace(READ, fleet.jump_hosts[jump.name].fingerprint)
+    for step in steps(text):
         wrong = _type(step, install, desk) if step.text else _act(step, fleet, desk)
         if wrong:
             sys.stdout.write(f"{page.name}, line {step.line}: {wrong}\n\n{step.text}\n")
@@ -70,9 +78,12 @@ def _act(step: Step, fleet: Fleet, desk: Path) -> str:
     match step.does:
         case ("edits", router, *kind):
             fleet[router].edit(kind[0] if kind else None)
-        case ("gives", file, router):
+        case ("gives", file, name):
             key = (desk / file).read_text("utf-8")
-            fleet[router].take_logins(Login("backup", PASSWORD, (key,)))
+            if name in fleet.jump_hosts:
+                fleet.jump_hosts[name].take_logins(Login("hop", None, (key,)))
+            else:
+                fleet[name].take_logins(Login("backup", PASSWORD, (key,)))
         case ("key", router):
             fleet[router].change_key()
         case ("password", password, *names):
