@@ -14,10 +14,9 @@ from backupflow.cli import output
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import actor
 from backupflow.cli.session import wiring
-from backupflow.core.next_step import hindered, next_step
+from backupflow.core.next_step import Refused, after_refusal, hindered, next_step
 from backupflow.core.overview import AT_JUMP_HOST
-from backupflow.core.refusals import LOGIN_REFUSED
-from backupflow.errors import AuthenticationFailed, LoginSuspended
+from backupflow.errors import AuthenticationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -183,9 +182,9 @@ def next_of(one: Asked) -> str | None:
     """What to do next, if there is something for this one device."""
     if one.code in AT_JUMP_HOST and one.jump:
         return f"`jump show {shlex.quote(one.jump)}`"
-    if one.code == AuthenticationFailed.code and one.profile and one.suspended and not one.blocked:
-        code = LOGIN_REFUSED if one.tried else LoginSuspended.code  # it is the login that waits, not the device
-        return f"the login is suspended: {next_step(code, one.device, one.profile, by_key=one.by_key)}"
+    if one.code == AuthenticationFailed.code:
+        how = {"by_key": one.by_key, "taken": one.taken, "blocked": bool(one.blocked), "suspended": one.suspended}
+        return after_refusal(Refused(one.device, one.profile, **how, tried=one.tried, turn=one.turn))
     return next_step(one.code, one.device, one.profile, by_key=one.by_key, taken=one.taken)
 
 

@@ -7,12 +7,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from backupflow.cli import key_view, output
-from backupflow.core.next_step import next_step, step_for_many
+from backupflow.core.next_step import Turn, its_turn, next_step, step_for_many
 from backupflow.core.outages import DEVICE_DOWN
 from backupflow.core.verdict import Count, counted_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from backupflow.core.overview import DeviceState, Overview
 
@@ -33,6 +34,7 @@ def device_groups(overview: Overview) -> Iterator[tuple[int, str]]:
     told = {alarm.scope for alarm in overview.alarms if alarm.code != DEVICE_DOWN}
     shared = {login.name for login in overview.logins if login.suspended_at is not None}
     taken = {login.name for login in overview.logins if login.taken}
+    down = {alarm.scope: alarm for alarm in overview.alarms if alarm.code == DEVICE_DOWN}
     groups: dict[tuple[Count, str, str | None], list[DeviceState]] = defaultdict(list)
     for device in overview.devices:
         what = _told_as(device, overview)
@@ -42,7 +44,9 @@ def device_groups(overview: Overview) -> Iterator[tuple[int, str]]:
             continue
         groups[what, _reason(device, what), device.site].append(device)
     for (what, reason, site), found in groups.items():
-        yield len(found), _group_line(what, reason, site, found, taken=found[0].profile in taken)
+        step = _step(what, reason, site, found, taken=found[0].profile in taken)
+        turn = _turn(found, overview.now) if found[0].has_turn else None
+        yield len(found), _group_line(what, reason, site, found, turn or step)
 
 
 def _told_as(device: DeviceState, overview: Overview) -> Count | None:
@@ -60,7 +64,8 @@ def _reason(device: DeviceState, what: Count) -> str:
         case Count.BLOCKED:
             return device.blocked_code or ""
         case Count.FAILING:
-            return (device.last.code or device.last.state) if device.last else ""
+            code = (device.last.code or device.last.state) if device.last else ""
+            return f"{code}, {device.has_turn}" if device.has_turn else code
         case Count.OFFLINE:
             return "a poller says so" if device.offline_since else (device.last and device.last.code) or ""
         case Count.LOGIN:
@@ -71,14 +76,24 @@ def _reason(device: DeviceState, what: Count) -> str:
             return ""
 
 
-def _group_line(what: Count, reason: str, site: str | None, found: Sequence[DeviceState], *, taken: bool) -> str:
+def _turn(found: Sequence[DeviceState], now: datetime) -> str:
+    """Of devices for which another login has its turn: until when all were sent it."""
+    last = max(filter(None, (device.due_at(now) for device in found)), default=None)
+    if len(found) == 1:
+        return its_turn(Turn(found[0].login_on, last), found[0].name)
+    return "nothing is to be done: it is sent to each by itself" + (
+        f", the last at {output.in_words(last)}" * bool(last)
+    )
+
+
+def _group_line(what: Count, reason: str, site: str | None, found: Sequence[DeviceState], step: str) -> str:
     found = sorted(found, key=lambda device: device.name)
     where = f" at site {site}" if site else ""
     names = key_view.named([device.name for device in found])
     many = f"{len(found):,} devices{where}: {names}" if len(found) > 1 else f"{names}{where}"
     since = _since(what, found)
     words = [what.upper(), output.told(reason, output.LONGEST_DETAIL) or "", since, many]
-    return f"{'  '.join(filter(None, words))} – {_step(what, reason, site, found, taken=taken)}"
+    return f"{'  '.join(filter(None, words))} – {step}"
 
 
 def _since(what: Count, found: Sequence[DeviceState]) -> str:

@@ -14,7 +14,7 @@ from backupflow.cli.session import wiring
 from backupflow.core.inventory import DIRECT, OWN_LOGIN
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import LoginOn, Secrets, State
-from backupflow.core.next_step import next_step
+from backupflow.core.next_step import Turn, its_turn, next_step
 from backupflow.core.scope import GLOBAL
 from backupflow.errors import ExportSuspect, LoginSuspended
 
@@ -90,7 +90,6 @@ def _what_we_know(record: DeviceRecord, last: str | None, way: str | None) -> tu
 
 
 def _when_it_is_due(record: DeviceRecord, state: DeviceState | None) -> tuple[_Row, ...]:
-    due = None if record.blocked_code else record.next_due_at
     return (
         ("when", _when(record)),
         ("in maintenance", record.maintenance_until and f"until {output.in_words(record.maintenance_until)}"),
@@ -98,10 +97,16 @@ def _when_it_is_due(record: DeviceRecord, state: DeviceState | None) -> tuple[_R
         ("site down", _site_down(state)),
         ("held", _held(record)),
         ("flapping", _flapping(record)),
-        ("next due", max(filter(None, (due, record.held_until))) if due else None),
+        ("next due", _due(record)),
         ("last stored", record.last_collected_at),
         ("unreadable", _given_up(record)),
     )
+
+
+def _due(record: DeviceRecord) -> datetime | None:
+    """When it is collected next by itself; not before the end of what it is held for."""
+    due = None if record.blocked_code else record.next_due_at
+    return max(filter(None, (due, record.held_until))) if due else None
 
 
 def _site_down(state: DeviceState | None) -> str | None:
@@ -188,6 +193,9 @@ def _on(record: DeviceRecord) -> str:
 def _next(record: DeviceRecord) -> str | None:
     """Of a login that is shared, what mends it for all that use it."""
     code = record.blocked_code or _login_lost(record) or (LoginSuspended.code if record.login_suspended else None)
+    standing = record.standing
+    if code is None and record.login_rotates and standing.refused_on is not None and not standing.refused_both:
+        return its_turn(Turn(standing.login_on, _due(record)), record.name)
     by_key, taken = record.method == "key", record.login_taken
     return next_step(code or _doubt(record), record.name, _shared(record), by_key=by_key, taken=taken)
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING
 
 from backupflow.core.keys import KEYS_LOST
+from backupflow.core.model import LoginOn
 from backupflow.core.refusals import LOGIN_REFUSED
 from backupflow.errors import AuthenticationFailed, LoginSuspended, LoginUnusable
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # Where a device stands in the way of itself; what a failure says of its kind is in backupflow.errors.
 _STEPS = {
@@ -47,6 +54,53 @@ _MANY = {
     "host_key_mismatch": "`hostkey pending --changed`; compare them with the routers' own before `hostkey accept`",
     "host_key_unapproved": "`hostkey pending --first`; compare them with the routers' own, then `hostkey approve`",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The other of two logins is sent next, by itself: which one, and when; None: nobody knows, it is not collected."""
+
+    on: LoginOn
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What is known of a device once it has refused a login, and of that login."""
+
+    name: str
+    profile: str | None = None  # the shared login that it uses; None: its own
+    by_key: bool = False
+    taken: bool = False  # other devices took that login as it is now
+    blocked: bool = False  # the device is sent nothing any more
+    suspended: bool = False  # the login is sent nowhere
+    tried: bool = False  # but by one device at a time, since many refused it
+    turn: Turn | None = None
+
+
+def after_refusal(known: Refused) -> str:
+    """What a person is to do about it; nothing while another login has its turn.
+
+    A block is of this device, and a suspension of its login: while either lasts, no turn comes.
+    """
+    if known.profile and known.suspended and not known.blocked:
+        code = LOGIN_REFUSED if known.tried else LoginSuspended.code  # it is the login that waits, not the device
+        return f"the login is suspended: {next_step(code, known.name, known.profile, by_key=known.by_key)}"
+    if known.turn is not None and not known.blocked:
+        return its_turn(known.turn, known.name)
+    code = AuthenticationFailed.code
+    return next_step(code, known.name, known.profile, by_key=known.by_key, taken=known.taken) or ""
+
+
+def its_turn(turn: Turn, name: str) -> str:
+    """That another login is sent by itself, and when."""
+    which = "new" if turn.on is LoginOn.NEXT else "old"
+    if turn.due_at is None:
+        return f"nothing is to be done about its login: the {which} one is sent when it is collected next"
+    return (
+        f"nothing is to be done: the {which} login is sent by itself at "
+        f"{turn.due_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}, see `device show {shlex.quote(name)}`"
+    )
 
 
 def next_step(

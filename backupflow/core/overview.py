@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backupflow.core.escrow import Escrow
     from backupflow.core.ledger import Step
     from backupflow.core.model import ContentHash, DeviceId, TenantId
+    from backupflow.core.next_step import Turn
 
 LATE = timedelta(minutes=15)  # at the least; a tenth of the interval if that is more (I9)
 ALIVE = timedelta(seconds=30)  # a heartbeat comes every 5 s
@@ -460,6 +461,7 @@ class Asked:
     suspended: bool = False  # that login is sent nowhere now
     tried: bool = False  # but by one device at a time, since many refused it
     untold: bool = False  # it is stored, and what changed is not known yet, but soon: an interpreter lives
+    turn: Turn | None = None  # it refused one of two logins, and the other one is sent next
 
     @property
     def refused(self) -> bool:

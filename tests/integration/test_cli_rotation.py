@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 
+from backupflow.cli.asking import next_of
 from backupflow.cli.exits import Exit
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Purpose, SealedSecret
@@ -82,6 +84,7 @@ def test_a_rotation_from_its_beginning_to_its_end(fleet: Scene) -> None:
     for name, says in (("r-0", b"backup2 (password; on new since "), ("r-1", b"backup (password; on old since "),
                        ("r-2", b"refused the old one, the new has its turn")):  # fmt: skip
         assert says in ok(fleet, "device", "show", name).out
+    assert b"nothing is to be done: the new login is sent by itself at " in ok(fleet, "device", "show", "r-2").out
     document = json.loads(ok(fleet, "device", "show", "r-2", "--json").out)
     assert document["rotation"] == {"sends": "next", "refused": "current", "works_since": None}
     refused = fleet.run("credential", "rotate", "fleet", "--finish")
@@ -193,3 +196,31 @@ def test_who_was_left_behind_is_told_apart_from_a_login_that_is_wrong(fleet: Sce
     ok(fleet, "credential", "edit", "fleet", "--password-stdin", stdin=NEW)
     on(fleet, "r-0", "blocked_code = 'authentication_failed', blocked_at = now()")
     assert "credential edit fleet" in fleet.run("credential", "show", "fleet").out.decode()
+
+
+def test_who_is_refused_while_the_other_login_has_its_turn_is_told_to_do_nothing(fleet: Scene) -> None:
+    """By the command that asked, with the time; what is blocked is told what mends it, as ever."""
+    ok(fleet, "credential", "rotate", "fleet", "--password-stdin", stdin=NEW)
+    on(fleet, "r-2", "login_on = 'next', refused_on = 'current', hold_until = now() + interval '1 hour'")
+    device = fleet.rows("SELECT id, tenant_id FROM device WHERE name = 'r-2'")[0]
+    store = fleet.install.wiring.requests
+    (number,) = store.ask(device.tenant_id, ["r-2"], "tester")
+    began = fleet.claim(device.id)
+    fleet.write(
+        "collector",
+        "UPDATE collection SET state = 'failed', code = 'authentication_failed', ended_at = now() WHERE id = :id",
+        id=began.collection_id,
+    )
+    fleet.write(
+        "scheduler",
+        "UPDATE request SET answered_at = now(), answer = 'claimed', collection_id = :id WHERE id = :number",
+        id=began.collection_id, number=number,
+    )  # fmt: skip
+    held = fleet.rows("SELECT hold_until FROM device WHERE name = 'r-2'")[0].hold_until
+    (one,) = store.asked([number])
+    when = f"{held.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    assert next_of(one) == (f"nothing is to be done: the new login is sent by itself at {when}, see `device show r-2`")
+    ok(fleet, "device", "pause", "r-2")
+    assert "when it is collected next" in (next_of(store.asked([number])[0]) or "")
+    on(fleet, "r-2", "refused_on = login_on, blocked_code = 'authentication_failed', blocked_at = now()")
+    assert "`credential edit fleet --ask-password`" in (next_of(store.asked([number])[0]) or "")

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from backupflow.adapters.db.audit import record_act
-from backupflow.adapters.db.effective import LOGIN
+from backupflow.adapters.db.contacts import HELD
+from backupflow.adapters.db.effective import LOGIN, MAINTENANCE_UNTIL
 from backupflow.adapters.db.engine import transaction
+from backupflow.adapters.db.rotating import HAS_TURN
 from backupflow.adapters.db.taken import TAKEN
 from backupflow.core import report
 from backupflow.core.ledger import Kind
-from backupflow.core.model import ContentHash, State, Trigger
+from backupflow.core.model import ContentHash, LoginOn, State, Trigger
+from backupflow.core.next_step import Turn
 from backupflow.core.overview import EVERYWHERE, Asked, Within
 from backupflow.errors import NotFound
 
@@ -51,7 +54,10 @@ _ASKED = text(f"""
         CASE WHEN :reports THEN c.report END AS report, l.name AS profile, l.method = 'key' AS by_key, h.name AS jump,
         l.id IN ({TAKEN}) AS taken, l.suspended_at IS NOT NULL AS suspended, l.trial_at IS NOT NULL AS tried,
         c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL AND EXISTS (
-            SELECT FROM process WHERE role = 'interpreter' AND heartbeat_at > now() - interval '30 s') AS untold
+            SELECT FROM process WHERE role = 'interpreter' AND heartbeat_at > now() - interval '30 s') AS untold,
+        {HAS_TURN} AS has_turn, d.login_on,
+        CASE WHEN d.status = 'active' THEN
+            greatest(d.next_due_at, {MAINTENANCE_UNTIL}, CASE WHEN {HELD} THEN d.hold_until END) END AS due_at
     FROM request r JOIN device d ON d.id = r.device_id {LOGIN} LEFT JOIN collection c ON c.id = r.collection_id
     WHERE r.id = ANY(:numbers) ORDER BY r.id""")
 # How the key that was seen is trusted by now, and who else has it: one of them by name, and how many there are. Who has
@@ -192,4 +198,5 @@ def _asked(row: Row[Any], key: Row[Any] | None) -> Asked:
         bool(row.suspended),
         bool(row.tried),
         bool(row.untold),
+        Turn(LoginOn(row.login_on), row.due_at) if row.has_turn else None,
     )

@@ -31,6 +31,8 @@ SENT = f"""
     CASE WHEN {_ON_NEXT} THEN l.next_changed_at ELSE l.changed_at END AS changed_at,
     CASE WHEN {_ON_NEXT} THEN 'next' ELSE 'current' END AS login_on,
     l.next_sealed IS NOT NULL AS login_rotates, l.name IS NOT NULL AS login_shared"""
+# SQL: whether it refused one of two, and the other one is sent next; for readers, who see nothing that is sealed.
+HAS_TURN = "(l.next_changed_at IS NOT NULL AND d.refused_on IS NOT NULL AND d.refused_on <> d.login_on)"
 # What is known of a device that is sent both once more, what worked last first: after an act of a person, or when so
 # many had refused both that it says nothing of any of them.
 ANEW = "login_on = coalesce(refused_on, login_on), refused_on = NULL, login_since = NULL"

@@ -22,6 +22,7 @@ from backupflow.adapters.db.effective import (
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.escrow import escrows
 from backupflow.adapters.db.room import MOST
+from backupflow.adapters.db.rotating import HAS_TURN
 from backupflow.adapters.db.taken import TAKEN
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, LoginOn, State, TenantId, Trigger
@@ -60,7 +61,7 @@ _STATES = f"""
         l.method = 'key' AS by_key, h.name AS jump, d.site_id, s.down_since AS site_down_since,
         {MAINTENANCE_UNTIL} AS maintenance_until, d.answered_at, d.unreachable_since, d.offline_since, d.hold_until,
         d.flapping_since,
-        l.next_changed_at IS NOT NULL AND d.refused_on IS NOT NULL AND d.refused_on <> d.login_on AS other_login_next,
+        {HAS_TURN} AS other_login_next,
         d.login_on, {{changes}} AS snapshots,
         extract(epoch FROM coalesce(last.collected_at, last.ended_at) - last.started_at) AS seconds
     FROM device d {LOGIN}

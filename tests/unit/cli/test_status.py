@@ -15,8 +15,17 @@ from backupflow.cli.problem_lines import problems
 from backupflow.cli.standing_lines import jump_host_lines
 from backupflow.cli.status_document import document
 from backupflow.cli.status_watch import UNKNOWN, Seen
-from backupflow.core.model import DeviceId, TenantId
-from backupflow.core.overview import Alarm, Backlog, DeviceState, JumpHostState, Overview, SiteState
+from backupflow.core.model import DeviceId, LoginOn, State, TenantId
+from backupflow.core.overview import (
+    Alarm,
+    Backlog,
+    DeviceState,
+    JumpHostState,
+    LastCollection,
+    LoginState,
+    Overview,
+    SiteState,
+)
 from backupflow.errors import StoreUnavailable
 
 NOW = datetime(2026, 11, 22, 2, 10, tzinfo=UTC)
@@ -124,3 +133,26 @@ def test_a_site_in_maintenance_has_the_last_line() -> None:
     *_, last = found = problems(Overview(NOW, (), (), (), sites=(site, over)))
     assert last == "maintenance: site South until 2026-11-22 04:10:00Z"
     assert len([line for line in found if "maintenance" in line]) == 1
+
+
+def turned(number: int, due_at: datetime) -> DeviceState:
+    """A device that refused the old login a moment ago, and was not well before."""
+    last = LastCollection(3, State.FAILED, "authentication_failed", None, NOW)
+    return DeviceState(
+        TenantId(UUID(int=1)), DeviceId(UUID(int=number)), f"r-{number}", "192.0.2.1", 22, "active", None, None, 0,
+        timedelta(hours=6), due_at, None, last, NOW - timedelta(days=1), 1, profile="fleet", other_login_next=True,
+        login_on=LoginOn.NEXT,
+    )  # fmt: skip
+
+
+def test_nobody_is_sent_to_a_router_of_which_the_other_login_has_its_turn() -> None:
+    """One or many of them: nothing is to be done, and that is said with the time."""
+    soon, later = NOW + timedelta(minutes=6), NOW + timedelta(hours=1)
+    taken = LoginState(UUID(int=7), "fleet", None, None, None, 0, NOW, taken=True)
+    for devices, says in (
+        ((turned(1, soon),), "nothing is to be done: the new login is sent by itself at 2026-11-22 02:16:00Z"),
+        ((turned(1, soon), turned(2, later)), "sent to each by itself, the last at 2026-11-22 03:10:00Z"),
+    ):
+        (line,) = (one for one in problems(Overview(NOW, devices, (), (), logins=(taken,))) if "FAILING" in one)
+        assert says in line
+        assert "unblock" not in line

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
-from backupflow.core.next_step import _MANY, _SHARED, _STEPS, hindered, next_step, step_for_many
+from backupflow.core.model import LoginOn
+from backupflow.core.next_step import (
+    _MANY,
+    _SHARED,
+    _STEPS,
+    Refused,
+    Turn,
+    after_refusal,
+    hindered,
+    next_step,
+    step_for_many,
+)
 from tests.unit.test_pages import complaint, spans
 
 
@@ -103,3 +117,39 @@ def test_a_login_that_others_take_is_not_to_be_edited(many: bool) -> None:
     assert "credential edit" not in step
     assert step.index("change it on") < step.index("`device unblock")
     assert [why for line in spans(step) if (why := complaint(line))] == []
+
+
+REFUSED = Refused("core 1", "fleet")
+TURN = Turn(LoginOn.NEXT, datetime(2026, 11, 22, 20, 1, 2, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (Refused("core 1"), "`device edit 'core 1' --ask-password`, or mend it there"),
+        (REFUSED, "`credential edit fleet --ask-password` for all that use it"),
+        (replace(REFUSED, by_key=True), "`credential edit fleet --key-file FILE` for all that use it"),
+        (replace(REFUSED, taken=True), "other devices take it: change it on 'core 1', then `device unblock 'core 1'`"),
+        (replace(REFUSED, suspended=True, tried=True), "the login is suspended: `credential show fleet` says when"),
+        (replace(REFUSED, suspended=True), "the login is suspended: `credential show fleet` says why"),
+        (replace(REFUSED, suspended=True, turn=TURN), "the login is suspended: `credential show fleet` says why"),
+        (replace(REFUSED, suspended=True, blocked=True), "`credential edit fleet --ask-password` for all that use it"),
+        (
+            replace(REFUSED, taken=True, turn=TURN),
+            "nothing is to be done: the new login is sent by itself at 2026-11-22 20:01:02Z, see `device show 'core",
+        ),
+        (replace(REFUSED, turn=replace(TURN, on=LoginOn.CURRENT)), "nothing is to be done: the old login is sent"),
+        (
+            replace(REFUSED, turn=Turn(LoginOn.NEXT)),
+            "nothing is to be done about its login: the new one is sent when it is collected next",
+        ),
+        (replace(REFUSED, taken=True, turn=TURN, blocked=True), "other devices take it: change it on 'core 1'"),
+    ],
+)
+def test_what_follows_a_refusal_is_told_by_what_is_known(known: Refused, says: str) -> None:
+    """A stranger does what he is told, on 1,800 routers: while another login has its turn that is nothing."""
+    told = after_refusal(known)
+    assert told.startswith(says)
+    assert [why for line in spans(told) if (why := complaint(line))] == []
+    if told.startswith("nothing"):
+        assert not any(word in told for word in ("unblock", "edit", "change it"))
