@@ -302,3 +302,8 @@ class InputInvalid(BackupflowError):
     code = "input_invalid"
     verdict = Verdict.REFUSE
     detail_says_all = True
+
+
+def of_code(code: str | None) -> type[BackupflowError] | None:
+    """The class of a code; None for one that is of no failure, such as an alarm's own."""
+    return next((kind for kind in BackupflowError.__subclasses__() if kind.code == code), None)

@@ -16,7 +16,7 @@ from backupflow.cli.options import actor
 from backupflow.cli.session import wiring
 from backupflow.core.next_step import Refused, after_refusal, hindered, next_step
 from backupflow.core.overview import AT_JUMP_HOST
-from backupflow.errors import AuthenticationFailed
+from backupflow.errors import AuthenticationFailed, of_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -190,9 +190,8 @@ def next_of(one: Asked) -> str | None:
 
 def meaning(code: str | None) -> str:
     """What a code of ours says; empty for another."""
-    from backupflow.errors import BackupflowError
-
-    return next((str(kind()) for kind in BackupflowError.__subclasses__() if kind.code == code), "")
+    kind = of_code(code)
+    return str(kind()) if kind else ""
 
 
 def _progress(asked: Sequence[Asked]) -> RenderableType:

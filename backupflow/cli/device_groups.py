@@ -7,9 +7,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from backupflow.cli import key_view, output
+from backupflow.cli.standing_lines import to_do
 from backupflow.core.next_step import Turn, its_turn, next_step, step_for_many
-from backupflow.core.outages import DEVICE_DOWN
+from backupflow.core.outages import DEVICE_DOWN, device_scope
 from backupflow.core.verdict import Count, counted_as
+from backupflow.core.watching import OVERDUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +36,6 @@ def device_groups(overview: Overview) -> Iterator[tuple[int, str]]:
     told = {alarm.scope for alarm in overview.alarms if alarm.code != DEVICE_DOWN}
     shared = {login.name for login in overview.logins if login.suspended_at is not None}
     taken = {login.name for login in overview.logins if login.taken}
-    down = {alarm.scope: alarm for alarm in overview.alarms if alarm.code == DEVICE_DOWN}
     groups: dict[tuple[Count, str, str | None], list[DeviceState]] = defaultdict(list)
     for device in overview.devices:
         what = _told_as(device, overview)
@@ -46,7 +47,8 @@ def device_groups(overview: Overview) -> Iterator[tuple[int, str]]:
     for (what, reason, site), found in groups.items():
         step = _step(what, reason, site, found, taken=found[0].profile in taken)
         turn = _turn(found, overview.now) if found[0].has_turn else None
-        yield len(found), _group_line(what, reason, site, found, turn or step)
+        ends = turn or to_do(step, _page(what, found[0]))
+        yield len(found), f"{_group_line(what, reason, site, found, _alarms(found, overview))} – {ends}"
 
 
 def _told_as(device: DeviceState, overview: Overview) -> Count | None:
@@ -86,14 +88,36 @@ def _turn(found: Sequence[DeviceState], now: datetime) -> str:
     )
 
 
-def _group_line(what: Count, reason: str, site: str | None, found: Sequence[DeviceState], step: str) -> str:
+def _alarms(found: Sequence[DeviceState], overview: Overview) -> str:
+    """That some of them, or all, are an alarm too, which has no line of its own."""
+    scopes = {device_scope(device.device_id) for device in found}
+    down = [alarm for alarm in overview.alarms if alarm.code == DEVICE_DOWN and alarm.scope in scopes]
+    if len(found) == 1:
+        return "".join(f", alarm {alarm.number} {DEVICE_DOWN}" for alarm in down)
+    return f", {output.counted(len(down), 'alarm')} {DEVICE_DOWN}" if down else ""
+
+
+def _page(what: Count, device: DeviceState) -> str | None:
+    """The code whose page says more of all that stand alike."""
+    match what:
+        case Count.BLOCKED:
+            return device.blocked_code
+        case Count.OVERDUE:
+            return OVERDUE
+        case Count.FAILING | Count.OFFLINE if device.last and not device.offline_since:
+            return device.last.code
+        case _:
+            return None
+
+
+def _group_line(what: Count, reason: str, site: str | None, found: Sequence[DeviceState], alarms: str) -> str:
     found = sorted(found, key=lambda device: device.name)
     where = f" at site {site}" if site else ""
     names = key_view.named([device.name for device in found])
-    many = f"{len(found):,} devices{where}: {names}" if len(found) > 1 else f"{names}{where}"
+    many = f"{len(found):,} devices{where}{alarms}: {names}" if len(found) > 1 else f"{names}{where}{alarms}"
     since = _since(what, found)
     words = [what.upper(), output.told(reason, output.LONGEST_DETAIL) or "", since, many]
-    return f"{'  '.join(filter(None, words))} – {step}"
+    return "  ".join(filter(None, words))
 
 
 def _since(what: Count, found: Sequence[DeviceState]) -> str:

@@ -16,6 +16,7 @@ from backupflow.cli.standing_lines import (
     jump_host_lines,
     login_problems,
     suspect_lines,
+    to_do,
 )
 from backupflow.cli.verdict_line import down
 from backupflow.core.jump import scope_of
@@ -93,7 +94,7 @@ def _site_line(site: SiteState, count: int, overview: Overview) -> str:
     return (
         f"SITE DOWN  {site.name} since {output.in_words(site.down_since)}: {output.counted(count, 'device')} "
         f"{'waits' if count == 1 else 'wait'}, one of them is asked again {again} – "
-        f"{_try_now(site, overview)}`device list --site {shlex.quote(site.name)}`"
+        + to_do(f"{_try_now(site, overview)}`device list --site {shlex.quote(site.name)}`", SITE_DOWN)
     )
 
 

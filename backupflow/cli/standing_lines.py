@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from backupflow.cli import key_view, output
 from backupflow.cli.output import LONGEST_DETAIL, counted
-from backupflow.core.jump import scope_of
+from backupflow.core.events import KINDS
+from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN, scope_of
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import JumpHostId, LoginOn, State
 from backupflow.core.next_step import next_step, step_for_many
 from backupflow.core.overview import Standing
 from backupflow.core.refusals import LOGIN_REFUSED
-from backupflow.errors import AuthenticationFailed, ExportSuspect, LoginSuspended, LoginUnusable
+from backupflow.errors import AuthenticationFailed, ExportSuspect, LoginSuspended, LoginUnusable, of_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,13 +62,19 @@ def alarm_line(alarm: Alarm, device: DeviceState | None, taken: bool = False) ->
     """One, of this device if it is of one that is still there; `taken`: others take the login that it shares."""
     says = output.told(alarm.detail or alarm.scope, LONGEST_DETAIL)
     line = f"ALARM {alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}  {says}"
-    step = device and next_step(alarm.code, device.name, device.profile, by_key=device.by_key, taken=taken)
-    return f"{line} – {step or runbook(alarm.code)}"
+    step = next_step(alarm.code, device.name, device.profile, by_key=device.by_key, taken=taken) if device else None
+    return f"{line} – {to_do(step, alarm.code)}"
 
 
 def runbook(code: str) -> str:
-    """The page that says more, where there is no command; as events have it."""
+    """The page that says more; as events have it."""
     return f"docs/runbook/{code}.md"
+
+
+def to_do(step: str | None, code: str | None) -> str:
+    """How a line ends: with the command, if there is one, then with the page, if the code has one."""
+    page = runbook(code) if code and (code in KINDS or of_code(code)) else None
+    return " – ".join(filter(None, (step, page)))
 
 
 def _cause(code: str, device: DeviceState) -> tuple[str, str | None]:
@@ -88,7 +95,7 @@ def _many(code: str, what: str, name: str | None, alarms: Sequence[Alarm], overv
     step = step_for_many(
         code, name if what == "profile" else None, by_key=found[0].by_key, taken=_taken(found[0], overview)
     )
-    return f"{line} – {step or runbook(code)}"
+    return f"{line} – {to_do(step, code)}"
 
 
 def jump_host_lines(overview: Overview) -> list[str]:
@@ -96,10 +103,17 @@ def jump_host_lines(overview: Overview) -> list[str]:
     says = {alarm.scope: alarm.detail for alarm in overview.alarms}
     return [
         f"JUMP HOST  {_trouble(hop, overview.now, says.get(scope_of(JumpHostId(hop.jump_host_id))))}"
-        f": {_waiting(hop.waiting)} – `jump show {shlex.quote(hop.name)}`"
+        f": {_waiting(hop.waiting)} – {to_do(f'`jump show {shlex.quote(hop.name)}`', _code_of(hop))}"
         for hop in overview.jump_hosts
         if hop.in_trouble
     ]
+
+
+def _code_of(hop: JumpHostState) -> str | None:
+    """The code whose page says more; of a login that waits its own line does."""
+    if hop.hindrance is not None:
+        return None
+    return JUMP_HOST_DOWN if hop.blocked_code is None else JUMP_HOST_BLOCKED
 
 
 def _waiting(count: int) -> str:
@@ -143,13 +157,17 @@ def login_problems(overview: Overview) -> list[tuple[int, str]]:
 def _login_line(login: LoginState, count: int, now: datetime) -> str:
     many = counted(count, "device")
     if login.trial_at is None:
-        return f"SUSPENDED  login {login.name}: {many} not collected – {next_step(LoginSuspended.code, '', login.name)}"
+        return f"SUSPENDED  login {login.name}: {many} not collected – {_login_step(LoginSuspended.code, login)}"
     again = f"in {output.span(login.trial_at - now)}" if login.trial_at > now else "now"
     return (
         f"LOGIN REFUSED  {login.name} since {output.in_words(login.suspended_at)}, {login.suspended_reason}: "
         f"{many} {'waits' if count == 1 else 'wait'}, one tries it again {again} – "
-        f"{next_step(LOGIN_REFUSED, '', login.name)}"
+        f"{_login_step(LOGIN_REFUSED, login)}"
     )
+
+
+def _login_step(code: str, login: LoginState) -> str:
+    return to_do(next_step(code, "", login.name), code)
 
 
 def suspect_lines(overview: Overview) -> list[str]:
@@ -210,7 +228,8 @@ def _suspect_line(device: DeviceState, last: LastCollection, now: datetime) -> s
     due = device.next_due_at
     again = f"asked again in {output.span(due - now)}" if due and due > now else "about to be asked again"
     step = next_step(last.code, device.name)
-    return f"SUSPECT  {device.name}: {output.told(last.detail, LONGEST_DETAIL)}; kept aside, {again} – {step}"
+    says = f"SUSPECT  {device.name}: {output.told(last.detail, LONGEST_DETAIL)}; kept aside, {again}"
+    return f"{says} – {to_do(step, last.code)}"
 
 
 def _scope(device: DeviceState) -> str:

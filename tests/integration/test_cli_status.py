@@ -337,7 +337,7 @@ def test_the_first_line_is_the_verdict_and_so_is_the_exit_code(scene: Scene) -> 
     assert ill.code == 1
     assert first.startswith("WARNING: 25 % not fresh · 3 of 4 fresh · 1 offline · 0 blocked")
     (problem,) = problems
-    assert re.fullmatch(r"OFFLINE  since \S+ \S+  core-0 at site north – `device show core-0`", problem)
+    assert re.fullmatch(r"OFFLINE  since \S+ \S+  core-0 at site north – `device show core-0`.*", problem)
     scene.write("scheduler", "DELETE FROM process WHERE role = 'scheduler'")
     dead = scene.run("status", "--json")
     assert dead.code == 2
@@ -360,10 +360,11 @@ def test_what_is_wrong_is_told_by_reason_and_site_the_largest_first(scene: Scene
     assert "6 offline (north down 3 d: 5)" in shown[0]
     assert re.fullmatch(
         r"SITE DOWN  north since \S+ \S+: 5 devices wait, one of them is asked again now – "
-        r"`backup core-\d --wait` tries one now, `device list --site north`",
+        r"`backup core-\d --wait` tries one now, `device list --site north` – docs/runbook/site_down\.md",
         shown[1],
     )
     assert [line.split("  ")[0] for line in shown[1:]] == ["SITE DOWN", "OFFLINE"]
+    assert re.search(r"  alone, alarm \d+ device_down – `device show alone`", shown[2])
     busy = "UPDATE collection SET started_at = collected_at - interval '1 hour'"
     scene.write("collector", busy)
     scene.write("enroller", "UPDATE site SET settings = jsonb_build_object('concurrency', 1, 'interval_seconds', 600)")

@@ -39,6 +39,7 @@ def test_few_alarms_of_a_code_have_a_line_each() -> None:
     lines = seen([alarm(n) for n in numbers], [device(n) for n in numbers])
     assert len(lines) == EACH
     assert all("`credential edit old --ask-password`" in line for line in lines)
+    assert all(line.endswith(" – docs/runbook/authentication_failed.md") for line in lines)
 
 
 def test_many_of_a_code_have_a_line_for_each_cause() -> None:
@@ -74,7 +75,7 @@ def test_a_suspended_login_says_how_much_stands_still_and_the_way_out() -> None:
     lines = suspended_lines(Overview(NOW, (*still, device(3)), (), (), logins=(old, new)))
     assert len(lines) == 1
     assert lines[0].startswith("SUSPENDED  login old: 2 devices not collected")
-    assert "`credential resume old`" in lines[0]
+    assert lines[0].endswith("`credential resume old` ends it – docs/runbook/suspended.md")
 
 
 def test_a_jump_host_that_is_down_says_why_once() -> None:
@@ -84,7 +85,7 @@ def test_a_jump_host_that_is_down_says_why_once() -> None:
     assert jump_host_lines(Overview(NOW, (), (raised,), (), jump_hosts=(hop,))) == [
         (
             "JUMP HOST  hop-1 down since 2026-11-22 02:10:00Z (no answer), tried again in 3 min: 4 devices wait – "
-            "`jump show hop-1`"
+            "`jump show hop-1` – docs/runbook/jump_host_unreachable.md"
         )
     ]
 

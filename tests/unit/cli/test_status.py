@@ -56,7 +56,9 @@ DOWN = {"down_since": NOW - timedelta(minutes=4)}
 )
 def test_a_jump_host_in_trouble_has_one_line(changes: dict[str, Any], line: str) -> None:
     """Since when, when it is tried again or why it is not, and for how many devices that is so."""
-    assert jump_host_lines(overview(changes)) == [f"JUMP HOST  {line} – `jump show hop-1`"]
+    code = "jump_host_blocked" if "blocked_code" in changes else "jump_host_unreachable"
+    page = "" if "hindrance" in changes else f" – docs/runbook/{code}.md"
+    assert jump_host_lines(overview(changes)) == [f"JUMP HOST  {line} – `jump show hop-1`{page}"]
 
 
 def overview(changes: dict[str, Any]) -> Overview:
