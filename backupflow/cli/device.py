@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from backupflow.cli import (
 )
 from backupflow.cli.bulk import ChosenToEdit, MaybeName
 from backupflow.cli.credentials import Source, read_login
-from backupflow.cli.device_settings import DeviceSettings, Fingerprint, Placing, Unset, unset_names
+from backupflow.cli.device_settings import DeviceSettings, Fingerprint, Placing, UnsetOrWay, taken_back
 from backupflow.cli.maintenance import WHAT, HowLong
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, DeviceName, InTenant, Yes, actor, confirm
@@ -110,7 +111,7 @@ def edit(
     placing: Placing,
     fingerprint: Fingerprint = None,
     settings: DeviceSettings,
-    unset: Unset = None,
+    unset: UnsetOrWay = None,
     yes: Yes = False,
     tenant: InTenant = "default",
     as_json: AsJson = False,
@@ -132,13 +133,15 @@ def edit(
 
     named = settings.named()
     _one_login(placing, given=source.given or ask_password or username is not None)
+    back, way = taken_back(unset, placing.jump)
+    placed = replace(placing.placement(), jump=way)
     part = bulk.part_of(name, chosen, tenant)
     if part is not None:
         if source.given or ask_password or username is not None:
             raise typer.BadParameter("a login is each device's own: for many, `credential add` and --profile")
         wanted = Edit(
-            rename, host, port, None, None, named or None, new_router, placing.placement(), unset_names(unset),
-            fingerprint, forget_login,
+            rename, host, port, None, None, named or None, new_router, placed, back, fingerprint,
+            forget_login,
         )  # fmt: skip
         device_acts.edit_many(part, wanted, yes=yes, as_json=as_json)
         timetable_view.say_times(named, as_json=as_json)
@@ -148,10 +151,10 @@ def edit(
     tenant_id = devices.tenant(tenant)
     login = None
     if source.given or ask_password:
-        login = read_login(username or devices.find(tenant_id, name).username or "backup", source)
+        login = read_login(username or devices.find(tenant_id, name).username or "backup", source, new=True)
     wanted = Edit(
-        rename, host, port, username, login, named or None, new_router, placing.placement(), unset_names(unset),
-        fingerprint, forget_login,
+        rename, host, port, username, login, named or None, new_router, placed, back, fingerprint,
+        forget_login,
     )  # fmt: skip
     settle_devices(tenant, name, wanted)
     device_acts.told(enroll.edit(wiring().enroll_ports(actor()), tenant_id, name, wanted), "edited", as_json=as_json)

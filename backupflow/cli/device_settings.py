@@ -27,6 +27,13 @@ Unset = Annotated[
         "--unset", metavar="SETTING", help="Take it from the scopes above again, e.g. interval.", show_default=False
     ),
 ]
+UnsetOrWay = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--unset", metavar="SETTING", help="Take it from the scopes above again, e.g. interval, or jump.",
+        show_default=False,
+    ),
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +204,13 @@ def shown_value(setting: str, value: object) -> str:
 def unset_names(options: list[str] | None) -> tuple[str, ...]:
     """The settings that are to be taken from the scopes above again."""
     return tuple(setting_name(option) for option in options or ())
+
+
+def taken_back(options: list[str] | None, jump: str | None) -> tuple[tuple[str, ...], str | None]:
+    """The same where there is a way too, and that way: `--unset jump` is `--jump ""`."""
+    rest = [option for option in options or () if option != "jump"]
+    if len(rest) == len(options or ()):
+        return unset_names(rest), jump
+    if jump:
+        raise typer.BadParameter("--jump and --unset jump contradict each other")
+    return unset_names(rest), ""

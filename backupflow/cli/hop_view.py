@@ -77,10 +77,14 @@ def _next(record: HopRecord) -> str | None:
     match record.blocked_code:
         case None:
             return f"mend the way to it; `jump unblock {name}` tries it at once" if record.down_since else None
+        case "host_key_mismatch" if record.expected and not record.pinned:
+            again = f"`jump edit {name} --fingerprint SHA256:…` if the expected one was mistyped"
+            return f"compare the key with the host's own; {again}, else `jump accept-key {name}`"
         case "host_key_mismatch" | "host_key_unapproved":
             return f"compare the key with the host's own, then `jump accept-key {name}`"
         case "authentication_failed":
-            return f"`credential edit {profile}` with the right one, or mend it there and `jump unblock {name}`"
+            right = f"`credential edit {profile} --ask-password` (or --key-file FILE) sets the right one"
+            return f"{right}, or mend it there and `jump unblock {name}`"
         case LoginUnusable.code:
             return f"`credential edit {profile} --key-file FILE`"
         case _:

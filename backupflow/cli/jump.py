@@ -77,7 +77,9 @@ def add(
         ScopeKind.JUMP_HOST, _tenant(tenant), uuid4(), name, settings.named(), profile, host=host, port=port or 22,
         expected=expected,
     )  # fmt: skip
-    _told(scopes.add(wiring().scope_ports(actor()), new), "added", as_json=as_json)
+    outcome = scopes.add(wiring().scope_ports(actor()), new)
+    more = "; untried until a device behind it is collected or tested"
+    scope_view.say_done("added", outcome.record, changed=outcome.changed, as_json=as_json, more=more)
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 
 from backupflow.cli import maintenance, scope_view, timetable_view
-from backupflow.cli.device_settings import ScopeSettings, Unset, unset_names
+from backupflow.cli.device_settings import ScopeSettings, UnsetOrWay, taken_back
 from backupflow.cli.maintenance import HowLong
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, Yes, actor, confirm
@@ -83,10 +83,11 @@ def commands_of(kind: ScopeKind, example: str, what: str) -> typer.Typer:
     )
     @with_groups
     def edit(
-        name: Name, *, rename: Rename = None, place: ForItsDevices, settings: ScopeSettings, unset: Unset = None,
+        name: Name, *, rename: Rename = None, place: ForItsDevices, settings: ScopeSettings, unset: UnsetOrWay = None,
         tenant: Whose = "default", as_json: AsJson = False,
     ) -> None:  # fmt: skip
-        wanted = Changes(rename, settings.named() or None, unset_names(unset), place.profile, place.jump)
+        back, way = taken_back(unset, place.jump)
+        wanted = Changes(rename, settings.named() or None, back, place.profile, way)
         edit_scope(kind, name, tenant, wanted, as_json=as_json)
 
     @app.command("maintenance", help=helped(maintenance.WHAT, f"maintenance {example} --for 2h"))

@@ -7,7 +7,7 @@ from uuid import uuid4
 import typer
 
 from backupflow.cli import maintenance, output, scope_view, shredding, timetable_view
-from backupflow.cli.device_settings import ScopeSettings, Unset, unset_names
+from backupflow.cli.device_settings import ScopeSettings, UnsetOrWay, taken_back
 from backupflow.cli.exits import Exit
 from backupflow.cli.maintenance import WHAT, HowLong
 from backupflow.cli.option_groups import with_groups
@@ -76,7 +76,7 @@ def maintain(name: Name, *, how_long: HowLong, as_json: AsJson = False) -> None:
 @app.command()
 @with_groups
 def edit(
-    name: Name, *, rename: Rename = None, place: ForItsDevices, settings: ScopeSettings, unset: Unset = None,
+    name: Name, *, rename: Rename = None, place: ForItsDevices, settings: ScopeSettings, unset: UnsetOrWay = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Change what is named, for all of its devices that do not say otherwise, nor their group or site.
@@ -84,5 +84,6 @@ def edit(
     \b
     Example: backupflow tenant edit default --profile routers --interval 6h
     """  # noqa: D301 - \b keeps the line of the example
-    wanted = Changes(rename, settings.named() or None, unset_names(unset), place.profile, place.jump)
+    back, way = taken_back(unset, place.jump)
+    wanted = Changes(rename, settings.named() or None, back, place.profile, way)
     edit_scope(ScopeKind.TENANT, name, name, wanted, as_json=as_json)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 
 from backupflow.simulator.console import Console
+from backupflow.simulator.keys import admits
 from backupflow.simulator.wire import ServerConnection, babble, reset
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from backupflow.simulator.behaviour import Step
     from backupflow.simulator.router import Router
-    from backupflow.simulator.spec import Login
 
 _HEARD_AT_MOST = 32_768  # bytes kept of a client that talks before the banner
 
@@ -147,7 +147,7 @@ class Server(asyncssh.SSHServer):
     async def _verdict(self, method: str, username: str, offered: str, key: asyncssh.SSHKey | None = None) -> bool:
         await asyncio.sleep(self._router.behaviour.login_delay.total_seconds())
         accepted = not self._router.behaviour.refuse_login and any(
-            login.username == username and (_admits(login, key) if key else login.password == offered)
+            login.username == username and (admits(login, key) if key else login.password == offered)
             for login in self._router.spec.logins
         )
         if key is None or (offered, accepted) not in self._keys_seen:
@@ -165,7 +165,3 @@ class Server(asyncssh.SSHServer):
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         """One channel; a router has no limit to them here."""
         return Console(self._router, self._session, self._transport)
-
-
-def _admits(login: Login, key: asyncssh.SSHKey) -> bool:
-    return any(asyncssh.import_public_key(text).public_data == key.public_data for text in login.public_keys)

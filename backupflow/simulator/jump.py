@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from backupflow.simulator.history import History
     from backupflow.simulator.jump_spec import JumpSpec
+    from backupflow.simulator.spec import Login
 
 _REFUSALS = {
     "prohibited": (OPEN_ADMINISTRATIVELY_PROHIBITED, "administratively prohibited"),
@@ -110,6 +111,11 @@ class JumpHost:
         key = self.keys.change(None)
         self.log("key_changed", fingerprint=key.fingerprint)
         return key.fingerprint
+
+    def take_logins(self, logins: tuple[Login, ...]) -> None:
+        """Other users from now on, in place of those it has."""
+        self.spec = replace(self.spec, logins=logins)
+        self.log("logins_changed", users=[login.username for login in logins])
 
     def stats(self) -> JumpCounts:
         """The counts now."""

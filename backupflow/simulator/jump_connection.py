@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import asyncssh
 
+from backupflow.simulator.keys import admits
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
@@ -59,11 +61,25 @@ class JumpServer(asyncssh.SSHServer):
         """It takes passwords."""
         return True
 
+    def public_key_auth_supported(self) -> bool:
+        """It takes keys, where a user has some."""
+        return any(login.public_keys for login in self._jump_host.spec.logins)
+
     def validate_password(self, username: str, password: str) -> bool:
         """Compare and log the offered password."""
-        known = any((login.username, login.password) == (username, password) for login in self._jump_host.spec.logins)
+        logins = self._jump_host.spec.logins
+        return self._verdict(
+            username, password, (username, password) in [(one.username, one.password) for one in logins]
+        )
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """Compare and log the offered key; asked twice per login, before and with the signature."""
+        known = any(login.username == username and admits(login, key) for login in self._jump_host.spec.logins)
+        return self._verdict(username, key.get_fingerprint(), known)
+
+    def _verdict(self, username: str, offered: str, known: bool) -> bool:  # noqa: FBT001 - said once, above
         accepted = known and not self._jump_host.behaviour.refuse_login
-        self._jump_host.log("login_offered", self._session, username=username, offered=password, accepted=accepted)
+        self._jump_host.log("login_offered", self._session, username=username, offered=offered, accepted=accepted)
         return accepted
 
     def connection_requested(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from backupflow.simulator.history import Event, History
     from backupflow.simulator.jump import JumpCounts, JumpHost
     from backupflow.simulator.jump_spec import JumpBehaviour, JumpSpec
+    from backupflow.simulator.spec import Login
 
 
 class SimulatedJumpHost:
@@ -91,6 +92,10 @@ class SimulatedJumpHost:
     def change_key(self) -> str:
         """Another host key on the same port; returns its fingerprint."""
         return str(self._call(self._jump_host.change_key))
+
+    def take_logins(self, *logins: Login) -> None:
+        """Other users from now on, in place of those it has."""
+        self._call(lambda: self._jump_host.take_logins(logins))
 
     def wait_until(self, holds: Callable[[JumpCounts], bool], timeout: float = 10.0) -> bool:
         """Wait until its counts are so; False if not within `timeout` seconds."""

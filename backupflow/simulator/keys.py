@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupflow.simulator.spec import HostKeyType, RouterSpec
+    from backupflow.simulator.spec import HostKeyType, Login, RouterSpec
 
 _ORDER_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -97,3 +97,8 @@ def server_options(keys: Sequence[SimulatedHostKey], *, legacy: bool) -> asyncss
         (name, pairs[key.blob]) for key in keys for name in key.algorithms(legacy=legacy)
     )
     return options
+
+
+def admits(login: Login, key: asyncssh.SSHKey) -> bool:
+    """Whether the user may come in by this key."""
+    return any(asyncssh.import_public_key(text).public_data == key.public_data for text in login.public_keys)

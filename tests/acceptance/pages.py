@@ -4,11 +4,13 @@ A block of `sh` is run by bash. A block of `text` after it is what it answers, l
 which no reader sees, say what he does beside typing:
 
     <!-- router: NAME ADDRESS [VERSION] --> a router of the page
+    <!-- jump: NAME ADDRESS ROUTER … --> a jump host of the page, and the routers that it alone reaches
     <!-- test: not -->               the next block is not typed: it is for another machine, or was done
     <!-- test: types ONE TWO -->     what is typed where the next block asks
     <!-- test: fails 1 -->           it ends with that status
     <!-- test: edits ROUTER [KIND] -->   the router is edited, by its simulator's own kinds of edits
-    <!-- test: gives FILE ROUTER --> the public key in that file becomes one of its user's
+    <!-- test: gives FILE NAME --> the public key in that file becomes one of its user's
+    <!-- test: sshd -->              the next block, which is none of sh, stands in an sshd_config
     <!-- test: password WORD ROUTER … --> their user has another one
     <!-- test: key ROUTER -->        it gets another host key
     <!-- test: sh                    what was done before the page begins
@@ -32,6 +34,8 @@ _PART = re.compile(
 )
 ACTS = {"edits", "gives", "password", "key"}
 _ROUTER = re.compile(r"^<!-- router: (\S+) (\S+)(?: (\S+))? -->$", re.MULTILINE)
+_JUMP = re.compile(r"^<!-- jump: (\S+) (\S+) (.+) -->$", re.MULTILINE)
+_SSHD = re.compile(r"^<!-- test: sshd -->\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,31 @@ class Router:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A jump host of a page; its key's fingerprint is READ there, in the words of the page."""
+
+    name: str
+    host: str
+    behind: tuple[str, ...]
+
+
+READ = "SHA256:THE-ONE-THAT-YOU-READ"
+
+
 def routers(page: str) -> list[Router]:
     """The routers that a page speaks of."""
     return [Router(name, host, version or "7.14") for name, host, version in _ROUTER.findall(page)]
+
+
+def jumps(page: str) -> list[Jump]:
+    """The jump hosts that a page speaks of."""
+    return [Jump(name, host, tuple(behind.split())) for name, host, behind in _JUMP.findall(page)]
+
+
+def sshd_block(page: str) -> str:
+    """What a page has somebody put at the end of an sshd_config."""
+    return "".join(_SSHD.findall(page))
 
 
 def steps(page: str) -> list[Step]:

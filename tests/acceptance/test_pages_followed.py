@@ -12,7 +12,14 @@ import pytest
 from tests.acceptance.pages import missing, steps
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("tutorial", "how-to/many-routers", "how-to/changed-key", "how-to/rotate-passwords", "how-to/legacy-routers")
+PAGES = (
+    "tutorial",
+    "how-to/many-routers",
+    "how-to/changed-key",
+    "how-to/rotate-passwords",
+    "how-to/legacy-routers",
+    "how-to/jump-hosts",
+)
 
 
 @pytest.mark.timeout(600)

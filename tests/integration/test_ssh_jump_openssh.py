@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupflow.adapters.ssh import pulse
+from backupflow.adapters.ssh import SshCollector, pulse
 from backupflow.adapters.ssh.jump import ways_of_process
 from backupflow.core.model import HostKey, Login, Target, Timeouts
 from backupflow.errors import (
@@ -27,7 +30,8 @@ from backupflow.errors import (
     NameUnresolved,
 )
 from backupflow.simulator import Behaviour, Fleet, RouterSpec
-from tests.acceptance.openssh import OpenSshServer, serving
+from tests.acceptance.openssh import OpenSshServer, program, serving
+from tests.acceptance.pages import sshd_block
 from tests.integration.jumping import TO_ROUTER, Way, collect, pinned
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 BY_KEY = ("publickey",)
 STALLING = Behaviour(export_size=100_000, stall_after=50_000)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "jump-hosts.md"
 EVERY_BYTE = bytes(range(256)) * 10_000
 
 
@@ -104,6 +109,34 @@ def test_a_server_that_forwards_to_one_device_alone_is_the_others_failure(sshd: 
             collect(pinned(fleet["r2"]), way)
         assert collect(pinned(fleet["r1"]), way).exit_status == 0
         assert (way.reached, fleet["r2"].stats.sessions) == (3, 0)
+
+
+def test_sshd_understands_what_the_page_has_put_into_its_configuration(sshd: OpenSshServer) -> None:
+    """Word for word, with the other way to say which routers, too: else it would not start again."""
+    page = PAGE.read_text("utf-8")
+    block, other = sshd_block(page), re.findall(r"`(PermitOpen [^`]*:22)`", page)
+    assert len(other) == 1
+    for text in (block, re.sub("PermitOpen .*", other[0], block)):
+        config = sshd.folder / "page_config"
+        config.write_text((sshd.folder / "config").read_text() + text)
+        said = subprocess.run(
+            [program("sshd"), "-t", "-f", str(config)], capture_output=True, text=True, check=False, timeout=20
+        )
+        assert (said.returncode, said.stdout, said.stderr) == (0, "", ""), text
+
+
+def test_the_user_of_the_page_reaches_routers_and_nothing_else(sshd: OpenSshServer) -> None:
+    """By what the page says, of this user and of a router's port: another port is not forwarded to, no command runs."""
+    with Fleet([RouterSpec("r1"), RouterSpec("r2")]) as fleet:
+        block = sshd_block(PAGE.read_text("utf-8")).replace("hop", sshd.user).replace(":22", f":{fleet['r1'].port}")
+        sshd.start(methods=BY_KEY, more=block)
+        way = way_through(sshd)
+        assert collect(pinned(fleet["r1"]), way).exit_status == 0
+        with pytest.raises(DeviceUnreachable, match="does not forward to it"):
+            collect(pinned(fleet["r2"]), way)
+        with SshCollector().session(way.target, lambda _: None, lambda: way.login) as session:
+            reply = session.run("/export")
+        assert (reply.stdout, reply.exit_status) == (b"", 1)
 
 
 def test_what_it_says_of_devices_that_it_does_not_reach_is_understood(sshd: OpenSshServer) -> None:
