@@ -33,6 +33,11 @@ app = typer.Typer(
     "Example: backupflow credential add routers --username backup --key-file id_ed25519",
 )
 
+_NOTHING = (
+    "say what it should change: --ask-password for a new password, --key-file FILE for another key, --username, "
+    "--name, --trust or --unset"
+)
+
 
 @app.command()
 @with_groups
@@ -107,10 +112,12 @@ def edit(
 
     ports, tenant_id = wiring().scope_ports(actor()), wiring().devices("enroller").tenant(tenant)
     login = None
+    if not (source.given or ask_password or rename or username or trust or unset):
+        raise typer.BadParameter(_NOTHING)
     if source.given or ask_password:
         there = ports.store.find(ScopeKind.PROFILE, tenant_id, name)
         known = there.username if isinstance(there, ProfileRecord) else ""
-        login = read_login(username or known, source)
+        login = read_login(username or known, source, new=True)
         if login.password is not None and trust is None:
             settle_trust(tenant_id, {name: 0}, to_password={name})
     wanted = Changes(rename, _trust(trust) or None, unset_names(unset))

@@ -41,8 +41,12 @@ class Source:
         return self.password_stdin or any((self.password_file, self.key_file, self.passphrase_file))
 
 
-def read_login(username: str, source: Source) -> Login:
-    """The login, from exactly one source; from a prompt if none is named."""
+def read_login(username: str, source: Source, *, new: bool = False, twice: bool = False) -> Login:
+    """The login, from exactly one source; from a prompt if none is named.
+
+    `new`: it is to take the place of one that is known here, and the prompt says so. `twice`: no router has it yet, so
+    that nothing but a second answer would tell a slip of a finger from it.
+    """
     from backupflow.core.model import Login
 
     if source.passphrase_file and not source.key_file:
@@ -54,7 +58,7 @@ def read_login(username: str, source: Source) -> Login:
         return Login(username, private_key=_key(source.key_file, passphrase), passphrase=passphrase)
     if source.password_file:
         return Login(username, password=read_private(source.password_file))
-    return Login(username, password=_from_stdin() if source.password_stdin else _from_prompt(username))
+    return Login(username, password=_from_stdin() if source.password_stdin else _from_prompt(username, new, twice))
 
 
 def _key(path: Path, passphrase: str | None) -> str:
@@ -100,10 +104,11 @@ def _from_stdin() -> str:
     return _text(sys.stdin.buffer.read(LONGEST + 1), "stdin")
 
 
-def _from_prompt(username: str) -> str:
+def _from_prompt(username: str, new: bool, twice: bool) -> str:
     if not sys.stdin.isatty():
         output.stop(Exit.USAGE, "no terminal to ask for the password: --password-stdin, --password-file or --key-file")
-    answer: str = typer.prompt(output.visible(f"Password of {username}"), hide_input=True, err=True)
+    prompt = output.visible(f"{'New password' if new else 'Password'} of {username}")
+    answer: str = typer.prompt(prompt, hide_input=True, err=True, confirmation_prompt="Again" if twice else False)
     return answer
 
 

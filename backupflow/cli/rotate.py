@@ -11,6 +11,7 @@ import typer
 from backupflow.cli import output, scope_view
 from backupflow.cli.credentials import Source, read_login
 from backupflow.cli.exits import Exit
+from backupflow.cli.key_view import named
 from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, actor, confirm_typed
 from backupflow.cli.scope_commands import Name, Whose
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 _DONE = {
     Act.FINISH: ("rotated", "; the old login is destroyed"),
     Act.CANCEL: ("kept as it was", "; the new login is destroyed"),
+}
+
+_FOLLOWS = {
+    Act.FINISH: "They will be blocked unless they do.",
+    Act.CANCEL: "Put the old login back on those that have the new one first: whoever does not take it is blocked.",
 }
 
 
@@ -84,7 +90,7 @@ def _begin(tenant_id: TenantId, name: str, username: str | None, source: Source,
     ports = wiring().scope_ports(actor())
     there = flow.profile(ports, tenant_id, name)
     refuse_rotating(there)  # before anybody types a password
-    login = read_login(username or there.username, source)
+    login = read_login(username or there.username, source, new=True, twice=True)
     _warn_of_password(tenant_id, there, login)
     done = flow.begin(ports, tenant_id, name, login)
     scope_view.say_done("is being rotated", done.record, changed=True, as_json=as_json, more=_begun(done, name))
@@ -111,10 +117,10 @@ def _end(tenant_id: TenantId, name: str, act: Act, typed: int | None, *, as_json
     ports = wiring().scope_ports(actor())
     there = flow.profile(ports, tenant_id, name)
     if there.rotation is not None and typed is None and (left := there.rotation.tally.left_behind(act)):
-        says = f"{rotation.told_left(act, there.rotation.tally)}."
+        says = f"{rotation.told_left(act, there.rotation.tally)}: {named(there.rotation.left_behind(act))}."
         if not sys.stdin.isatty():
             output.stop(Exit.REFUSED, f"{says} Nobody can be asked here: say --yes {left}")
-        confirm_typed(f"{says} They will be blocked unless they do.", str(left), yes=False)
+        confirm_typed(f"{says} {_FOLLOWS[act]}", str(left), yes=False)
         typed = left
     done = flow.end(ports, tenant_id, name, act, typed)
     says, more = _DONE[act]

@@ -124,6 +124,11 @@ class Rotation:
     begun_at: datetime
     tally: Tally
     others: tuple[str, ...] = ()  # the names of those that are not known to be on the new one
+    ahead: tuple[str, ...] = ()  # of those that are on the new one, or have refused one since
+
+    def left_behind(self, act: Act) -> tuple[str, ...]:
+        """The names of those that are not known to take the login that is left; as many as the tally says."""
+        return self.others if act is Act.FINISH else self.ahead
 
 
 def told(tally: Tally) -> str:

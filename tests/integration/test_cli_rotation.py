@@ -89,7 +89,7 @@ def test_a_rotation_from_its_beginning_to_its_end(fleet: Scene) -> None:
     assert document["rotation"] == {"sends": "next", "refused": "current", "works_since": None}
     refused = fleet.run("credential", "rotate", "fleet", "--finish")
     assert refused.code == Exit.REFUSED
-    assert "2 devices are not known to take the new login (1 on old, 1 have refused one)" in refused.err
+    assert "2 devices are not known to take the new login (1 on old, 1 have refused one): r-1, r-2." in refused.err
     assert "say --yes 2" in refused.err
     assert fleet.run("credential", "rotate", "fleet", "--finish", "--yes", "3").code == Exit.REFUSED
     ok(fleet, "credential", "rotate", "fleet", "--finish", "--yes", "2")
@@ -113,7 +113,9 @@ def test_the_number_is_asked_for_at_a_terminal(fleet: Scene, monkeypatch: pytest
     monkeypatch.setattr("backupflow.cli.rotate.sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("tests.integration.scene.Stdin.isatty", lambda _: True)
     ok(fleet, "credential", "rotate", "fleet", "--cancel")
-    assert answers == ["1 device is not known to take the old login (1 on new). They will be blocked unless they do. 1"]
+    (asked,) = answers
+    assert asked.startswith("1 device is not known to take the old login (1 on new): r-1. Put the old login back on ")
+    assert asked.endswith(" 1")
     assert opened(fleet, "sealed") == OLD.decode()
     ok(fleet, "credential", "rotate", "fleet", "--password-stdin", stdin=NEW)
     ok(fleet, "credential", "rotate", "fleet", "--cancel")
@@ -147,6 +149,13 @@ def test_an_edit_and_a_second_rotation_are_told_what_is_in_the_way(fleet: Scene)
         assert ran.code == Exit.REFUSED
         assert "fleet is being rotated: end that first, `credential rotate fleet --finish` or `--cancel`" in ran.err
     assert opened(fleet, "next_sealed") == NEW.decode()
+
+
+def test_an_edit_of_nothing_says_what_it_can_change(fleet: Scene) -> None:
+    """`nothing to do` would be no answer for somebody who has lost his keys."""
+    ran = fleet.run("credential", "edit", "fleet")
+    assert ran.code == Exit.USAGE
+    assert "--ask-password for a new password, --key-file FILE" in " ".join(ran.err.replace("│", " ").split())
 
 
 def test_both_logins_move_to_the_newest_version_of_the_key(fleet: Scene) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from backupflow.core.inventory import DeviceLogin
 
+Far = tuple[Tally, tuple[str, ...], tuple[str, ...]]
 _BEGIN = text("""
     UPDATE credential_profile SET next_username = :username, next_method = :method, next_sealed = :sealed,
         next_changed_at = now() WHERE id = :profile""")
@@ -54,7 +55,9 @@ _TALLY = text(f"""
         count(*) FILTER (WHERE d.refused_on IS NULL AND d.login_since IS NULL) AS unseen,
         count(*) FILTER (WHERE d.refused_on <> d.login_on) AS waiting,
         count(*) FILTER (WHERE d.refused_on = d.login_on) AS neither,
-        array_agg(d.name ORDER BY d.name) FILTER (WHERE ({_WORKS} = 'next') IS NOT TRUE) AS others
+        array_agg(d.name ORDER BY d.name) FILTER (WHERE ({_WORKS} = 'next') IS NOT TRUE) AS others,
+        array_agg(d.name ORDER BY d.name)
+            FILTER (WHERE {_WORKS} = 'next' OR d.refused_on IS NOT NULL) AS ahead
     FROM device d {LOGIN} WHERE l.id = ANY(:profiles) AND d.status <> 'removed' GROUP BY l.id""")
 _ROTATES = text("""
     SELECT name, next_sealed IS NOT NULL AS rotates FROM credential_profile WHERE id = :profile
@@ -82,13 +85,21 @@ def end(tx: Connection, profile_id: UUID, devices: Sequence[UUID], act: Act) -> 
     tx.execute(_UNKNOWN, {"devices": list(devices)})
 
 
-def tallies(tx: Connection, profiles: Sequence[UUID]) -> dict[UUID, tuple[Tally, tuple[str, ...]]]:
-    """How far each of these is, and who is not known to be on the new one; nothing of one that is not being rotated."""
+def tallies(tx: Connection, profiles: Sequence[UUID]) -> dict[UUID, Far]:
+    """How far each of these is, and who is not known to take the new one, and the old one, by name.
+
+    Nothing of one that is not being rotated.
+    """
     rows = tx.execute(_TALLY, {"profiles": list(profiles)}) if profiles else ()
     there = {
-        row.id: (Tally(row.new, row.old, row.unseen, row.waiting, row.neither), tuple(row.others or ())) for row in rows
+        row.id: (
+            Tally(row.new, row.old, row.unseen, row.waiting, row.neither),
+            tuple(row.others or ()),
+            tuple(row.ahead or ()),
+        )
+        for row in rows
     }
-    return {profile: there.get(profile, (Tally(), ())) for profile in profiles}
+    return {profile: there.get(profile, (Tally(), (), ())) for profile in profiles}
 
 
 def refuse_for_jump_host(tx: Connection, profile_id: UUID) -> None:

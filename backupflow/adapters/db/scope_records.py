@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from backupflow.core.rotation import Tally
+    from backupflow.adapters.db.rotations import Far
 
 TABLES = {
     ScopeKind.PROFILE: "credential_profile",
@@ -140,7 +140,7 @@ def _profiles(tx: Connection, rows: Sequence[Row[Any]]) -> list[Record]:
     ]  # fmt: skip
 
 
-def _rotation(row: Row[Any], tallies: Mapping[UUID, tuple[Tally, tuple[str, ...]]]) -> Rotation | None:
+def _rotation(row: Row[Any], tallies: Mapping[UUID, Far]) -> Rotation | None:
     far = tallies.get(row.id)
     return None if far is None else Rotation(row.next_username, row.next_method, row.next_changed_at, *far)
 

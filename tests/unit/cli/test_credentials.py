@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,6 +58,43 @@ def test_what_opens_no_door_is_refused_before_it_is_sealed(
     assert says in told
     assert "chmod" not in told
     assert "hunter2" not in told
+
+
+class Terminal(io.StringIO):
+    """Somebody sits there."""
+
+    def isatty(self) -> bool:
+        """He does."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("how", "typed", "asks"),
+    [
+        ({}, ["s3cret"], ["Password of backup"]),
+        ({"new": True}, ["s3cret"], ["New password of backup"]),
+        (
+            {"new": True, "twice": True},
+            ["s3crte", "s3cret", "s3cret", "s3cret"],
+            ["New password of backup", "Again", "New password of backup", "Again"],
+        ),
+    ],
+    ids=["known", "in place of another", "new to the routers"],
+)
+def test_a_password_that_no_router_has_yet_is_typed_twice(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: dict[str, bool],
+    typed: list[str],
+    asks: list[str],
+) -> None:
+    """A slip of a finger would be found out only by refusals; of two that differ neither is taken."""
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr(f"{typer.prompt.__module__}.hidden_prompt_func", lambda _: typed.pop(0))
+    assert read_login("backup", Source(), **how).password == "s3cret"
+    screen = capsys.readouterr().err.replace("Error: The two entered values do not match.\n", "")
+    assert screen.split(":")[:-1] == asks
+    assert typed == []
 
 
 def test_a_private_key_that_others_may_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
