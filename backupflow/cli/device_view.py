@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from backupflow.cli import key_view, output
 from backupflow.cli.device_document import document
 from backupflow.cli.device_settings import shown_name, shown_value
+from backupflow.cli.device_trouble import after_failure, raised
 from backupflow.cli.options import AsJson, DeviceName, InTenant
 from backupflow.cli.output import LONGEST_DETAIL
 from backupflow.cli.session import wiring
+from backupflow.cli.standing_lines import to_do
 from backupflow.core.inventory import DIRECT, OWN_LOGIN
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import LoginOn, Secrets, State
@@ -19,11 +21,11 @@ from backupflow.core.scope import GLOBAL
 from backupflow.errors import ExportSuspect, LoginSuspended
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from backupflow.core.inventory import DeviceRecord
-    from backupflow.core.overview import DeviceState, LastCollection
+    from backupflow.core.overview import Alarm, DeviceState, LastCollection
 
     _Row = tuple[str, output.Cell]
 
@@ -35,8 +37,8 @@ _SECRETS: dict[str, str] = {
 }
 _NAMES = ("identity", "model", "version", "serial", "system_id")
 _ONLY_IF_SO = {
-    "its way", "why", "what next", "trusted", "like others", "believes", "not exported", "unreadable", "group", "site",
-    "from", "profile", "expected", "in maintenance", "offline", "site down", "held", "flapping",
+    "its way", "why", "alarms", "what next", "trusted", "like others", "believes", "not exported", "unreadable",
+    "group", "site", "from", "profile", "expected", "in maintenance", "offline", "site down", "held", "flapping",
 }  # fmt: skip
 _OF_THE_WAY = {"profile", "jump_host"}  # shown above
 
@@ -50,9 +52,8 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
         return
     overview = wiring().statuses.overview(record.tenant_id)
     state = next((device for device in overview.devices if device.device_id == record.device_id), None)
-    last = _last(state.last if state else None, overview.now)
     rows = (
-        *_what_we_know(record, last, _trouble_ahead(state, record.via)),
+        *_what_we_know(record, state, overview.alarms),
         *_when_it_is_due(record, state),
         *_what_it_says(record.facts),
         *_how_it_is_known(record),
@@ -69,11 +70,12 @@ def show(name: DeviceName, tenant: InTenant = "default", as_json: AsJson = False
     )
 
 
-def _what_we_know(record: DeviceRecord, last: str | None, way: str | None) -> tuple[_Row, ...]:
+def _what_we_know(record: DeviceRecord, state: DeviceState | None, alarms: Sequence[Alarm]) -> tuple[_Row, ...]:
+    last = state.last if state else None
     return (
         ("address", f"{record.host} port {record.port}"),
         ("reached", _way(record)),
-        ("its way", way),
+        ("its way", _trouble_ahead(state, record.via)),
         ("group", record.group),
         ("site", record.site),
         ("from", record.source),
@@ -82,9 +84,10 @@ def _what_we_know(record: DeviceRecord, last: str | None, way: str | None) -> tu
         ("login", _login(record)),
         ("status", _status(record)),
         ("why", output.told(record.blocked_detail, LONGEST_DETAIL)),
-        ("what next", _next(record)),
+        ("alarms", raised(record, alarms)),
+        ("what next", _next(record) or after_failure(record, last, _due(record))),
         ("believes", "the next export will be believed" if record.believes else None),
-        ("last run", last),
+        ("last run", _last(last, record.now)),
         ("failures", record.failures),
     )
 
@@ -197,7 +200,8 @@ def _next(record: DeviceRecord) -> str | None:
     if code is None and record.login_rotates and standing.refused_on is not None and not standing.refused_both:
         return its_turn(Turn(standing.login_on, _due(record)), record.name)
     by_key, taken = record.method == "key", record.login_taken
-    return next_step(code or _doubt(record), record.name, _shared(record), by_key=by_key, taken=taken)
+    code = code or _doubt(record)
+    return to_do(next_step(code, record.name, _shared(record), by_key=by_key, taken=taken), code) or None
 
 
 def _shared(record: DeviceRecord) -> str | None:
