@@ -43,7 +43,8 @@ def list_devices(
 ) -> None:
     """List all devices and how each stands, and what is in the way of those that do not stand well.
 
-    On a terminal that is too narrow for all columns the least needed are left out.
+    On a terminal that is too narrow for all columns the least needed are left out. Under identity stands what the
+    router calls itself; a = there says that this is the name that it has here.
 
     \b
     Examples:
