@@ -122,7 +122,9 @@ def copied_database(servers: Servers, postgres_roles: Path) -> Iterator[Database
     copied, owner = sql.Identifier(name), sql.Identifier(f"{ROLE_PREFIX}migrator")
     with _admin(servers) as admin:
         admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(copied, sql.Identifier(_TEMPLATE), owner)
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy").format(
+                copied, sql.Identifier(_TEMPLATE), owner
+            )
         )
         admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(copied))
         for role in ROLES:
