@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TREE = Path(__file__).resolve().parents[2]
 # Of other tests that run beside: their installs and their servers, as large as ours.
-OTHERS = ("pytest-of-", "backupflow-demo-")
+OTHERS = ("pytest-of-", "backupflow-demo-", "backupflow-tests-")
 
 
 @dataclass
