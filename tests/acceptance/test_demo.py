@@ -49,10 +49,10 @@ def run_demo(tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def without(folder: Path, *switches: str) -> Path:
-    """A copy of the tree in which something is switched off."""
+    """A copy of the tree in which something is switched off; what is compiled of the rest goes along."""
     tree = folder / "tree"
     for part in ("backupflow", "alembic"):
-        shutil.copytree(TREE / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(TREE / part, tree / part)
     shutil.copy(TREE / "celeryconfig.py", tree)
     for file, as_is, off in [line for switch in switches for line in SWITCHED_OFF[switch]]:
         text = (tree / "backupflow" / file).read_text("utf-8")
@@ -73,6 +73,9 @@ def test_every_line_of_the_story_holds(tmp_path: Path) -> None:
         assert any(line[:1] == mark and f"address={address}" in line for line in diff), done.stdout
     assert "by RouterOS" in done.stdout
     assert "Traceback" not in done.stderr
+    (folder,) = re.findall(r"setting up real servers in (\S+)", done.stdout)
+    assert f"{folder} was taken away again" in done.stdout.splitlines()[-1]
+    assert not Path(folder).exists()
 
 
 @pytest.mark.timeout(SECONDS * 3)
