@@ -680,7 +680,7 @@ class Wiring:
 
     def require_schema(self, role: str) -> str:
         """The schema's revision; SchemaOutdated if it is not the one of this version."""
-        from backupflow.adapters.db.migrate import require_current
+        from backupflow.adapters.db.schema import require_current
 
         return require_current(self.engine(role), shipped("alembic"))
 

@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this version, and tells whether it is there."""
+"""Brings a database to the schema of this version; alembic is imported here alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from backupflow.adapters.db.engine import LOCKED, translated
-from backupflow.errors import Conflict, SchemaOutdated
+from backupflow.errors import Conflict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,15 +90,3 @@ def revisions(scripts: Path) -> frozenset[str]:
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     return frozenset(script.revision for script in ScriptDirectory.from_config(config).walk_revisions())
-
-
-def require_current(engine: Engine, scripts: Path) -> str:
-    """The revision of the database; SchemaOutdated if this version was written for another."""
-    config = Config()
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-    wanted = ScriptDirectory.from_config(config).get_current_head()
-    with translated(), engine.connect() as connection:
-        there = MigrationContext.configure(connection).get_current_revision()
-    if there != wanted:
-        raise SchemaOutdated(f"database {there or 'empty'}, needed {wanted}")
-    return str(there)

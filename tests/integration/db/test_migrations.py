@@ -20,7 +20,7 @@ from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from backupflow.adapters.db import migrate
+from backupflow.adapters.db import migrate, schema
 from backupflow.adapters.db.roles import ROLES, make_roles
 from backupflow.core.ledger import Assignment
 from backupflow.core.model import CollectionId, DeviceId
@@ -193,7 +193,7 @@ def test_nothing_is_lost_on_the_way_up_and_down(first: Fleet) -> None:
         order = {name: sorted(map(str, rows)) for name, rows in there.items()}
         assert order == {name: sorted(map(str, rows)) for name, rows in before.items()}, revision
     migrate.check(first.engine("migrator"), shipped("alembic"))
-    assert migrate.require_current(first.engine("reader"), shipped("alembic")) == NEWEST
+    assert schema.require_current(first.engine("reader"), shipped("alembic")) == NEWEST
 
 
 def test_a_device_of_before_is_collected_on(first: Fleet) -> None:
@@ -261,7 +261,7 @@ def test_nobody_goes_back_from_what_the_version_before_cannot_say(first: Fleet, 
     first.sql(statement, **ids)
     with pytest.raises(DBAPIError, match=says):
         to(first, "0003")
-    assert migrate.require_current(first.engine("reader"), shipped("alembic")) == NEWEST
+    assert schema.require_current(first.engine("reader"), shipped("alembic")) == NEWEST
 
 
 def test_what_is_over_keeps_nobody_from_going_back(first: Fleet) -> None:
@@ -320,7 +320,7 @@ def test_who_stays_at_work_leaves_the_schema_as_it_is(first: Fleet) -> None:
             migrate.upgrade(first.engine("migrator"), shipped("alembic"), timedelta(0))
         wants_more(tx)
     with pytest.raises(SchemaOutdated, match="database 0004"):
-        migrate.require_current(first.engine("reader"), shipped("alembic"))
+        schema.require_current(first.engine("reader"), shipped("alembic"))
     assert migrate.upgrade(first.engine("migrator"), shipped("alembic")) == NEWEST
     with at_work(first):  # what is there already needs no locks
         assert migrate.upgrade(first.engine("migrator"), shipped("alembic"), timedelta(0)) == NEWEST
