@@ -68,6 +68,7 @@ def demo(
             if keep and not stop.is_set():
                 say(f"staying up; from another terminal: backupflow --data-dir {folder / 'data'} status")
                 stop.wait()
+    say(f"{scratch} was taken away again, with all that was in it")
     if not held:
         raise typer.Exit(Exit.WRONG)
 

@@ -49,6 +49,9 @@ def test_each_device_stands_as_it_is(scene: Scene) -> None:
     shown = scene.run("status").out.decode()
     assert "device_timeout" in shown
     assert "ALARM" in shown
+    (step,) = re.findall(r"what next +(.+)", scene.run("device", "show", "failing").out.decode())
+    assert "by itself" in step
+    assert step.endswith("at once with `backup failing --wait` – docs/runbook/device_timeout.md")
 
 
 def test_a_claim_that_nobody_starts_is_overdue(scene: Scene) -> None:
