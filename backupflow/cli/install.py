@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from backupflow.errors import NotRunning
+from backupflow.errors import NotRunning, ServerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +22,9 @@ _SETTINGS = "settings.json"
 def open_wiring(data_dir: Path | None) -> Wiring:
     """The wiring of this process: what the environment names, and for the rest what runs on the folder.
 
-    Raises NotRunning, with what to do, if there is neither.
+    Raises NotRunning, with what to do, if there is neither; ServerUnusable if `up` would not start on that folder.
     """
-    from backupflow.embedded import default_folder, running_install
+    from backupflow.embedded import STORAGE_GONE, default_folder, running_install, storage_is_gone
     from backupflow.settings import Settings
     from backupflow.wiring import Wiring, use
 
@@ -32,6 +32,8 @@ def open_wiring(data_dir: Path | None) -> Wiring:
     environment = {name: value for name, value in os.environ.items() if value}
     running = running_install(folder)
     if running is None and "DATABASE_URL" not in environment:
+        if storage_is_gone(folder):
+            raise ServerUnusable(f"nothing runs on {folder}, and `up` does not start there: {STORAGE_GONE}")
         raise NotRunning(f"none on {folder}; another folder: --data-dir; your own servers: DATABASE_URL and its like")
     if running is not None:
         found_here = addresses(running) | {"CONFIG_SECRETS_DIR": str(folder / "secrets")}

@@ -8,13 +8,14 @@ from __future__ import annotations
 from backupflow.embedded.addresses import Address, Addresses, Server, choose_ports, running_install
 from backupflow.embedded.binaries import in_package
 from backupflow.embedded.folder import DataFolder, default_folder, open_folder, write_private
-from backupflow.embedded.openbao import seal_key_in_use
+from backupflow.embedded.openbao import STORAGE_GONE, seal_key_in_use, storage_is_gone
 from backupflow.embedded.program import Program, Restart, State, Status
 from backupflow.embedded.seal import default_seal_key, identify
 from backupflow.embedded.servers import ServerOptions, Servers, start_servers
 from backupflow.embedded.supervisor import Supervisor
 
 __all__ = [
+    "STORAGE_GONE",
     "Address",
     "Addresses",
     "DataFolder",
@@ -35,5 +36,6 @@ __all__ = [
     "running_install",
     "seal_key_in_use",
     "start_servers",
+    "storage_is_gone",
     "write_private",
 ]

@@ -36,6 +36,10 @@ SECRET = "installer.openbao"  # noqa: S105 -- the name of a file
 _AUDIT_LIMIT, _AUDIT_KEEP = 50_000_000, 9
 SECRET_FILE = "installer-secret-id"  # noqa: S105 -- the name of a file
 _MARKER = "unfinished"
+_STORAGE = "vault.db"  # of raft
+STORAGE_GONE = (
+    "the vault's storage is gone from this data folder; it gets no new keys: bring it back, docs/how-to/lost-vault.md"
+)
 # Who holds this login can give himself everything: it is for the set-up and for backups alone.
 _POLICY = """
 path "sys/policies/acl/*" { capabilities = ["create", "read", "update", "delete", "list"] }
@@ -112,9 +116,9 @@ def openbao(
     if was_cut_short:
         shutil.rmtree(room)
         room = folder.room("openbao")
-    is_new = not (room / "vault.db").exists()
+    is_new = not (room / _STORAGE).exists()
     if is_new and folder.secret_path(SECRET).exists() and not was_cut_short:
-        raise ServerUnusable("the vault's storage is gone from this data folder; it gets no new keys: restore it")
+        raise ServerUnusable(STORAGE_GONE)
     place = Place(port=port, cluster_port=cluster_port)
     text = config(place, seal_stanza(folder, seal_key, is_new=is_new))
     ready: Callable[[], bool] = lambda: _is_active(port)  # noqa: E731
@@ -134,6 +138,13 @@ def openbao(
         ready=ready,
         upkeep=lambda pid: _bound_audit(folder, pid),
     )
+
+
+def storage_is_gone(data_dir: Path) -> bool:
+    """Whether a vault was set up in the data folder whose storage is not there any more: `up` refuses to start then."""
+    room = data_dir / "openbao"
+    set_up = (data_dir / "secrets" / SECRET).exists() and not (room / _MARKER).exists()
+    return set_up and not (room / _STORAGE).exists()
 
 
 def seal_key_in_use(data_dir: Path) -> Path | None:

@@ -8,7 +8,7 @@ import pytest
 
 from backupflow.cli.exits import Exit, exit_of
 from backupflow.cli.install import open_wiring
-from backupflow.errors import NotRunning
+from backupflow.errors import NotRunning, ServerUnusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +53,16 @@ def test_nothing_to_be_found_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotRunning, match=rf"backupflow up.*{tmp_path}/none.*--data-dir.*DATABASE_URL") as nobody:
         open_wiring(tmp_path / "none")
     assert exit_of(nobody.value) == Exit.UNAVAILABLE
+
+
+def test_where_up_would_not_start_a_command_says_why(tmp_path: Path) -> None:
+    """At night one asks `doctor`: it does not send to a start that is refused, but to the page that leads out."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "installer.openbao").write_text("{}")
+    with pytest.raises(ServerUnusable, match=r"storage is gone.*docs/how-to/lost-vault\.md") as refused:
+        open_wiring(tmp_path)
+    assert exit_of(refused.value) == Exit.UNAVAILABLE
+    (tmp_path / "openbao").mkdir()
+    (tmp_path / "openbao" / "vault.db").touch()
+    with pytest.raises(NotRunning):
+        open_wiring(tmp_path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupflow.embedded import open_folder
+from backupflow.embedded import open_folder, storage_is_gone
 from backupflow.embedded.openbao import SECRET, openbao
 from backupflow.embedded.seal import default_seal_key, seal_stanza
 from backupflow.errors import ServerUnusable
@@ -76,7 +76,9 @@ def test_a_key_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_a_vault_whose_storage_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
     """It was set up once: a new one would have other keys, and what was sealed could never be opened."""
     with open_folder(tmp_path / "data") as folder:
+        assert not storage_is_gone(folder.path)
         folder.write_secret(SECRET, "{}")
-        with pytest.raises(ServerUnusable, match="no new keys"):
+        assert storage_is_gone(folder.path)
+        with pytest.raises(ServerUnusable, match=r"no new keys: bring it back, docs/how-to/lost-vault\.md"):
             openbao(folder, 1, 2, seal_key=tmp_path / "seal.key", binaries=None)
     assert not (tmp_path / "seal.key").exists()
