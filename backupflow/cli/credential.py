@@ -17,6 +17,7 @@ from backupflow.cli.rotate import rotate
 from backupflow.cli.scope_commands import Name, Rename, Whose
 from backupflow.cli.session import wiring
 from backupflow.cli.trust_question import settle_trust
+from backupflow.core.inventory import checked_username
 from backupflow.core.scopes import Changes, NewScope, ProfileRecord, ScopeKind
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def add(
 
     tenant_id = wiring().devices("enroller").tenant(tenant)
     new = NewScope(ScopeKind.PROFILE, tenant_id, uuid4(), name, _trust(trust))
-    done = scopes.add(wiring().scope_ports(actor()), new, read_login(username, source))
+    ports = wiring().scope_ports(actor())
+    scopes.look_before_adding(ports, new)
+    done = scopes.add(ports, new, read_login(checked_username(username), source))
     _told(done, "added", as_json=as_json)
 
 

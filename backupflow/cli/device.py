@@ -72,7 +72,7 @@ def add(
       backupflow device add core-2 192.0.2.2 --username backup --key-file id_rsa --legacy-ssh
       pass show core-3 | backupflow device add core-3 r3.example.net --password-stdin
     """  # noqa: D301 - \b keeps the lines of the examples
-    from backupflow.core.inventory import NewDevice, checked_fingerprint
+    from backupflow.core.inventory import NewDevice, checked_fingerprint, checked_username
     from backupflow.core.model import DeviceId, ExpectedKey, TrustedHow
     from backupflow.flows import enroll
 
@@ -82,13 +82,15 @@ def add(
     found = wiring().devices("enroller")
     tenant_id = found.tenant(tenant)
     profile = None if source.given or username else found.profile_for(tenant_id, placement)
-    login = None if profile else read_login(username or "backup", source)
     new = NewDevice(
         tenant_id, DeviceId(uuid4()), name, host, port or 22, driver, named, placement=placement, expected=expected
     )
+    ports = wiring().enroll_ports(actor())
+    enroll.look_before_adding(ports, new)
+    login = None if profile else read_login(checked_username(username or "backup"), source)
     if profile:
         settle_trust(tenant_id, {profile: 1})
-    device_acts.told(enroll.add(wiring().enroll_ports(actor()), new, login), "added", as_json=as_json)
+    device_acts.told(enroll.add(ports, new, login), "added", as_json=as_json)
     timetable_view.say_times(named, as_json=as_json)
 
 
@@ -128,7 +130,8 @@ def edit(
       backupflow device edit core-1 --host 192.0.2.9 --interval 1h
       backupflow device edit --in-site north --where "version~6." --legacy-ssh
     """  # noqa: D301 - \b keeps the lines of the examples
-    from backupflow.core.enrolment import Edit
+    from backupflow.core.enrolment import Edit, edited
+    from backupflow.core.inventory import checked_username
     from backupflow.flows import enroll
 
     named = settings.named()
@@ -149,13 +152,15 @@ def edit(
     name = name or ""
     devices = wiring().devices("enroller")
     tenant_id = devices.tenant(tenant)
-    login = None
-    if source.given or ask_password:
-        login = read_login(username or devices.find(tenant_id, name).username or "backup", source, new=True)
     wanted = Edit(
-        rename, host, port, username, login, named or None, new_router, placed, back, fingerprint,
+        rename, host, port, username, None, named or None, new_router, placed, back, fingerprint,
         forget_login,
     )  # fmt: skip
+    if source.given or ask_password:
+        there = devices.find(tenant_id, name)
+        edited(there, replace(wanted, username=None), None)  # what is wrong besides, before anybody is asked
+        login = read_login(checked_username(username or there.username or "backup"), source, new=True)
+        wanted = replace(wanted, login=login)
     settle_devices(tenant, name, wanted)
     device_acts.told(enroll.edit(wiring().enroll_ports(actor()), tenant_id, name, wanted), "edited", as_json=as_json)
     timetable_view.say_times(named, as_json=as_json)

@@ -759,6 +759,10 @@ class DeviceStore(Protocol):
         """The profile whose login a device so placed would use; None: it needs one of its own."""
         ...
 
+    def look(self, device: NewDevice) -> None:
+        """Raise what `add` would of its name, its address and its scopes now: Conflict or NotFound."""
+        ...
+
     def add(
         self, device: NewDevice, login: DeviceLogin | None, due: Callable[[datetime], datetime], actor: str
     ) -> DeviceRecord:

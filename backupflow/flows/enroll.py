@@ -81,6 +81,11 @@ def add(ports: EnrollPorts, device: NewDevice, login: Login | None) -> Done:
     return Done(record, changed=True)
 
 
+def look_before_adding(ports: EnrollPorts, device: NewDevice) -> None:
+    """Raise what `add` would now, whatever the login, before anybody is asked for one."""
+    ports.store.look(checked_device(ports, device))
+
+
 def checked_device(ports: EnrollPorts, device: NewDevice) -> NewDevice:
     """A device as it may be stored; InputInvalid says what is wrong with it."""
     ports.driver(device.driver)

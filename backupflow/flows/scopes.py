@@ -23,7 +23,7 @@ from backupflow.core.scopes import (
     ScopeUpdate,
     checked_scope_name,
 )
-from backupflow.errors import InputInvalid
+from backupflow.errors import Conflict, InputInvalid, NotFound
 from backupflow.flows.admitting import login_secret
 
 if TYPE_CHECKING:
@@ -76,6 +76,17 @@ def add(ports: ScopePorts, new: NewScope, login: Login | None = None) -> Done:
     if login is not None:
         new = replace(new, login=sealed_profile(ports, new.tenant_id, new.scope_id, login))
     return Done(ports.store.add(new, ports.actor), changed=True)
+
+
+def look_before_adding(ports: ScopePorts, new: NewScope) -> None:
+    """Raise what `add` would of its name and its settings now, before anybody is asked for a login."""
+    checked_scope_name(new.kind, new.name)
+    checked_for(new.kind.setting_place, new.settings)
+    try:
+        ports.store.find(new.kind, new.tenant_id, new.name)
+    except NotFound:
+        return
+    raise Conflict(f"a {new.kind.word} named {new.name} is there already")
 
 
 def edit(ports: ScopePorts, kind: ScopeKind, tenant_id: TenantId, name: str, wanted: Changes) -> Done:

@@ -152,6 +152,7 @@ SITUATIONS: Final[Mapping[str, tuple[Situation, ...]]] = {
     "HouseStore": (MAINTAIN,),
     "DeviceStore.find": (EDIT,),
     "DeviceStore.profile_for": (Commanded(commands.add_without_login, again=2),),
+    "DeviceStore.look": (Commanded(commands.add_device, commands.added, mend=commands.remove_added),),
     "DeviceStore.add": (Commanded(commands.add_device, commands.added, mend=commands.remove_added),),
     "DeviceStore.change": (
         Commanded(lambda _field, _life: ["device", "pause", DESK], commands.paused, mend=commands.resume),

@@ -425,3 +425,30 @@ def test_accepting_a_host_key_shows_both_and_asks(scene: Scene) -> None:
     code, screen = at_a_terminal(b"y\n", "hostkey", "accept", "core-1")
     assert code == Exit.OK
     assert json.loads(scene.run("device", "show", "core-1", "--json").out)["fingerprint"] == new.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("device", "add", "core-1", "192.0.2.9"), "a device named core-1 is there already"),
+        (("device", "add", "core-2", "192.0.2.1"), "core-2: device core-1 has 192.0.2.1 port 22 already"),
+        (("device", "add", "core-2", "a b"), "not a host name or address: 'a b'"),
+        (("device", "add", "core-2", "192.0.2.9", "--site", "north"), "site 'north'; see `site list`"),
+        (("device", "add", "core-2", "192.0.2.9", "--username", "a\tb"), "a login name has 1 to"),
+        (("device", "edit", "core-1", "--ask-password", "--host", "a b"), "not a host name or address: 'a b'"),
+        (("device", "edit", "core-9", "--ask-password", "--username", "x"), "core-9"),
+        (("credential", "add", "routers", "--username", "x"), "a credential profile named routers is there already"),
+        (("credential", "add", "a/\n", "--username", "x"), "the name of a credential profile has 1 to"),
+    ],
+)
+def test_what_cannot_be_is_said_before_a_password_is_asked_for(
+    scene: Scene, command: tuple[str, ...], says: str
+) -> None:
+    """Nobody types a password for nothing: here there is no terminal to ask, and that is not what is said."""
+    scene.add()
+    add = ("credential", "add", "routers", "--username", "x", "--password-stdin")
+    assert scene.run(*add, stdin=b"x\n").code == 0
+    refused = scene.run(*command)
+    assert says in refused.err
+    assert "no terminal" not in refused.err
+    assert scene.rows("SELECT name FROM device") == [("core-1",)]

@@ -19,7 +19,7 @@ from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.expected_keys import expect, forget
 from backupflow.adapters.db.keys import oldest_version
-from backupflow.adapters.db.placing import columns_of, inherited_profile, needs_login, placed
+from backupflow.adapters.db.placing import check_address, columns_of, inherited_profile, needs_login, placed
 from backupflow.adapters.db.rescheduling import reschedule, timetables
 from backupflow.core.inventory import Placement, composed
 from backupflow.core.keys import KEYS_LOST
@@ -136,6 +136,14 @@ class Devices:
         with transaction(self._engine) as tx:
             return inherited_profile(tx, tenant_id, placement)
 
+    def look(self, device: NewDevice) -> None:
+        """Raise what `add` would of its name, its address and its scopes now: Conflict or NotFound; nothing is held."""
+        with transaction(self._engine) as tx:
+            columns = _columns_of(tx, device)
+            if _there(tx, _FIND, device.tenant_id, device.name) is not None:
+                raise Conflict(f"a device named {device.name} is there already")
+            check_address(tx, columns)
+
     def add(
         self, device: NewDevice, login: DeviceLogin | None, due: Callable[[datetime], datetime], actor: str
     ) -> DeviceRecord:
@@ -181,7 +189,22 @@ def insert(tx: Connection, new: NewDevice, login: DeviceLogin | None, due: datet
     NotFound names the scope that is missing, Conflict says which device has its name or its address. Without a login of
     its own it must have a profile, also from a scope: InputInvalid otherwise.
     """
-    values = {
+    values = _columns_of(tx, new)
+    with placed(tx, values):
+        tx.execute(INSERT, values | {"due": due})
+    if login is not None:
+        _log_in(tx, new.tenant_id, new.device_id, login)
+    elif _used(tx, new.device_id).login_id is None:
+        raise needs_login(new.name)
+    expect(tx, new.tenant_id, new.device_id, new.expected, actor)
+    owner = {"tenant_id": new.tenant_id, "device_id": new.device_id}
+    record_act(tx, actor, "device_added", **owner, detail=told_of(new))
+    return new.device_id
+
+
+def _columns_of(tx: Connection, new: NewDevice) -> dict[str, Any]:
+    """What is to be written of it; NotFound names the scope that is missing."""
+    return {
         "id": new.device_id,
         "tenant_id": new.tenant_id,
         "name": new.name,
@@ -194,16 +217,6 @@ def insert(tx: Connection, new: NewDevice, login: DeviceLogin | None, due: datet
         "jump_direct": False,
         **columns_of(tx, new.tenant_id, new.placement),
     }
-    with placed(tx, values):
-        tx.execute(INSERT, values | {"due": due})
-    if login is not None:
-        _log_in(tx, new.tenant_id, new.device_id, login)
-    elif _used(tx, new.device_id).login_id is None:
-        raise needs_login(new.name)
-    expect(tx, new.tenant_id, new.device_id, new.expected, actor)
-    owner = {"tenant_id": new.tenant_id, "device_id": new.device_id}
-    record_act(tx, actor, "device_added", **owner, detail=told_of(new))
-    return new.device_id
 
 
 def told_of(new: NewDevice) -> dict[str, Any]:

@@ -98,15 +98,24 @@ def placed(tx: Connection, device: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
-def _whose_address(tx: Connection, device: Mapping[str, Any]) -> str:
-    values = {name: device.get(name) for name in ("id", "host", "port")} | {
+def check_address(tx: Connection, device: Mapping[str, Any]) -> None:
+    """Conflict if another device has its address on the same way now; `device`: its columns as they are to be."""
+    if tx.execute(_TAKEN_BY, _way_of(device)).first() is not None:
+        raise Conflict(_whose_address(tx, device))
+
+
+def _way_of(device: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: device.get(name) for name in ("id", "host", "port")} | {
         "tenant": device["tenant_id"],
         "group": device.get("device_group_id"),
         "site": device.get("site_id"),
         "jump": device.get("jump_host_id"),
         "direct": device.get("jump_direct", False),
     }
-    row = tx.execute(_TAKEN_BY, values).first()
+
+
+def _whose_address(tx: Connection, device: Mapping[str, Any]) -> str:
+    row = tx.execute(_TAKEN_BY, _way_of(device)).first()
     where = f"{device['host']} port {device['port']}"
     if row is None:  # moved or removed at this moment
         return f"{device['name']}: another device has {where} already"

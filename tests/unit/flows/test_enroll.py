@@ -57,6 +57,10 @@ class World:
         """The one device."""
         return RECORD
 
+    def look(self, device: NewDevice) -> None:
+        """Nobody is in its way."""
+        self.acts.append(device)
+
     def add(
         self, device: NewDevice, login: DeviceLogin | None, due: Callable[[datetime], datetime], actor: str
     ) -> DeviceRecord:
