@@ -7,6 +7,7 @@ here is the part of it that is used.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import yaml
 
 from backupflow.cli.commands import COMMANDS
 from backupflow.cli.processes import processes
+from backupflow.embedded.openbao import Place
 from backupflow.settings import GROUPS, Settings
 from backupflow.wiring.rooms import INSTALL, READERS
 
@@ -159,6 +161,13 @@ def test_a_collection_ends_before_its_worker_is_killed() -> None:
     for name in ("worker-collect", "worker-collect-slow"):
         assert _span(SERVICES[name]["stop_grace_period"]) > longest
     assert all("stop_grace_period" in SERVICES[name] for name in (*SERVERS, *PROCESSES))
+
+
+def test_the_vault_can_open_the_audit_of_the_vault_of_a_folder() -> None:
+    """From a backup of `up`: it opens that once, before it writes to its own place, and stays sealed if it cannot."""
+    vault = SERVICES["openbao"]
+    audit = Path(os.path.normpath(Path(vault["working_dir"]) / Place(port=0, cluster_port=0).audit))
+    assert f"{audit.parent}:mode=1777" in vault["tmpfs"]
 
 
 def test_each_role_says_whether_it_is_healthy() -> None:
