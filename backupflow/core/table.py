@@ -126,16 +126,24 @@ def _columns(rows: _Rows, *, passwords: bool) -> tuple[str, list[str]]:
     if refused := [name for name in SECRET_COLUMNS if name in names and not passwords]:
         says = "a file with logins needs --passwords-in-file; nothing below it was read"
         raise _Unreadable(*(Problem(line, name, says) for name in refused))
-    wrong = [
-        Problem(line, _shown(name, number), "unknown" if name not in known else "there twice")
-        for number, name in enumerate(names, 1)
-        if name not in known or name in names[: number - 1]
-    ]
-    if wrong:
+    if wrong := _wrong_columns(line, names, (*COLUMNS, *(SECRET_COLUMNS if passwords else ()))):
         raise _Unreadable(*wrong)
     if len({*SECRET_COLUMNS}.intersection(names)) == 1:
         raise _Unreadable(Problem(line, None, "the columns username and password go together"))
     return delimiter, names
+
+
+def _wrong_columns(line: int, names: Sequence[str], known: Sequence[str]) -> list[Problem]:
+    """Those that are unknown, the first of them with all that there are, and those that stand twice."""
+    wrong: list[Problem] = []
+    there = f"; there are {', '.join(known)}"
+    for number, name in enumerate(names, 1):
+        if name not in known:
+            wrong.append(Problem(line, _shown(name, number), f"unknown{there}"))
+            there = ""
+        elif name in names[: number - 1]:
+            wrong.append(Problem(line, name, "there twice"))
+    return wrong
 
 
 def _header(line: str, delimiter: str) -> list[str]:
@@ -158,6 +166,7 @@ def _read(rows: _Rows, columns: tuple[str, list[str]]) -> tuple[tuple[Wanted, ..
     delimiter, names = columns
     wanted: list[Wanted] = []
     problems: list[Problem] = []
+    seen: dict[tuple[str, str], _Row] = {}
     for count, cells in enumerate(rows.cells(delimiter), 1):
         if count > MOST_ROWS:
             raise _Unreadable(Problem(rows.begins, None, f"more than {MOST_ROWS:,} rows"))
@@ -165,8 +174,13 @@ def _read(rows: _Rows, columns: tuple[str, list[str]]) -> tuple[tuple[Wanted, ..
             problems.append(Problem(rows.begins, None, f"{len(cells)} cells, and the header has {len(names)}"))
             continue
         row = _Row(rows.begins, dict(zip(names, cells, strict=False)))
-        wanted += row.wanted()
+        wants = row.wanted()
         problems += row.problems
+        first = seen.setdefault(row.key, row) if row.key[1] else row
+        if first is not row and (row.problems or first.problems):  # of two that are right core.import_problems tells
+            problems.append(Problem(row.line, "name", f"the same name as in line {first.line}"))
+            continue
+        wanted += wants
     return tuple(wanted), tuple(problems)
 
 
@@ -176,11 +190,13 @@ class _Row:
     def __init__(self, line: int, cells: Mapping[str, str]) -> None:
         self.line = line
         self.problems: list[Problem] = []
+        self.key = ("", "")  # tenant and name, as far as they can be read
         self._cells = cells
 
     def wanted(self) -> Sequence[Wanted]:
         """What it wants, if nothing is wrong."""
         read = {name: self._read(name, text) for name, text in self._cells.items()}
+        self.key = (read.get("tenant") or "", read["name"] or "")
         if not read["name"] and not self.problems:
             self.problems.append(Problem(self.line, "name", "missing"))
         if (read.get("username") is None) != (read.get("password") is None) and not self.problems:

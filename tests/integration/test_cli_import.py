@@ -21,6 +21,7 @@ from backupflow.core.importing import Asked, Wanted
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import SealedSecret
 from backupflow.core.table import read_table
+from backupflow.core.table_cells import COLUMNS
 from backupflow.errors import Conflict
 from backupflow.flows import importing
 
@@ -177,7 +178,7 @@ REFUSED = [
         [f"line 3, {NO_HOST}", f"line 3, {NO_PORT}", f"line 5, {NO_PROFILE}"],
     ),
     ("name,host,password\na,192.0.2.9,Zq\n", [f"line 1, {UNASKED}"]),
-    ("name,secret word\na,Zq\n", ["line 1, column secret_word: unknown"]),
+    ("name,secret word\na,Zq\n", [f"line 1, column secret_word: unknown; there are {', '.join(COLUMNS)}"]),
     ("a,192.0.2.9,Zq\n", [f"line 1: {NO_HEADER}"]),
     ("", ["line 1: there is nothing in it"]),
 ]

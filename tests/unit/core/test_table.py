@@ -26,6 +26,10 @@ NOT_UTF_8 = "not UTF-8 text: save it as CSV in UTF-8"
 SPAN = "column interval: not a span with its unit, such as 15m, 6h or 1d, from 1m to 3660d"
 CRON = "column cron: not a cron expression such as 0 2 * * * Europe/Berlin"
 PRINT = "column fingerprint: not a fingerprint such as SHA256:… of 43 letters"
+UNKNOWN = (
+    "unknown; there are name, host, port, profile, group, site, jump, fingerprint, legacy_ssh, tenant, interval, cron"
+)
+AGAIN = "column name: the same name as in line 2"
 REFUSED = "a file with logins needs --passwords-in-file; nothing below it was read"
 
 # What is wrong -> (the table, all that is said of it).
@@ -35,11 +39,11 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "no header": ("core-1,192.0.2.1,22\n", [f"line 1: {NO_NAME}"]),
     "no header, behind comments": ("# fleet\n\ncore-1,192.0.2.1\n", [f"line 3: {NO_NAME}"]),
     "another delimiter": ("name|host\ncore-1|192.0.2.1\n", [f"line 1: {NO_NAME}"]),
-    "an unknown column": ("name,colour\ncore-1,red\n", ["line 1, column colour: unknown"]),
-    "an unknown column that is no word": ("name,s3cret!\ncore-1,x\n", ["line 1, column number 2: unknown"]),
-    "an unknown column without a name": ("name,,host\ncore-1,,x\n", ["line 1, column number 2: unknown"]),
+    "an unknown column": ("name,colour\ncore-1,red\n", [f"line 1, column colour: {UNKNOWN}"]),
+    "an unknown column that is no word": ("name,s3cret!\ncore-1,x\n", [f"line 1, column number 2: {UNKNOWN}"]),
+    "an unknown column without a name": ("name,,host\ncore-1,,x\n", [f"line 1, column number 2: {UNKNOWN}"]),
     "several unknown columns": (
-        "name,colour,shape\n", ["line 1, column colour: unknown", "line 1, column shape: unknown"],
+        "name,colour,shape\n", [f"line 1, column colour: {UNKNOWN}", "line 1, column shape: unknown"],
     ),
     "a column twice": ("name,host,Host\n", ["line 1, column host: there twice"]),
     "a password column": ("name,password\ncore-1,hush\n", [f"line 1, column password: {REFUSED}"]),
@@ -89,6 +93,15 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "several things in one row": (
         "name,host,port\n-c,a b,x\n",
         [f"line 2, {DEVICE_NAME}", f"line 2, {HOST}", "line 2, column port: not a port"],
+    ),
+    "a name again, and something else": (
+        "name,port\na,22\na,x\n", ["line 3, column port: not a port", f"line 3, {AGAIN}"],
+    ),
+    "a name again, of one that is wrong": (
+        "name,port\na,x\na,22\n", ["line 2, column port: not a port", f"line 3, {AGAIN}"],
+    ),
+    "a name again, of another tenant": (
+        "name,port,tenant\na,x,one\na,22,two\n", ["line 2, column port: not a port"],
     ),
     "several rows": (
         "name,port\na,x\nb,22\n\n# c,y\nd,z\n", ["line 2, column port: not a port", "line 6, column port: not a port"],
