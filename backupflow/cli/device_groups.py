@@ -25,6 +25,7 @@ _GROUPED = {
     Count.OVERDUE: "overdue",
     Count.FAILING: "failing",
     Count.STALE: "",
+    Count.UNREADABLE: "",
     Count.NO_LOGIN: "no login",
     Count.LOGIN: "suspended",
     Count.BLOCKED: "blocked",
@@ -43,11 +44,13 @@ def device_groups(overview: Overview) -> Iterator[tuple[int, str]]:
             continue
         if what is Count.LOGIN and device.profile in shared:
             continue
+        if what is Count.UNREADABLE and any(scope.startswith(f"device {device.device_id} ") for scope in told):
+            continue  # it is damaged
         groups[what, _reason(device, what), device.site].append(device)
     for (what, reason, site), found in groups.items():
         step = _step(what, reason, site, found, taken=found[0].profile in taken)
-        turn = _turn(found, overview.now) if found[0].has_turn else None
-        ends = turn or to_do(step, _page(what, found[0]))
+        by_itself = _by_itself(what, found, overview.now)
+        ends = by_itself or to_do(step, _page(what, found[0]))
         yield len(found), f"{_group_line(what, reason, site, found, _alarms(found, overview))} – {ends}"
 
 
@@ -74,8 +77,24 @@ def _reason(device: DeviceState, what: Count) -> str:
             return device.hindrance or ""
         case Count.STALE:
             return "nothing was stored in time"
+        case Count.UNREADABLE:
+            return "nobody can open the newest configuration"
         case _:
             return ""
+
+
+def _by_itself(what: Count, found: Sequence[DeviceState], now: datetime) -> str | None:
+    """What happens without anybody; None if somebody has to act."""
+    if what is Count.UNREADABLE:
+        return _anew(found, now)
+    return _turn(found, now) if found[0].has_turn else None
+
+
+def _anew(found: Sequence[DeviceState], now: datetime) -> str:
+    """Of devices of which nothing can be opened: until when all are collected anew, and how that is seen."""
+    last = max(filter(None, (device.due_at(now) for device in found)), default=None)
+    when = "collected anew" + (f" by {output.in_words(last)}" if last and last > now else "")
+    return f"{when}, `backup {shlex.quote(found[0].name)} --wait` does it now; `keys show` says whether keys are lost"
 
 
 def _turn(found: Sequence[DeviceState], now: datetime) -> str:

@@ -138,6 +138,8 @@ def _why(device: DeviceState, what: Count) -> str | None:
         return output.told(device.paused_reason, output.LONGEST_DETAIL)
     if what is Count.HELD and device.hold_until is not None:
         return f"nobody comes by himself before {output.in_words(device.hold_until)}: its firewall might ban us"
+    if what is Count.UNREADABLE:
+        return "nobody can open its newest configuration"
     return device.blocked_code or (device.last.code if device.last and what is not Count.FRESH else None)
 
 

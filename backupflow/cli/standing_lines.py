@@ -167,7 +167,9 @@ def _login_line(login: LoginState, count: int, now: datetime) -> str:
 
 
 def _login_step(code: str, login: LoginState) -> str:
-    return to_do(next_step(code, "", login.name), code)
+    if login.suspended_reason == KEYS_LOST:  # to resume it would be refused
+        code = KEYS_LOST
+    return to_do(next_step(code, "", login.name, by_key=login.by_key), code)
 
 
 def suspect_lines(overview: Overview) -> list[str]:
@@ -209,7 +211,8 @@ def given_up_lines(overview: Overview) -> list[str]:
     for one in overview.given_up:
         says = [f"snapshots of {counted(one.devices, 'device')} are {output.given_up(one.at)}"] if one.devices else []
         what = "login is suspended, its keys" if one.logins == 1 else "logins are suspended, their keys"
-        logins = f"{one.logins:,} {what} were lost: set each with `credential edit` or `device edit`"
+        logins = f"{one.logins:,} {what} were lost: set each with "
+        logins += "`credential edit PROFILE --ask-password` or `device edit NAME --ask-password` (a key: --key-file FILE)"
         lines.append("KEYS  " + "; ".join([*says, *([logins] if one.logins else [])]))
     return lines
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 SITES = 2  # that are down and have their name in the line
 _ALWAYS = (Count.OFFLINE, Count.BLOCKED, Count.PAUSED, Count.OVERDUE)
 _ORDER = (
-    Count.OFFLINE, Count.BLOCKED, Count.LOGIN, Count.NO_LOGIN, Count.BEHIND, Count.FAILING, Count.STALE, Count.WAITING,
-    Count.HELD, Count.MAINTENANCE, Count.PAUSED, Count.OVERDUE,
+    Count.OFFLINE, Count.BLOCKED, Count.LOGIN, Count.NO_LOGIN, Count.BEHIND, Count.UNREADABLE, Count.FAILING,
+    Count.STALE, Count.WAITING, Count.HELD, Count.MAINTENANCE, Count.PAUSED, Count.OVERDUE,
 )  # fmt: skip
 
 

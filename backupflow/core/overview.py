@@ -124,6 +124,7 @@ class DeviceState:
     other_login_next: bool = False  # it refused one of two, and the other one has its turn within minutes
     login_on: LoginOn = LoginOn.CURRENT  # which of two took it last, while they are rotated
     seconds: float | None = None  # that its last session took
+    unreadable: bool = False  # nobody can open its current configuration: its keys were lost, or it is damaged
 
     @property
     def blocked(self) -> str | None:
@@ -177,8 +178,13 @@ class DeviceState:
         return min(filter(None, times), default=None)
 
     def fresh(self, now: datetime) -> bool:
-        """Whether its newest observation, changed or not, is no older than its interval and what is no delay."""
-        return self.current_at is not None and now - self.current_at <= self.interval + self.tolerance
+        """Whether its newest observation, changed or not, is no older than its interval and what is no delay.
+
+        What nobody can open is nothing that anybody has.
+        """
+        if self.unreadable or self.current_at is None:
+            return False
+        return now - self.current_at <= self.interval + self.tolerance
 
     def stands(self, now: datetime) -> str:
         """How it stands, in words: of a paused one also why, as far as somebody said so."""
@@ -280,6 +286,7 @@ class LoginState:
     trials: int
     next_changed_at: datetime | None  # it is being rotated since
     taken: bool = False  # devices took it as it is now: where it is refused, the router is to be changed, not it
+    by_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Count(StrEnum):
     OFFLINE = "offline"  # it does not answer, is said to be off, or its site is down
     BEHIND = "behind a jump host in trouble"
     OVERDUE = "overdue"
+    UNREADABLE = "unreadable"  # nobody can open what there is of it: its keys were lost, or it is damaged
     FRESH = "fresh"
     FAILING = "failing"
     WAITING = "new"  # not collected yet, and not late
@@ -145,6 +146,8 @@ def counted_as(device: DeviceState, now: datetime) -> Count:
     standing = device.standing(now)
     if standing in _OF_STANDING:
         return _OF_STANDING[standing]
+    if device.unreadable:
+        return Count.UNREADABLE
     if device.fresh(now):
         return Count.FRESH
     if standing is Standing.FAILING or (device.has_turn and device.current_at):

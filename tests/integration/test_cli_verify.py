@@ -274,6 +274,19 @@ def test_a_person_reads_one_line_for_each(kept: Scene) -> None:
     assert last == "histories checked: 2, exports opened: 5, 1 damaged"
 
 
+def test_a_device_of_which_the_current_one_is_damaged_is_not_fresh(kept: Scene) -> None:
+    """That it was collected a minute ago is worth nothing if nobody can open it."""
+    assert "unreadable" not in kept.run("status").out.decode()
+    kept.write(
+        "migrator",
+        """UPDATE content o SET sealed = overlay(o.sealed PLACING 'AAAAAAAA' FROM length(o.sealed) - 20)
+        FROM device d JOIN collection c ON c.id = d.current_collection_id
+        WHERE d.name = 'core-1' AND o.id = c.content_id""",
+    )
+    assert kept.run("verify").code == Exit.WRONG
+    assert " 1 unreadable " in kept.run("status").out.decode().splitlines()[0]
+
+
 def test_the_ciphertext_of_another_tenant_is_found(kept: Scene) -> None:
     """It was sealed with another key: it does not open."""
     wiring = kept.install.wiring

@@ -585,7 +585,12 @@ def test_after_a_loss_devices_begin_anew_and_nothing_is_taken_for_damage(scene: 
     )
     assert [row.suspended_reason for row in reasons(scene, device)] == [None]
     assert password_of(scene, device) == "n3w"
+    status = scene.run("status").out.decode()
+    assert "0 of 2 fresh" in status
+    assert "1 unreadable" in status
+    assert "UNREADABLE  nobody can open the newest configuration  core-1 – collected anew" in status
     new = scene.observe(device, export_text("same"))
+    assert "1 of 2 fresh" in scene.run("status").out.decode()
     assert exported(scene, new) == export_text("same")
     (changed,) = scene.rows("SELECT is_change FROM collection WHERE device_id = :d AND seq = :s", d=device, s=new)
     assert changed.is_change

@@ -14,6 +14,7 @@ from backupflow.adapters.db.effective import (
     observes,
     own_hindrance,
 )
+from backupflow.adapters.db.unreadable import UNREADABLE
 from backupflow.core.model import State, Trigger
 from backupflow.core.overview import AT_JUMP_HOST, GOOD, LONGEST_HOLD, OPEN, SOON
 from backupflow.core.verdict import Count
@@ -46,7 +47,8 @@ _SO_FAR = f"""
         num_nonnulls(s.down_since, d.unreachable_since, d.offline_since) > 0 AS away,
         {_HELD} OR d.hold_until BETWEEN now() - said.tolerance AND now() AS kept_away,
         d.refused_on <> d.login_on AND l.next_changed_at IS NOT NULL AS other_next,
-        cur.collected_at AS current_at, cur.collected_at >= now() - (said.period + said.tolerance) AS fresh
+        cur.collected_at AS current_at, {UNREADABLE} AS unreadable,
+        cur.collected_at >= now() - (said.period + said.tolerance) AND NOT {UNREADABLE} AS fresh
     FROM device d {LOGIN}
     JOIN unnest(CAST(:crons AS text[]), CAST(:everys AS text[]), CAST(:periods AS interval[]),
         CAST(:tolerances AS interval[])) AS said (cron, every, period, tolerance)
@@ -81,6 +83,7 @@ _COUNTED = f"""
          WHEN x.trouble AND x.next_due_at <= now() + interval '{SOON.total_seconds()} s' THEN {_is(Count.BEHIND)}
          WHEN NOT x.trouble AND coalesce(x.claimed_at, x.next_due_at) IS NOT NULL
               AND {_SINCE} < now() - x.tolerance THEN {_is(Count.OVERDUE)}
+         WHEN x.unreadable THEN {_is(Count.UNREADABLE)}
          WHEN x.fresh THEN {_is(Count.FRESH)}
          WHEN {_FAILING} OR ({_HAS_TURN} AND x.current_at IS NOT NULL) THEN {_is(Count.FAILING)}
          WHEN x.current_at IS NULL AND {_UNDER_WAY} THEN {_is(Count.WAITING)}

@@ -24,6 +24,7 @@ from backupflow.adapters.db.escrow import escrows
 from backupflow.adapters.db.room import MOST
 from backupflow.adapters.db.rotating import HAS_TURN
 from backupflow.adapters.db.taken import TAKEN
+from backupflow.adapters.db.unreadable import UNREADABLE
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, LoginOn, State, TenantId, Trigger
 from backupflow.core.overview import (
@@ -62,7 +63,7 @@ _STATES = f"""
         {MAINTENANCE_UNTIL} AS maintenance_until, d.answered_at, d.unreachable_since, d.offline_since, d.hold_until,
         d.flapping_since,
         {HAS_TURN} AS other_login_next,
-        d.login_on, {{changes}} AS snapshots,
+        d.login_on, {{changes}} AS snapshots, {UNREADABLE} AS unreadable,
         extract(epoch FROM coalesce(last.collected_at, last.ended_at) - last.started_at) AS seconds
     FROM device d {LOGIN}
     LEFT JOIN LATERAL (
@@ -120,7 +121,8 @@ _SITES = text("""
     FROM site s JOIN tenant t ON t.id = s.tenant_id
     WHERE CAST(:tenant AS uuid) IS NULL OR s.tenant_id = :tenant ORDER BY s.name""")
 _LOGINS = text(f"""
-    SELECT id, name, suspended_at, suspended_reason, trial_at, trials, next_changed_at, id IN ({TAKEN})
+    SELECT id, name, suspended_at, suspended_reason, trial_at, trials, next_changed_at, id IN ({TAKEN}),
+        method = 'key'
     FROM credential_profile
     WHERE name IS NOT NULL AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant) ORDER BY name""")
 _CONCURRENCY = text(
@@ -227,6 +229,7 @@ def device_of(row: Row[Any], defaults: Policy, now: datetime) -> DeviceState:
         **{name: getattr(row, name) for name in _AS_THEY_ARE},
         other_login_next=bool(row.other_login_next),
         login_on=LoginOn(row.login_on),
+        unreadable=bool(row.unreadable),
         seconds=None if row.seconds is None else max(float(row.seconds), 0.0),
     )
 

@@ -112,6 +112,7 @@ def scatter(fleet: Fleet, count: int, dice: random.Random) -> None:
             "refused_on": dice.choice(["NULL", "NULL", "'current'", "'next'"]),
             "login_on": dice.choice(["'current'", "'next'"]),
             "last_seq": "3",
+            "unreadable_to_seq": dice.choice(["0"] * 9 + ["1"]),
         }
         columns["via_id"] = columns["jump_host_id"]
         names, values = ", ".join(columns), ", ".join(columns.values())

@@ -98,6 +98,10 @@ def alarm(code: str, scope: str = "claiming") -> Alarm:
         ({}, Count.FRESH),
         ({"current_at": NOW - timedelta(minutes=75)}, Count.FRESH),  # its period, and what is no delay yet
         ({"current_at": NOW - timedelta(minutes=76)}, Count.STALE),
+        ({"unreadable": True}, Count.UNREADABLE),  # as young as it may be
+        ({"unreadable": True, "last": FAILED, "current_at": OLD}, Count.UNREADABLE),
+        ({"unreadable": True, "hold_until": NOW + HOUR}, Count.UNREADABLE),  # that it will come is no copy yet
+        ({"unreadable": True, "unreachable_since": NOW}, Count.OFFLINE),
         ({"last": FAILED}, Count.FRESH),  # one failure is nothing that somebody has to know
         ({"last": FAILED, "current_at": OLD}, Count.FAILING),
         ({"last": FAILED, "current_at": None}, Count.FAILING),
@@ -158,6 +162,7 @@ DEVICES = st.builds(
     maintenance_until=TIMES,
     hold_until=TIMES,
     other_login_next=st.booleans(),
+    unreadable=st.booleans(),
 )
 
 
