@@ -170,7 +170,10 @@ def renew(
     if done.devices:
         output.say(f"{done.devices} devices begin a new stretch of their history with their next collection")
     if done.logins:
-        output.say(f"{done.logins} logins are suspended until they are set again: `device list`, `device edit`")
+        output.say(
+            f"suspended until set again: {output.counted(done.logins, 'login')} – `credential list`, `credential edit PROFILE --ask-password`; "
+            "`device list`, `device edit DEVICE --ask-password`"
+        )
 
 
 def _at_stake(gone: Mapping[Purpose, Loss], states: Sequence[KeyState]) -> str:
