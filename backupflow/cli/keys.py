@@ -171,8 +171,8 @@ def renew(
         output.say(f"{done.devices} devices begin a new stretch of their history with their next collection")
     if done.logins:
         output.say(
-            f"suspended until set again: {output.counted(done.logins, 'login')} – `credential list`, `credential edit PROFILE --ask-password`; "
-            "`device list`, `device edit DEVICE --ask-password`"
+            f"suspended until set again: {output.counted(done.logins, 'login')} – `credential list`, "
+            "`credential edit PROFILE --ask-password`; `device list`, `device edit DEVICE --ask-password`"
         )
 
 
