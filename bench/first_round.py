@@ -38,7 +38,7 @@ PARTS = {
     "Q collect.slow": "worker collect-slow",
     "Q ingest": "worker ingest",
     "Q maintain": "worker maintain",
-    "backupflow.celery beat": "beat",
+    "tasks.command beat": "beat",
     "backupflow.simulator": "(simulated routers)",
     "backupflow --data-dir": "up",
 }

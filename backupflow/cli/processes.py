@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from math import ceil
 
-_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "backupflow.celery")
+_CELERY = (sys.executable, "-m", "backupflow.tasks.command")
 _FLOWER = (sys.executable, "-m", "backupflow.tasks.flower")
 _QUIET = ("--without-gossip", "--without-mingle")
 DRAINS = 2  # one more than works at a time, so that a slow one does not delay the look at the stream
