@@ -12,14 +12,17 @@ from backupflow.cli import asking, output
 from backupflow.cli.exits import Exit
 from backupflow.cli.options import AsJson, InTenant, actor, seconds
 from backupflow.cli.session import wiring
+from backupflow.core.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
+    from rich.table import Table
 
     from backupflow.core.overview import Asked
 
+# Before it has ended, in the words of who waits.
+_UNDER_WAY = {State.CLAIMED: "waiting for a worker", State.PUBLISHED: "collected, being stored"}
 _STYLES = {"success": "green", "failed": "red", "locked": "yellow", "running": "cyan"}
 
 
@@ -108,10 +111,8 @@ def _watch(numbers: Sequence[int], patience: float | None, *, quiet: bool) -> Se
         return asking.wait(numbers, patience, (lambda _: None) if quiet else (lambda asked: _say_moved(asked, said)))
     from rich.live import Live
 
-    with Live(console=output.console(), auto_refresh=False, transient=True) as live:
-        asked = asking.wait(numbers, patience, lambda now: live.update(_table(now), refresh=True))
-    output.console().print(_table(asked))
-    return asked
+    with Live(console=output.console(), auto_refresh=False) as live:  # its last table stays
+        return asking.wait(numbers, patience, lambda now: live.update(_table(now), refresh=True))
 
 
 def _say_moved(asked: Sequence[Asked], said: dict[int, str]) -> None:
@@ -122,15 +123,16 @@ def _say_moved(asked: Sequence[Asked], said: dict[int, str]) -> None:
             output.say(f"{one.device}: {words}")
 
 
-def _table(asked: Sequence[Asked]) -> RenderableType:
-    rows = [(one.device, _stands(one), says(one)) for one in asked]
-    return output.make_table(("device", "", ""), rows, _STYLES)
+def _table(asked: Sequence[Asked]) -> Table:
+    table = output.make_table(("device", "", ""), [(one.device, _stands(one), says(one)) for one in asked], _STYLES)
+    table.show_header = False  # what stands there explains itself
+    return table
 
 
 def _stands(one: Asked) -> str:
     if one.result:
         return one.result
-    return one.state.value if one.state else "waiting for beat"
+    return _UNDER_WAY.get(one.state, one.state.value) if one.state else "waiting for beat"
 
 
 def says(one: Asked) -> str:

@@ -17,7 +17,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+    from rich.table import Table
 
     from backupflow.cli.exits import Exit
 
@@ -118,7 +119,7 @@ def fitting(columns: Sequence[str], rows: Sequence[Sequence[Cell]], drops: Seque
 
 def make_table(
     columns: Sequence[str], rows: Iterable[Sequence[Cell]], styles: Mapping[str, str] | None = None
-) -> RenderableType:
+) -> Table:
     """A table for rich; its cells are plain text, so that no markup is read in them."""
     from rich.table import Table
     from rich.text import Text
