@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupflow.errors import NotRunning, ServerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from backupflow.embedded import Addresses, DataFolder
     from backupflow.wiring import Wiring
@@ -41,6 +44,21 @@ def open_wiring(data_dir: Path | None) -> Wiring:
     found = Wiring(Settings(environment))
     use(found)
     return found
+
+
+def said_elsewhere(folder: Path) -> str:
+    """How a terminal that knows nothing of this one says `backupflow` for an install on `folder`.
+
+    A virtual environment is active where it was activated; the program's whole path is understood everywhere.
+    """
+    from backupflow.embedded import default_folder
+
+    ours = Path(sys.prefix) / "bin"
+    found = shutil.which("backupflow")
+    is_in_venv = sys.prefix != sys.base_prefix and (found is None or Path(found).parent == ours)
+    program = ours / "backupflow" if is_in_venv and (ours / "backupflow").exists() else Path("backupflow")
+    where = [] if folder == default_folder().resolve() else ["--data-dir", str(folder)]
+    return shlex.join([str(program), *where])
 
 
 def tell_settings(folder: DataFolder, environment: Mapping[str, str]) -> None:

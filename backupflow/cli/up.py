@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backupflow.cli import output
-from backupflow.cli.install import tell_settings
+from backupflow.cli.install import said_elsewhere, tell_settings
 from backupflow.cli.log_lines import calls
 from backupflow.cli.probes import probe_addresses, tell_prometheus
 from backupflow.cli.processes import Process, processes
@@ -169,7 +169,8 @@ def up(
         systemd.notify("READY=1", f"STATUS=up on {folder}")
         for line in _about_flower(install):
             output.note(line)
-        output.note("Add a router from another terminal: backupflow device add NAME ADDRESS --username USER")
+        add = f"{said_elsewhere(folder)} device add NAME ADDRESS --username USER"
+        output.note(f"Add a router from another terminal: {add}")
         Reviver(install.servers.supervisor, install.wiring, output.note).run(stop)
         systemd.notify("STOPPING=1")
         output.note("stopping")
