@@ -71,6 +71,29 @@ def test_the_page_gives_the_folder_of_the_escrow_to_whoever_writes_it() -> None:
     assert set(re.findall(r"^useradd .* (\S+)$", page, re.MULTILINE)) == set(users)
 
 
+def test_no_page_puts_the_authorities_where_no_process_may_look() -> None:
+    """Every process reads that file itself, as a user of its own, and the folder of the settings is root's alone."""
+    docs = UNITS.parents[1] / "docs"
+    pages = [docs / name for name in ("systemd.md", "servers.md", "how-to/own-servers.md")]
+    assert "install -d -m 0700 /etc/backupflow " in pages[0].read_text("utf-8")
+    named = [re.findall(r"CONFIG_SERVERS_CA=(\S+)", page.read_text("utf-8")) for page in pages]
+    assert all(named)
+    assert {Path(file).parent for files_ in named for file in files_} == {Path("/etc/ssl")}
+
+
+def test_the_page_brings_the_logins_of_admins_before_the_secrets_are_made() -> None:
+    """After `secrets` has made a login for a vault of ours, one of somebody else's refuses it."""
+    page = (UNITS.parents[1] / "docs" / "systemd.md").read_text("utf-8")
+    told = (
+        "install/admin.postgres",
+        "install/admin.openbao",
+        "backupflow secrets --rooms",
+        "backupflow provision --rooms",
+    )
+    places = [page.index(one) for one in told]
+    assert places == sorted(places)
+
+
 def test_a_unit_waits_longer_than_what_it_stops() -> None:
     """A worker for its longest collection, `up` for its workers and then for each server."""
     collecting = Settings({}).collecting
@@ -114,6 +137,12 @@ def test_the_backup_is_made_by_the_user_whose_data_folder_it_is() -> None:
     assert words[words.index("--data-dir") + 1] == f"/var/lib/{folder}"
     assert words[words.index("--seal-key") + 1] == f"$CREDENTIALS_DIRECTORY/{SEAL_KEY}"
     assert values(BACKUP, "StateDirectory") != [folder]
+
+
+def test_the_backup_sees_that_the_install_runs() -> None:
+    """By the folder of its process, which `invisible` hides from the same user in another namespace of users."""
+    assert values(BACKUP, "ProtectProc") == ["noaccess"]
+    assert [values(UNITS / unit, "ProtectProc") for unit in BOTH] == [["invisible"]] * len(BOTH)
 
 
 def test_the_backup_of_servers_of_your_own_is_shown_the_logins_that_it_needs() -> None:
