@@ -103,8 +103,8 @@ def edit(
 ) -> None:
     """Change what is named, for all that use it.
 
-    Another login is tried at once where the old one was refused, on devices and jump hosts; a new secret also ends a
-    suspension.
+    Another login is tried at once where the old one was refused, on devices and jump hosts, and soon on all others that
+    use it; a new secret also ends a suspension.
 
     \b
     Examples:
@@ -124,7 +124,8 @@ def edit(
         if login.password is not None and trust is None:
             settle_trust(tenant_id, {name: 0}, to_password={name})
     wanted = Changes(rename, _trust(trust) or None, unset_names(unset))
-    _told(scopes.edit_profile(ports, tenant_id, name, wanted, login or username), "edited", as_json=as_json)
+    done = scopes.edit_profile(ports, tenant_id, name, wanted, login or username)
+    scope_view.say_done("edited", done.record, changed=done.changed, as_json=as_json, more=_soon(done))
 
 
 app.command()(rotate)
@@ -175,6 +176,20 @@ def remove(name: Name, yes: Yes = False, tenant: Whose = "default", as_json: AsJ
 
 def _trust(trust: Trust | None) -> dict[str, Any]:
     return {"trust": trust.value} if trust else {}
+
+
+def _soon(done: Done) -> str:
+    """When the devices that use it are collected by it."""
+    soon = done.expected
+    if soon is None or not isinstance(done.record, ProfileRecord) or done.record.suspended_at is not None:
+        return ""
+    left = soon.devices - soon.held
+    span = output.span(soon.by - soon.now) if soon.by > soon.now else "0 s"
+    words = [f"{output.counted(left, 'device')} due within {span}"] if left else []
+    if soon.held_until is not None:
+        many = output.counted(soon.held, "device")
+        words.append(f"{many} tried by {output.in_words(soon.held_until)}, not before their firewalls let us: `status`")
+    return f"; {', '.join(words)}"
 
 
 def _told(outcome: Done, done: str, *, as_json: bool) -> None:

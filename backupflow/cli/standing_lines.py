@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from backupflow.core.overview import Alarm, DeviceState, JumpHostState, LastCollection, LoginState, Overview
 
 EACH = 3  # of one code that have a line of their own
+_SET_ANEW = (
+    "set each with `credential edit PROFILE --ask-password` or `device edit NAME --ask-password` (a key: "
+    "--key-file FILE)"
+)
 _STILL = {Standing.SUSPENDED, Standing.REFUSED}
 _OF_LOGINS = {AuthenticationFailed.code, LoginUnusable.code, KEYS_LOST}
 
@@ -211,8 +215,7 @@ def given_up_lines(overview: Overview) -> list[str]:
     for one in overview.given_up:
         says = [f"snapshots of {counted(one.devices, 'device')} are {output.given_up(one.at)}"] if one.devices else []
         what = "login is suspended, its keys" if one.logins == 1 else "logins are suspended, their keys"
-        logins = f"{one.logins:,} {what} were lost: set each with "
-        logins += "`credential edit PROFILE --ask-password` or `device edit NAME --ask-password` (a key: --key-file FILE)"
+        logins = f"{one.logins:,} {what} were lost: {_SET_ANEW}"
         lines.append("KEYS  " + "; ".join([*says, *([logins] if one.logins else [])]))
     return lines
 

@@ -193,12 +193,23 @@ class ScopeUpdate:
     ends_rotation: Act | None = None
 
 
+class Expected(NamedTuple):
+    """Devices that are collected soon since their login is another one; `held` of them not before `held_until`."""
+
+    now: datetime
+    devices: int
+    by: datetime  # all but those that are held
+    held: int = 0
+    held_until: datetime | None = None
+
+
 class Acted(NamedTuple):
     """What an act did. Of what was removed: as it was before. `rescheduled`: devices that run at other times now."""
 
     record: Record
     changed: bool
     rescheduled: Rescheduled | None = None
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from backupflow.core.model import Login, TenantId
     from backupflow.core.ports import ScopeStore, SecretSealer
     from backupflow.core.rescheduling import Rescheduled
+    from backupflow.core.scopes import Expected
 
 R = TypeVar("R", ScopeRecord, ProfileRecord, HopRecord)
 
@@ -50,12 +51,13 @@ class ScopePorts:
 class Done:
     """What an act did; `changed` is False if all was so already. Of what was removed: as it was before.
 
-    `rescheduled`: devices that run at other times now.
+    `rescheduled`: devices that run at other times now. `expected`: those that are collected soon by another login.
     """
 
     record: Record
     changed: bool
     rescheduled: Rescheduled | None = None
+    expected: Expected | None = None
 
 
 def add(ports: ScopePorts, new: NewScope, login: Login | None = None) -> Done:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -180,6 +181,29 @@ def test_new_credentials_end_what_was_refused_to_all_that_use_it(scene: Scene) -
     alarms = scene.rows("SELECT code, scope FROM alarm WHERE cleared_at IS NULL")
     assert [tuple(row) for row in alarms] == [("host_key_mismatch", f"device {device_ids[2]}")]
     assert audited(scene, since=since) == ["credential_profile_edited"]
+
+
+def test_another_login_is_tried_soon_on_all_that_use_it_and_the_command_says_when(scene: Scene) -> None:
+    """Whoever has set a lost login anew waits for its first configuration, and not for the interval's end."""
+    profile(scene)
+    scopes.add(
+        scene.install.wiring.scope_ports("test"),
+        NewScope(ScopeKind.PROFILE, tenant(scene), uuid4(), "others", {}),
+        Login("backup", password="x"),
+    )
+    for number in range(4):
+        placed(scene, f"r-{number}", f"192.0.2.{number}", profile="routers" if number < 3 else "others")
+    ok(scene, "device", "pause", "r-0")
+    scene.write("enroller", "UPDATE device SET next_due_at = now() + interval '5 hours' WHERE status = 'active'")
+    hold = "UPDATE device SET hold_until = now() + interval '50 minutes' WHERE name = 'r-1'"
+    scene.write("collector", hold)
+    said = ok(scene, "credential", "edit", "routers", "--password-stdin", stdin=b"another").out.decode()
+    assert re.search(r"edited; 1 device due within \d s, 1 device tried by 20[-0-9]+ [:0-9]+Z, not before", said)
+    near = "SELECT name, next_due_at < now() + interval '1 minute' AS near FROM device ORDER BY name"
+    assert [tuple(row) for row in scene.rows(near)] == [("r-0", None), ("r-1", True), ("r-2", True), ("r-3", False)]
+    scene.write("enroller", "UPDATE device SET next_due_at = now() + interval '5 hours' WHERE status = 'active'")
+    assert b"due within" not in ok(scene, "credential", "edit", "routers", "--name", "fleet").out
+    assert [row.near for row in scene.rows(near)] == [None, False, False, False]
 
 
 def block_hop(scene: Scene, hop_id: UUID, code: str) -> None:

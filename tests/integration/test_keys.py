@@ -570,9 +570,10 @@ def test_after_a_loss_devices_begin_anew_and_nothing_is_taken_for_damage(scene: 
     assert scene.run("verify").code == Exit.OK
     assert "sealed with keys that were given up on" in scene.run("snapshots", "core-1").out.decode()
     assert "its keys were lost" in scene.run("device", "show", "core-1").out.decode()
-    status = scene.run("status").out.decode()
-    assert "2 logins are suspended" in status
-    assert "snapshots of 2 devices are sealed with keys that were given up" in status
+    assert_says(
+        scene, "2 logins are suspended", "set each with `credential edit PROFILE --ask-password`",
+        "snapshots of 2 devices are sealed with keys that were given up",
+    )  # fmt: skip
     number = scene.install.wiring.requests.ask(tenant_of(scene), ["core-1"], "test")[0]
     scene.install.wiring.claims.claim(scene.install.wiring.limits)
     (answer,) = scene.rows("SELECT answer FROM request WHERE id = :n", n=number)
@@ -585,12 +586,9 @@ def test_after_a_loss_devices_begin_anew_and_nothing_is_taken_for_damage(scene: 
     )
     assert [row.suspended_reason for row in reasons(scene, device)] == [None]
     assert password_of(scene, device) == "n3w"
-    status = scene.run("status").out.decode()
-    assert "0 of 2 fresh" in status
-    assert "1 unreadable" in status
-    assert "UNREADABLE  nobody can open the newest configuration  core-1 – collected anew" in status
+    assert_says(scene, "0 of 2 fresh", "1 unreadable", "UNREADABLE  nobody can open the newest configuration  core-1 –")
     new = scene.observe(device, export_text("same"))
-    assert "1 of 2 fresh" in scene.run("status").out.decode()
+    assert_says(scene, "1 of 2 fresh")
     assert exported(scene, new) == export_text("same")
     (changed,) = scene.rows("SELECT is_change FROM collection WHERE device_id = :d AND seq = :s", d=device, s=new)
     assert changed.is_change
@@ -608,6 +606,12 @@ def test_after_a_loss_devices_begin_anew_and_nothing_is_taken_for_damage(scene: 
     assert said["given_up"] == 4  # three exports and a login
     assert exported(scene, new) == export_text("same")
     assert scene.run("export", "core-1", "--at", str(old), "-o", "-").code == Exit.UNAVAILABLE
+
+
+def assert_says(scene: Scene, *words: str) -> None:
+    """What `status` tells."""
+    said = scene.run("status").out.decode()
+    assert [word for word in words if word not in said] == []
 
 
 CLAIM = """

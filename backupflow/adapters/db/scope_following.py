@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
 
+from backupflow.adapters.db.contacts import HELD
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.rotating import UNKNOWN
 from backupflow.adapters.db.scope_records import MEMBERS, TABLES
 from backupflow.core.jump import JUMP_HOST_BLOCKED, JUMP_HOST_DOWN, scope_of
 from backupflow.core.model import JumpHostId
-from backupflow.core.scopes import ScopeKind, ScopeUpdate
+from backupflow.core.scopes import Expected, ScopeKind, ScopeUpdate
 from backupflow.errors import AuthenticationFailed, Conflict, LoginUnusable
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ _NOT_REFUSED = text("""
     UPDATE device SET blocked_code = NULL, blocked_detail = NULL, blocked_at = NULL, failures = 0,
         next_due_at = CASE WHEN status = 'active' THEN now() END
     WHERE id = ANY(:devices) AND blocked_code = :refused RETURNING id""")
+# By another login; spread, since a whole fleet may have it.
+_DUE_ANEW = text(f"""
+    UPDATE device d SET next_due_at = least(d.next_due_at, now() + random() * least(
+        interval '10 minutes', cardinality(CAST(:devices AS uuid[])) * interval '3 seconds'))
+    FROM (SELECT d.id FROM device d {LOGIN} WHERE d.id = ANY(:devices) AND l.id = :login) x
+    WHERE d.id = x.id AND d.status = 'active' AND d.blocked_code IS NULL
+    RETURNING d.next_due_at, CASE WHEN {HELD} THEN d.hold_until END AS held_until, now() AS now""")
 # What was refused of another login, or before a person said that this one may be tried again.
 _FORGET_REFUSALS = text("UPDATE device SET refused_at = NULL WHERE id = ANY(:devices) AND refused_at IS NOT NULL")
 _UNKNOWN = text(f"UPDATE device SET {UNKNOWN} WHERE id = ANY(:devices)")
@@ -125,6 +133,19 @@ def follow(tx: Connection, before: Mapping[UUID, Row[Any]], update: ScopeUpdate,
         freed = list(tx.scalars(_NOT_REFUSED, {"devices": others} | refused))
         scopes = [f"device {device}" for device in freed]
         tx.execute(_CLEAR, {"codes": [AuthenticationFailed.code], "scopes": scopes})
+
+
+def due_anew(tx: Connection, devices: Sequence[UUID], login_id: UUID) -> Expected | None:
+    """Let those that use this login, which became another one, be collected soon; None if there are none.
+
+    Whom their firewalls might ban us from are not asked before that is over.
+    """
+    rows = tx.execute(_DUE_ANEW, {"devices": list(devices), "login": login_id}).all()
+    if not rows:
+        return None
+    held = [row.held_until for row in rows if row.held_until and row.held_until > row.next_due_at]
+    by = max((row.next_due_at for row in rows if row.held_until not in held), default=rows[0].now)
+    return Expected(rows[0].now, len(rows), by, len(held), max(held, default=None))
 
 
 def refused_hops(tx: Connection, profile_id: UUID) -> list[UUID]:

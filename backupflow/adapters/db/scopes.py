@@ -23,6 +23,7 @@ from backupflow.adapters.db.placing import columns_of
 from backupflow.adapters.db.rescheduling import reschedule, timetables
 from backupflow.adapters.db.scope_following import (
     clash,
+    due_anew,
     follow,
     lock_all,
     refused_hops,
@@ -130,9 +131,11 @@ class Scopes:
             _write(tx, kind, there, update, actor)
             _rotate(tx, there, update, devices)
             follow(tx, before, update, there.scope_id)
+            soon = due_anew(tx, devices, there.scope_id) if update.ends_refusals else None
             anew = reschedule(tx, turns, self._defaults)
             record_act(tx, actor, update.action, tenant_id=there.tenant_id, detail=update.detail)
-            return Acted(there if update.removes else record(tx, kind, scope_id), changed=True, rescheduled=anew)
+            after = there if update.removes else record(tx, kind, scope_id)
+            return Acted(after, changed=True, rescheduled=anew, expected=soon)
 
 
 def insert(tx: Connection, new: NewScope, actor: str) -> UUID:
