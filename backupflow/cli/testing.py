@@ -35,11 +35,11 @@ def try_out(
     tenant: InTenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Log in and export as a collection does, say what was found, and keep nothing.
+    """Log in and export as a collection does, say what was found, and store nothing.
 
     Each step in its order: jump host, name, reach, host key, login, rights, completeness, version,
-    secrets, size. A login that is refused and a changed host key block the device, as in a
-    collection; a first key is trusted as ever. No snapshot is stored, and no due time moves. A paused
+    secrets, size. A login that is refused and a changed host key block the device and raise an
+    alarm, as in a collection; a first key is trusted as ever. No snapshot is stored, and no due time moves. A paused
     device can be tested by its name. Exit code 1 says that one is not well.
 
     \b
