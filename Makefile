@@ -20,6 +20,7 @@ setup: .venv/.ready ## Make .venv with everything in it, from pinned hashes
 	@$(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "done: in a terminal of its own, source .venv/bin/activate makes the command backupflow known"
 	@touch $@
 
 demo: setup ## Show it all with simulated routers, in two minutes (KEEP=1: stay up)
