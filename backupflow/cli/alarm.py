@@ -24,6 +24,7 @@ def list_alarms(
     as_json: AsJson = False,
 ) -> None:
     """List the alarms that stand, the newest first. Example: `backupflow alarm list`."""
+    from backupflow.cli.standing_lines import to_do
     from backupflow.cli.status_document import alarm_document
 
     alarms = wiring().statuses.alarms(cleared=cleared)
@@ -35,7 +36,8 @@ def list_alarms(
         for alarm in alarms:
             ended = f", cleared {output.in_words(alarm.cleared_at)}" if alarm.cleared_at else ""
             output.say_long(f"{alarm.number}  {alarm.code}  since {output.in_words(alarm.since)}{ended}")
-            output.say_long(f"   {output.told(alarm.detail or alarm.scope, output.LONGEST_DETAIL)}")
+            detail = output.told(alarm.detail or alarm.scope, output.LONGEST_DETAIL)
+            output.say_long(f"   {to_do(detail, alarm.code)}")
 
 
 @app.command()

@@ -157,6 +157,7 @@ def test_alarms_are_listed_and_cleared_once(scene: Scene) -> None:
     listed = scene.run("alarm", "list")
     assert b"\x1b" not in listed.out
     assert rb"\x1b[2J" in listed.out
+    assert listed.out.endswith(b" docs/runbook/quarantine.md\n")
     number = json.loads(scene.run("alarm", "list", "--json").out)["alarms"][0]["number"]
     assert scene.run("alarm", "clear", str(number)).code == Exit.OK
     assert scene.run("alarm", "clear", str(number)).code == Exit.NOT_FOUND
