@@ -95,6 +95,7 @@ def document(asked: Asked) -> dict[str, Any]:
         "says": says(asked) if asked.ended else None,
         "run": asked.run,
         "seq": asked.seq,
+        "snapshot": asked.snapshot,
         "state": asked.state,
         "code": asked.code,
         "detail": asked.detail,
@@ -145,7 +146,7 @@ def says(one: Asked) -> str:
 
 
 def _stored(one: Asked) -> str:
-    words = [{True: "changed", False: "unchanged", None: ""}[one.is_change], f"snapshot {one.seq}"]
+    words = [{True: "changed", False: "unchanged", None: ""}[one.is_change], f"snapshot {one.snapshot or one.seq}"]
     if one.content_hash:
         words.append(f"hash {output.short(one.content_hash)}")
     stays = f"; it stays blocked: {one.blocked}, `device unblock {shlex.quote(one.device)}` ends that"

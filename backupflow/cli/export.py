@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 
 def export(
     name: DeviceName,
-    *,
-    at: Annotated[
+    which: Annotated[
         str | None,
-        typer.Option(metavar="SNAPSHOT|TIME", help="A number of `snapshots`, or a time (UTC if it names no zone)."),
+        typer.Argument(
+            metavar="SNAPSHOT|TIME",
+            help="A number of `snapshots`, or a time (UTC if it names no zone).",
+            show_default="now",
+        ),
     ] = None,
+    *,
+    at: Annotated[str | None, typer.Option(metavar="SNAPSHOT|TIME", help="The same.")] = None,
     aside: Annotated[
         bool, typer.Option("--aside", help="One that was not believed (`snapshots --aside`); the newest, or --at.")
     ] = False,
@@ -52,11 +57,14 @@ def export(
     \b
     Examples:
       backupflow export core-1
+      backupflow export core-1 17
       backupflow export core-1 --at 2026-11-20T06:00 -o before.rsc
       backupflow export core-1 -o - | age -r age1… > core-1.age
       backupflow export core-1 --aside -o suspect.rsc
     """  # noqa: D301 - \b keeps the lines of the examples
-    moment = moments.at(at)
+    if which is not None and at is not None:
+        raise typer.BadParameter("name the snapshot once: as an argument or with --at")
+    moment = moments.at(which if at is None else at)
     wants_stdout = out == "-"
     if wants_stdout and as_json:
         raise typer.BadParameter("--json and -o - both want stdout")
@@ -132,11 +140,12 @@ def _read_aside(name: str, moment: Seq | datetime | None, tenant: str) -> _Found
 def _origin(exported: Exported) -> str:
     """Which one it is: the export given is the first with that text, so its own header may name an older time (I16)."""
     snapshot = exported.snapshot
-    text = f"snapshot {snapshot.seq} of {snapshot.device_name}, collected {output.in_words(snapshot.collected_at)}"
+    text = f"snapshot {snapshot.number} of {snapshot.device_name}, collected {output.in_words(snapshot.collected_at)}"
     if snapshot.first_seq == snapshot.seq:
         return text
+    which = "" if snapshot.first_seq == snapshot.number else f" (snapshot {snapshot.first_seq})"
     first = output.in_words(snapshot.first_collected_at)
-    return f"{text}; this text was first given {first} (snapshot {snapshot.first_seq}), as its header may say"
+    return f"{text}; this text was first given {first}{which}, as its header may say"
 
 
 def _warning(exported: Exported, aside: Aside) -> str:
@@ -152,7 +161,8 @@ def _exported(exported: Exported) -> dict[str, Any]:
         "bytes": len(exported.raw),
         "sha256": exported.header.raw_sha256,
         "device": snapshot.device_name,
-        "snapshot": snapshot.seq,
+        "snapshot": snapshot.number,
+        "collection": snapshot.seq,
         "collected_at": snapshot.collected_at,
         "first_snapshot": snapshot.first_seq,
         "first_collected_at": snapshot.first_collected_at,

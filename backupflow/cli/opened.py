@@ -18,11 +18,11 @@ def whole(outcome: T | Damaged | GivenUp) -> T:
     from backupflow.flows import history
 
     if isinstance(outcome, history.GivenUp):
-        what = f"snapshot {outcome.snapshot.seq} of {outcome.snapshot.device_name}"
+        what = f"snapshot {outcome.snapshot.number} of {outcome.snapshot.device_name}"
         says = output.given_up(outcome.snapshot.given_up_at)
         output.stop(Exit.UNAVAILABLE, f"{what} is {says}: nobody can open it; newer ones: see `snapshots`")
     if isinstance(outcome, history.Damaged):
-        what = f"snapshot {outcome.snapshot.seq} of {outcome.snapshot.device_name}"
+        what = f"snapshot {outcome.snapshot.number} of {outcome.snapshot.device_name}"
         output.stop(
             Exit.DATA,
             f"DAMAGED: {what} is not what was collected: {outcome.why}. Nothing was written, and an alarm stands: "

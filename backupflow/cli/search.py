@@ -248,7 +248,7 @@ def _search(wanted: Search, looked_for: LookedFor, shown: _Shown) -> Searched:
 
 def _line(hit: Hit) -> str:
     snapshot = hit.candidate.snapshot
-    which = f"{snapshot.device_name}{' (removed)' if hit.candidate.is_removed else ''} #{snapshot.seq}"
+    which = f"{snapshot.device_name}{' (removed)' if hit.candidate.is_removed else ''} #{snapshot.number}"
     return f"{which} {hit.line.component or '–'}: {_cut(hit)}"
 
 
@@ -267,7 +267,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
     return {
         "device": snapshot.device_name,
         "removed": hit.candidate.is_removed,
-        "snapshot": snapshot.seq,
+        "snapshot": snapshot.number,
         "collected_at": snapshot.collected_at,
         "current": hit.candidate.is_current,
         "component": hit.line.component,

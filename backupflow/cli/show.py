@@ -86,14 +86,14 @@ def _raw(found: Shown) -> Iterator[Line]:
 
 def _which(found: Shown) -> str:
     snapshot = found.exported.snapshot
-    return f"snapshot {snapshot.seq} of {snapshot.device_name}, collected {output.in_words(snapshot.collected_at)}"
+    return f"snapshot {snapshot.number} of {snapshot.device_name}, collected {output.in_words(snapshot.collected_at)}"
 
 
 def _document(found: Shown, *, reveal: bool) -> dict[str, object]:
     snapshot = found.exported.snapshot
     return {
         "device": snapshot.device_name,
-        "snapshot": snapshot.seq,
+        "snapshot": snapshot.number,
         "collected_at": snapshot.collected_at,
         "text": _text(found, reveal=reveal),
     }

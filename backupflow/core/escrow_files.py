@@ -103,7 +103,7 @@ def _values(one: Filed) -> dict[str, str]:
     values = {"device": held.name, "id": str(held.device_id), **held.where, **facts, "not_here_because": one.why}
     if snapshot is not None:
         values |= {
-            "snapshot": str(snapshot.seq),
+            "snapshot": str(snapshot.number),
             "collected_at": _time(snapshot.collected_at),
             "first_collected_at": _time(snapshot.first_collected_at),
             "secrets": str(held.facts.get("secrets") or ""),

@@ -75,3 +75,9 @@ class SealedSnapshot:
     sealed_pepper: SealedSecret
     given_up_at: datetime | None = None
     unhashed: bool = False
+    stretch: Seq | None = None  # the first of those in a row with it; None: nobody asked
+
+    @property
+    def number(self) -> Seq:
+        """What `snapshots` and `history` list it as."""
+        return self.stretch or self.seq

@@ -469,6 +469,7 @@ class Asked:
     tried: bool = False  # but by one device at a time, since many refused it
     untold: bool = False  # it is stored, and what changed is not known yet, but soon: an interpreter lives
     turn: Turn | None = None  # it refused one of two logins, and the other one is sent next
+    snapshot: int | None = None  # the number of what was stored, as `snapshots` lists it
 
     @property
     def refused(self) -> bool:

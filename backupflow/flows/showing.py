@@ -146,7 +146,7 @@ def _stored(ports: TimelinePorts, entry: Entry) -> Diff | None:
 
 
 def _side(snapshot: SealedSnapshot) -> Side:
-    return Side(_owner(snapshot), snapshot.seq, snapshot.collected_at)
+    return Side(_owner(snapshot), snapshot.number, snapshot.collected_at)
 
 
 def _owner(snapshot: SealedSnapshot) -> Owner:

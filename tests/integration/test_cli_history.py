@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backupflow.cli.backup import says
 from backupflow.cli.exits import Exit
 from backupflow.core.model import RawConfig, Secrets
 from tests.integration.scene import export_text
@@ -61,9 +62,34 @@ def test_what_is_given_is_the_first_with_that_text_and_it_says_so(told: Scene) -
     """A later collection of the same text gives the first one's bytes, and stderr says when that was (I16)."""
     done = told.run("export", "core-1", "--at", "2", "-o", "-")
     assert (done.code, done.out) == (Exit.OK, FIRST)
-    assert "snapshot 2 of core-1" in done.err
-    assert "(snapshot 1)" in done.err
-    assert "(snapshot 1)" not in told.run("export", "core-1", "--at", "1", "-o", "-").err
+    assert "snapshot 1 of core-1" in done.err
+    assert "this text was first given" in done.err
+    assert "this text was first given" not in told.run("export", "core-1", "--at", "1", "-o", "-").err
+
+
+def test_a_snapshot_has_the_number_that_is_listed_wherever_it_is_told(told: Scene) -> None:
+    """Else whoever types it finds no such line: each later collection of a text is one of its stretch."""
+    device_id = told.rows("SELECT id FROM device")[0].id
+    for raw in (OTHER, FIRST, AGAIN):  # 4 belongs to 3, 5 is the text of 1 again, 6 belongs to 5
+        told.observe(device_id, raw)
+    listed = [one["snapshot"] for one in json.loads(told.run("snapshots", "core-1", "--json").out)["snapshots"]]
+    assert listed == [5, 3, 1]
+    for seq, number in ((1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5)):
+        for words in (("export", "core-1", str(seq), "-o", "-"), ("show", "core-1", str(seq))):
+            assert f"snapshot {number} of core-1," in told.run(*words).err
+    newest = told.run("export", "core-1", "-o", "-")
+    assert "snapshot 5 of core-1" in newest.err
+    assert "(snapshot 1), as its header may say" in newest.err
+    assert told.run("export", "core-1", "5", "--at", "3").code == Exit.USAGE
+    store, tenant_id = told.install.wiring.requests, told.rows("SELECT tenant_id FROM device")[0].tenant_id
+    (number,) = store.ask(tenant_id, ["core-1"], "tester")
+    told.write(
+        "scheduler",
+        "UPDATE request SET answered_at = now(), answer = 'claimed', "
+        "collection_id = (SELECT id FROM collection WHERE seq = 6) WHERE id = :number",
+        number=number,
+    )
+    assert "unchanged, snapshot 5," in says(store.asked([number])[0])
 
 
 def test_an_export_by_time_is_what_was_current_then(told: Scene) -> None:

@@ -11,6 +11,7 @@ from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.effective import LOGIN
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.snapshots import GIVEN_UP, snapshot_of
+from backupflow.adapters.db.stretches import number_of
 from backupflow.core.escrow import ESCROW, Escrow
 from backupflow.core.escrow_files import Held
 from backupflow.core.model import DeviceId, TenantId
@@ -57,6 +58,7 @@ _NEXT = text(f"""
     SELECT d.tenant_id, d.id, d.name, d.driver, t.pepper, d.current_collection_id, c.seq, c.collected_at, c.facts,
         o.first_seq, coalesce(f.collected_at, o.created_at) AS first_collected_at, o.normalization_version,
         o.content_hash, o.sealed, {GIVEN_UP.format(seq="o.first_seq")}, o.first_seq <= d.unhashed_to_seq AS unhashed,
+        {number_of("c.seq")} AS stretch,
         {", ".join(f'{what} AS "{name}"' for name, what in _WHERE.items())}
     FROM (SELECT * FROM device WHERE tenant_id = :tenant AND status <> 'removed'
           AND (CAST(:after AS uuid) IS NULL OR id > :after) ORDER BY id LIMIT 1) d {LOGIN}

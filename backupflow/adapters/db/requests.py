@@ -11,6 +11,7 @@ from backupflow.adapters.db.contacts import HELD
 from backupflow.adapters.db.effective import LOGIN, MAINTENANCE_UNTIL
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.rotating import HAS_TURN
+from backupflow.adapters.db.stretches import number_of
 from backupflow.adapters.db.taken import TAKEN
 from backupflow.core import report
 from backupflow.core.ledger import Kind
@@ -55,7 +56,7 @@ _ASKED = text(f"""
         l.id IN ({TAKEN}) AS taken, l.suspended_at IS NOT NULL AS suspended, l.trial_at IS NOT NULL AS tried,
         c.state = 'stored' AND c.is_change IS NOT FALSE AND c.interpreted_after_seq IS NULL AND EXISTS (
             SELECT FROM process WHERE role = 'interpreter' AND heartbeat_at > now() - interval '30 s') AS untold,
-        {HAS_TURN} AS has_turn, d.login_on,
+        CASE WHEN c.state = 'stored' THEN {number_of("c.seq")} END AS snapshot, {HAS_TURN} AS has_turn, d.login_on,
         CASE WHEN d.status = 'active' THEN
             greatest(d.next_due_at, {MAINTENANCE_UNTIL}, CASE WHEN {HELD} THEN d.hold_until END) END AS due_at
     FROM request r JOIN device d ON d.id = r.device_id {LOGIN} LEFT JOIN collection c ON c.id = r.collection_id
@@ -199,4 +200,5 @@ def _asked(row: Row[Any], key: Row[Any] | None) -> Asked:
         bool(row.tried),
         bool(row.untold),
         Turn(LoginOn(row.login_on), row.due_at) if row.has_turn else None,
+        row.snapshot,
     )

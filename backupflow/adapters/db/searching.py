@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.snapshots import GIVEN_UP, device_named, snapshot_of
+from backupflow.adapters.db.stretches import number_of
 from backupflow.core.model import DeviceId
 from backupflow.core.searching import Candidate, Extent
 from backupflow.errors import NotFound
@@ -51,7 +52,8 @@ _PAGE = text(f"""
         CASE WHEN n.current THEN c.seq ELSE o.first_seq END AS seq,
         CASE WHEN n.current THEN c.collected_at ELSE coalesce(f.collected_at, o.created_at) END AS collected_at,
         o.first_seq, coalesce(f.collected_at, o.created_at) AS first_collected_at, o.normalization_version,
-        o.content_hash, o.sealed, {GIVEN_UP.format(seq="o.first_seq")}, o.first_seq <= d.unhashed_to_seq AS unhashed
+        o.content_hash, o.sealed, {GIVEN_UP.format(seq="o.first_seq")}, o.first_seq <= d.unhashed_to_seq AS unhashed,
+        CASE WHEN n.current THEN {number_of("c.seq")} ELSE o.first_seq END AS stretch
     FROM fitting n JOIN content o ON o.id = n.content JOIN device d ON d.id = o.device_id
     JOIN tenant t ON t.id = d.tenant_id
     LEFT JOIN collection c ON c.device_id = d.id AND c.seq = d.current_seq

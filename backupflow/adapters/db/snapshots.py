@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from backupflow.adapters.db.audit import record_act
 from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.replacements import ROUTER, replacements_of, routers
+from backupflow.adapters.db.stretches import number_of
 from backupflow.core.history import Aside, Run, SealedSnapshot
 from backupflow.core.model import ContentHash, DeviceId, SealedSecret, Seq, TenantId
 from backupflow.errors import MessageMalformed, NotFound, TransitKeyMissing
@@ -49,7 +50,8 @@ GIVEN_UP = """CASE WHEN {seq} <= d.unreadable_to_seq
 _SNAPSHOT = f"""
     SELECT d.tenant_id, d.id, d.name, d.driver, t.pepper, c.seq, c.collected_at, o.first_seq,
         coalesce(f.collected_at, o.created_at) AS first_collected_at, o.normalization_version, o.content_hash, o.sealed,
-        {GIVEN_UP.format(seq="o.first_seq")}, o.first_seq <= d.unhashed_to_seq AS unhashed
+        {GIVEN_UP.format(seq="o.first_seq")}, o.first_seq <= d.unhashed_to_seq AS unhashed,
+        {number_of("c.seq")} AS stretch
     FROM device d JOIN tenant t ON t.id = d.tenant_id
     JOIN collection c ON c.device_id = d.id AND c.state = 'stored'
     JOIN content o ON o.id = c.content_id
@@ -223,4 +225,5 @@ def snapshot_of(row: Row[Any]) -> SealedSnapshot:
         pepper,
         row.given_up_at,
         row.unhashed,
+        getattr(row, "stretch", None),
     )
