@@ -41,6 +41,7 @@ corpus: setup ## Real exports, and an independent judge over the normal forms (C
 
 soak: setup ## Every kind of test at full size (hours)
 	@BACKUPFLOW_TEST_SIZE=soak PYTEST_TIMEOUT=7200 $(PY) tools/run.py test
+	@$(PY) -m tests.stack --backup || [ $$? -eq 77 ]
 	@$(PY) tools/mutants.py
 
 mutants: setup ## Break each promise in the code and see its test fail (ONLY="I4 I6")

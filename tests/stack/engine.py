@@ -94,6 +94,11 @@ class Engine:
         """What podman knows of one thing: `container NAME`, `volume NAME`."""
         return json.loads(self.podman(argv[0], "inspect", *argv[1:]))[0]
 
+    def logs(self, container: str, lines: int = 12) -> str:
+        """What a container said last."""
+        done = self.run("podman", "logs", "--tail", str(lines), container, check=False)
+        return (done.stdout + done.stderr).decode("utf-8", "replace").rstrip()
+
     def close(self) -> list[str]:
         """End and remove everything; gives what could not be removed. Images and volumes are files in the room."""
         for argv in (("rm", "--all", "--force", "--time", "0"), ("network", "prune", "--force")):

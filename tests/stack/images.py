@@ -28,21 +28,25 @@ def import_base(engine: Engine, tar: Path) -> None:
 
 
 def build(engine: Engine, wheelhouse: Path) -> None:
-    """Build all images, ours beside the servers': no build has a network."""
-    with ThreadPoolExecutor(2) as pool:
-        ours = pool.submit(_build_ours, engine, wheelhouse)
+    """Build the images of the install, ours beside the servers': no build has a network."""
+    with ThreadPoolExecutor(1) as pool:
+        ours = pool.submit(_build_ours, engine, wheelhouse, "runtime", OURS)
         _build_servers(engine, wheelhouse)
         ours.result()
 
 
-def _build_ours(engine: Engine, wheelhouse: Path) -> None:
+def build_routers(engine: Engine, wheelhouse: Path) -> None:
+    """Build the routers' image, of which all but one layer is there by then."""
+    _build_ours(engine, wheelhouse, "demo", ROUTERS)
+
+
+def _build_ours(engine: Engine, wheelhouse: Path, target: str, name: str) -> None:
     (engine.room / "pip.conf").write_text(
         "\n".join(["[global]", *(f"{name} = {value}" for name, value in _PIP.items()), ""])
     )
     lent = ("--volume", f"{wheelhouse}:/wheels:ro", "--volume", f"{engine.room}/pip.conf:/etc/pip.conf:ro")
     plain = ("build", "--quiet", "--network", "none", "--pull=never", "--build-arg", f"BASE={BASE}", *lent)
-    for target, name in (("runtime", OURS), ("demo", ROUTERS)):
-        engine.podman(*plain, "--target", target, "--tag", name, "--file", str(TREE / "Dockerfile"), str(TREE))
+    engine.podman(*plain, "--target", target, "--tag", name, "--file", str(TREE / "Dockerfile"), str(TREE))
 
 
 def _build_servers(engine: Engine, wheelhouse: Path) -> None:

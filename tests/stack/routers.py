@@ -8,14 +8,16 @@ import secrets
 import socket
 from typing import TYPE_CHECKING, Any
 
+from tests.stack.images import ROUTERS
 from tests.stack.waiting import wait_for
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.stack.engine import Engine
 
 COUNT = 50
 HOST, USER, UID = "routers", "backup", 10001
 FIRST_PORT = 2201
+NETWORK = "backupflow-stack-outside"  # as the override names it
 VERSIONS = ("7.14", "6.49.7", "7.9.2", "7.19.4")
 
 
@@ -26,8 +28,9 @@ class RoutersError(Exception):
 class Routers:
     """Fifty routers in one container, each on a port of its own; `story` is the folder that it shares with us."""
 
-    def __init__(self, story: Path) -> None:
-        self.story = story
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.story = story = engine.room / "story"
         story.mkdir()
         os.chown(story, UID, UID)
         self.history = story / "history.jsonl"
@@ -35,11 +38,27 @@ class Routers:
         self.names = tuple(f"r{number:03}" for number in range(1, COUNT + 1))
         roster = [self._line(number, name) for number, name in enumerate(self.names)]
         (story / "roster.jsonl").write_text("".join(json.dumps(one) + "\n" for one in roster))
+        engine.podman("network", "create", NETWORK)
 
     def _line(self, number: int, name: str) -> dict[str, object]:
         place = {"host": "0.0.0.0", "port": FIRST_PORT + number}
         what = {"seed": number, "version": VERSIONS[number % len(VERSIONS)], "size": 12_000}
         return {"name": name, **place, "username": USER, "password": self.password, **what}
+
+    def start(self) -> None:
+        """Start them in a network that belongs to no install."""
+        run = ("run", "--detach", "--name", HOST, "--network", NETWORK, "--network-alias", HOST)
+        held = ("--read-only", "--cap-drop", "ALL")
+        program = ("--user", f"{UID}:{UID}", "--volume", f"{self.story}:/story", "--entrypoint", "python", ROUTERS)
+        told = ("--routers", "/story/roster.jsonl", "--log", "/story/history.jsonl", "--control", "/story/control")
+        module = ("-m", "backupflow.simulator", "--ignore-stdin")
+        self._engine.podman(*run, *held, *program, *module, *told, "--announce", "/story/ready")
+
+    @property
+    def address(self) -> str:
+        """Where this host reaches them."""
+        networks = self._engine.inspect("container", HOST)["NetworkSettings"]["Networks"]
+        return str(networks[NETWORK]["IPAddress"])
 
     def await_ready(self) -> None:
         """Wait until all of them listen."""
@@ -54,6 +73,10 @@ class Routers:
     def edit(self, *names: str) -> None:
         """Somebody changes something on each of these."""
         self._ask(*({"router": name, "do": "edit"} for name in names))
+
+    def exchange_key(self, name: str) -> None:
+        """It has another host key from now on."""
+        self._ask({"router": name, "do": "change_key"})
 
     def behave(self, **how: object) -> None:
         """All of them answer like this from now on."""
