@@ -100,6 +100,7 @@ def postgres_roles(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
         file.touch(mode=0o600)
         file.write_text(password)
     with _admin(servers) as admin:
+        admin.execute("SET scram_iterations = 1")  # tests log in thousands of times; nobody guesses these passwords
         make_roles(admin, _TEMPLATE, passwords)
     url = f"postgresql://{servers.addresses.postgres}/{_TEMPLATE}"
     engine = open_engine(Postgres(url, "migrator", passwords["migrator"]))
