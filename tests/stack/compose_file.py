@@ -1,4 +1,4 @@
-"""The real docker-compose.yml as data, and in the words that podman-compose 1.0.3 understands."""
+"""The real docker-compose.yml, the settings that it is tried with, and its words for podman-compose 1.0.3."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ import yaml
 from tests.stack.sources import TREE
 
 COMPOSE = TREE / "docker-compose.yml"
+# Rounds of seconds, and leases that run out while one waits.
+SETTINGS = {
+    "CONFIG_BACKUP_INTERVAL": "20",
+    "CONFIG_BACKUP_SPREAD_FROM": "0",
+    "CONFIG_BACKUP_SPREAD_TO": "5",
+    "CONFIG_BACKUP_MAX_CONCURRENT": "6",
+    "CONFIG_BACKUP_CONNECT_TIMEOUT": "4",
+    "CONFIG_BACKUP_BANNER_TIMEOUT": "4",
+    "CONFIG_BACKUP_LOGIN_TIMEOUT": "6",
+    "CONFIG_BACKUP_COMMAND_TIMEOUT": "8",
+    "CONFIG_LEASE_GRACE": "4",
+    "CONFIG_EMIT_AGAIN_AFTER": "5",
+    "CONFIG_LOST_AFTER": "20",
+}
 
 
 def services() -> dict[str, dict[str, Any]]:

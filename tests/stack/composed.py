@@ -13,7 +13,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.settings import Settings
 from backupflow.wiring import Wiring
 from tests.stack import compose_words
-from tests.stack.compose_file import COMPOSE, services, translated
+from tests.stack.compose_file import COMPOSE, SETTINGS, services, translated
 from tests.stack.engine import EngineError
 from tests.stack.images import HERE, OURS
 from tests.stack.waiting import wait_for
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 
 SERVERS = ("postgres", "redis", "nats", "openbao")
 ONE_SHOTS = ("secrets", "provision")
-# Rounds of seconds, and leases that run out while one waits.
-SETTINGS = {
-    "CONFIG_BACKUP_INTERVAL": "20",
-    "CONFIG_BACKUP_SPREAD_FROM": "0",
-    "CONFIG_BACKUP_SPREAD_TO": "5",
-    "CONFIG_BACKUP_MAX_CONCURRENT": "6",
-    "CONFIG_BACKUP_CONNECT_TIMEOUT": "4",
-    "CONFIG_BACKUP_BANNER_TIMEOUT": "4",
-    "CONFIG_BACKUP_LOGIN_TIMEOUT": "6",
-    "CONFIG_BACKUP_COMMAND_TIMEOUT": "8",
-    "CONFIG_LEASE_GRACE": "4",
-    "CONFIG_EMIT_AGAIN_AFTER": "5",
-    "CONFIG_LOST_AFTER": "20",
-}
 
 
 class Composed:

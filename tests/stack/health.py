@@ -39,9 +39,10 @@ class Health:
 
     def await_healthy(self, seconds: float) -> list[str]:
         """Wait until each health check has passed: podman runs none by itself. Gives the names of the containers."""
-        running = self._stack.engine.podman("ps", "--format", "{{.Names}}").split()
+        running = set(self._stack.engine.podman("ps", "--format", "{{.Names}}").split())
+        own = [name for name in self._stack.containers() if name in running]
         known = self._stack.services
-        checked = [name for name in running if known.get(name.split("_")[1], {}).get("healthcheck", {}).get("test")]
+        checked = [name for name in own if known.get(name.split("_")[1], {}).get("healthcheck", {}).get("test")]
         waiting = dict.fromkeys(checked, "")
 
         def all_healthy() -> bool:

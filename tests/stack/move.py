@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from backupflow.wiring import system_backup
 from tests.checker.reading import read_events
-from tests.stack.composed import SETTINGS, Composed
+from tests.stack.compose_file import SETTINGS
+from tests.stack.composed import Composed
 from tests.stack.folder import Folder
 from tests.stack.health import Health
 from tests.stack.judging import StoryError, judged, without
+from tests.stack.kept import different, kept
 from tests.stack.page import blocks
 from tests.stack.routers import HOST
 from tests.stack.sources import TREE
@@ -30,21 +32,11 @@ if TYPE_CHECKING:
 
 PAGE, HEADING = "docs/compose.md", "Backup of all of it, and back"
 KEY, FILE, RECIPIENT = "key.txt", "monday.age", "age1…"  # as the page says it
-# What a restore has to bring back, and what collecting routers that did not change leaves as it is.
-KEPT = {
-    "devices": "SELECT name, status, blocked_code FROM device ORDER BY name",
-    "host keys": "SELECT device_id::text, status, fingerprint, first_seen_at FROM host_key ORDER BY id",
-    "changes": "SELECT device_id::text, seq, digest FROM collection WHERE state = 'stored' AND is_change ORDER BY 1, 2",
-    "contents": "SELECT device_id::text, content_hash FROM content ORDER BY id",
-    "keys": "SELECT purpose, mark, oldest_version FROM transit_key ORDER BY 1, 2",
-}
 _STORED = """
     SELECT d.name FROM device d WHERE EXISTS (
         SELECT 1 FROM collection c WHERE c.device_id = d.id AND c.state = 'stored' AND c.started_at > :since)"""
 _BLOCKED = "SELECT 1 FROM device WHERE name = :name AND blocked_code IS NOT NULL"
 _NOW = "SELECT clock_timestamp()"
-
-Kept = dict[str, list[tuple[object, ...]]]
 
 
 @dataclass
@@ -75,7 +67,7 @@ class Move:
         self.routers.exchange_key(self.blocked)
         self._edit(stack)
         wait_for(lambda: bool(stack.rows(_BLOCKED, name=self.blocked)), f"{self.blocked} to be blocked", 300)
-        self.kept = _kept(stack)
+        self.kept = kept(stack)
 
     def copy(self) -> None:
         """By the commands of the page, while routers are collected; then that install is stopped."""
@@ -170,7 +162,7 @@ class Move:
         Then half of them are edited, and every promise holds over all that ever was.
         """
         self._await_stored(place, place.rows(_NOW)[0][0])
-        if broken := different(self.kept, _kept(place)):
+        if broken := different(self.kept, kept(place)):
             raise StoryError("not as it was: " + "; ".join(broken))
         events = read_events(self.routers.history)
         met = {e.router for e in events if e.kind == "session_opened" and e.at > began} & {self.paused, self.blocked}
@@ -178,16 +170,16 @@ class Move:
             raise StoryError(f"asked though blocked or paused: {', '.join(sorted(met))}")
         self._edit(place)
         self.facts += judged(place, lambda: without(read_events(self.routers.history), self.spans), self.active)
-        before, self.kept = self.kept, _kept(place)
+        before, self.kept = self.kept, kept(place)
         self.facts.append(f"{len(before['changes'])} changes were there, {len(self.kept['changes'])} are now")
 
     def _edit(self, place: Place) -> None:
         """Somebody changes half of the routers, and all of that is collected."""
         edited = self.active[::2]
-        changes = len(_kept(place)["changes"])
+        changes = len(kept(place)["changes"])
         self.routers.edit(*edited)
         self._await_stored(place, place.rows(_NOW)[0][0])
-        made = len(_kept(place)["changes"]) - changes
+        made = len(kept(place)["changes"]) - changes
         if made != len(edited):
             raise StoryError(f"{len(edited)} routers were edited, and {made} changed")
 
@@ -196,17 +188,3 @@ class Move:
             return {row.name for row in place.rows(_STORED, since=since)} >= set(self.active)
 
         wait_for(all_are, f"{len(self.active)} devices to be stored", 300)
-
-
-def different(was: Kept, now: Kept) -> list[str]:
-    """What is not as it was, in words."""
-    found = []
-    for name, rows in was.items():
-        gone, new = [row for row in rows if row not in now[name]], [row for row in now[name] if row not in rows]
-        if rows != now[name]:
-            found.append(f"{name}: {len(gone)} are gone, {len(new)} are new: {[*gone, *new][:2]}")
-    return found
-
-
-def _kept(place: Place) -> Kept:
-    return {name: [tuple(row) for row in place.rows(statement)] for name, statement in KEPT.items()}

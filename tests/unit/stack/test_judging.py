@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.stack.judging import without
-from tests.stack.move import different
+from tests.stack.kept import different
 from tests.unit.checker import scene
 
 
