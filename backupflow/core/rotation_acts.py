@@ -22,7 +22,7 @@ def rotation_begun(record: ProfileRecord, login: DeviceLogin) -> ScopeUpdate:
     """From now on two are known, and each device is found out; Conflict if it cannot be rotated now."""
     refuse_rotating(record)
     if record.suspended_reason == KEYS_LOST:
-        raise Conflict(f"the keys of {record.name} were lost: give it a new secret, `credential edit`")
+        raise Conflict(f"the keys of {record.name} were lost: give it a new secret, `credential edit` (--ask-password)")
     if hops := [name.removeprefix(_HOP) for name in record.named_by if name.startswith(_HOP)]:
         raise Conflict(
             f"a jump host has one login, and {_listed(hops)} {'use' if len(hops) > 1 else 'uses'} {record.name}: "

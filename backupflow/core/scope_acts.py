@@ -116,7 +116,7 @@ def profile_resumed(record: ProfileRecord) -> ScopeUpdate | None:
     if record.suspended_at is None:
         return None
     if record.suspended_reason == KEYS_LOST:
-        raise Conflict(f"the keys of {record.name} were lost: give it a new secret, `credential edit`")
+        raise Conflict(f"the keys of {record.name} were lost: give it a new secret, `credential edit` (--ask-password)")
     detail = {"credential_profile": record.name, "was": record.suspended_reason}
     return ScopeUpdate("credential_profile_resumed", detail, {"suspended_reason": None})
 
