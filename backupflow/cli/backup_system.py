@@ -144,9 +144,10 @@ def restore(
         shown.began(max(_total(checked) // _MIB, 1))
         moved = _in_mib(shown.moved)
         if configured:
-            system_place.into_servers((file, key, checked), output.note, moved)
+            tell = system_place.into_servers((file, key, checked), shown.note, moved)
         else:
-            system_place.into_folder(session().data_dir, seal_key, (file, key, checked), output.note, moved)
+            tell = system_place.into_folder(session().data_dir, seal_key, (file, key, checked), shown.note, moved)
+    tell()  # where no bar is any more
 
 
 def _checked(file: Path, key: Key, *, quiet: bool) -> Checked:

@@ -6,6 +6,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from backupflow.cli import output
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -45,6 +47,14 @@ class Bar:
         """So many more are done."""
         if self._shown is not None and self._task is not None:
             self._shown.advance(self._task, more)
+
+    def note(self, line: str) -> None:
+        """A line to stderr, where the bar is: above it."""
+        if self._shown is not None:
+            self._shown.stop()
+        output.note(line)
+        if self._shown is not None:
+            self._shown.start()
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -7,11 +7,12 @@ import secrets
 import shutil
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupflow.cli import output
-from backupflow.cli.install import DATABASE, told_settings
+from backupflow.cli.install import DATABASE, said_elsewhere, told_settings
 from backupflow.cli.options import actor
 from backupflow.core.system_backup import SEAL_KEY
 from backupflow.errors import Conflict, InputInvalid, ServerUnusable, SettingsInvalid
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
     Moved = Callable[[int], None]
+    Tell = Callable[[], None]
     Found = tuple[Path, Key, Checked]
 
 _OF_PROCESSES = {"CONFIG_SECRETS_DIR", "CONFIG_ROLE", "CONFIG_METRICS_LISTEN"}
@@ -102,8 +104,8 @@ def put_seal_key(checked: Checked, named: Path | None) -> Path:
     return path
 
 
-def into_servers(found: Found, say: Say, moved: Moved) -> None:
-    """Into the servers that the environment names."""
+def into_servers(found: Found, say: Say, moved: Moved) -> Tell:
+    """Into the servers that the environment names; gives what says that it is done."""
     from backupflow.wiring.system_restore import Source, restore
 
     folder = Path(os.environ.get("CONFIG_SECRETS_DIR", ""))
@@ -111,14 +113,14 @@ def into_servers(found: Found, say: Say, moved: Moved) -> None:
         raise SettingsInvalid("CONFIG_SECRETS_DIR must be the folder with all logins, admin.postgres too")
     environment = {name: value for name, value in os.environ.items() if value}
     restore(Source(*found), _target(environment, folder), say, moved)
-    _say_done(found[2], "run the set-up again (`provision`, or `up`), then start the processes")
+    return partial(_say_done, found[2], "run the set-up again (`provision`, or `up`), then start the processes")
 
 
 def into_folder(
     data_dir: Path | None, seal_key: Path | None, found: Found, say: Say, moved: Moved, *,
     options: ServerOptions | None = None,
-) -> None:  # fmt: skip
-    """Into a new data folder, which is there when all is in it: until then it has another name."""
+) -> Tell:  # fmt: skip
+    """Into a new data folder, which has another name until all is in it; gives what says that it is done."""
     from backupflow.embedded import Server, ServerOptions, default_seal_key, open_folder
 
     root = require_empty(data_dir)
@@ -137,10 +139,14 @@ def into_folder(
         with suppress(OSError):
             shutil.rmtree(draft)
         raise
-    output.say(f"everything is in {root}; the key of its vault is in {path}: keep them apart")
-    _say_done(found[2], f"backupflow --data-dir {root} up" + (f" --seal-key {path}" if seal_key else ""))
-    if found[2].settings:
-        output.note(f"The settings of then are in {root / _SETTINGS}; `up` follows its environment, as ever.")
+
+    def tell() -> None:
+        output.say(f"everything is in {root}; the key of its vault is in {path}: keep them apart")
+        _say_done(found[2], f"{said_elsewhere(root)} up" + (f" --seal-key {path}" if seal_key else ""))
+        if found[2].settings:
+            output.note(f"The settings of then are in {root / _SETTINGS}; `up` follows its environment, as ever.")
+
+    return tell
 
 
 def _fill(folder: DataFolder, options: ServerOptions, found: Found, say: Say, moved: Moved) -> None:
