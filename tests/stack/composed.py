@@ -133,10 +133,12 @@ class Composed:
 
     def stored(self) -> dict[str, int]:
         """How many bytes lie in the volume of each server: what is not there is gone with its container."""
-        found = {}
-        for server in SERVERS:
-            volume = Path(self.engine.inspect("volume", f"{self.project}_{server}-data")["Mountpoint"])
-            found[server] = sum(file.stat().st_size for file in volume.rglob("*") if file.is_file())
+        there = self.engine.podman("volume", "ls", "--format", "{{.Name}}").split()
+        found = dict.fromkeys(SERVERS, 0)
+        for server, name in {server: f"{self.project}_{server}-data" for server in SERVERS}.items():
+            if name in there:
+                volume = Path(self.engine.inspect("volume", name)["Mountpoint"])
+                found[server] = sum(file.stat().st_size for file in volume.rglob("*") if file.is_file())
         return found
 
     # --- what it holds -------------------------------------------------------------------------------------------
