@@ -209,10 +209,11 @@ async def _flower_counts(wiring: Wiring) -> object:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_the_right_authority_is_all_that_it_takes(scene: Scene, client: str) -> None:
-    """Every client of ours comes through by TLS."""
+def test_the_right_authority_is_all_that_it_takes(scene: Scene, client: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Every client of ours comes through by TLS, and has nothing to warn of."""
     with scene.wiring(scene.ours.file, scene.secure) as wiring:
         assert _speak(client, wiring)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_postgres_is_spoken_to_by_tls(scene: Scene) -> None:
