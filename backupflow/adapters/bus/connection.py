@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def _matters(record: logging.LogRecord) -> bool:
-    # nats-py reads by asyncio's streams, which say this of each TLS connection that the server ends: it changes nothing.
+    # asyncio's streams, by which nats-py reads, say this of each TLS connection that the server ends: no matter.
     return not str(record.msg).startswith("returning true from eof_received()")
 
 
