@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupflow.cli import asking, output
+from backupflow.cli.asking import Chosen, Names
 from backupflow.cli.exits import Exit
+from backupflow.cli.option_groups import with_groups
 from backupflow.cli.options import AsJson, InTenant, actor, seconds
 from backupflow.cli.session import wiring
+from backupflow.core.ledger import Kind
 from backupflow.core.model import State
 
 if TYPE_CHECKING:
@@ -26,10 +29,11 @@ _UNDER_WAY = {State.CLAIMED: "waiting for a worker", State.PUBLISHED: "collected
 _STYLES = {"success": "green", "failed": "red", "locked": "yellow", "running": "cyan"}
 
 
+@with_groups
 def backup(
-    devices: Annotated[list[str] | None, typer.Argument(metavar="DEVICE…", help="Names of devices.")] = None,
+    devices: Names = None,
     *,
-    every: Annotated[bool, typer.Option("--all", help="All that are active and not blocked.")] = False,
+    chosen: Chosen,
     wait: Annotated[bool, typer.Option("--wait", help="Show how it goes until all have ended.")] = False,
     force: Annotated[
         bool,
@@ -49,20 +53,20 @@ def backup(
 
     Without --wait it returns when the request is written down. With it each device ends in one word: success, with
     the hash of its configuration and whether it changed; failed; or locked, where nothing was tried. Exit code 1 says
-    that one failed, 75 that the others were locked. A block stays, whatever --force brings: `device unblock` ends it.
+    that one failed, 75 that the others were locked. A block stays, whatever --force brings: `device unblock` ends it;
+    --all, --group and --site leave out who is blocked.
 
     \b
     Examples:
       backupflow backup core-1 core-2 --wait
       backupflow backup core-1 --wait --force
+      backupflow backup --group access --wait
       backupflow backup --all
     """  # noqa: D301 - \b keeps the lines of the examples
-    if bool(devices) == every:
-        raise typer.BadParameter("name devices, or say --all")
     if force and not devices:
         raise typer.BadParameter("--force is of devices that are named: each refusal may lock an account")
     patience = seconds(timeout)
-    numbers = _ask(devices, tenant, force=force)
+    numbers = _ask(devices, chosen, tenant, force=force)
     asked = _watch(numbers, patience, quiet=as_json) if wait else wiring().requests.asked(numbers)
     if as_json:
         output.as_document({"requests": [document(one) for one in asked]})
@@ -73,14 +77,10 @@ def backup(
         raise typer.Exit(code)
 
 
-def _ask(devices: list[str] | None, tenant: str, *, force: bool) -> Sequence[int]:
-    tenant_id = wiring().devices("reader").tenant(tenant)
+def _ask(devices: list[str] | None, chosen: Chosen, tenant: str, *, force: bool) -> Sequence[int]:
     if force and devices:
-        return wiring().requests.force(tenant_id, devices, actor())
-    numbers = wiring().requests.ask(tenant_id, devices, actor())
-    if not numbers:
-        output.stop(Exit.NOT_FOUND, "no device is active and not blocked; see `device list`")
-    return numbers
+        return wiring().requests.force(wiring().devices("reader").tenant(tenant), devices, actor())
+    return asking.ask(Kind.BACKUP, devices, chosen, tenant)
 
 
 def document(asked: Asked) -> dict[str, Any]:

@@ -503,3 +503,24 @@ def test_devices_are_listed_by_group_and_site(scene: Scene) -> None:
     assert listed("--site", "north") == ["r-1", "r-3"]
     assert listed("--group", "core", "--site", "north") == ["r-1"]
     assert scene.run("device", "list", "--site", "nowhere").code == Exit.NOT_FOUND
+
+
+def test_those_of_a_group_or_a_site_are_backed_up(scene: Scene) -> None:
+    """All of both that are active and not blocked; a name that nobody has is told."""
+    profile(scene)
+    for kind, name in ((ScopeKind.GROUP, "core"), (ScopeKind.SITE, "north")):
+        place(scene, kind, name)
+    placed(scene, "r-1", "192.0.2.1", group="core", site="north")
+    blocked = placed(scene, "r-2", "192.0.2.2", group="core")
+    placed(scene, "r-3", "192.0.2.3", site="north")
+    scene.block(blocked, "host_key_mismatch")
+
+    def asked(*where: str) -> list[str]:
+        return [one["device"] for one in shown(scene, "backup", *where)["requests"]]
+
+    assert asked("--group", "core") == ["r-1"]
+    assert asked("--site", "north") == ["r-1", "r-3"]
+    assert asked("--site", "north", "--group", "core") == ["r-1"]
+    assert scene.run("backup", "--site", "nowhere").code == Exit.NOT_FOUND
+    for wrong in ((), ("r-1", "--all"), ("--all", "--site", "north"), ("--site", "north", "--force")):
+        assert scene.run("backup", *wrong).code == Exit.USAGE
