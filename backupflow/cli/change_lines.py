@@ -97,7 +97,7 @@ def document(opened: Opened, grammar: Grammar, *, reveal: bool) -> dict[str, Any
         "device": entry.owner.name,
         "snapshot": entry.seq,
         "collected_at": entry.at,
-        "after_snapshot": (told.after_seq if told else entry.previous_seq) or None,
+        "after_snapshot": entry.after or None,
         "kind": told.kind if told else None,
         "detail": told.detail if told else "",
         "lines_added": told.lines_added if told else None,

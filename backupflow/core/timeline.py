@@ -71,6 +71,13 @@ class Entry:
     tries: int = 0
     given_up_at: datetime | None = None  # when the keys that it is sealed with were given up
     rules: tuple[Rule, ...] = ()  # of what the owner does not want to be told of, as they are now
+    previous_number: Seq | None = None  # the number under which the one just before it is listed
+
+    @property
+    def after(self) -> Seq:
+        """The number of what it is compared with, as it is listed; its own seq if that is not kept any more."""
+        compared = self.told.after_seq if self.told else self.previous_seq
+        return self.previous_number if self.previous_number and compared == self.previous_seq else compared
 
 
 @dataclass(frozen=True, slots=True)

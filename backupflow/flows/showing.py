@@ -81,7 +81,7 @@ def change(
     stored = _stored(ports, entry) if context == diff.CONTEXT or not entry.previous_seq else None
     if stored is not None and entry.told is not None:
         before = entry.previous_at if entry.previous_seq == entry.told.after_seq else None
-        old = Side(entry.owner, entry.told.after_seq, before)
+        old = Side(entry.owner, entry.after, before)
         return Compared(old, Side(entry.owner, entry.seq, entry.at), stored, stored=True)
     if not entry.previous_seq:
         return Alone(Side(entry.owner, entry.seq, entry.at))

@@ -197,7 +197,9 @@ def test_a_diff_is_of_the_last_change_unless_one_is_named(told: Scene) -> None:
     assert last == told.run("diff", "core-1", "4").out.decode() == told.run("diff", "core-1", "now").out.decode()
     assert "+add name=alice password=••• changed" in last.splitlines()
     rule = told.run("diff", "core-1", "3").out.decode().splitlines()
-    assert rule[0].startswith("--- core-1, snapshot 2, collected 2")
+    assert rule[0].startswith(
+        "--- core-1, snapshot 1, collected 2"
+    )  # as it is listed, though 2 was the last to show it
     assert rule[1].startswith("+++ core-1, snapshot 3, collected 2")
     assert [line for line in rule[2:] if line[0] in "+-"] == [f"-{RULE}10.0.0.0/8", f"+{RULE}10.1.0.0/16"]
     first = told.run("diff", "core-1", "2")
@@ -242,6 +244,7 @@ def test_neighbours_are_compared_as_they_were_when_it_changed(own: Scene) -> Non
 def test_a_sealed_diff_of_another_change_is_not_shown(own: Scene) -> None:
     """Swapped ciphertexts are found by their label; the texts themselves are compared instead."""
     before = own.run("diff", "core-1", "3").out
+    assert before.startswith(b"--- core-1, snapshot 1, ")
     swap = """UPDATE interpretation a SET diff_sealed = b.diff_sealed, changes_sealed = b.changes_sealed
         FROM interpretation b WHERE a.seq = 3 AND b.seq = 4"""
     own.write("migrator", swap)
@@ -284,13 +287,13 @@ def test_a_count_by_menu_and_two_columns(told: Scene) -> None:
 
 
 def test_show_gives_the_normal_form_of_any_snapshot(told: Scene) -> None:
-    """The header's date is no part of it; which one it is stands beside it."""
+    """The header's date is no part of it; which one it is, as it is listed, stands beside it."""
     now, then = told.run("show", "core-1"), told.run("show", "core-1", "2")
     assert f"{RULE}10.1.0.0/16" in now.out.decode().splitlines()
     assert f"{RULE}10.0.0.0/8" in then.out.decode().splitlines()
     assert "add name=alice password=•••" in then.out.decode().splitlines()
     assert "2026-11-20" not in then.out.decode()
-    assert then.err.startswith("snapshot 2 of core-1, collected 2")
+    assert then.err.startswith("snapshot 1 of core-1, collected 2")
     assert told.run("show", "core-1", "9").code == Exit.NOT_FOUND
 
 
@@ -331,7 +334,7 @@ def test_a_document_has_all_that_is_told(told: Scene) -> None:
     assert (first["kind"], first["after_snapshot"], first["changes"]) == ("first", None, [])
     assert (rule["kind"], rule["after_snapshot"], rule["lines_added"], rule["components"]) == (
         "change",
-        2,
+        1,
         1,
         ["ip/firewall/filter"],
     )

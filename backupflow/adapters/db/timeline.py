@@ -12,6 +12,7 @@ from backupflow.adapters.db.engine import transaction
 from backupflow.adapters.db.ignore_rules import rules_of
 from backupflow.adapters.db.replacements import replacements_of, routers
 from backupflow.adapters.db.snapshots import GIVEN_UP, device_named, no_snapshot, sealed_snapshot
+from backupflow.adapters.db.stretches import number_of
 from backupflow.core.model import DeviceId, Seq, TenantId
 from backupflow.core.overview import LATE
 from backupflow.core.timeline import Entry, FleetHistory, History, Owner, Standing, Told
@@ -47,7 +48,7 @@ _PAGE = f"""
         WHERE c.state = 'stored' AND {{whose}} AND {_WITHIN}
         ORDER BY {{order}} LIMIT :limit)
     SELECT c.*, d.name, d.driver, {GIVEN_UP.format(seq="c.seq")}, coalesce(p.seq, 0) AS previous_seq,
-        p.collected_at AS previous_at
+        p.collected_at AS previous_at, CASE WHEN p.seq IS NOT NULL THEN {number_of("p.seq")} END AS previous_number
     FROM page c JOIN device d ON d.id = c.device_id LEFT JOIN LATERAL (
         SELECT p.seq, p.collected_at FROM collection p
         WHERE p.device_id = c.device_id AND p.state = 'stored' AND p.seq < c.seq
@@ -227,6 +228,7 @@ def _entry(row: Row[Any], rules: tuple[Rule, ...] = ()) -> Entry:
         row.interpret_tries,
         row.given_up_at,
         rules,
+        row.previous_number,
     )
 
 
