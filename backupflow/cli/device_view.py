@@ -198,7 +198,7 @@ def _next(record: DeviceRecord) -> str | None:
     code = record.blocked_code or _login_lost(record) or (LoginSuspended.code if record.login_suspended else None)
     standing = record.standing
     if code is None and record.login_rotates and standing.refused_on is not None and not standing.refused_both:
-        return its_turn(Turn(standing.login_on, _due(record)), record.name)
+        return its_turn(Turn(standing.login_on, _due(record)))
     by_key, taken = record.method == "key", record.login_taken
     code = code or _doubt(record)
     return to_do(next_step(code, record.name, _shared(record), by_key=by_key, taken=taken), code) or None

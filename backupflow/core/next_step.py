@@ -92,15 +92,14 @@ def after_refusal(known: Refused) -> str:
     return next_step(code, known.name, known.profile, by_key=known.by_key, taken=known.taken) or ""
 
 
-def its_turn(turn: Turn, name: str) -> str:
-    """That another login is sent by itself, and when."""
+def its_turn(turn: Turn, name: str | None = None) -> str:
+    """That another login is sent by itself, and when; `name`: of whose page to look at, None: it is said there."""
     which = "new" if turn.on is LoginOn.NEXT else "old"
     if turn.due_at is None:
         return f"nothing is to be done about its login: the {which} one is sent when it is collected next"
-    return (
-        f"nothing is to be done: the {which} login is sent by itself at "
-        f"{turn.due_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}, see `device show {shlex.quote(name)}`"
-    )
+    when = f"{turn.due_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    see = f", see `device show {shlex.quote(name)}`" if name else ""
+    return f"nothing is to be done: the {which} login is sent by itself at {when}{see}"
 
 
 def next_step(

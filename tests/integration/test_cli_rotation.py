@@ -228,7 +228,11 @@ def test_who_is_refused_while_the_other_login_has_its_turn_is_told_to_do_nothing
     held = fleet.rows("SELECT hold_until FROM device WHERE name = 'r-2'")[0].hold_until
     (one,) = store.asked([number])
     when = f"{held.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
-    assert next_of(one) == (f"nothing is to be done: the new login is sent by itself at {when}, see `device show r-2`")
+    by_itself = f"nothing is to be done: the new login is sent by itself at {when}"
+    assert next_of(one) == f"{by_itself}, see `device show r-2`"
+    page = " ".join(ok(fleet, "device", "show", "r-2").out.decode().split())
+    assert by_itself in page
+    assert "see `device show" not in page  # which is this one
     ok(fleet, "device", "pause", "r-2")
     assert "when it is collected next" in (next_of(store.asked([number])[0]) or "")
     on(fleet, "r-2", "refused_on = login_on, blocked_code = 'authentication_failed', blocked_at = now()")
