@@ -19,7 +19,7 @@ from backupflow.cli.session import wiring
 from backupflow.cli.trust_question import settle_trust
 from backupflow.core import rotation
 from backupflow.core.rotation import Act
-from backupflow.core.rotation_acts import refuse_rotating
+from backupflow.core.rotation_acts import refuse_beginning
 from backupflow.core.scopes import ProfileRecord
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _begin(tenant_id: TenantId, name: str, username: str | None, source: Source,
 
     ports = wiring().scope_ports(actor())
     there = flow.profile(ports, tenant_id, name)
-    refuse_rotating(there)  # before anybody types a password
+    refuse_beginning(there)  # before anybody types a password
     login = read_login(username or there.username, source, new=True, twice=True)
     _warn_of_password(tenant_id, there, login)
     done = flow.begin(ports, tenant_id, name, login)

@@ -20,6 +20,13 @@ _ENDED = {Act.FINISH: "credential_rotation_finished", Act.CANCEL: "credential_ro
 
 def rotation_begun(record: ProfileRecord, login: DeviceLogin) -> ScopeUpdate:
     """From now on two are known, and each device is found out; Conflict if it cannot be rotated now."""
+    refuse_beginning(record)
+    detail = {"credential_profile": record.name, "username": login.username, "method": login.method}
+    return ScopeUpdate("credential_rotation_begun", detail | {"devices": record.devices}, rotates_to=login)
+
+
+def refuse_beginning(record: ProfileRecord) -> None:
+    """Conflict if it cannot be rotated, whatever the next login is: nobody needs to type that for it."""
     refuse_rotating(record)
     if record.suspended_reason == KEYS_LOST:
         raise Conflict(f"the keys of {record.name} were lost: give it a new secret, `credential edit` (--ask-password)")
@@ -28,8 +35,6 @@ def rotation_begun(record: ProfileRecord, login: DeviceLogin) -> ScopeUpdate:
             f"a jump host has one login, and {_listed(hops)} {'use' if len(hops) > 1 else 'uses'} {record.name}: "
             f"give it a profile of its own first, `jump edit {shlex.quote(hops[0])} --profile OTHER`"
         )
-    detail = {"credential_profile": record.name, "username": login.username, "method": login.method}
-    return ScopeUpdate("credential_rotation_begun", detail | {"devices": record.devices}, rotates_to=login)
 
 
 def rotation_ended(record: ProfileRecord, act: Act, typed: int | None) -> ScopeUpdate:

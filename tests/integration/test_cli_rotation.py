@@ -151,6 +151,14 @@ def test_an_edit_and_a_second_rotation_are_told_what_is_in_the_way(fleet: Scene)
     assert opened(fleet, "next_sealed") == NEW.decode()
 
 
+def test_what_cannot_be_rotated_is_told_before_anybody_types_a_password(fleet: Scene) -> None:
+    """A jump host has one login: that does not depend on what the next one is."""
+    ok(fleet, "jump", "add", "hop-1", "203.0.113.7", "--profile", "fleet")
+    ran = fleet.run("credential", "rotate", "fleet")
+    assert ran.code == Exit.REFUSED
+    assert "a jump host has one login, and hop-1 uses fleet" in ran.err
+
+
 def test_an_edit_of_nothing_says_what_it_can_change(fleet: Scene) -> None:
     """`nothing to do` would be no answer for somebody who has lost his keys."""
     ran = fleet.run("credential", "edit", "fleet")
