@@ -44,8 +44,9 @@ class Source:
 def read_login(username: str, source: Source, *, new: bool = False, twice: bool = False) -> Login:
     """The login, from exactly one source; from a prompt if none is named.
 
-    `new`: it is to take the place of one that is known here, and the prompt says so. `twice`: no router has it yet, so
-    that nothing but a second answer would tell a slip of a finger from it.
+    `new`: it is to take the place of one that is known here, and the prompt says so; it may be the same one, where the
+    keys that sealed it were lost. `twice`: no router has it yet, so that nothing but a second answer would tell a slip
+    of a finger from it.
     """
     from backupflow.core.model import Login
 
@@ -107,7 +108,8 @@ def _from_stdin() -> str:
 def _from_prompt(username: str, new: bool, twice: bool) -> str:
     if not sys.stdin.isatty():
         output.stop(Exit.USAGE, "no terminal to ask for the password: --password-stdin, --password-file or --key-file")
-    prompt = output.visible(f"{'New password' if new else 'Password'} of {username}")
+    what = "New password" if twice else "Password"
+    prompt = output.visible(f"{what} of {username}{' from now on' if new and not twice else ''}")
     answer: str = typer.prompt(prompt, hide_input=True, err=True, confirmation_prompt="Again" if twice else False)
     return answer
 

@@ -72,7 +72,7 @@ class Terminal(io.StringIO):
     ("how", "typed", "asks"),
     [
         ({}, ["s3cret"], ["Password of backup"]),
-        ({"new": True}, ["s3cret"], ["New password of backup"]),
+        ({"new": True}, ["s3cret"], ["Password of backup from now on"]),
         (
             {"new": True, "twice": True},
             ["s3crte", "s3cret", "s3cret", "s3cret"],
