@@ -146,8 +146,9 @@ def renew(
     """Give up keys that are lost for good, and begin with new ones.
 
     The way out when the vault's storage is gone and there is no backup of it. Refused while the old keys answer. What
-    is sealed with the lost keys stays where it is, marked: nobody can open it. Logins have to be set again with
-    `device edit`; then each device's history goes on with a new stretch.
+    is sealed with the lost keys stays where it is, marked: nobody can open it. Logins have to be set again: one
+    that is shared with `credential edit NAME --ask-password` or `--key-file FILE`, a device's own with `device edit`.
+    Then each device's history goes on with a new stretch.
 
     \b
     Example: backupflow keys renew --lost
