@@ -119,7 +119,8 @@ class HopRecord:
     """A jump host as it stands; `now` is PostgreSQL's.
 
     `named_by` as above; `behind`: devices that are reached through it, `waiting`: those of them that are due and have
-    nothing of their own in the way; `alarm`: what its alarm says.
+    nothing of their own in the way; `alarm`: what its alarm says; `login_suspended_at`, `login_suspended_reason`: its
+    login is sent nowhere, `by_key`: that is a key.
     """
 
     jump_host_id: JumpHostId
@@ -143,6 +144,9 @@ class HopRecord:
     named_by: tuple[str, ...]
     now: datetime
     alarm: str | None = None
+    login_suspended_at: datetime | None = None  # not while devices try it in turns: then it is passed, too
+    login_suspended_reason: str | None = None
+    by_key: bool = False
 
     @property
     def scope_id(self) -> UUID:
@@ -161,8 +165,13 @@ class HopRecord:
 
     @property
     def in_trouble(self) -> bool:
-        """Its devices wait for it."""
+        """Its devices wait for it, since something was met there."""
         return self.blocked_code is not None or self.down_since is not None or self.failures > 0
+
+    @property
+    def holds_up(self) -> bool:
+        """Its devices wait for it, or for its login."""
+        return self.in_trouble or self.login_suspended_at is not None
 
 
 Record = ScopeRecord | ProfileRecord | HopRecord

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import text
 
 from backupflow.cli.exits import Exit
@@ -411,6 +412,38 @@ def test_a_jump_host_in_trouble_says_so_and_is_tried_again(scene: Scene) -> None
     out = ok(scene, "jump", "show", "hop-1").out.decode()
     assert "down for 2 h" in out
     assert "tried again     by the next device behind it that is due" in out
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("keys_lost", "`credential edit routers --ask-password` for all that use it"),
+        ("RADIUS is rebuilt", "`credential resume routers` ends it"),
+    ],
+)
+def test_a_jump_host_whose_login_is_sent_nowhere_is_not_up(scene: Scene, reason: str, says: str) -> None:
+    """What the login waits for stands there, and what next, as `status` has it; one that is on trial is sent."""
+    profile(scene)
+    hop(scene)
+    others = ("credential", "add", "others", "--username", "backup", "--trust", "tofu", "--password-stdin")
+    ok(scene, *others, stdin=PASSWORD)
+    placed(scene, "due", "192.0.2.1", profile="others", jump="hop-1")
+    scene.write("collector", "UPDATE jump_host SET reached_at = now()")
+    scene.write("scheduler", "UPDATE device SET next_due_at = now() - interval '1 minute'")
+    stops = "UPDATE credential_profile SET suspended_at = now(), suspended_reason = :reason WHERE name = 'routers'"
+    scene.write("enroller", stops, reason=reason)
+    listed = " ".join(ok(scene, "jump", "list").out.decode().split())
+    assert f"suspended: {reason} 1 1 routers" in listed
+    page = " ".join(ok(scene, "jump", "show", "hop-1").out.decode().split())
+    assert f"state suspended: {reason} why its login routers is sent nowhere: {reason} what next" in page
+    assert says in page
+    document = shown(scene, "jump", "show", "hop-1")
+    assert (document["state"], document["login_suspended_reason"], document["devices_waiting"]) == (
+        "suspended", reason, 1,
+    )  # fmt: skip
+    scene.write("collector", "UPDATE credential_profile SET trial_at = now() WHERE name = 'routers'")
+    assert shown(scene, "jump", "show", "hop-1")["state"] == "up"
+    assert " up " in ok(scene, "jump", "list").out.decode()
 
 
 def test_what_waits_for_a_jump_host_is_told_alike_everywhere(scene: Scene) -> None:

@@ -75,6 +75,9 @@ _USES = text(f"""
     FROM device d {LOGIN} WHERE l.id = ANY(:profiles) AND d.status <> 'removed' GROUP BY l.id, through""")
 _HOP = f"""
     SELECT x.*, p.name AS profile, now() AS now, {_NAMED_BY.format(column="jump_host_id")} AS named_by,
+        CASE WHEN p.trial_at IS NULL THEN p.suspended_at END AS login_suspended_at,
+        CASE WHEN p.trial_at IS NULL THEN p.suspended_reason END AS login_suspended_reason,
+        coalesce(p.method = 'key', false) AS by_key,
         (SELECT count(*) FROM device d WHERE d.via_id = x.id AND d.status <> 'removed') AS behind,
         {due_behind("x.id")} AS waiting,
         (SELECT a.detail FROM alarm a WHERE a.scope = 'jump host ' || x.id AND a.cleared_at IS NULL
@@ -150,5 +153,5 @@ def _hop(tx: Connection, row: Row[Any]) -> HopRecord:
         JumpHostId(row.id), TenantId(row.tenant_id), row.name, row.host, row.port, row.profile, row.settings,
         row.failures, row.down_since, row.retry_at, row.blocked_code, row.blocked_detail, row.blocked_at,
         row.reached_at, host_keys.keys_of(tx, row.id), expected_of_jump_host(tx, row.id), row.behind, row.waiting,
-        tuple(row.named_by), row.now, row.alarm,
+        tuple(row.named_by), row.now, row.alarm, row.login_suspended_at, row.login_suspended_reason, row.by_key,
     )  # fmt: skip
