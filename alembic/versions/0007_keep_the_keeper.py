@@ -23,6 +23,8 @@ GRANTS = (
     "GRANT SELECT ON system_backup, escrow TO backupflow_scheduler",
     # Of two logins the other one may have its turn: how a device is counted (core.verdict) depends on it.
     "GRANT SELECT (next_changed_at) ON credential_profile TO backupflow_scheduler",
+    # A new device's phase begins with its first run, also if that was asked for before its turn.
+    "GRANT UPDATE (anchor_at) ON device TO backupflow_scheduler",
     # Only the migrator writes it: whoever has another login must not end the warning that there is none.
     "GRANT SELECT ON system_backup TO backupflow_operator",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON escrow TO backupflow_operator",
@@ -69,6 +71,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(REFUSE)
+    op.execute("REVOKE UPDATE (anchor_at) ON device FROM backupflow_scheduler")
     op.execute("REVOKE SELECT (next_changed_at) ON credential_profile FROM backupflow_scheduler")
     op.execute("DELETE FROM job WHERE name = 'escrow'")
     op.drop_table("escrow")

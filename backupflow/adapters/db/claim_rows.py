@@ -37,8 +37,10 @@ _CLAIM = text("""
     RETURNING id, device_id""")
 # A test or a scan is no run: what is due stays due.
 _CLAIMED = text("UPDATE device SET last_seq = last_seq + 1 WHERE id = ANY(:devices)")
+# Whoever asked for a new device's first run: its phase begins with it. Else its first turn would follow in a minute.
 _CLAIMED_DUE = text("""
-    UPDATE device d SET last_seq = last_seq + 1, next_due_at = due.at, offline_since = NULL
+    UPDATE device d SET last_seq = last_seq + 1, next_due_at = due.at, anchor_at = least(d.anchor_at, now()),
+        offline_since = NULL
     FROM unnest(CAST(:devices AS uuid[]), CAST(:due AS timestamptz[])) AS due (id, at) WHERE d.id = due.id""")
 
 

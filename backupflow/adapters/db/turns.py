@@ -42,13 +42,16 @@ _SOONER = text("""
 
 
 def next_turn(tx: Connection, defaults: Policy, row: Row[Any], now: datetime) -> datetime:
-    """One device whose settings make no sense must not stop the fleet: its collector refuses it, in each period."""
+    """The first after this one, with which its phase begins if it lies before that.
+
+    One device whose settings make no sense must not stop the fleet: its collector refuses it, in each period.
+    """
     try:
         timetable = usable_policy(defaults, row).timetable
     except InputInvalid as exc:
         timetable = defaults.timetable
         raise_alarm(tx, "settings_unusable", f"device {row.id}", exc.detail, row.tenant_id)
-    return timetable.next_run(row.id, row.anchor_at, reckoned_from(now, row.flapping_since))
+    return timetable.next_run(row.id, min(row.anchor_at, now), reckoned_from(now, row.flapping_since))
 
 
 def draw_nearer(tx: Connection, defaults: Policy) -> None:

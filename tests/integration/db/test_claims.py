@@ -271,6 +271,7 @@ def test_requests_come_first(fleet: Fleet) -> None:
     fleet.workers(collect=1)
     fleet.fleet(10)
     device = fleet.device(due=HOUR)
+    fleet.sql("UPDATE device SET anchor_at = anchor_at - interval '6 h' WHERE id = :d", d=device)
     due = fleet.row("device", device).next_due_at
     request = fleet.request(device)
     claimed = tick(fleet)
@@ -279,6 +280,17 @@ def test_requests_come_first(fleet: Fleet) -> None:
     assert (answer.answer, answer.collection_id, row.device_id) == ("claimed", row.id, device)
     assert (row.trigger, row.lane) == ("manual", "collect.now")
     assert fleet.row("device", device).next_due_at == due
+
+
+def test_a_run_that_was_asked_for_takes_the_place_of_the_first_turn(fleet: Fleet) -> None:
+    """Who adds a device and does not wait for it would see it collected twice, and its firewall would count both."""
+    fleet.workers(collect=1)
+    device = fleet.device(due=timedelta(minutes=2))
+    fleet.request(device)
+    assert len(tick(fleet).new) == 1
+    row = fleet.row("device", device)
+    claimed_at = fleet.value("SELECT claimed_at FROM collection WHERE device_id = :d", d=device)
+    assert (row.anchor_at, row.next_due_at) == (claimed_at, claimed_at + timedelta(hours=6))
 
 
 def test_a_request_attaches_to_what_is_open(fleet: Fleet) -> None:
