@@ -37,13 +37,24 @@ def open_wiring(data_dir: Path | None) -> Wiring:
     if running is None and "DATABASE_URL" not in environment:
         if storage_is_gone(folder):
             raise ServerUnusable(f"nothing runs on {folder}, and `up` does not start there: {STORAGE_GONE}")
-        raise NotRunning(f"none on {folder}; another folder: --data-dir; your own servers: DATABASE_URL and its like")
+        ways = "another folder: --data-dir; your own servers: DATABASE_URL and its like"
+        raise NotRunning("; ".join([f"none on {folder}", *_without_key(folder), ways]))
     if running is not None:
         found_here = addresses(running) | {"CONFIG_SECRETS_DIR": str(folder / "secrets")}
         environment = told_settings(folder) | found_here | environment
     found = Wiring(Settings(environment))
     use(found)
     return found
+
+
+def _without_key(folder: Path) -> list[str]:
+    """That the key of the vault's seal is not where `up` looks for it; a unit of systemd may name another place."""
+    from backupflow.embedded import missing_key
+
+    if (key := missing_key(folder)) is None:
+        return []
+    way_out = "bring it back, or name it with `up --seal-key FILE`"
+    return [f"the key of the vault's seal is not at {key}: {way_out}; without it nothing in this folder can be opened"]
 
 
 def said_elsewhere(folder: Path) -> str:

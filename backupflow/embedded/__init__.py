@@ -10,7 +10,7 @@ from backupflow.embedded.binaries import in_package
 from backupflow.embedded.folder import DataFolder, default_folder, open_folder, write_private
 from backupflow.embedded.openbao import STORAGE_GONE, seal_key_in_use, storage_is_gone
 from backupflow.embedded.program import Program, Restart, State, Status
-from backupflow.embedded.seal import default_seal_key, identify
+from backupflow.embedded.seal import default_seal_key, identify, missing_key
 from backupflow.embedded.servers import ServerOptions, Servers, start_servers
 from backupflow.embedded.supervisor import Supervisor
 
@@ -32,6 +32,7 @@ __all__ = [
     "default_seal_key",
     "identify",
     "in_package",
+    "missing_key",
     "open_folder",
     "running_install",
     "seal_key_in_use",

@@ -11,13 +11,37 @@ from backupflow.embedded.folder import DataFolder, write_private
 from backupflow.errors import ServerUnusable
 
 _LENGTH = 32  # AES-256
+_KEY_ID = "seal-key-id"
 
 
 def default_seal_key(folder: DataFolder) -> Path:
     """Where the key of this folder lies if nobody says otherwise (XDG base directory specification)."""
+    return _default(folder.id)
+
+
+def missing_key(data_dir: Path) -> Path | None:
+    """Where the key of a folder that nobody has opened should lie, and does not; None if there is nothing to miss.
+
+    That is so too if the folder is another user's, whose home is another one.
+    """
+    try:
+        name = (data_dir / "id").read_text(encoding="utf-8").strip()
+        if (data_dir / _KEY_ID).stat().st_uid != os.geteuid():
+            return None
+    except OSError:
+        return None
+    path = _default(name)
+    try:
+        path.stat()
+    except OSError:
+        return path
+    return None
+
+
+def _default(folder_id: str) -> Path:
     home = os.environ.get("XDG_CONFIG_HOME", "")
     config = Path(home) if home.startswith("/") else Path.home() / ".config"
-    return config / "backupflow" / f"seal-{folder.id}.key"
+    return config / "backupflow" / f"seal-{folder_id}.key"
 
 
 def seal_stanza(folder: DataFolder, path: Path | None, *, is_new: bool) -> dict[str, object]:
@@ -29,7 +53,7 @@ def seal_stanza(folder: DataFolder, path: Path | None, *, is_new: bool) -> dict[
     if is_new and not path.exists():
         make_key(path)
     key_id = identify(path)
-    known = folder.path / "seal-key-id"
+    known = folder.path / _KEY_ID
     if is_new:
         write_private(known, key_id + "\n")
     elif known.exists() and known.read_text(encoding="utf-8").strip() != key_id:

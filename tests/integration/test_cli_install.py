@@ -8,6 +8,8 @@ import pytest
 
 from backupflow.cli.exits import Exit, exit_of
 from backupflow.cli.install import open_wiring
+from backupflow.embedded import default_seal_key, open_folder
+from backupflow.embedded.seal import seal_stanza
 from backupflow.errors import NotRunning, ServerUnusable
 
 if TYPE_CHECKING:
@@ -66,3 +68,23 @@ def test_where_up_would_not_start_a_command_says_why(tmp_path: Path) -> None:
     (tmp_path / "openbao" / "vault.db").touch()
     with pytest.raises(NotRunning):
         open_wiring(tmp_path)
+
+
+def test_who_asks_why_nothing_runs_is_told_that_the_key_of_the_seal_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it should lie and how `up` is told of another place, since a unit may name one; not before there is any."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    with open_folder(tmp_path / "data") as folder:
+        key = default_seal_key(folder)
+        with pytest.raises(NotRunning) as fresh:
+            open_wiring(folder.path)
+        assert "seal" not in str(fresh.value)
+        seal_stanza(folder, None, is_new=True)
+    with pytest.raises(NotRunning) as stopped:
+        open_wiring(folder.path)
+    assert "seal" not in str(stopped.value)
+    key.rename(tmp_path / "elsewhere.key")
+    with pytest.raises(NotRunning, match=rf"not at {key}: bring it back, or name it with `up --seal-key FILE`") as gone:
+        open_wiring(folder.path)
+    assert exit_of(gone.value) == Exit.UNAVAILABLE
