@@ -131,10 +131,10 @@ def told(outcome: Done, done: str, *, as_json: bool) -> None:
     elif not outcome.changed:
         output.say(f"{record.name}: nothing to do")
     else:
-        output.say(f"{record.name} {done}{_due(record) if record.status == 'active' else ''}")
+        output.say(f"{record.name} {done}{when_due(record) if record.status == 'active' else ''}")
 
 
-def _due(record: DeviceRecord) -> str:
+def when_due(record: DeviceRecord) -> str:
     """When it is collected next by itself."""
     due, held = record.next_due_at, record.held_until
     if due is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backupflow.cli import key_view, output
+from backupflow.cli.device_acts import when_due
 from backupflow.cli.exits import Exit
 from backupflow.cli.key_files import by_file, read
 from backupflow.cli.options import BY_FINGERPRINT, AsJson, InTenant, Yes, actor, confirm
@@ -117,6 +118,8 @@ def _act(
         after, changed = devices.change(tenant_id, name, lambda found: decide(found, chosen), actor())
         pinned = after.pinned is not None
         text = f"{chosen} is {'pinned' if pinned else 'the only key that may be pinned'} now"
+        if record.blocked_code and after.blocked_code is None:
+            text += when_due(after)
         told(after, text if changed else "that is so already", as_json=as_json)
 
 

@@ -36,7 +36,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "credential_profile:id,tenant_id,device_id,suspended_at,suspended_reason,settings,changed_at,name,trial_at,trials,"
         "next_changed_at",
         "INSERT": f"collection {PROCESS} queue_canary",
-        "UPDATE": "process queue_canary device:next_due_at,anchor_at,last_seq,losses,lane,maintenance_until,offline_since "
+        "UPDATE": "process queue_canary "
+        "device:next_due_at,anchor_at,last_seq,losses,lane,maintenance_until,offline_since "
         "tenant:maintenance_until device_group:maintenance_until site:maintenance_until,down_since,probe_at,probes "
         "credential_profile:trial_at,trials "
         "request:collection_id,answered_at,answer job:due_at,claimed_at "

@@ -185,6 +185,17 @@ def test_each_command_names_the_other(scene: Scene) -> None:
     assert acts(scene) == ["host_key_expected"]
 
 
+def test_who_accepts_a_key_is_told_when_the_router_is_collected_by_it(scene: Scene) -> None:
+    """At once, or when its firewall counts us no more."""
+    ids = fleet(scene)
+    one = scene.run("hostkey", "accept", "changed", "--yes", "--fingerprint", B.fingerprint).out.decode()
+    assert " is pinned now; due in " in one
+    held = "UPDATE device SET met_at = now(), hold_until = now() + interval '15 min' WHERE id = :device"
+    scene.write("enroller", held, device=ids["unexpected"])
+    other = scene.run("hostkey", "accept", "unexpected", "--yes", "--fingerprint", B.fingerprint).out.decode()
+    assert "not before: its firewall might ban us" in other
+
+
 def test_how_a_key_came_to_be_trusted_is_shown(scene: Scene) -> None:
     """And who has the same."""
     one, two = scene.add("one", "192.0.2.1"), scene.add("two", "192.0.2.2")

@@ -27,7 +27,8 @@ HELD = f"(d.hold_until IS NOT NULL AND d.hold_until > now() AND d.hold_until <= 
 WARY = f"""
     CASE WHEN d.wary_until > now() AND d.wary_until <= now() + {_LONGEST}
          THEN 'too many connections lately: a fourth one could get our address banned; again at '
-             || to_char(d.wary_until AT TIME ZONE 'UTC' + interval '1 minute', 'HH24:MI') || ' UTC, or --force' END"""
+             || to_char(d.wary_until AT TIME ZONE 'UTC' + interval '1 minute', 'HH24:MI')
+             || ' UTC; `backup --force` does not wait' END"""
 # What `meet` has to be given of a device; its time is that of the clock: the transaction may have waited for a lock.
 MET = "d.met_at, d.hold_until, d.wary_until, clock_timestamp() AS clock"
 _MEET = text("""
