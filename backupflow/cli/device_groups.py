@@ -92,19 +92,24 @@ def _by_itself(what: Count, found: Sequence[DeviceState], now: datetime) -> str 
 
 def _anew(found: Sequence[DeviceState], now: datetime) -> str:
     """Of devices of which nothing can be opened: until when all are collected anew, and how that is seen."""
-    last = max(filter(None, (device.due_at(now) for device in found)), default=None)
+    last = _last_due(found, now)
     when = "collected anew" + (f" by {output.in_words(last)}" if last and last > now else "")
     return f"{when}, `backup {shlex.quote(found[0].name)} --wait` does it now; `keys show` says whether keys are lost"
 
 
 def _turn(found: Sequence[DeviceState], now: datetime) -> str:
     """Of devices for which another login has its turn: until when all were sent it."""
-    last = max(filter(None, (device.due_at(now) for device in found)), default=None)
+    last = _last_due(found, now)
     if len(found) == 1:
         return its_turn(Turn(found[0].login_on, last), found[0].name)
     return "nothing is to be done: it is sent to each by itself" + (
         f", the last at {output.in_words(last)}" * bool(last)
     )
+
+
+def _last_due(found: Sequence[DeviceState], now: datetime) -> datetime | None:
+    """When the last of them is collected next by itself; None if none is."""
+    return max(filter(None, (device.due_at(now) for device in found)), default=None)
 
 
 def _alarms(found: Sequence[DeviceState], overview: Overview) -> str:

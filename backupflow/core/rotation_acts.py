@@ -28,8 +28,7 @@ def rotation_begun(record: ProfileRecord, login: DeviceLogin) -> ScopeUpdate:
 def refuse_beginning(record: ProfileRecord) -> None:
     """Conflict if it cannot be rotated, whatever the next login is: nobody needs to type that for it."""
     refuse_rotating(record)
-    if record.suspended_reason == KEYS_LOST:
-        raise Conflict(f"the keys of {record.name} were lost: give it a new secret, `credential edit` (--ask-password)")
+    refuse_lost_keys(record)
     if hops := [name.removeprefix(_HOP) for name in record.named_by if name.startswith(_HOP)]:
         raise Conflict(
             f"a jump host has one login, and {_listed(hops)} {'use' if len(hops) > 1 else 'uses'} {record.name}: "
@@ -56,6 +55,12 @@ def refuse_rotating(record: ProfileRecord) -> None:
         raise Conflict(
             f"{record.name} is being rotated: end that first, `credential rotate {name} --finish` or `--cancel`"
         )
+
+
+def refuse_lost_keys(record: ProfileRecord) -> None:
+    """Conflict if its keys were lost, for then nobody can open it."""
+    if record.suspended_reason == KEYS_LOST:
+        raise Conflict(f"the keys of {record.name} were lost: give it a new secret, `credential edit` (--ask-password)")
 
 
 def _listed(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from backupflow.core.keys import KEYS_LOST
 from backupflow.core.maintenance import with_windows
 from backupflow.core.model import TrustedHow
 from backupflow.core.named_keys import expected_instead, on_offer
-from backupflow.core.rotation_acts import refuse_rotating
+from backupflow.core.rotation_acts import refuse_lost_keys, refuse_rotating
 from backupflow.core.scopes import (
     LONGEST_REASON,
     Changes,
@@ -115,8 +115,7 @@ def profile_resumed(record: ProfileRecord) -> ScopeUpdate | None:
     """It is used again; Conflict if its keys were lost, for then nobody can open it."""
     if record.suspended_at is None:
         return None
-    if record.suspended_reason == KEYS_LOST:
-        raise Conflict(f"the keys of {record.name} were lost: give it a new secret, `credential edit` (--ask-password)")
+    refuse_lost_keys(record)
     detail = {"credential_profile": record.name, "was": record.suspended_reason}
     return ScopeUpdate("credential_profile_resumed", detail, {"suspended_reason": None})
 

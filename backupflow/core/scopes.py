@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backupflow.core.inventory import DIRECT
-from backupflow.errors import InputInvalid
+from backupflow.errors import Conflict, InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -234,6 +234,11 @@ class Changes:
     port: int | None = None
     new_host: bool = False  # another machine answers there now
     fingerprint: str | None = None
+
+
+def name_taken(what: str, name: str) -> Conflict:
+    """That another of its kind has this name; `what`: the kind, in a word."""
+    return Conflict(f"a {what} named {name} is there already")
 
 
 def checked_scope_name(kind: ScopeKind, name: str) -> str:

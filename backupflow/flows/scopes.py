@@ -22,8 +22,9 @@ from backupflow.core.scopes import (
     ScopeRecord,
     ScopeUpdate,
     checked_scope_name,
+    name_taken,
 )
-from backupflow.errors import Conflict, InputInvalid, NotFound
+from backupflow.errors import InputInvalid, NotFound
 from backupflow.flows.admitting import login_secret
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def look_before_adding(ports: ScopePorts, new: NewScope) -> None:
         ports.store.find(new.kind, new.tenant_id, new.name)
     except NotFound:
         return
-    raise Conflict(f"a {new.kind.word} named {new.name} is there already")
+    raise name_taken(new.kind.word, new.name)
 
 
 def edit(ports: ScopePorts, kind: ScopeKind, tenant_id: TenantId, name: str, wanted: Changes) -> Done:

@@ -24,6 +24,7 @@ from backupflow.adapters.db.rescheduling import reschedule, timetables
 from backupflow.core.inventory import Placement, composed
 from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import DeviceId, Purpose, TenantId, TrustedHow
+from backupflow.core.scopes import name_taken
 from backupflow.errors import Conflict, LoginUnusable, NotFound
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Devices:
         with transaction(self._engine) as tx:
             columns = _columns_of(tx, device)
             if _there(tx, _FIND, device.tenant_id, device.name) is not None:
-                raise Conflict(f"a device named {device.name} is there already")
+                raise name_taken("device", device.name)
             check_address(tx, columns)
 
     def add(

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from backupflow.core.inventory import DIRECT, Placement
+from backupflow.core.scopes import name_taken
 from backupflow.errors import Conflict, InputInvalid, NotFound
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def placed(tx: Connection, device: Mapping[str, Any]) -> Iterator[None]:
     except IntegrityError as exc:
         name = getattr(getattr(exc.orig, "diag", None), "constraint_name", None) or ""
         if name == "uq_device_name":
-            raise Conflict(f"a device named {device['name']} is there already") from exc
+            raise name_taken("device", device["name"]) from exc
         if name == "uq_device_address":
             raise Conflict(_whose_address(tx, device)) from exc
         if name.startswith("fk_device_"):

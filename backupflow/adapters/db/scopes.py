@@ -36,7 +36,7 @@ from backupflow.core.keys import KEYS_LOST
 from backupflow.core.model import Purpose
 from backupflow.core.refusals import LOGIN_REFUSED
 from backupflow.core.scope import Policy
-from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate
+from backupflow.core.scopes import Acted, NewScope, Record, ScopeKind, ScopeUpdate, name_taken
 from backupflow.errors import Conflict, LoginUnusable, NotFound
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def _name_taken(kind: ScopeKind, name: str) -> Iterator[None]:
         constraint = getattr(getattr(exc.orig, "diag", None), "constraint_name", None) or ""
         if not (constraint.startswith(f"uq_{TABLES[kind]}_") and constraint.endswith("_name")):
             raise
-        raise Conflict(f"a {kind.word} named {name} is there already") from exc
+        raise name_taken(kind.word, name) from exc
 
 
 @contextmanager
